@@ -1,0 +1,68 @@
+"""Directives: what operators change at run time. Configuration plus live directives is the whole truth."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from mailagent.api.ids import DirectiveId, OpId
+from mailagent.api.targets import Target
+
+
+class DirectiveKind(StrEnum):
+    """What a directive does to its target."""
+
+    DRAIN = "drain"
+    SUSPEND = "suspend"
+    ROTATE = "rotate"
+    LIMIT = "limit"
+
+
+class DirectiveState(StrEnum):
+    """Life of a directive: live until one of the others."""
+
+    LIVE = "live"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class Directive(msgspec.Struct, frozen=True, kw_only=True):
+    """One standing order with an author, a reason and an end.
+
+    Transitions: live -> cancelled (by a verb or an undo), live -> expired (by time). Undo of a cancellation makes a
+    new directive with what was left of the time.
+    """
+
+    id: DirectiveId
+    kind: DirectiveKind
+    target: Target
+    author: str
+    reason: str
+    created_at: datetime
+    expires_at: datetime | None  # None: no end but undo
+    op_id: OpId
+    state: DirectiveState = DirectiveState.LIVE
+    ended_at: datetime | None = None
+    ended_by: str = ""
+    standby: str = ""  # rotate: the virtual MTA that took over
+    refuse: bool = False  # drain of a pool: answer 451 4.3.2 to new mail instead of keeping it
+    limit: str = ""  # limit: name of the key (`connections`, `rate`, `provider_rate` …)
+    value: str = ""  # limit: its value, as in the configuration
+
+
+class DrainProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a drain is (or the drain half of a rotation)."""
+
+    connections: int
+    ready: int  # messages in its ready queues
+    in_doubt: int  # final dots sent and not yet settled
+    waiting: int  # recipients that wait because of it; 0 is required for a host only
+    empty: bool
+
+
+class DirectiveView(msgspec.Struct, frozen=True, kw_only=True):
+    """A live directive as lists show it."""
+
+    directive: Directive
+    progress: DrainProgress | None = None
+    waiting: int = 0  # recipients held by it

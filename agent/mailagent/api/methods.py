@@ -1,0 +1,65 @@
+"""The method table: the one place that says what can be called, by whom, with what and for what."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from mailagent.api import replies, requests, views
+from mailagent.api.operations import OperationRecord, OperationResult
+from mailagent.api.requests import Role
+
+PROTOCOL_VERSION = 1
+"""Counts the breaks of the wire contract; N-1 is supported from the second release on."""
+MAX_REQUEST_BYTES = 64 * 1024
+MAX_REPLY_BYTES = 1024 * 1024
+MAX_PAGE_BYTES = 512 * 1024
+MAX_TEXT_CHARS = 2048
+"""Longer remote text is cut, and says so with the mark of `mailagent.api.codec.cut`."""
+DEFAULT_SOCKET = "/run/mailagent/rpc.sock"
+CHANGES = "changes"
+"""Name of the notification that a subscription sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One row: wire name, shapes, the least role, and whether it changes something."""
+
+    name: str
+    params: type[msgspec.Struct]
+    result: Any
+    role: Role = Role.VIEWER
+
+    @property
+    def mutates(self) -> bool:
+        """Whether it is a verb: audited, idempotent by op_id."""
+        return issubclass(self.params, requests.Mutation)
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("hello", requests.HelloRequest, replies.Hello),
+        Method("snapshot", requests.Empty, views.Snapshot),
+        Method("subscribe", requests.SubscribeRequest, replies.Subscription),
+        Method("unsubscribe", requests.Empty, requests.Empty),
+        Method("history", requests.HistoryRequest, views.Series),
+        Method("queues", requests.PageRequest, replies.QueuePage),
+        Method("deferred", requests.PageRequest, replies.DeferredGroups),
+        Method("messages", requests.PageRequest, replies.MessagePage),
+        Method("message", requests.MessageRequest, views.MessageDetail),
+        Method("in_doubt", requests.PageRequest, replies.InDoubtPage),
+        Method("operations", requests.PageRequest, replies.OperationPage),
+        Method("operation", requests.OperationRequest, OperationRecord | None),
+        Method("drain", requests.Drain, OperationResult, Role.OPERATOR),
+        Method("undrain", requests.Undrain, OperationResult, Role.OPERATOR),
+        Method("suspend", requests.Suspend, OperationResult, Role.OPERATOR),
+        Method("resume", requests.Resume, OperationResult, Role.OPERATOR),
+        Method("rotate", requests.Rotate, OperationResult, Role.OPERATOR),
+        Method("limit", requests.Limit, OperationResult, Role.OPERATOR),
+        Method("retry", requests.Retry, OperationResult, Role.OPERATOR),
+        Method("cancel", requests.Cancel, OperationResult, Role.OPERATOR),
+        Method("undo", requests.Undo, OperationResult, Role.OPERATOR),
+        Method("reload", requests.Reload, OperationResult, Role.ADMIN),
+    )
+}

@@ -1,0 +1,281 @@
+"""What an agent reports. Counts are additive, so that a fleet's sum is the sum of its hosts."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from mailagent.api.directives import DirectiveView
+from mailagent.api.ids import HostName, MessageId, PoolName, ProviderName, QueueKey, SiteName, StreamName, VmtaName
+from mailagent.api.outcome import Attempt
+from mailagent.api.reasons import WaitReason
+from mailagent.api.smtp import SmtpReply
+
+RECENT_BUCKETS = 24
+"""Length of `Flow.recent`."""
+RECENT_BUCKET_S = 5
+"""Seconds in one element of `Flow.recent`."""
+
+
+class MemberState(StrEnum):
+    """State of a virtual MTA in its pool."""
+
+    ACTIVE = "active"
+    STANDBY = "standby"
+    WARMING = "warming"
+    DRAINING = "draining"
+    SUSPENDED = "suspended"
+    QUARANTINED = "quarantined"
+    RETIRED = "retired"
+
+
+class PoolState(StrEnum):
+    """State of a pool, derived from its members and directives."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"
+    SUSPENDED = "suspended"
+    EMPTY = "empty"
+
+
+class EngineState(StrEnum):
+    """State of the whole agent."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+    STOPPING = "stopping"
+    FAILED = "failed"  # storage failed: intake and delivery stopped for good
+
+
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """Recipients in the last 60 s, and since the agent started."""
+
+    received_1m: int = 0
+    delivered_1m: int = 0
+    deferred_1m: int = 0  # failed attempts, not recipients: one recipient may count twice
+    bounced_1m: int = 0
+    received: int = 0
+    delivered: int = 0
+    deferred: int = 0
+    bounced: int = 0
+    recent: tuple[int, ...] = ()  # delivered per 5 s, oldest first, at most RECENT_BUCKETS
+
+
+class HostView(msgspec.Struct, frozen=True, kw_only=True):
+    """One host, whole."""
+
+    host: HostName
+    region: str
+    version: str
+    engine: str  # `mailagent`
+    state: EngineState
+    accepting: bool
+    intake_reason: str  # why intake refuses, empty while accepting
+    started_at: datetime
+    waiting: int  # undelivered recipients in the spool
+    deferred: int  # of these, with at least one failed attempt
+    ready: int  # of these, in ready queues
+    window: int  # recipients in the active window
+    window_limit: int
+    oldest_at: datetime | None  # arrival of the oldest waiting message
+    connections_in: int
+    connections_out: int
+    in_doubt: int  # open marks: final dot sent, outcome not yet on disk
+    in_doubt_listed: int  # possible duplicates left by earlier crashes
+    flow: Flow
+    disk_free_bytes: int
+    rss_bytes: int
+    history_bytes: int
+    generation: int
+    config_hash: str
+
+
+class PoolView(msgspec.Struct, frozen=True, kw_only=True):
+    """One pool on one host."""
+
+    name: PoolName
+    state: PoolState
+    reason: str  # the directive behind the state, as a sentence
+    members: tuple[VmtaName, ...]  # of this host, in configuration order
+    active: int
+    standby: int
+    waiting: int
+    deferred: int
+    ready: int
+    connections: int
+    oldest_at: datetime | None
+    flow: Flow
+    generation: int
+
+
+class VmtaView(msgspec.Struct, frozen=True, kw_only=True):
+    """One virtual MTA: source address and EHLO name."""
+
+    name: VmtaName
+    pool: PoolName
+    address: str
+    address6: str
+    public: str
+    ehlo: str
+    state: MemberState
+    reason: str  # the directive behind the state, or the bind error
+    ready: int
+    connections: int
+    in_doubt: int
+    flow: Flow
+    generation: int
+
+
+class ProviderView(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider on one host, over all sites and virtual MTAs."""
+
+    name: ProviderName
+    state: PoolState
+    waiting: int
+    deferred: int
+    ready: int
+    connections: int
+    oldest_at: datetime | None
+    flow: Flow
+    generation: int
+
+
+class DestinationView(msgspec.Struct, frozen=True, kw_only=True):
+    """One cell of provider × virtual MTA, the unit in which providers judge us."""
+
+    provider: ProviderName
+    vmta: VmtaName
+    pool: PoolName
+    queues: tuple[QueueKey, ...]  # at most 8 of its ready queues, busiest first
+    sites: int
+    ready: int
+    deferred: int  # recipients whose last reply came to this virtual MTA from this provider
+    connections: int
+    connection_limit: int | None  # over all sites, None when unlimited
+    rate_limit: str  # `100/s`, empty when unlimited
+    oldest_at: datetime | None
+    flow: Flow
+    binding: WaitReason | None  # the reason that binds now, None when nothing waits
+    last_reply: SmtpReply | None  # last one that was not a success
+
+
+class QueueView(msgspec.Struct, frozen=True, kw_only=True):
+    """One ready queue."""
+
+    key: QueueKey
+    site: SiteName
+    vmta: VmtaName
+    provider: ProviderName
+    ready: int
+    connections: int
+    connection_limit: int | None
+    messages_per_connection: int | None
+    rate_limit: str
+    binding: WaitReason | None
+    generation: int
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The host as it is now; the base of a subscription."""
+
+    seq: int
+    at: datetime
+    host: HostView
+    pools: tuple[PoolView, ...] = ()
+    vmtas: tuple[VmtaView, ...] = ()
+    providers: tuple[ProviderView, ...] = ()
+    destinations: tuple[DestinationView, ...] = ()
+    directives: tuple[DirectiveView, ...] = ()
+    streams: tuple[StreamName, ...] = ()
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows that differ from what this subscriber got last, and keys that are gone.
+
+    Row keys: pool, vmta and provider name; `provider/vmta` of a destination; directive id.
+    """
+
+    seq: int
+    at: datetime
+    host: HostView | None = None
+    pools: tuple[PoolView, ...] = ()
+    vmtas: tuple[VmtaView, ...] = ()
+    providers: tuple[ProviderView, ...] = ()
+    destinations: tuple[DestinationView, ...] = ()
+    directives: tuple[DirectiveView, ...] = ()
+    streams: tuple[StreamName, ...] | None = None
+    gone: tuple[str, ...] = ()  # `pools:marketing`, `destinations:gmail/mkt-1`, `directives:<id>` …
+
+
+class DeferredGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Waiting recipients that share a normalised reply of one provider."""
+
+    key: str
+    provider: ProviderName
+    code: int
+    enhanced: str
+    text: str  # normalised
+    sample: str  # one reply verbatim
+    count: int
+    oldest_at: datetime | None
+    next_try_at: datetime | None
+
+
+class MessageSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One waiting recipient as a row."""
+
+    message_id: MessageId
+    n: int  # index of the recipient in the message
+    recipient: str
+    sender: str
+    stream: StreamName
+    pool: PoolName
+    domain: str
+    site: str  # empty before the first look-up
+    provider: str
+    vmta: str  # of the last attempt
+    attempts: int
+    size_bytes: int
+    received_at: datetime
+    next_try_at: datetime
+    expires_at: datetime
+    reply: SmtpReply | None
+
+
+class MessageDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One message with everything that explains why it waits."""
+
+    summary: MessageSummary
+    recipients: int  # still waiting in this message
+    headers: str  # first 16 KiB, decoded, control characters kept: the screen strips them
+    headers_truncated: bool
+    job: str
+    client: str  # address that handed it in
+    attempts: tuple[Attempt, ...]  # the last 20
+    reasons: tuple[WaitReason, ...]
+    in_doubt: bool
+
+
+class InDoubt(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery cut after the final dot without a settled reply: the message may arrive twice."""
+
+    message_id: MessageId
+    n: int
+    recipient: str
+    at: datetime
+    vmta: str
+    site: str
+    remote: str
+    resolution: str  # `open`, `delivered`, `bounced`: what became of it since
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True):
+    """Per-second counts, oldest first, all of one length; the last complete second is last."""
+
+    start: datetime
+    step_s: int
+    received: tuple[int, ...]
+    delivered: tuple[int, ...]
+    deferred: tuple[int, ...]
+    bounced: tuple[int, ...]

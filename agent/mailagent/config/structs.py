@@ -1,0 +1,278 @@
+"""What the files say, as values: `fleet.yaml` (`FleetConfig`) and a host's own `agent.yaml` (`AgentConfig`).
+
+A host's file is its entry of the fleet file lifted to the top level plus the shared sections (`Shared`), pools cut to
+local members. Unknown keys are errors; the loader reports all of them at once with file, line and key.
+"""
+
+from datetime import timedelta
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+
+import msgspec
+
+from mailagent.api.ids import HostName, PoolName, ProviderName, StreamName, VmtaName
+from mailagent.api.methods import DEFAULT_SOCKET
+from mailagent.api.requests import Role
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all configuration values."""
+
+
+class Rate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """So many per period; in the file `100/s`, `300/h`, `5000/d`. Even spacing: an hour's worth never bursts."""
+
+    count: int
+    period_s: int
+
+    def __str__(self) -> str:
+        unit = {1: "s", 60: "m", 3600: "h", 86400: "d"}.get(self.period_s, f"{self.period_s}s")
+        return f"{self.count}/{unit}"
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds between two."""
+        return self.period_s / self.count
+
+
+class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Host and port; in the file `127.0.0.1:2525`, `[::1]:2525`, `relay.example.com:25`."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Priority(StrEnum):
+    """Class of a stream: which mail overtakes which in the active window."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    BULK = "bulk"
+
+
+class Listener(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One address and port where intake listens."""
+
+    address: Address
+    port: int
+
+
+class Intake(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """SMTP in. Limits as in handbook/reliability 2.3."""
+
+    listeners: tuple[Listener, ...] = ()
+    relay_from: tuple[Network, ...] = ()
+    hostname: str = ""  # in greeting and Received; empty: the name of the host
+    max_message_bytes: int = 26_214_400
+    max_recipients: int = 1000
+    max_connections: int = 2000
+    max_connections_per_client: int = 50  # networks in relay_from are exempt
+    max_hops: int = 50
+    timeout: timedelta = timedelta(seconds=300)
+
+
+class Rpc(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The agent's Unix socket and who may do what there."""
+
+    socket: Path = Path(DEFAULT_SOCKET)
+    backlog: int = 1024
+    roles: dict[Role, tuple[str, ...]] = {}  # role -> Unix groups
+
+
+class VirtualMta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Source address(es) and EHLO name."""
+
+    address: IPv4Address | None = None
+    address6: IPv6Address | None = None
+    public: str = ""  # address as the world sees it, behind NAT
+    ehlo: str = ""  # empty: the name of the host
+    weight: int = 1
+
+
+class Pool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Virtual MTAs that share streams of mail. A name stands in one pool and one list only."""
+
+    active: tuple[VmtaName, ...] = ()
+    standby: tuple[VmtaName, ...] = ()
+    warming: tuple[VmtaName, ...] = ()
+    quarantined: tuple[VmtaName, ...] = ()
+    retired: tuple[VmtaName, ...] = ()
+
+    @property
+    def members(self) -> tuple[VmtaName, ...]:
+        """All of them, active ones first."""
+        return self.active + self.standby + self.warming + self.quarantined + self.retired
+
+
+class Retry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Waits between attempts and the age at which mail expires."""
+
+    waits: tuple[timedelta, ...] = tuple(timedelta(minutes=m) for m in (5, 10, 20, 40, 60, 120, 240))
+    jitter: float = 0.15
+    greylist: tuple[timedelta, ...] = (timedelta(minutes=6),)
+    dns: tuple[timedelta, ...] = tuple(timedelta(minutes=m) for m in (1, 5, 15))
+    expire: timedelta = timedelta(days=4, hours=12)
+
+
+class Stream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One kind of mail: how it is recognised, its pool and its priority."""
+
+    pool: PoolName
+    priority: Priority = Priority.NORMAL
+    senders: tuple[str, ...] = ()  # envelope-from patterns: `*@news.example.com`
+    headers: dict[str, tuple[str, ...]] = {}  # header name -> patterns of its value: `X-Stream: [news*]`
+    retry: Retry | None = None  # None: the shared one
+
+
+class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A fixed next hop instead of an MX look-up, for recipient domains that match."""
+
+    match: str  # `*`, `example.com`, `*.example.com`
+    to: Endpoint
+    connections: int | None = None  # None: 20
+    messages_per_connection: int | None = None  # None: no limit
+    rate: Rate | None = None  # None: no limit
+
+
+class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A rule over MX suffixes. Shipped ones (`providers.yaml`) are merged key by key under the file's own."""
+
+    mx: tuple[str, ...] = ()  # MX suffixes; every MX host of a site must match one
+    sites: dict[str, tuple[str, ...]] = {}  # names for exact sets of MX hosts
+    connections: int | None = None  # per virtual MTA × site
+    messages_per_connection: int | None = None
+    rate: Rate | None = None
+    provider_connections: int | None = None  # per virtual MTA × provider, over all sites
+    provider_rate: Rate | None = None
+    retry: Retry | None = None
+    source: str = ""  # where the numbers come from, with date
+
+
+class Dns(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Resolvers; none: those of /etc/resolv.conf."""
+
+    servers: tuple[Endpoint, ...] = ()
+    timeout: timedelta = timedelta(seconds=5)
+
+
+class Timeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Client time-outs (RFC 5321 section 4.5.3.2; connect and EHLO as Postfix)."""
+
+    connect: timedelta = timedelta(seconds=30)
+    greeting: timedelta = timedelta(seconds=60)
+    ehlo: timedelta = timedelta(seconds=60)
+    mail: timedelta = timedelta(seconds=300)
+    rcpt: timedelta = timedelta(seconds=300)
+    data: timedelta = timedelta(seconds=120)
+    block: timedelta = timedelta(seconds=180)
+    dot: timedelta = timedelta(seconds=600)
+    quit: timedelta = timedelta(seconds=10)
+    idle: timedelta = timedelta(seconds=20)
+
+
+class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """SMTP out."""
+
+    port: int = 25
+    allow_networks: tuple[Network, ...] = ()  # loopback and the like that MX addresses may lie in
+    timeouts: Timeouts = Timeouts()
+    max_connections: int = 1000  # of the whole host
+    max_recipients: int = 100  # per transaction
+
+
+class QueueLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds of what is held in memory."""
+
+    window: int = 20_000  # recipients
+    ready: int = 2_000  # recipients in one ready queue
+    bodies_bytes: int = 33_554_432  # bodies kept in memory beside the disk
+
+
+class Accounting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """JSON lines, one per outcome; finished files appear by rename."""
+
+    rotate_bytes: int = 67_108_864
+    rotate_after: timedelta = timedelta(hours=1)
+    keep: timedelta = timedelta(days=30)
+
+
+class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the agent's log goes; no file: stderr."""
+
+    file: Path | None = None
+    level: str = "INFO"
+
+
+class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Sections that stand at the top level of both files."""
+
+    pools: dict[PoolName, Pool] = {}
+    streams: dict[StreamName, Stream] = {}
+    default_stream: StreamName | None = None  # None: `default` if there is one, else unknown mail is refused
+    routes: tuple[Route, ...] = ()
+    providers: dict[ProviderName, Provider] = {}
+    dns: Dns = Dns()
+    delivery: Delivery = Delivery()
+    retry: Retry = Retry()
+    queue: QueueLimits = QueueLimits()
+    accounting: Accounting = Accounting()
+    postmaster: str = ""  # From of DSNs; empty: postmaster@<intake host name>
+    stop_grace_s: int = 60
+
+
+class Ssh(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the console reaches a host; what is absent comes from the operator's own ssh configuration."""
+
+    address: str = ""
+    port: int | None = None
+    user: str | None = None
+    identity: Path | None = None
+    known_hosts: Path | None = None
+    config: Path | None = None  # in the file `none` or a path
+    no_config: bool = False  # `config: none`: read no ssh configuration at all
+    jump: str | None = None  # `user@bastion:22`
+
+
+class Transport(StrEnum):
+    """Way to a host's socket."""
+
+    SSH = "ssh"
+    LOCAL = "local"  # the console runs on the host itself
+
+
+class FleetHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An entry of `hosts` in the fleet file: what is special to the host, and how the console gets there."""
+
+    ssh: Ssh = Ssh()
+    transport: Transport = Transport.SSH
+    region: str = ""
+    state_dir: Path = Path("/var/lib/mailagent")
+    rpc: Rpc = Rpc()
+    intake: Intake = Intake()
+    virtual_mtas: dict[VmtaName, VirtualMta] = {}
+    log: Log = Log()
+
+
+class FleetConfig(Shared, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`fleet.yaml`."""
+
+    hosts: dict[HostName, FleetHost]
+
+
+class AgentConfig(Shared, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`agent.yaml`: one host's entry lifted to the top level, defaults filled in, shipped providers merged in."""
+
+    host: HostName
+    region: str = ""
+    state_dir: Path = Path("/var/lib/mailagent")
+    rpc: Rpc = Rpc()
+    intake: Intake = Intake()
+    virtual_mtas: dict[VmtaName, VirtualMta] = {}
+    log: Log = Log()

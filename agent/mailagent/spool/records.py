@@ -1,0 +1,163 @@
+"""What goes into the spool and comes out of it. Times are milliseconds since 1970 (UTC), as stored."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from mailagent.api.directives import Directive
+from mailagent.api.operations import OperationRecord, OperationResult
+from mailagent.api.outcome import Attempt
+from mailagent.api.smtp import SmtpReply
+from mailagent.api.targets import MessageFilter
+
+WINDOW = "window"
+"""Parking key of a scheduled queue whose due rows are (partly) in the active window."""
+
+
+class QueueName(msgspec.Struct, frozen=True):
+    """Key of a scheduled queue. A stream has one pool and one priority, so the stream stands for the priority too."""
+
+    pool: str
+    stream: str
+    priority: str
+    domain: str  # recipient domain, lower case, A-labels
+
+
+class NewRecipient(msgspec.Struct, frozen=True):
+    """One recipient of a message being accepted."""
+
+    address: bytes  # as given in RCPT, without angle brackets
+    queue: int  # `queue_id(name)` of its scheduled queue
+    admitted: bool  # already has a place in the active window: the queue's next due time stays as it is
+
+
+class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """One message being accepted; on disk before its 250. Recipient `n` has the id `recipient_id(id, n)`."""
+
+    id: int
+    received_at: int
+    expires_at: int
+    sender: bytes
+    stream: str
+    pool: str
+    job: str
+    client: str
+    size: int  # of added and body together
+    eightbit: bool
+    added: bytes  # header block that we add (Received, later signatures)
+    body: bytes  # as received, canonical CRLF, not dot-stuffed, without our control headers
+    recipients: tuple[NewRecipient, ...]
+    queues: tuple[QueueName, ...]  # names of the queues that the recipients refer to, each once
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """One waiting recipient with what an attempt needs, body apart."""
+
+    id: int
+    queue: int
+    due: int
+    address: bytes
+    attempts: int
+    vmta: str  # of the last attempt, empty before the first
+    site: str
+    message: int
+    sender: bytes
+    size: int
+    eightbit: bool
+    added: bytes
+    received_at: int
+    expires_at: int
+    stream: str
+    pool: str
+    job: str
+
+
+class DueQueue(msgspec.Struct, frozen=True, kw_only=True):
+    """A scheduled queue with mail that is due and not parked."""
+
+    id: int
+    name: QueueName
+    next_due: int
+    waiting: int
+    site: str  # last known, empty before the first look-up
+    provider: str
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """Outcome of one recipient, to be made durable.
+
+    `due` None removes the recipient (delivered or bounced), and the message with its last one. Otherwise the
+    recipient waits until `due`; `attempt` None means that nothing was tried (it only moves to `due`, its attempts
+    and last reply stay).
+    """
+
+    recipient: int
+    queue: int
+    due: int | None = None
+    attempt: Attempt | None = None  # a deferral: stored with its reply
+    provider: str = ""
+    resolution: str = ""  # `delivered` or `bounced` when due is None: closes an in-doubt entry
+    line: bytes = b""  # accounting, appended before the commit
+    dsn: NewMessage | None = None  # accepted in the same transaction
+
+
+class DeferredTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """Deferred recipients of one provider × virtual MTA."""
+
+    provider: str
+    vmta: str
+    count: int
+    oldest_at: int
+
+
+class WaitingTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """Waiting recipients of one pool × provider (empty: not yet known)."""
+
+    pool: str
+    stream: str
+    provider: str
+    count: int
+
+
+class DueChange(msgspec.Struct, frozen=True, kw_only=True):
+    """Make matching recipients that wait for a later time due, spread evenly from `now` over `spread`."""
+
+    filter: MessageFilter
+    now: int
+    spread: int
+
+
+class StoredOperation(msgspec.Struct, frozen=True, kw_only=True):
+    """One executed operation: the digest of its request, its record, and the answer that a repeat gets again."""
+
+    digest: str
+    record: OperationRecord
+    result: OperationResult
+
+
+class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation and all its effects on disk, written in one transaction."""
+
+    operation: StoredOperation
+    directives: Sequence[Directive] = ()  # new or changed ones
+    undone: tuple[str, ...] = ()  # op_ids whose record gets `undone_by` = this operation
+    due: DueChange | None = None
+
+
+class InDoubtMark(msgspec.Struct, frozen=True, kw_only=True):
+    """Written to the side file before the final dot."""
+
+    recipient: int
+    at: int
+    vmta: str
+    site: str
+    remote: str
+
+
+class LastReply(msgspec.Struct, frozen=True, kw_only=True):
+    """A deferral's reply as the list of groups stores it: once per distinct normalised text and provider."""
+
+    key: int
+    provider: str
+    reply: SmtpReply
+    normalised: str
