@@ -1,0 +1,27 @@
+"""The one resolver: cache, single flight, stale answers rather than none."""
+
+from mailagent.dns.answers import (
+    Address,
+    AddressAnswer,
+    Failed,
+    Found,
+    MxAnswer,
+    MxHost,
+    NoData,
+    NxDomain,
+)
+from mailagent.dns.names import is_host_name
+from mailagent.dns.resolver import Resolver
+
+__all__ = [
+    "Address",
+    "AddressAnswer",
+    "Failed",
+    "Found",
+    "MxAnswer",
+    "MxHost",
+    "NoData",
+    "NxDomain",
+    "Resolver",
+    "is_host_name",
+]

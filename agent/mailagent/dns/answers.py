@@ -1,0 +1,48 @@
+"""What a look-up can answer, and nothing of the library that asked."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Generic, NamedTuple, TypeVar
+
+Record = TypeVar("Record")
+
+
+class MxHost(NamedTuple):
+    """One mail exchanger: a lower preference is tried first. The name is lower case, without final dot."""
+
+    preference: int
+    name: str  # empty for the root, the target of a null MX (RFC 7505)
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[Record]):
+    """Records exist. MX hosts are in order of (preference, name)."""
+
+    records: tuple[Record, ...]
+    stale: bool = False  # an expired answer, served because the servers did not give a new one
+
+
+@dataclass(frozen=True, slots=True)
+class NoData:
+    """The name exists and has no such record."""
+
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NxDomain:
+    """No such name."""
+
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Nothing is known: no answer in time, or a server's error. Never a reason to bounce."""
+
+    reason: str
+
+
+Address = IPv4Address | IPv6Address
+MxAnswer = Found[MxHost] | NoData | NxDomain | Failed
+AddressAnswer = Found[Address] | NoData | NxDomain | Failed

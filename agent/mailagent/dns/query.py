@@ -1,0 +1,116 @@
+"""One question to the servers, one typed answer. The only module of the agent that knows dnspython."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+import dns.asyncbackend
+import dns.asyncquery
+import dns.exception
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.resolver
+
+from mailagent.dns.answers import Address, Failed, Found, MxHost, NoData, NxDomain
+
+MAX_RECORDS = 64
+"""Records kept of one answer; a hostile zone can send thousands."""
+MIN_TRY_S = 0.1
+_EDNS_PAYLOAD = 1232  # fits the path MTU everywhere (DNS flag day 2020); a longer answer comes by TCP
+
+
+class Kind(Enum):
+    """Record types that mail delivery asks for."""
+
+    MX = dns.rdatatype.MX
+    A = dns.rdatatype.A
+    AAAA = dns.rdatatype.AAAA
+
+
+@dataclass(frozen=True, slots=True)
+class Nameserver:
+    """A recursive name server of ours."""
+
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+
+
+def system_nameservers() -> tuple[Nameserver, ...]:
+    """The servers of /etc/resolv.conf; none when there is no such file or it names none."""
+    try:
+        found = dns.resolver.Resolver(configure=True).nameservers
+    except dns.resolver.NoResolverConfiguration:
+        return ()
+    return tuple(Nameserver(ip_address(text), 53) for text in found if isinstance(text, str))
+
+
+async def ask(
+    servers: Sequence[Nameserver], kind: Kind, name: str, *, timeout_s: float
+) -> tuple[Found[Any] | NoData | NxDomain | Failed, int]:
+    """The answer about `name`, and the TTL that it came with (0 for a failure).
+
+    Servers are asked in order, all of them at most twice, within `timeout_s` altogether. SERVFAIL, REFUSED and
+    broken answers move on to the next one at once, silence after an equal share of the time. A truncated answer
+    is asked again by TCP. CNAMEs are followed within the answer.
+    """
+    if not servers:
+        return Failed("no DNS server is known: set `dns.servers`, or fill /etc/resolv.conf"), 0
+    try:
+        question = dns.message.make_query(name, kind.value, use_edns=0, payload=_EDNS_PAYLOAD)
+    except (dns.exception.DNSException, UnicodeError):
+        return NxDomain(), 0  # no such name can exist
+    deadline = time.monotonic() + timeout_s
+    share_s = timeout_s / max(2, len(servers))
+    problem = ""
+    for server in (*servers, *servers):
+        left_s = deadline - time.monotonic()
+        if left_s < MIN_TRY_S and problem:
+            break
+        try:
+            async with asyncio.timeout(min(share_s, left_s)):
+                response, _ = await dns.asyncquery.udp_with_fallback(
+                    question,
+                    str(server.address),
+                    port=server.port,
+                    ignore_unexpected=True,
+                    ignore_errors=True,
+                )
+        except TimeoutError:
+            problem = f"no answer from {server} about {kind.name} {name}"
+            continue
+        except (OSError, EOFError, dns.exception.DNSException) as exc:
+            problem = f"{server} about {kind.name} {name}: {exc or type(exc).__name__}"
+            continue
+        rcode = response.rcode()
+        if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            problem = f"{dns.rcode.to_text(rcode)} from {server} about {kind.name} {name}"
+            continue
+        try:
+            return _read(response, kind)
+        except dns.exception.DNSException as exc:
+            problem = f"unusable answer from {server} about {kind.name} {name}: {exc or type(exc).__name__}"
+    return Failed(problem), 0
+
+
+def _read(response: Any, kind: Kind) -> tuple[Found[Any] | NoData | NxDomain | Failed, int]:
+    chain = response.resolve_chaining()
+    if chain.answer is None:
+        missing = NxDomain() if response.rcode() == dns.rcode.NXDOMAIN else NoData()
+        return missing, chain.minimum_ttl
+    if kind is Kind.MX:
+        hosts = sorted(MxHost(r.preference, r.exchange.to_text(omit_final_dot=True).lower()) for r in chain.answer)
+        # the root is `.` with and without its final dot
+        records: tuple[Any, ...] = tuple(MxHost(p, "" if n == "." else n) for p, n in hosts[:MAX_RECORDS])
+    else:
+        make = IPv4Address if kind is Kind.A else IPv6Address
+        records = tuple(make(record.address) for record in list(chain.answer)[:MAX_RECORDS])
+    return Found(records), chain.minimum_ttl

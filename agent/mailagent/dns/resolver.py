@@ -1,0 +1,127 @@
+"""The one resolver: cached, each question asked once, stale answers rather than none."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import Any, Protocol, cast
+
+from mailagent.dns.answers import AddressAnswer, Failed, MxAnswer, NoData, NxDomain
+from mailagent.dns.cache import FAILURE_TTL_S, MIN_TTL_S, MX_MIN_TTL_S, STALE_S, STALE_TTL_S, Cache, kept_s
+from mailagent.dns.query import Kind, Nameserver, ask, system_nameservers
+
+MAX_OPEN = 128
+"""Questions on the wire at a time."""
+CACHE_SIZES = {Kind.MX: 50_000, Kind.A: 25_000, Kind.AAAA: 25_000}
+"""Answers kept, about 500 bytes each."""
+MAX_TURN_S = 30.0
+"""How long a question waits for its turn behind MAX_OPEN others before it counts as failed."""
+
+
+class Server(Protocol):
+    """Host (an IP address) and port of a name server."""
+
+    @property
+    def host(self) -> str:
+        """IP address."""
+
+    @property
+    def port(self) -> int:
+        """UDP and TCP port."""
+
+
+class Settings(Protocol):
+    """What the `dns` section of the configuration says (`mailagent.config.structs.Dns`)."""
+
+    @property
+    def servers(self) -> Sequence[Server]:
+        """Our name servers; none: those of /etc/resolv.conf."""
+
+    @property
+    def timeout(self) -> timedelta:
+        """For one question, over all servers."""
+
+
+class Resolver:
+    """MX, A and AAAA look-ups.
+
+    An answer is kept for its TTL, clamped to 60 s..24 h (MX from 5 min, negative ones up to 15 min); when the servers
+    then fail, it stands in for up to a day. Callers with the same question share one look-up; a caller that is
+    cancelled does not cancel it for the others.
+    """
+
+    def __init__(self, config: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Raises ValueError for a server that is no IP address."""
+        self._servers = tuple(Nameserver(ip_address(s.host), s.port) for s in config.servers) or system_nameservers()
+        self._timeout_s = config.timeout.total_seconds()
+        self._clock = clock
+        self._open = asyncio.Semaphore(MAX_OPEN)
+        self._flights: dict[tuple[Kind, str], asyncio.Task[Any]] = {}
+        self._mx: Cache[MxAnswer] = Cache(CACHE_SIZES[Kind.MX])
+        self._addresses: dict[Kind, Cache[AddressAnswer]] = {
+            kind: Cache(CACHE_SIZES[kind]) for kind in (Kind.A, Kind.AAAA)
+        }
+
+    def cached_mx(self, domain: str) -> MxAnswer | None:
+        """What is known about the mail exchangers of `domain` without asking; None: ask."""
+        return self._mx.fresh(domain, self._clock())
+
+    async def mx(self, domain: str) -> MxAnswer:
+        """The mail exchangers of `domain`, in order of (preference, name)."""
+        answer = self._mx.fresh(domain, self._clock())
+        return answer if answer is not None else cast(MxAnswer, await self._shared(Kind.MX, domain))
+
+    async def addresses(self, host: str, *, version: int) -> AddressAnswer:
+        """The IPv4 or IPv6 addresses (`version` 4 or 6) of `host`."""
+        kind = Kind.A if version == 4 else Kind.AAAA
+        answer = self._addresses[kind].fresh(host, self._clock())
+        return answer if answer is not None else cast(AddressAnswer, await self._shared(kind, host))
+
+    async def close(self) -> None:
+        """Give up open look-ups; whoever waits for one is cancelled."""
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+
+    async def _shared(self, kind: Kind, name: str) -> object:
+        key = (kind, name)
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = asyncio.get_running_loop().create_task(self._look_up(kind, name), name=f"dns:{kind.name}:{name}")
+            self._flights[key] = flight
+            flight.add_done_callback(lambda _: self._flights.pop(key))
+        return await asyncio.shield(flight)
+
+    async def _look_up(self, kind: Kind, name: str) -> object:
+        try:
+            async with asyncio.timeout(MAX_TURN_S):
+                await self._open.acquire()
+        except TimeoutError:
+            return Failed(f"more than {MAX_OPEN} look-ups were open when {kind.name} {name} was asked")
+        try:
+            answer, ttl_s = await ask(self._servers, kind, name, timeout_s=self._timeout_s)
+        finally:
+            self._open.release()
+        return self._keep(kind, name, answer, ttl_s)
+
+    def _keep(self, kind: Kind, name: str, answer: Any, ttl_s: int) -> object:
+        cache = cast(Cache[Any], self._mx if kind is Kind.MX else self._addresses[kind])
+        now = self._clock()
+        if isinstance(answer, Failed):
+            known = cache.stale(name, now)
+            if known is None:
+                cache.put(name, answer, fresh_until=now + FAILURE_TTL_S, stale_until=now)
+                return answer
+            stale = replace(known[0], stale=True)
+            cache.put(name, stale, fresh_until=now + STALE_TTL_S, stale_until=known[1])
+            return stale
+        until = now + kept_s(
+            ttl_s,
+            negative=isinstance(answer, NoData | NxDomain),
+            floor_s=MX_MIN_TTL_S if kind is Kind.MX else MIN_TTL_S,
+        )
+        cache.put(name, answer, fresh_until=until, stale_until=until + STALE_S)
+        return answer

@@ -1,0 +1,221 @@
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from ipaddress import ip_address
+
+import dns.rcode
+import pytest
+
+from mailagent.config import structs
+from mailagent.dns import Failed, Found, MxHost, NoData, NxDomain, Resolver
+from tests.agent.dns.responder import Responder, responding
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def dns_server() -> AsyncIterator[Responder]:
+    async with responding() as responder:
+        yield responder
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def resolver(dns_server: Responder, clock: Clock) -> AsyncIterator[Resolver]:
+    resolver = Resolver(dns_server.config, clock=clock)
+    yield resolver
+    await resolver.close()
+
+
+async def test_mx_hosts_come_lower_case_in_order_of_preference_and_name(
+    dns_server: Responder, resolver: Resolver
+) -> None:
+    dns_server.add("example.com", "MX", "20 MX2.Example.com.", "10 b.example.com.", "10 a.example.com.")
+    assert await resolver.mx("example.com") == Found(
+        (MxHost(10, "a.example.com"), MxHost(10, "b.example.com"), MxHost(20, "mx2.example.com"))
+    )
+
+
+async def test_null_mx_is_found_with_an_empty_name(dns_server: Responder, resolver: Resolver) -> None:
+    dns_server.add("example.com", "MX", "0 .")
+    assert await resolver.mx("example.com") == Found((MxHost(0, ""),))
+
+
+async def test_addresses_of_both_families(dns_server: Responder, resolver: Resolver) -> None:
+    dns_server.add("mx.example.com", "A", "192.0.2.1", "192.0.2.2")
+    dns_server.add("mx.example.com", "AAAA", "2001:db8::1")
+    v4 = await resolver.addresses("mx.example.com", version=4)
+    assert isinstance(v4, Found)
+    assert set(v4.records) == {ip_address("192.0.2.1"), ip_address("192.0.2.2")}
+    assert await resolver.addresses("mx.example.com", version=6) == Found((ip_address("2001:db8::1"),))
+
+
+async def test_cname_is_followed(dns_server: Responder, resolver: Resolver) -> None:
+    dns_server.add("alias.example", "CNAME", "example.com.")
+    dns_server.add("example.com", "MX", "10 mx.example.com.")
+    assert await resolver.mx("alias.example") == Found((MxHost(10, "mx.example.com"),))
+
+
+async def test_a_name_without_the_record_is_told_from_no_name(dns_server: Responder, resolver: Resolver) -> None:
+    dns_server.add("example.com", "A", "192.0.2.1")
+    assert await resolver.mx("example.com") == NoData()
+    assert await resolver.mx("nowhere.example") == NxDomain()
+
+
+@pytest.mark.parametrize("name", ["a..b", "x" * 64 + ".com", ".".join(["abcdefgh"] * 40)])
+async def test_a_name_that_cannot_exist_is_not_asked(dns_server: Responder, resolver: Resolver, name: str) -> None:
+    assert await resolver.mx(name) == NxDomain()
+    assert not dns_server.asked
+
+
+async def test_a_truncated_answer_is_asked_again_by_tcp(dns_server: Responder, resolver: Resolver) -> None:
+    dns_server.truncate = True
+    dns_server.add("example.com", "MX", *(f"10 a-rather-long-host-name-{n}.example.com." for n in range(60)))
+    answer = await resolver.mx("example.com")
+    assert isinstance(answer, Found)
+    assert len(answer.records) == 60
+    assert dns_server.tcp_asked == 1
+
+
+async def test_a_hostile_number_of_records_is_cut(dns_server: Responder, resolver: Resolver) -> None:
+    dns_server.truncate = True
+    dns_server.add("example.com", "MX", *(f"{n} m{n}.example.com." for n in range(1, 1000)))
+    answer = await resolver.mx("example.com")
+    assert isinstance(answer, Found)
+    assert answer.records[0] == MxHost(1, "m1.example.com")
+    assert len(answer.records) == 64
+
+
+async def test_an_answer_is_kept_for_its_ttl(dns_server: Responder, resolver: Resolver, clock: Clock) -> None:
+    dns_server.ttl = 600
+    dns_server.add("example.com", "MX", "10 mx.example.com.")
+    assert resolver.cached_mx("example.com") is None
+    first = await resolver.mx("example.com")
+    clock.now += 599
+    assert resolver.cached_mx("example.com") is first
+    await resolver.mx("example.com")
+    assert dns_server.asked["example.com", "MX"] == 1
+    clock.now += 1
+    assert resolver.cached_mx("example.com") is None
+    await resolver.mx("example.com")
+    assert dns_server.asked["example.com", "MX"] == 2
+
+
+async def test_mx_with_a_tiny_ttl_is_kept_for_five_minutes(
+    dns_server: Responder, resolver: Resolver, clock: Clock
+) -> None:
+    dns_server.ttl = 0
+    dns_server.add("example.com", "MX", "10 mx.example.com.")
+    await resolver.mx("example.com")
+    clock.now += 299
+    assert resolver.cached_mx("example.com") is not None
+
+
+async def test_a_missing_name_is_asked_again_within_fifteen_minutes(
+    dns_server: Responder, resolver: Resolver, clock: Clock
+) -> None:
+    dns_server.negative_ttl = 86_400
+    assert await resolver.mx("new.example") == NxDomain()
+    dns_server.add("new.example", "MX", "10 mx.new.example.")
+    clock.now += 900
+    assert isinstance(await resolver.mx("new.example"), Found)
+
+
+async def test_callers_with_one_question_share_one_look_up(dns_server: Responder, resolver: Resolver) -> None:
+    dns_server.gate = asyncio.Event()
+    dns_server.add("example.com", "MX", "10 mx.example.com.")
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(resolver.mx("example.com")) for _ in range(50)]
+        await dns_server.heard.wait()
+        tasks[0].cancel()
+        dns_server.gate.set()
+    assert dns_server.asked["example.com", "MX"] == 1
+    assert tasks[0].cancelled()
+    assert {task.result() for task in tasks[1:]} == {Found((MxHost(10, "mx.example.com"),))}
+
+
+async def test_servfail_is_a_failure_that_says_who_and_what(dns_server: Responder, resolver: Resolver) -> None:
+    dns_server.rcode = dns.rcode.SERVFAIL
+    answer = await resolver.mx("example.com")
+    assert answer == Failed(f"SERVFAIL from 127.0.0.1:{dns_server.port} about MX example.com")
+
+
+async def test_a_stale_answer_stands_in_while_the_servers_fail_for_a_day(
+    dns_server: Responder, resolver: Resolver, clock: Clock
+) -> None:
+    dns_server.ttl = 600
+    dns_server.add("example.com", "MX", "10 mx.example.com.")
+    await resolver.mx("example.com")
+    dns_server.rcode = dns.rcode.SERVFAIL
+    clock.now += 700
+    assert await resolver.mx("example.com") == Found((MxHost(10, "mx.example.com"),), stale=True)
+    asked = dns_server.asked["example.com", "MX"]
+    assert await resolver.mx("example.com") == Found((MxHost(10, "mx.example.com"),), stale=True)
+    assert dns_server.asked["example.com", "MX"] == asked  # not asked again at once
+    clock.now += 40
+    dns_server.rcode = None
+    assert await resolver.mx("example.com") == Found((MxHost(10, "mx.example.com"),))
+    dns_server.rcode = dns.rcode.SERVFAIL
+    clock.now += 600 + 86_400
+    assert isinstance(await resolver.mx("example.com"), Failed)
+
+
+async def test_a_silent_server_is_a_failure_in_bounded_time(dns_server: Responder) -> None:
+    dns_server.silent = True
+    resolver = Resolver(structs.Dns(servers=dns_server.config.servers, timeout=timedelta(seconds=0.3)))
+    assert await resolver.mx("example.com") == Failed(
+        f"no answer from 127.0.0.1:{dns_server.port} about MX example.com"
+    )
+    assert dns_server.asked["example.com", "MX"] == 2
+
+
+async def test_the_next_server_answers_when_the_first_fails(dns_server: Responder) -> None:
+    async with responding() as broken:
+        broken.rcode = dns.rcode.REFUSED
+        dns_server.add("example.com", "MX", "10 mx.example.com.")
+        resolver = Resolver(structs.Dns(servers=broken.config.servers + dns_server.config.servers))
+        assert await resolver.mx("example.com") == Found((MxHost(10, "mx.example.com"),))
+
+
+async def test_garbage_does_not_answer(dns_server: Responder) -> None:
+    dns_server.add("example.com", "MX", "10 mx.example.com.")
+    loop = asyncio.get_running_loop()
+
+    class Garbage(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:
+            self.transport.sendto(b"\xff" * 40, addr)
+            self.transport.sendto(data[:2], addr)
+
+    transport, _ = await loop.create_datagram_endpoint(Garbage, local_addr=("127.0.0.1", 0))
+    bad = structs.Endpoint(host="127.0.0.1", port=transport.get_extra_info("sockname")[1])
+    resolver = Resolver(structs.Dns(servers=(bad, *dns_server.config.servers), timeout=timedelta(seconds=0.4)))
+    assert await resolver.mx("example.com") == Found((MxHost(10, "mx.example.com"),))
+    transport.close()
+
+
+async def test_a_server_that_is_no_address_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"ns\.example"):
+        Resolver(structs.Dns(servers=(structs.Endpoint(host="ns.example", port=53),)))
+
+
+async def test_closing_ends_open_look_ups(dns_server: Responder) -> None:
+    dns_server.silent = True
+    resolver = Resolver(dns_server.config)
+    waiting = asyncio.ensure_future(resolver.mx("example.com"))
+    await dns_server.heard.wait()
+    await resolver.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
