@@ -1,0 +1,196 @@
+"""Per-second history of 15 minutes for host, pools, virtual MTAs, providers and cells (provider × virtual MTA).
+
+A scope that was active in the last 15 minutes has one ring of 900 seconds for each of the four metrics, two bytes an
+element (more than 65,535 recipients in one second of one scope saturate): RING_BYTES, 7.2 KB. At most MAX_CELLS cells
+have one, so cells take 3.7 MB at most; what does not fit is booked in the cell `other`. Totals are kept for every
+scope ever seen, apart from rings.
+"""
+
+from array import array
+from datetime import UTC, datetime
+from typing import Final
+
+from mailagent.api.requests import HistoryRequest, HistoryScope
+from mailagent.api.views import RECENT_BUCKET_S, RECENT_BUCKETS, Flow, Series
+from mailagent.telemetry.counters import Counters, Leaf, Tally
+
+SECONDS: Final = 900
+"""Length of a ring."""
+MINUTE_S: Final = 60
+"""Span of the `_1m` sums of a flow."""
+MAX_CELLS: Final = 512
+"""Cells with a ring, the overflow cell included."""
+OTHER: Final = "other"
+"""Name of the overflow cell."""
+RING_BYTES: Final = 4 * 2 * SECONDS
+"""Memory of one ring's arrays."""
+
+_SATURATED = 0xFFFF
+
+Key = tuple[HistoryScope, str]
+Counts = tuple[int, int, int, int]
+"""received, delivered, deferred, bounced"""
+
+_NOTHING: Counts = (0, 0, 0, 0)
+_HOST: Key = (HistoryScope.HOST, "")
+
+
+class Ring:
+    """The last SECONDS of one scope, with the sums that a snapshot needs kept up to date."""
+
+    __slots__ = ("_bucket", "columns", "idle_s", "minute", "recent")
+
+    def __init__(self) -> None:
+        self.columns = tuple(array("H", bytes(2 * SECONDS)) for _ in range(4))
+        self.minute = [0, 0, 0, 0]  # sums over MINUTE_S
+        self.recent: tuple[int, ...] = ()  # delivered per RECENT_BUCKET_S, oldest first
+        self.idle_s = 0
+        self._bucket = 0
+
+    def book(self, second: int, counts: Counts) -> None:
+        """Take `counts` as those of `second` (since 1970), which follows the one booked before."""
+        index, left = second % SECONDS, (second - MINUTE_S) % SECONDS
+        for metric, column in enumerate(self.columns):
+            count = min(counts[metric], _SATURATED)
+            self.minute[metric] += count - column[left]
+            column[index] = count
+        self.idle_s = self.idle_s + 1 if counts == _NOTHING else 0
+        self._bucket += counts[1]
+        if (second + 1) % RECENT_BUCKET_S == 0:
+            self.recent = (*self.recent[1 - RECENT_BUCKETS :], self._bucket)
+            self._bucket = 0
+
+
+class History:
+    """Sums the tallies of `counters` per scope, once a second. Pure: the clock is passed to `tick`."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._booked: dict[Tally, Counts] = {}  # what of each tally is in the totals
+        self._totals: dict[Key, list[int]] = {}
+        self._rings: dict[Key, Ring] = {}
+        self._cells = 0  # rings of cells
+        self._first: int | None = None  # first second of which something is known
+        self._last = 0  # the last complete second
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of all rings."""
+        return len(self._rings) * RING_BYTES
+
+    def tick(self, now_s: float) -> None:
+        """Close the second before `now_s` (Unix time), with all that was counted since the last tick.
+
+        Seconds without a tick stay empty. Where the clock is set back by more than a minute, or ahead by more than the
+        rings hold, history starts afresh; smaller steps back wait until time has caught up.
+        """
+        second = int(now_s) - 1
+        if self._first is None or second < self._last - MINUTE_S or second > self._last + SECONDS:
+            self._rings.clear()
+            self._cells = 0
+            self._first, self._last = second, second - 1
+        if second <= self._last:
+            return
+        for skipped in range(self._last + 1, second):
+            for ring in self._rings.values():
+                ring.book(skipped, _NOTHING)
+        self._last = second
+        counted = self._count()
+        for key, ring in list(self._rings.items()):
+            ring.book(second, counted.pop(key, _NOTHING))
+            if ring.idle_s >= SECONDS:
+                del self._rings[key]
+                self._cells -= key[0] is HistoryScope.CELL
+        for key, counts in counted.items():
+            self._open(key).book(second, counts)
+
+    def flow(self, scope: HistoryScope, name: str = "") -> Flow:
+        """The last minute and the totals of one scope, as of the last tick; zeros for one that was never active."""
+        totals = self._totals.get((scope, name), _NOTHING)
+        ring = self._rings.get((scope, name))
+        minute = ring.minute if ring is not None else _NOTHING
+        return Flow(
+            received_1m=minute[0],
+            delivered_1m=minute[1],
+            deferred_1m=minute[2],
+            bounced_1m=minute[3],
+            received=totals[0],
+            delivered=totals[1],
+            deferred=totals[2],
+            bounced=totals[3],
+            recent=ring.recent if ring is not None else (),
+        )
+
+    def series(self, request: HistoryRequest) -> Series:
+        """The last seconds of one scope; shorter than asked for when the agent has not run that long."""
+        known = 0 if self._first is None else self._last - self._first + 1
+        length = max(0, min(request.seconds, SECONDS, known))
+        start = self._last - length + 1
+        ring = self._rings.get((request.scope, request.name))
+        received, delivered, deferred, bounced = (
+            ((0,) * length,) * 4 if ring is None else (_window(column, start, length) for column in ring.columns)
+        )
+        return Series(
+            start=datetime.fromtimestamp(start, UTC),
+            step_s=1,
+            received=received,
+            delivered=delivered,
+            deferred=deferred,
+            bounced=bounced,
+        )
+
+    def _count(self) -> dict[Key, Counts]:
+        """What came since the last tick, per scope with a ring; totals grow by it."""
+        counted: dict[Key, list[int]] = {}
+        for leaf in self._counters.leaves():
+            tally = leaf.tally
+            now = (tally.received, tally.delivered, tally.deferred, tally.bounced)
+            before = self._booked.get(tally, _NOTHING)
+            if now == before:
+                continue
+            self._booked[tally] = now
+            for key in _keys(leaf):
+                sums = counted.setdefault(key, [0, 0, 0, 0])
+                for metric in range(4):
+                    sums[metric] += now[metric] - before[metric]
+        rings: dict[Key, list[int]] = {}
+        free = MAX_CELLS - 1 - self._cells + ((HistoryScope.CELL, OTHER) in self._rings)
+        for key, sums in counted.items():
+            _add(self._totals.setdefault(key, [0, 0, 0, 0]), sums)
+            if key[0] is HistoryScope.CELL and key not in self._rings:
+                if free == 0:
+                    _add(rings.setdefault((HistoryScope.CELL, OTHER), [0, 0, 0, 0]), sums)
+                    continue
+                free -= 1
+            rings[key] = sums
+        return {key: (sums[0], sums[1], sums[2], sums[3]) for key, sums in rings.items()}
+
+    def _open(self, key: Key) -> Ring:
+        ring = self._rings[key] = Ring()
+        self._cells += key[0] is HistoryScope.CELL
+        return ring
+
+
+def _keys(leaf: Leaf) -> list[Key]:
+    """The scopes that a tally counts for; unknown names have none."""
+    keys = [_HOST]
+    if leaf.pool:
+        keys.append((HistoryScope.POOL, leaf.pool))
+    if leaf.vmta:
+        keys.append((HistoryScope.VMTA, leaf.vmta))
+    if leaf.provider:
+        keys.append((HistoryScope.PROVIDER, leaf.provider))
+    if leaf.vmta and leaf.provider:
+        keys.append((HistoryScope.CELL, f"{leaf.provider}/{leaf.vmta}"))
+    return keys
+
+
+def _add(sums: list[int], more: list[int]) -> None:
+    for metric, count in enumerate(more):
+        sums[metric] += count
+
+
+def _window(column: "array[int]", start: int, length: int) -> tuple[int, ...]:
+    """`length` elements of a ring from that of second `start`."""
+    index = start % SECONDS
+    return tuple((column[index:] + column[:index])[:length])
