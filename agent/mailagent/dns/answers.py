@@ -8,15 +8,18 @@ Record = TypeVar("Record")
 
 
 class MxHost(NamedTuple):
-    """One mail exchanger: a lower preference is tried first. The name is lower case, without final dot."""
+    """One mail exchanger: a lower preference is tried first."""
 
     preference: int
-    name: str  # empty for the root, the target of a null MX (RFC 7505)
+    name: str  # lower case, without final dot; empty for a null MX
 
 
 @dataclass(frozen=True, slots=True)
 class Found(Generic[Record]):
-    """Records exist. MX hosts are in order of (preference, name)."""
+    """Records exist. MX hosts are in order of (preference, name); a null MX is one host without a name (RFC 7505).
+
+    MX records that name no host are left out; `records` is empty when all do.
+    """
 
     records: tuple[Record, ...]
     stale: bool = False  # an expired answer, served because the servers did not give a new one
@@ -26,14 +29,10 @@ class Found(Generic[Record]):
 class NoData:
     """The name exists and has no such record."""
 
-    stale: bool = False
-
 
 @dataclass(frozen=True, slots=True)
 class NxDomain:
     """No such name."""
-
-    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-import dns.asyncbackend
 import dns.asyncquery
 import dns.exception
 import dns.message
@@ -18,6 +17,7 @@ import dns.rdatatype
 import dns.resolver
 
 from mailagent.dns.answers import Address, Failed, Found, MxHost, NoData, NxDomain
+from mailagent.dns.names import is_host_name
 
 MAX_RECORDS = 64
 """Records kept of one answer; a hostile zone can send thousands."""
@@ -107,10 +107,17 @@ def _read(response: Any, kind: Kind) -> tuple[Found[Any] | NoData | NxDomain | F
         missing = NxDomain() if response.rcode() == dns.rcode.NXDOMAIN else NoData()
         return missing, chain.minimum_ttl
     if kind is Kind.MX:
-        hosts = sorted(MxHost(r.preference, r.exchange.to_text(omit_final_dot=True).lower()) for r in chain.answer)
-        # the root is `.` with and without its final dot
-        records: tuple[Any, ...] = tuple(MxHost(p, "" if n == "." else n) for p, n in hosts[:MAX_RECORDS])
+        records: tuple[Any, ...] = _mx_hosts(chain.answer)
     else:
         make = IPv4Address if kind is Kind.A else IPv6Address
         records = tuple(make(record.address) for record in list(chain.answer)[:MAX_RECORDS])
     return Found(records), chain.minimum_ttl
+
+
+def _mx_hosts(records: Any) -> tuple[MxHost, ...]:
+    """The exchangers that can be looked up. A null MX counts only when it stands alone (RFC 7505 section 3)."""
+    named = ((record.preference, record.exchange.to_text(omit_final_dot=True).lower()) for record in records)
+    hosts = sorted(MxHost(preference, name) for preference, name in named if is_host_name(name))
+    if not hosts and any(record.exchange == dns.name.root for record in records):
+        return (MxHost(0, ""),)
+    return tuple(hosts[:MAX_RECORDS])

@@ -8,7 +8,7 @@ from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any, Protocol, cast
 
-from mailagent.dns.answers import AddressAnswer, Failed, MxAnswer, NoData, NxDomain
+from mailagent.dns.answers import AddressAnswer, Failed, Found, MxAnswer
 from mailagent.dns.cache import FAILURE_TTL_S, MIN_TTL_S, MX_MIN_TTL_S, STALE_S, STALE_TTL_S, Cache, kept_s
 from mailagent.dns.query import Kind, Nameserver, ask, system_nameservers
 
@@ -48,7 +48,7 @@ class Resolver:
     """MX, A and AAAA look-ups.
 
     An answer is kept for its TTL, clamped to 60 s..24 h (MX from 5 min, negative ones up to 15 min); when the servers
-    then fail, it stands in for up to a day. Callers with the same question share one look-up; a caller that is
+    then fail, records stand in for up to a day. Callers with the same question share one look-up; a caller that is
     cancelled does not cancel it for the others.
     """
 
@@ -120,8 +120,9 @@ class Resolver:
             return stale
         until = now + kept_s(
             ttl_s,
-            negative=isinstance(answer, NoData | NxDomain),
+            negative=not isinstance(answer, Found),
             floor_s=MX_MIN_TTL_S if kind is Kind.MX else MIN_TTL_S,
         )
-        cache.put(name, answer, fresh_until=until, stale_until=until + STALE_S)
+        # "no such name" of yesterday is no reason to bounce today, so only records stand in
+        cache.put(name, answer, fresh_until=until, stale_until=until + STALE_S * isinstance(answer, Found))
         return answer

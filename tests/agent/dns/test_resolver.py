@@ -219,3 +219,19 @@ async def test_closing_ends_open_look_ups(dns_server: Responder) -> None:
     await resolver.close()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_a_missing_name_is_no_stale_answer(dns_server: Responder, resolver: Resolver, clock: Clock) -> None:
+    assert await resolver.mx("nowhere.example") == NxDomain()
+    dns_server.rcode = dns.rcode.SERVFAIL
+    clock.now += 1000
+    assert isinstance(await resolver.mx("nowhere.example"), Failed)
+
+
+async def test_a_null_mx_beside_others_and_names_of_no_host_are_left_out(
+    dns_server: Responder, resolver: Resolver
+) -> None:
+    dns_server.add("mixed.example", "MX", "0 .", "10 mx.example.com.", "20 a/b.example.com.")
+    dns_server.add("bad.example", "MX", r"10 a\032b.example.com.")
+    assert await resolver.mx("mixed.example") == Found((MxHost(10, "mx.example.com"),))
+    assert await resolver.mx("bad.example") == Found(())
