@@ -1,0 +1,109 @@
+"""Load `fleet.yaml` and `agent.yaml`: whole, or every mistake at once."""
+
+from collections.abc import Mapping as MappingABC
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from mailagent.config.checks import check_agent, check_fleet
+from mailagent.config.errors import ConfigError, Problem
+from mailagent.config.nodes import Key, Mapping, Node, compose, show
+from mailagent.config.providers import SHIPPED_FILE, merge_providers, shipped_places
+from mailagent.config.reading import Reader
+from mailagent.config.structs import AgentConfig, FleetConfig, Shared
+
+T = TypeVar("T", bound=Shared)
+
+
+class Origins:
+    """Where each key of a loaded configuration stands."""
+
+    def __init__(self, file: str, places: MappingABC[Key, int]) -> None:
+        self._places = {show(key): f"{SHIPPED_FILE}:{line}" for key, line in shipped_places().items()}
+        self._places |= {show(key): f"{file}:{line}" for key, line in places.items()}
+
+    def find(self, key: str) -> str:
+        """File and line of `key`, `agent.yaml:41`; `default` when no file says it.
+
+        `find("providers.gmail.connections")`, `find("routes[0].rate")`.
+        """
+        return self._places.get(key, "default")
+
+
+def load_fleet(path: Path) -> FleetConfig:
+    """The fleet that the file describes, as the file says it: shipped providers are not merged in.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
+    config, reader = _read(path, FleetConfig)
+    if config is not None:
+        check_fleet(config, reader)
+    return _settle(config, reader)
+
+
+def load_agent(path: Path) -> AgentConfig:
+    """The configuration of one host, shipped providers merged in.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
+    return load_agent_with_origins(path)[0]
+
+
+def load_agent_with_origins(path: Path) -> tuple[AgentConfig, Origins]:
+    """`load_agent`, and where each key stands.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
+    config, reader = _read(path, AgentConfig)
+    if config is not None:
+        check_agent(config, reader)
+    config = _settle(config, reader)
+    merged = msgspec.structs.replace(config, providers=merge_providers(config.providers))
+    return merged, Origins(path.name, reader.places)
+
+
+def _read(path: Path, kind: type[T]) -> tuple[T | None, Reader]:
+    problems: list[Problem] = []
+    reader = Reader(str(path), path.absolute().parent, problems)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except OSError as exc:
+        raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {exc.strerror}")]) from exc
+    except UnicodeDecodeError as exc:
+        line = exc.object.count(b"\n", 0, exc.start) + 1
+        raise ConfigError([Problem(str(path), line, "", "is not UTF-8 text")]) from exc
+    root = compose(text, str(path), problems)
+    return (reader.read(_inherit_retry(root), kind) if root else None), reader
+
+
+def _settle(config: T | None, reader: Reader) -> T:
+    if config is None or reader.problems:
+        raise ConfigError(reader.problems)
+    return config
+
+
+def _inherit_retry(root: Node) -> Node:
+    """`root` with each stream's and provider's `retry` completed from the shared one, so that one key can differ."""
+    shared = root.entries.get("retry") if isinstance(root, Mapping) else None
+    if not isinstance(root, Mapping) or not isinstance(shared, Mapping):
+        return root
+    changed: dict[str, Node] = {}
+    for section_name in ("streams", "providers"):
+        section = root.entries.get(section_name)
+        if isinstance(section, Mapping):
+            entries = {name: _complete(entry, shared) for name, entry in section.entries.items()}
+            changed[section_name] = Mapping(entries, section.lines, section.line)
+    # The shared one is read first, so that a mistake in it is reported there.
+    return Mapping({"retry": shared, **root.entries, **changed}, root.lines, root.line)
+
+
+def _complete(entry: Node, shared: Mapping) -> Node:
+    own = entry.entries.get("retry") if isinstance(entry, Mapping) else None
+    if not isinstance(entry, Mapping) or not isinstance(own, Mapping):
+        return entry
+    retry = Mapping({**shared.entries, **own.entries}, {**shared.lines, **own.lines}, own.line)
+    return Mapping({**entry.entries, "retry": retry}, entry.lines, entry.line)

@@ -1,0 +1,118 @@
+"""A host's part of the fleet, as a value and as the text of its own file."""
+
+import hashlib
+from collections.abc import Callable
+from datetime import timedelta
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from mailagent.api.ids import HostName, ProviderName, VmtaName
+from mailagent.config.providers import merge_providers, shipped_providers
+from mailagent.config.scalars import format_duration
+from mailagent.config.structs import AgentConfig, Endpoint, FleetConfig, Pool, Provider, Rate, Retry, Shared
+
+_HOST_KEYS = ("region", "state_dir", "rpc", "intake", "virtual_mtas", "log")
+_TEXT: dict[type, Callable[[Any], str]] = {
+    timedelta: format_duration,
+    Path: str,
+    Rate: str,
+    Endpoint: str,
+    IPv4Address: str,
+    IPv6Address: str,
+    IPv4Network: str,
+    IPv6Network: str,
+}
+
+
+def host_part(fleet: FleetConfig, host: HostName) -> AgentConfig:
+    """What `host` itself must know: its entry and the shared sections, pools cut to its own virtual MTAs.
+
+    A pool without a member here goes, and with it the streams that use it.
+
+    Raises:
+        LookupError: the fleet has no such host.
+    """
+    if host not in fleet.hosts:
+        raise LookupError(f"the fleet has no host {host}; it has {', '.join(fleet.hosts)}")
+    entry = fleet.hosts[host]
+    pools = {name: _cut(pool, entry.virtual_mtas.keys()) for name, pool in fleet.pools.items()}
+    pools = {name: pool for name, pool in pools.items() if pool.members}
+    streams = {name: stream for name, stream in fleet.streams.items() if stream.pool in pools}
+    shared = {name: getattr(fleet, name) for name in Shared.__struct_fields__}
+    shared |= {
+        "pools": pools,
+        "streams": streams,
+        "default_stream": fleet.default_stream if fleet.default_stream in streams else None,
+        "providers": merge_providers(fleet.providers),
+    }
+    return AgentConfig(host=host, **shared, **{name: getattr(entry, name) for name in _HOST_KEYS})
+
+
+def dump_agent(config: AgentConfig) -> str:
+    """`config` as YAML that `load_agent` reads back to an equal value; defaults and shipped providers are left out."""
+    plain = _plain(_without_shipped(config))
+    plain = {key: plain.pop(key) for key in ("host", *_HOST_KEYS) if key in plain} | plain
+    return yaml.dump(
+        plain,
+        Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper),
+        sort_keys=False,
+        default_flow_style=None,
+        allow_unicode=True,
+        width=120,
+    )
+
+
+def config_hash(config: AgentConfig) -> str:
+    """12 hex digits that are equal when two configurations say the same."""
+    return hashlib.blake2b(dump_agent(config).encode(), digest_size=6).hexdigest()
+
+
+def _cut(pool: Pool, local: Any) -> Pool:
+    lists: dict[str, tuple[VmtaName, ...]] = {
+        state: tuple(member for member in getattr(pool, state) if member in local) for state in Pool.__struct_fields__
+    }
+    return Pool(**lists)
+
+
+def _without_shipped(config: AgentConfig) -> AgentConfig:
+    shipped = shipped_providers()
+    kept: dict[ProviderName, Provider] = {}
+    for name, provider in config.providers.items():
+        base = shipped.get(name, Provider())
+        own = {key: getattr(provider, key) for key in Provider.__struct_fields__}
+        own = {key: value for key, value in own.items() if value != getattr(base, key)}
+        if own:
+            kept[name] = Provider(**own)
+    return msgspec.structs.replace(config, providers=kept)
+
+
+def _plain(value: Any) -> Any:
+    """`value` as mappings, lists and words."""
+    if type(value) in _TEXT or isinstance(value, Path):
+        return str(value) if isinstance(value, Path) else _TEXT[type(value)](value)
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, msgspec.Struct):
+        # A retry inherits missing keys from the shared one, so it is always written in full.
+        return {
+            field.name: _plain(item)
+            for field in msgspec.structs.fields(value)
+            if (item := getattr(value, field.name)) is not None
+            and (isinstance(value, Retry) or not _is_default(field, item))
+        }
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _is_default(field: msgspec.structs.FieldInfo, value: Any) -> bool:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return bool(value == field.default_factory())
+    return not field.required and bool(value == field.default)
