@@ -1,0 +1,39 @@
+"""One message on its way to one site: recipients of one scheduled queue that go in one transaction."""
+
+from collections.abc import Sequence
+
+from mailagent.spool.records import Waiting
+
+
+class Item:
+    """A message in the active window, with the recipients that travel together.
+
+    `body` is None while it is on disk only. Made per message, so it is a plain slotted object.
+    """
+
+    __slots__ = ("body", "first", "priority", "recipients")
+
+    def __init__(self, recipients: Sequence[Waiting], priority: str, body: bytes | None = None) -> None:
+        self.recipients = recipients
+        self.first = recipients[0]
+        self.priority = priority
+        self.body = body
+
+    @property
+    def queue(self) -> int:
+        """Scheduled queue that the recipients belong to."""
+        return self.first.queue
+
+
+def grouped(rows: Sequence[Waiting], priority: str, limit: int) -> list[Item]:
+    """Rows of one scheduled queue as items: neighbours of one message together, at most `limit` recipients each."""
+    items: list[Item] = []
+    group: list[Waiting] = []
+    for row in rows:
+        if group and (row.message != group[0].message or len(group) >= limit or row.vmta != group[0].vmta):
+            items.append(Item(group, priority))
+            group = []
+        group.append(row)
+    if group:
+        items.append(Item(group, priority))
+    return items

@@ -1,0 +1,104 @@
+"""Limits as pure objects, the clock passed in. Each has exactly one owner.
+
+Numbers and curve: see `connections_wanted`; even spacing: `RateLimit`; caps shared by several ready queues: `Gate`.
+"""
+
+import math
+from typing import Protocol
+
+from mailagent.config.structs import Rate
+
+BURST_S = 0.1
+"""How far a rate limit may run ahead of even spacing: a tenth of a second's worth, so that a rate of 1,000/s needs no
+timer per message, while an hour's limit never bursts."""
+DEPTH_FACTOR = 0.023
+"""Steepness of the connection curve (handbook/engine section 1)."""
+UNLIMITED_CONNECTIONS = 100
+"""What "no limit" means for one ready queue's connections."""
+
+
+class Pumped(Protocol):
+    """Somebody who waits for a place."""
+
+    def pump(self) -> None:
+        """A place may be free: look again."""
+
+
+class RateLimit:
+    """So many per period, evenly spaced (GCRA)."""
+
+    __slots__ = ("_next", "interval_s", "rate")
+
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
+        self.interval_s = rate.interval_s
+        self._next = -math.inf  # theoretical time of the next one
+
+    def delay_s(self, now: float) -> float:
+        """Seconds until one more may go; 0 when it may go now."""
+        return max(0.0, self._next - now - self._burst_s())
+
+    def take(self, now: float) -> None:
+        """Count one that goes now."""
+        self._next = max(self._next, now) + self.interval_s
+
+    def change(self, rate: Rate) -> None:
+        """Go on at another rate without forgetting what went."""
+        self.rate = rate
+        self.interval_s = rate.interval_s
+
+    def _burst_s(self) -> float:
+        return BURST_S if self.interval_s < BURST_S else 0.0
+
+
+class Gate:
+    """A number of connections shared by several ready queues: those of one provider, or of the whole host.
+
+    Whoever finds it full stands in line, and is called back in turn when a place comes free.
+    """
+
+    __slots__ = ("_line", "key", "limit", "origin", "used")
+
+    def __init__(self, key: str, limit: int | None, origin: str) -> None:
+        self.key = key
+        self.limit = limit
+        self.origin = origin
+        self.used = 0
+        self._line: dict[Pumped, None] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether one more connection may be opened."""
+        return self.limit is None or self.used < self.limit
+
+    def enter(self) -> None:
+        """Take a place."""
+        self.used += 1
+
+    def leave(self) -> None:
+        """Give a place back, and call the first in line."""
+        self.used -= 1
+        self.call()
+
+    def wait(self, queue: Pumped) -> None:
+        """Stand in line, once."""
+        self._line.setdefault(queue)
+
+    def call(self) -> None:
+        """Call those in line while there are places."""
+        for _ in range(len(self._line)):
+            if not self.is_open:
+                return
+            first = next(iter(self._line))
+            del self._line[first]
+            first.pump()
+
+
+def connections_wanted(depth: int, limit: int | None) -> int:
+    """Connections that `depth` waiting messages deserve under `limit`: grows with the backlog, not at once.
+
+    limit x (1 - e^(-0.023 x depth)), rounded up, never above depth. With limit 32: depth 1 -> 1, 10 -> 7, 32 -> 17.
+    """
+    if limit is None:
+        limit = UNLIMITED_CONNECTIONS
+    return min(depth, math.ceil(limit * (1 - math.exp(-DEPTH_FACTOR * depth))))

@@ -1,0 +1,35 @@
+"""When a deferred message is tried again. Pure: jitter is passed in."""
+
+from datetime import timedelta
+from enum import StrEnum
+
+from mailagent.config.structs import Retry
+
+
+class Schedule(StrEnum):
+    """Which list of waits a failure follows."""
+
+    REPLY = "reply"
+    GREYLIST = "greylist"
+    DNS = "dns"
+
+
+def next_wait(attempt: int, policy: Retry, *, jitter: float, schedule: Schedule = Schedule.REPLY) -> timedelta:
+    """Time to wait after failed attempt number `attempt` (1 for the first).
+
+    Takes the waits of the schedule in order; the greylist and DNS lists are followed by the ordinary one, whose last
+    wait repeats. `jitter` in [-1, 1] moves the wait by at most `policy.jitter` of itself. The first wait is shorter
+    than the 30 minutes that RFC 5321 section 4.5.4.1 advises, because greylisting answers within minutes.
+
+    Raises:
+        ValueError: `attempt` is below 1.
+    """
+    if attempt < 1:
+        raise ValueError(f"attempts count from 1, not {attempt}")
+    waits = policy.waits
+    if schedule is Schedule.GREYLIST:
+        waits = policy.greylist + policy.waits
+    elif schedule is Schedule.DNS:
+        waits = policy.dns + policy.waits
+    wait = waits[min(attempt, len(waits)) - 1]
+    return wait * (1 + policy.jitter * jitter)

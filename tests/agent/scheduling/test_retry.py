@@ -1,0 +1,35 @@
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailagent.config.structs import Retry
+from mailagent.scheduling.retry import Schedule, next_wait
+
+DEFAULT = Retry()
+
+
+@given(attempt=st.integers(1, 60), jitter=st.floats(-1, 1))
+def test_wait_stays_within_the_jitter_of_its_step(attempt: int, jitter: float) -> None:
+    step = DEFAULT.waits[min(attempt, len(DEFAULT.waits)) - 1]
+    wait = next_wait(attempt, DEFAULT, jitter=jitter)
+    assert step * 0.849 <= wait <= step * 1.151
+
+
+def test_the_last_wait_repeats() -> None:
+    assert next_wait(7, DEFAULT, jitter=0) == next_wait(70, DEFAULT, jitter=0) == timedelta(hours=4)
+
+
+def test_greylisting_is_tried_again_after_its_own_wait_and_then_by_the_ordinary_list() -> None:
+    waits = [next_wait(n, DEFAULT, jitter=0, schedule=Schedule.GREYLIST) for n in (1, 2, 3)]
+    assert waits == [timedelta(minutes=6), timedelta(minutes=5), timedelta(minutes=10)]
+
+
+def test_dns_errors_are_tried_again_soon() -> None:
+    assert next_wait(1, DEFAULT, jitter=0, schedule=Schedule.DNS) == timedelta(minutes=1)
+
+
+def test_attempts_count_from_one() -> None:
+    with pytest.raises(ValueError, match="count from 1"):
+        next_wait(0, DEFAULT, jitter=0)
