@@ -1,0 +1,34 @@
+"""Each verb once: plan, execute, report. The screens and the commands share it."""
+
+from mailctl.ops.errors import NothingSelected, OpsError, OptionError, SelectorError
+from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
+from mailctl.ops.selector import Selection, TermKind, message_filter, parse
+from mailctl.ops.verbs import ACTS_ON, execute, plan, plan_cancel, plan_undo, settle
+from mailctl.ops.wait import WaitResult, wait_empty
+
+__all__ = [
+    "ACTS_ON",
+    "Line",
+    "LineResult",
+    "NothingSelected",
+    "OpsError",
+    "OptionError",
+    "Options",
+    "Plan",
+    "Report",
+    "Selection",
+    "SelectorError",
+    "Step",
+    "StepState",
+    "TermKind",
+    "Verb",
+    "WaitResult",
+    "execute",
+    "message_filter",
+    "parse",
+    "plan",
+    "plan_cancel",
+    "plan_undo",
+    "settle",
+    "wait_empty",
+]

@@ -1,0 +1,212 @@
+"""The fleet as one object: links to all hosts, their merged state, and questions to them."""
+
+import asyncio
+import contextlib
+import importlib
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from mailagent.api.errors import ApiError
+from mailagent.api.ids import HostName
+from mailagent.api.requests import Role
+from mailagent.config.structs import FleetConfig, FleetHost, Transport
+from mailctl.fleet.client import CALL_DEADLINE_S, connect_local
+from mailctl.fleet.errors import LinkError
+from mailctl.fleet.inventory import Inventory
+from mailctl.fleet.state import FleetState
+from mailctl.fleet.watch import HostWatch, Link
+
+if TYPE_CHECKING:
+    from mailctl.fleet.link import SshDialler
+
+TICK_S = 0.25
+"""State is merged at most this often: four refreshes a second are what an eye can use."""
+INTERVAL_S = 1.0
+"""Period of the agents' changes."""
+AGE_TICK_S = 1.0
+"""Without news the state is merged for the ages alone."""
+
+logger = logging.getLogger(__name__)
+Answer = Any | LinkError | ApiError
+
+
+class Fleet:
+    """Links to every host of the inventory, for as long as the context is open.
+
+    Enter and leave it in the same task (a Textual worker, or the main coroutine of a command):
+
+        async with Fleet(config) as fleet:
+            await fleet.settled(5)
+            print(fleet.state.totals.waiting)
+    """
+
+    def __init__(
+        self,
+        config: FleetConfig,
+        *,
+        path: Path | None = None,
+        only: Iterable[str] = (),
+        as_role: Role | None = None,
+        interval_s: float = INTERVAL_S,
+    ) -> None:
+        """`path`: where the file was found when it was named by hand, for commands that are shown to be repeated.
+
+        Raises:
+            LookupError: `only` names a host that the file does not have.
+        """
+        self.config = config
+        self.path = path
+        self.inventory = Inventory.of(config, only)
+        self._dialler = Dialler()
+        self._dirty = asyncio.Event()
+        self._news = asyncio.Event()  # like _dirty, without the pause of a tick
+        self._listeners: list[Callable[[FleetState], None]] = []
+        self._watches = {
+            name: HostWatch(
+                name,
+                host,
+                self._dialler.dial,
+                as_role=as_role,
+                interval_s=interval_s,
+                on_change=self._note,
+            )
+            for name, host in self.inventory.hosts.items()
+        }
+        self._tasks: list[asyncio.Task[None]] = []
+        self._group = asyncio.TaskGroup()
+        self._state = FleetState(pool_hosts=self.inventory.pools)
+        self._merge()
+
+    @property
+    def state(self) -> FleetState:
+        """The last merged state: a value that does not change."""
+        return self._state
+
+    def on_change(self, listener: Callable[[FleetState], None]) -> Callable[[], None]:
+        """Call `listener` with each new state, at most four times a second; the result ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        self._tasks = [
+            self._group.create_task(watch.run(), name=f"watch:{name}") for name, watch in self._watches.items()
+        ]
+        self._tasks.append(self._group.create_task(self._tick(), name="fleet:tick"))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        # The body's own error travels on by itself; the group would wrap it.
+        await self._group.__aexit__(None, None, None)
+        await self._dialler.close()
+
+    async def ask(self, host: str, method: str, params: msgspec.Struct, *, deadline_s: float = CALL_DEADLINE_S) -> Any:
+        """The decoded result of one call to one host.
+
+        Raises:
+            LinkError: the host cannot be asked; after NoAnswer and LinkLost the outcome of a verb is unknown.
+            ApiError: the agent's answer is an error.
+        """
+        return await self._watches[HostName(host)].ask(method, params, deadline_s)
+
+    async def ask_all(
+        self,
+        method: str,
+        params: msgspec.Struct,
+        *,
+        hosts: Iterable[str] | None = None,
+        deadline_s: float = CALL_DEADLINE_S,
+    ) -> dict[HostName, Answer]:
+        """Ask several hosts at once (None: all); the error of one is its part of the answer."""
+
+        async def one(name: HostName) -> Answer:
+            try:
+                return await self.ask(name, method, params, deadline_s=deadline_s)
+            except (LinkError, ApiError) as exc:
+                return exc
+
+        names = list(self._watches) if hosts is None else [HostName(name) for name in hosts]
+        async with asyncio.TaskGroup() as group:
+            tasks = {name: group.create_task(one(name), name=f"ask:{method}:{name}") for name in names}
+        return {name: task.result() for name, task in tasks.items()}
+
+    async def settled(self, within_s: float) -> FleetState:
+        """The state once every host is live or has failed once, or after `within_s`."""
+        await self.until(lambda _: all(watch.is_settled for watch in self._watches.values()), within_s=within_s)
+        return self._state
+
+    async def until(self, condition: Callable[[FleetState], bool], *, within_s: float) -> bool:
+        """Whether `condition` came to hold of the state within the time."""
+        try:
+            async with asyncio.timeout(within_s):
+                while not condition(self._merge()):
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            return condition(self._merge())
+        return True
+
+    async def _tick(self) -> None:
+        """Merge when something came in, and once a second for the ages."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AGE_TICK_S):
+                    await self._dirty.wait()
+            self._dirty.clear()
+            state = self._merge()
+            for listener in tuple(self._listeners):
+                try:
+                    listener(state)
+                except Exception:
+                    logger.exception("a listener of the fleet's state failed")
+            self._news.set()
+            await asyncio.sleep(TICK_S)
+
+    def _note(self) -> None:
+        self._dirty.set()
+        self._news.set()
+
+    def _merge(self) -> FleetState:
+        hosts = tuple(watch.state() for watch in self._watches.values())
+        self._state = FleetState(tick=self._state.tick + 1, hosts=hosts, pool_hosts=self.inventory.pools)
+        return self._state
+
+
+class Dialler:
+    """Opens links by each host's transport. asyncssh is loaded with the first host that needs it."""
+
+    def __init__(self) -> None:
+        self._ssh: SshDialler | None = None
+        self._loading = asyncio.Lock()
+
+    async def dial(self, name: HostName, host: FleetHost) -> Link:
+        """A new link.
+
+        Raises:
+            LinkError: no connection, with the reason.
+        """
+        if host.transport is Transport.LOCAL:
+            return await connect_local(name, host.rpc.socket)
+        return await (await self._loaded()).dial(name, host)
+
+    async def close(self) -> None:
+        """Close the bastions."""
+        if self._ssh is not None:
+            await self._ssh.close()
+
+    async def _loaded(self) -> "SshDialler":
+        async with self._loading:
+            if self._ssh is None:
+                # 0.2 s of imports: in a thread, so that a screen that is up already stays alive.
+                link = await asyncio.to_thread(importlib.import_module, "mailctl.fleet.link")
+                self._ssh = link.SshDialler()
+            return self._ssh

@@ -1,0 +1,306 @@
+"""SSH links: the one door to asyncssh.
+
+A link is one SSH connection per host with one direct-streamlocal channel to the agent's socket: no listening socket on
+our side, no process on theirs, and the agent sees the operator's own account (handbook/reliability 3.2). The operator's
+ssh configuration, agent and known_hosts are used as `ssh` would; unknown and changed host keys are refused.
+"""
+
+import asyncio
+import logging
+import os
+import shlex
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from mailagent.api.ids import HostName
+from mailagent.config.structs import FleetHost, Ssh
+from mailctl.fleet.client import Client
+from mailctl.fleet.errors import (
+    HostKeyChanged,
+    HostKeyUnknown,
+    LinkError,
+    LoginRefused,
+    SocketRefused,
+    SshMisconfigured,
+    Unreachable,
+)
+
+CONNECTS = 32
+"""Connections in the making at once: each costs about 6 ms of this side's CPU."""
+CONNECTS_PER_BASTION = 8
+"""sshd drops unauthenticated connections at random from 10 on (MaxStartups 10:30:100)."""
+KEEPALIVE_S = 15
+KEEPALIVE_MISSES = 3
+LOGIN_DEADLINE_S = 15
+CLOSE_DEADLINE_S = 2.0
+
+logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it logs each connection at INFO
+
+
+@dataclass(frozen=True, slots=True)
+class SshLink:
+    """A client and the SSH connection under it."""
+
+    client: Client
+    connection: asyncssh.SSHClientConnection
+
+    async def close(self) -> None:
+        """Close the channel, then the connection; bounded."""
+        self.client.close()
+        await _close(self.connection)
+
+
+@dataclass(slots=True)
+class _Bastion:
+    """One jump host's connection, shared by every host behind it."""
+
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTS_PER_BASTION))
+    connection: asyncssh.SSHClientConnection | None = None
+
+
+class SshDialler:
+    """Opens links, a bounded number at a time, and owns the bastions' connections."""
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(CONNECTS)
+        self._bastions: dict[tuple[str, Ssh], _Bastion] = {}
+
+    async def dial(self, name: HostName, host: FleetHost) -> SshLink:
+        """A link to the agent's socket on `host`.
+
+        Raises:
+            LinkError: no connection, login or channel, with what to do about it.
+        """
+        ssh = host.ssh
+        options = await _options(name, ssh, host=ssh.address or name, port=ssh.port, user=ssh.user)
+        jump = ssh.jump or (options.tunnel if isinstance(options.tunnel, str) else "")
+        if jump:
+            async with self._through(name, jump, ssh) as (bastion, slots), slots, self._slots:
+                connection = await _connect(name, options, bastion)
+        else:
+            async with self._slots:
+                connection = await _connect(name, options, None)
+        client = Client(name)
+        try:
+            await connection.create_unix_connection(lambda: _Session(client), str(host.rpc.socket))
+        except asyncssh.ChannelOpenError as exc:
+            await _close(connection)
+            raise SocketRefused(name, _channel_refusal(exc, host.rpc.socket, options.username)) from exc
+        except (OSError, asyncssh.Error) as exc:
+            await _close(connection)
+            raise Unreachable(name, f"ssh connection broke: {exc}") from exc
+        except BaseException:
+            connection.abort()
+            raise
+        return SshLink(client, connection)
+
+    async def close(self) -> None:
+        """Close the bastions; bounded."""
+        for bastion in self._bastions.values():
+            if bastion.connection is not None:
+                await _close(bastion.connection)
+
+    @asynccontextmanager
+    async def _through(
+        self, name: HostName, jump: str, ssh: Ssh
+    ) -> AsyncIterator[tuple[asyncssh.SSHClientConnection, asyncio.Semaphore]]:
+        """The open connection to the last hop of `jump` (`a` or `user@a:22,b`), and its slots."""
+        first, _, last = jump.rpartition(",")
+        key = (
+            jump,
+            Ssh(config=ssh.config, no_config=ssh.no_config, identity=ssh.identity, known_hosts=ssh.known_hosts),
+        )
+        bastion = self._bastions.setdefault(key, _Bastion())
+        async with bastion.opening:
+            if bastion.connection is None or bastion.connection.is_closed():
+                user, address, port = _hop(name, last)
+                options = await _options(name, ssh, host=address, port=port, user=user)
+                try:
+                    if first:
+                        async with self._through(name, first, ssh) as (before, _):
+                            bastion.connection = await _connect(name, options, before)
+                    else:
+                        bastion.connection = await _connect(name, options, None)
+                except LinkError as exc:
+                    raise type(exc)(name, f"jump host {last}: {exc.reason}") from exc
+            connection = bastion.connection
+        yield connection, bastion.slots
+
+
+class _Session(asyncssh.SSHUNIXSession[bytes]):
+    """A client behind an SSH channel."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def connection_made(self, chan: asyncssh.SSHUNIXChannel[bytes]) -> None:
+        self._client.connection_made(chan)
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:  # noqa: ARG002
+        self._client.data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._client.connection_lost(exc)
+
+
+class _Keys(asyncssh.SSHClient):
+    """Remembers the key that the host showed when no known_hosts file has it."""
+
+    def __init__(self) -> None:
+        self.shown: asyncssh.SSHKey | None = None
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
+        self.shown = key
+        return False
+
+
+async def _options(
+    name: HostName, ssh: Ssh, *, host: str, port: int | None, user: str | None
+) -> asyncssh.SSHClientConnectionOptions:
+    """What the operator's ssh configuration and the fleet file say together.
+
+    Raises:
+        SshMisconfigured: a file is missing or cannot be read.
+    """
+    settings: dict[str, Any] = {"host": host, "ignore_encrypted": True}
+    if port is not None:
+        settings["port"] = port
+    if user is not None:
+        settings["username"] = user
+    if ssh.no_config:
+        settings["config"] = None
+    else:
+        settings["config"] = [str(ssh.config)] if ssh.config else ()
+    if ssh.identity is not None:
+        if not os.access(ssh.identity, os.R_OK):
+            raise SshMisconfigured(name, f"cannot read the key {ssh.identity} that the fleet file names")
+        settings["client_keys"] = [str(ssh.identity)]
+        if ssh.no_config:
+            settings["agent_path"] = None
+    if ssh.known_hosts is not None:
+        settings["known_hosts"] = [str(ssh.known_hosts)]
+    try:
+        options: asyncssh.SSHClientConnectionOptions = await asyncssh.SSHClientConnectionOptions.construct(**settings)
+        if options.known_hosts is None:
+            # `UserKnownHostsFile none`: asyncssh would stop checking, ssh would refuse. So do we.
+            options = await asyncssh.SSHClientConnectionOptions.construct(options, known_hosts=b"")
+    except (OSError, ValueError, asyncssh.Error) as exc:
+        raise SshMisconfigured(name, f"ssh configuration: {exc}") from exc
+    return options
+
+
+async def _connect(
+    name: HostName,
+    options: asyncssh.SSHClientConnectionOptions,
+    bastion: asyncssh.SSHClientConnection | None,
+) -> asyncssh.SSHClientConnection:
+    keys = _Keys()
+    where = f"{options.host} port {options.port}"
+    try:
+        return await asyncssh.connect(
+            options.orig_host,
+            options=options,
+            tunnel=bastion,
+            client_factory=lambda: keys,
+            keepalive_interval=KEEPALIVE_S,
+            keepalive_count_max=KEEPALIVE_MISSES,
+            login_timeout=LOGIN_DEADLINE_S,
+            utf8_decode_errors="backslashreplace",
+        )
+    except asyncssh.HostKeyNotVerifiable as exc:
+        raise _host_key_refusal(name, options, keys.shown, str(exc.reason)) from exc
+    except asyncssh.PermissionDenied as exc:
+        raise LoginRefused(
+            name,
+            f"{where} accepts none of our keys for user {options.username}; "
+            f"try: ssh -p {options.port} {options.username}@{options.host}",
+        ) from exc
+    except asyncssh.ChannelOpenError as exc:
+        raise Unreachable(name, f"the jump host cannot reach {where}: {exc.reason}") from exc
+    except asyncssh.KeyExchangeFailed as exc:
+        raise SshMisconfigured(
+            name, f"no common ssh algorithm with {where} (or its key is of a kind that known_hosts lacks): {exc.reason}"
+        ) from exc
+    except asyncssh.Error as exc:
+        raise Unreachable(name, f"ssh to {where} failed: {exc.reason}") from exc
+    except socket.gaierror as exc:
+        raise Unreachable(name, f"cannot resolve {options.host}: {exc.strerror}") from exc
+    except TimeoutError as exc:
+        raise Unreachable(name, f"{where} does not answer") from exc
+    except FileNotFoundError as exc:
+        raise SshMisconfigured(name, f"no file {exc.filename}") from exc
+    except OSError as exc:
+        raise Unreachable(name, f"cannot connect to {where}: {exc.strerror or exc}") from exc
+    except ValueError as exc:
+        raise SshMisconfigured(name, f"ssh configuration: {exc}") from exc
+
+
+def _host_key_refusal(
+    name: HostName, options: asyncssh.SSHClientConnectionOptions, shown: asyncssh.SSHKey | None, reason: str
+) -> LinkError:
+    """Why the host's key is refused, with the commands that a careful operator would run next."""
+    label = options.host_key_alias or options.host
+    entry = label if options.port == 22 else f"[{label}]:{options.port}"
+    files = [str(file) for file in options.known_hosts] if isinstance(options.known_hosts, list | tuple) else []
+    file = files[0] if files else str(Path("~/.ssh/known_hosts").expanduser())
+    if shown is None:
+        return HostKeyChanged(name, f"the host key of {entry} is refused: {reason}")
+    print_ = f"{shown.get_algorithm()} {shown.get_fingerprint()}"
+    known = any(_has_keys(path, label, options.port) for path in files or [file])
+    path = shlex.quote(file)
+    if known:
+        return HostKeyChanged(
+            name,
+            f"HOST KEY CHANGED: {entry} shows {print_}, which is not the key in {file}. Somebody may be in between. "
+            f"Only if you know why it changed: ssh-keygen -f {path} -R {shlex.quote(entry)}",
+        )
+    port = "" if options.port == 22 else f"-p {options.port} "
+    return HostKeyUnknown(
+        name,
+        f"host key of {entry} is unknown: it shows {print_}. Compare that with the host's own, "
+        f"then: ssh-keyscan {port}{options.host} >> {path}",
+    )
+
+
+def _has_keys(path: str, label: str, port: int) -> bool:
+    try:
+        trusted, *_ = asyncssh.match_known_hosts([path], label, "", port)
+    except (OSError, ValueError):
+        return False
+    return bool(trusted)
+
+
+def _channel_refusal(exc: asyncssh.ChannelOpenError, path: Path, user: str) -> str:
+    if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+        return f"sshd forbids forwarding to sockets for {user}; set AllowStreamLocalForwarding to yes or local"
+    return (
+        f"no channel to {path}: is mailagent running, and is {user} in a group of its rpc.roles? "
+        f"(sshd says: {exc.reason or 'open failed'})"
+    )
+
+
+def _hop(name: HostName, hop: str) -> tuple[str | None, str, int | None]:
+    """(user, address, port) of `user@bastion:22`."""
+    user, _, rest = hop.rpartition("@")
+    address, colon, port = rest.rpartition(":")
+    if not colon or rest.endswith("]"):
+        return user or None, rest.strip("[]"), None
+    if not port.isdecimal():
+        raise SshMisconfigured(name, f"jump host {hop!r} is not of the form user@host:port")
+    return user or None, address.strip("[]"), int(port)
+
+
+async def _close(connection: asyncssh.SSHClientConnection) -> None:
+    connection.close()
+    try:
+        async with asyncio.timeout(CLOSE_DEADLINE_S):
+            await connection.wait_closed()
+    except TimeoutError:
+        connection.abort()

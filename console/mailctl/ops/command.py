@@ -1,0 +1,43 @@
+"""The equivalent command of an operation, to be copied into a shell, a ticket or a runbook."""
+
+import shlex
+from pathlib import Path
+
+from mailctl.ops.plan import Options, Verb
+
+
+def line(verb: Verb, words: tuple[str, ...], options: Options, *, fleet_file: Path | None) -> str:
+    """`mailctl drain pool:marketing --for 2h --reason 'Gmail throttles us'`; `words` are quoted already."""
+    parts = [prefix(fleet_file), verb.value, *words]
+    if options.everything and not words:
+        parts.append("--all")
+    if verb is Verb.LIMIT:
+        parts.append(shlex.quote(f"{options.limit}={options.value}"))
+    if options.standby:
+        parts += ["--standby", shlex.quote(options.standby)]
+    if options.refuse:
+        parts.append("--refuse")
+    if verb is Verb.RETRY:
+        parts += ["--spread", duration(options.spread_s)]
+        if options.max_affected is not None:
+            parts += ["--max-affected", str(options.max_affected)]
+    if options.ttl_s is not None:
+        parts += ["--for", duration(options.ttl_s)]
+    if options.override:
+        parts.append("--override")
+    if options.reason:
+        parts += ["--reason", shlex.quote(options.reason)]
+    return " ".join(parts)
+
+
+def prefix(fleet_file: Path | None) -> str:
+    """`mailctl`, with the fleet file when it was named by hand."""
+    return f"mailctl --fleet {shlex.quote(str(fleet_file))}" if fleet_file else "mailctl"
+
+
+def duration(seconds: int) -> str:
+    """`90s`, `30m`, `4h`: the shortest form that the command line reads back as the same."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"

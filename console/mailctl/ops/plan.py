@@ -1,0 +1,173 @@
+"""What an operation will do, and what it did: values that the screens and the commands show alike."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from mailagent.api.ids import HostName, OpId
+from mailagent.api.operations import Impact, OperationResult
+from mailagent.api.requests import Mutation
+
+
+class Verb(StrEnum):
+    """What operators do; each is also the name of its method and of its command."""
+
+    DRAIN = "drain"
+    UNDRAIN = "undrain"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    ROTATE = "rotate"
+    LIMIT = "limit"
+    RETRY = "retry"
+    CANCEL = "cancel"
+    UNDO = "undo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What an operator may say about a verb beside the selection."""
+
+    reason: str = ""
+    ttl_s: int | None = None  # None: the agents' default for the verb
+    override: bool = False  # act although a guard or a pre-flight refuses; wants a reason
+    refuse: bool = False  # drain of a pool: refuse new mail instead of keeping it
+    standby: str = ""  # rotate: the virtual MTA to take over, empty: the first fit one
+    limit: str = ""  # limit: name of the key
+    value: str = ""  # limit: its value
+    spread_s: int = 60  # retry: over how long
+    max_affected: int | None = None  # retry: refuse when more recipients match
+    everything: bool = False  # an empty selection means the whole fleet (`--all`)
+
+
+NO_IMPACT = Impact()
+
+
+class StepState(StrEnum):
+    """What the agents' dry run said about one step."""
+
+    READY = "ready"
+    NOTHING_TO_DO = "nothing-to-do"
+    REFUSED = "refused"  # a guard, a role, a stale or missing object
+    FAILED = "failed"  # the agent answered with another error
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One call to one host, frozen when the plan was made."""
+
+    host: HostName
+    target: str  # `pool:marketing`, a message filter in words, or a directive id
+    state: StepState
+    detail: str  # the agent's sentence: what it will do, or why not
+    request: Mutation  # as it will be sent, with op_id and the generation it was planned on
+    impact: Impact = NO_IMPACT
+    warnings: tuple[str, ...] = ()
+    undoable: bool = False
+    undo_note: str = ""
+
+    @property
+    def runs(self) -> bool:
+        """Whether executing the plan sends it."""
+        return self.state in (StepState.READY, StepState.NOTHING_TO_DO)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One operation, whole, before it happens. Nothing in it changes while a question about it stands."""
+
+    verb: Verb
+    op_id: OpId
+    made_at: datetime
+    selection: str  # as the operator would type it: `pool:marketing host:mx1`
+    options: Options
+    steps: tuple[Step, ...]  # in the order of the fleet file
+    hosts: int  # hosts that will be asked
+    fleet_hosts: int
+    messages: int  # waiting recipients that it touches
+    connections: int
+    share: float  # of the fleet's deliveries, 0 to 1
+    untouched: tuple[str, ...]
+    warnings: tuple[str, ...]
+    undoable: bool
+    undo_note: str  # how to undo, or why it cannot be undone
+    command: str  # the same for the shell
+
+    @property
+    def runnable(self) -> tuple[Step, ...]:
+        """Steps that will be sent."""
+        return tuple(step for step in self.steps if step.runs)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether executing it would change anything."""
+        return any(step.state is StepState.READY for step in self.steps)
+
+    @property
+    def title(self) -> str:
+        """`drain pool:marketing`."""
+        return f"{self.verb} {self.selection}".rstrip()
+
+
+class LineResult(StrEnum):
+    """What became of one step."""
+
+    APPLIED = "applied"
+    NOTHING_TO_DO = "nothing-to-do"
+    REFUSED = "refused"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+    UNKNOWN = "unknown"  # the answer was lost; the agent may have done it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of a report."""
+
+    host: HostName
+    target: str
+    result: LineResult
+    detail: str
+    op_id: OpId
+    stale: bool = False  # refused because the object has moved on: plan again
+    severed: bool = False  # unknown because the connection broke, not because the host was slow
+    answer: OperationResult | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What an operation did: one line per step."""
+
+    verb: Verb
+    op_id: OpId
+    selection: str
+    lines: tuple[Line, ...]
+    command: str
+    undo_command: str  # empty when there is nothing to undo
+    undo_note: str
+
+    def count(self, result: LineResult) -> int:
+        """Lines with that result."""
+        return sum(line.result is result for line in self.lines)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every line is applied or had nothing to do."""
+        return all(line.result in (LineResult.APPLIED, LineResult.NOTHING_TO_DO) for line in self.lines)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a host refused because its object has moved on: plan again and ask again."""
+        return any(line.stale for line in self.lines)
+
+    @property
+    def summary(self) -> str:
+        """`applied on 2 of 3 hosts, unreachable on 1 of 3 hosts`."""
+        hosts = {line.host for line in self.lines}
+        parts = []
+        for result in LineResult:
+            at = {line.host for line in self.lines if line.result is result}
+            if at:
+                word = str(result).replace("-", " ")
+                parts.append(f"{word} on {len(at)} of {len(hosts)} host{'' if len(hosts) == 1 else 's'}")
+        return ", ".join(parts)

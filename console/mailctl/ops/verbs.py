@@ -1,0 +1,394 @@
+"""Every verb, once: plan it (with the agents' dry run), execute the plan, report.
+
+plan(...) -> Plan -- somebody confirms --> execute(fleet, plan) -> Report
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import msgspec
+
+from mailagent.api import requests
+from mailagent.api.errors import ApiError, Refused, RoleRefused, StalePlan
+from mailagent.api.ids import DirectiveId, HostName, OpId
+from mailagent.api.operations import OperationRecord, OperationResult, Result
+from mailagent.api.replies import OperationPage
+from mailagent.api.targets import TargetKind
+from mailctl.fleet import Fleet, LinkError
+from mailctl.fleet.errors import LinkLost, NoAnswer
+from mailctl.ops import command, op_ids, targets
+from mailctl.ops.errors import NothingSelected, OptionError, SelectorError
+from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
+from mailctl.ops.selector import Selection, message_filter
+from mailctl.ops.targets import selected_hosts
+
+PLAN_DEADLINE_S = 5.0
+"""A host whose dry run takes longer counts as unreachable."""
+EXECUTE_DEADLINE_S = 15.0
+SETTLE_S = 15.0
+"""How long hosts whose answer was lost are asked what became of it."""
+SETTLE_PAUSE_S = 0.5
+
+DEFAULTS = Options()
+_DRAINED = (TargetKind.POOL, TargetKind.VMTA, TargetKind.HOST)
+_HELD = (TargetKind.POOL, TargetKind.VMTA, TargetKind.PROVIDER, TargetKind.QUEUE, TargetKind.STREAM)
+ACTS_ON: dict[Verb, tuple[TargetKind, ...]] = {
+    Verb.DRAIN: _DRAINED,
+    Verb.UNDRAIN: _DRAINED,
+    Verb.SUSPEND: _HELD,
+    Verb.RESUME: _HELD,
+    Verb.ROTATE: (TargetKind.VMTA,),
+    Verb.LIMIT: (TargetKind.VMTA, TargetKind.PROVIDER, TargetKind.QUEUE),
+}
+"""Kinds of object per verb (DESIGN section 6); `retry` acts on messages, `cancel` and `undo` on ids."""
+
+
+async def plan(fleet: Fleet, verb: Verb, selection: Selection, options: Options = DEFAULTS) -> Plan:
+    """What `verb` would do to `selection`, asked of every host that it touches. Changes nothing.
+
+    A host that refuses or cannot be reached is a step of the plan with its reason, not an error.
+
+    Raises:
+        SelectorError: terms that the verb cannot act on.
+        NothingSelected: an empty selection without `options.everything`, or names that no host has.
+        OptionError: options that do not go together.
+    """
+    _check(verb, options)
+    if verb is Verb.RETRY:
+        drafts = _retries(fleet, selection, options)
+    elif verb in ACTS_ON:
+        drafts = _directed(fleet, verb, selection, options)
+    else:
+        raise SelectorError(f"{verb} takes an id, not a selection")
+    return await _planned(fleet, verb, drafts, options, str(selection), selection.words)
+
+
+async def plan_cancel(fleet: Fleet, directive: DirectiveId, options: Options = DEFAULTS) -> Plan:
+    """What ending one directive would do.
+
+    Raises:
+        NothingSelected: no host reports such a directive.
+    """
+    _check(Verb.CANCEL, options)
+    drafts = [
+        _Draft(host, f"directive {directive}", requests.Cancel(op_id=_UNNAMED, directive=directive))
+        for row in fleet.state.directives
+        for host, view in row.parts
+        if view.directive.id == directive
+    ]
+    if not drafts:
+        raise NothingSelected(f"no host has a live directive {directive}; `mailctl operations` lists them")
+    return await _planned(fleet, Verb.CANCEL, drafts, options, directive, (directive,))
+
+
+async def plan_undo(fleet: Fleet, operation: OpId, options: Options = DEFAULTS) -> Plan:
+    """What the stored inverse of `operation` would do, on every host that executed it.
+
+    Raises:
+        NothingSelected: no host that answers knows the operation.
+    """
+    _check(Verb.UNDO, options)
+    answers = await fleet.ask_all("operations", requests.PageRequest(), deadline_s=PLAN_DEADLINE_S)
+    drafts = []
+    silent = []
+    for host, answer in answers.items():
+        if not isinstance(answer, OperationPage):
+            silent.append(host)
+            continue
+        for record in await _records(fleet, host, operation, answer):
+            undone = f"{record.verb} {record.target or ''}".rstrip()
+            drafts.append(_Draft(host, undone, requests.Undo(op_id=_UNNAMED, undoes=record.op_id)))
+    if not drafts:
+        missing = f"; not asked: {', '.join(silent)}" if silent else ""
+        raise NothingSelected(f"no host knows an operation {operation}{missing}")
+    undo = await _planned(fleet, Verb.UNDO, drafts, options, operation, (operation,))
+    warnings = tuple(f"{host} does not answer: it may have executed {operation} too" for host in silent)
+    return replace(undo, warnings=undo.warnings + warnings)
+
+
+async def execute(fleet: Fleet, plan: Plan, *, settle_s: float = SETTLE_S) -> Report:
+    """Do what `plan` says, on all hosts at once, and say what became of each step.
+
+    Steps that the dry run found impossible are reported as such and not sent. An agent refuses a step whose object has
+    moved on since the plan (`Report.is_stale`). A host whose answer is lost is asked for up to `settle_s` what became
+    of it; after that its line is `unknown`.
+    """
+    by_host: dict[HostName, list[Step]] = {}
+    for step in plan.steps:
+        by_host.setdefault(step.host, []).append(step)
+
+    async def at_host(steps: Sequence[Step]) -> list[Line]:
+        return [await _execute_step(fleet, plan.verb, step) for step in steps]
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(at_host(steps), name=f"{plan.verb}:{host}") for host, steps in by_host.items()]
+    report = _report(plan, tuple(line for task in tasks for line in task.result()))
+    return await settle(fleet, report, within_s=settle_s)
+
+
+async def settle(fleet: Fleet, report: Report, *, within_s: float = SETTLE_S) -> Report:
+    """`report` with its unknown lines asked again, for up to `within_s`."""
+    if not report.count(LineResult.UNKNOWN):
+        return report
+    deadline = asyncio.get_running_loop().time() + within_s
+
+    async def ask(line: Line) -> Line:
+        while line.result is LineResult.UNKNOWN and asyncio.get_running_loop().time() < deadline:
+            line = await _what_became_of(fleet, line)
+            if line.result is LineResult.UNKNOWN:
+                await asyncio.sleep(SETTLE_PAUSE_S)
+        return line
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(ask(line), name=f"settle:{line.host}") for line in report.lines]
+    return replace(report, lines=tuple(task.result() for task in tasks))
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A step before its host was asked: the request without what the operation adds to it."""
+
+    host: HostName
+    target: str
+    request: requests.Mutation
+
+
+_UNNAMED = OpId("")
+"""Placeholder until the operation has its id."""
+
+
+def _check(verb: Verb, options: Options) -> None:
+    if options.override and not options.reason:
+        raise OptionError("overriding a guard wants a reason")
+    if options.refuse and verb is not Verb.DRAIN:
+        raise OptionError(f"{verb} has no refuse option; it belongs to drain")
+    if verb is Verb.LIMIT and not (options.limit and options.value):
+        raise OptionError("limit wants a key and a value, such as connections=2")
+
+
+def _directed(fleet: Fleet, verb: Verb, selection: Selection, options: Options) -> list[_Draft]:
+    """Drafts of a verb that acts on objects."""
+    found = targets.aims(
+        fleet.state, fleet.inventory, selection, ACTS_ON[verb], verb=verb, everything=options.everything
+    )
+    if options.standby and len(found) > 1:
+        raise OptionError("one standby can replace one virtual MTA; rotate them one by one, or leave the choice open")
+    return [_Draft(aim.host, str(aim.target), _request(verb, aim, options)) for aim in found]
+
+
+def _request(verb: Verb, aim: targets.Aim, options: Options) -> requests.Mutation:
+    target, expect = aim.target, aim.generation
+    match verb:
+        case Verb.DRAIN:
+            return requests.Drain(op_id=_UNNAMED, expect=expect, target=target, refuse=options.refuse)
+        case Verb.UNDRAIN:
+            return requests.Undrain(op_id=_UNNAMED, expect=expect, target=target)
+        case Verb.SUSPEND:
+            return requests.Suspend(op_id=_UNNAMED, expect=expect, target=target)
+        case Verb.RESUME:
+            return requests.Resume(op_id=_UNNAMED, expect=expect, target=target)
+        case Verb.ROTATE:
+            return requests.Rotate(op_id=_UNNAMED, expect=expect, target=target, standby=options.standby)
+        case Verb.LIMIT:
+            return requests.Limit(
+                op_id=_UNNAMED, expect=expect, target=target, limit=options.limit, value=options.value
+            )
+        case _:
+            raise SelectorError(f"{verb} does not act on objects")
+
+
+def _retries(fleet: Fleet, selection: Selection, options: Options) -> list[_Draft]:
+    """Drafts of `retry`: one per host that may hold matching mail."""
+    if not selection.kinds and not selection.hosts and not options.everything:
+        raise NothingSelected("nothing is selected; --all means every deferred message of the fleet")
+    matching = message_filter(selection, deferred_only=True)
+    request = requests.Retry(
+        op_id=_UNNAMED, filter=matching, spread_s=options.spread_s, max_affected=options.max_affected
+    )
+    words = " ".join(f"{kind}:{name}" for kind, name in selection.terms if kind in selection.kinds)
+    return [_Draft(host.name, words or "all deferred mail", request) for host in selected_hosts(fleet.state, selection)]
+
+
+async def _records(fleet: Fleet, host: HostName, operation: OpId, page: OperationPage) -> list[OperationRecord]:
+    """Records of `operation` on `host`: from the newest page, else by asking for it."""
+    if found := [record for record in page.rows if op_ids.belongs(record.op_id, operation)]:
+        return found
+    if not page.cursor:
+        return []
+    try:
+        record = await fleet.ask(
+            host, "operation", requests.OperationRequest(op_id=operation), deadline_s=PLAN_DEADLINE_S
+        )
+    except (LinkError, ApiError):
+        return []
+    return [record] if record else []
+
+
+async def _planned(
+    fleet: Fleet, verb: Verb, drafts: Sequence[_Draft], options: Options, selection: str, words: tuple[str, ...]
+) -> Plan:
+    """Ask every host for its dry run and add the answers up."""
+    op_id = op_ids.new_op_id()
+    on_host: dict[HostName, int] = {}
+    steps = []
+    for draft in drafts:
+        index = on_host.get(draft.host, 0)
+        on_host[draft.host] = index + 1
+        request = msgspec.structs.replace(
+            draft.request,
+            op_id=op_ids.step_id(op_id, index),
+            reason=options.reason,
+            ttl_s=options.ttl_s,
+            override=options.override,
+        )
+        steps.append(
+            Step(host=draft.host, target=draft.target, state=StepState.UNREACHABLE, detail="", request=request)
+        )
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_preview(fleet, verb, step), name=f"plan:{step.host}") for step in steps]
+    return _sum_up(fleet, verb, op_id, tuple(task.result() for task in tasks), options, selection, words)
+
+
+async def _preview(fleet: Fleet, verb: Verb, step: Step) -> Step:
+    """`step` with the host's answer to a dry run."""
+    request = msgspec.structs.replace(step.request, dry_run=True)
+    try:
+        answer: OperationResult = await fleet.ask(step.host, verb, request, deadline_s=PLAN_DEADLINE_S)
+    except LinkError as exc:
+        return replace(step, state=StepState.UNREACHABLE, detail=exc.reason)
+    except (Refused, RoleRefused) as exc:
+        return replace(step, state=StepState.REFUSED, detail=exc.message)
+    except ApiError as exc:
+        return replace(step, state=StepState.FAILED, detail=exc.message)
+    return replace(
+        step,
+        state=StepState.NOTHING_TO_DO if answer.result is Result.NOTHING_TO_DO else StepState.READY,
+        detail=answer.detail,
+        impact=answer.impact,
+        warnings=answer.warnings,
+        undoable=answer.undoable,
+        undo_note=answer.undo_note,
+    )
+
+
+def _sum_up(
+    fleet: Fleet,
+    verb: Verb,
+    op_id: OpId,
+    steps: tuple[Step, ...],
+    options: Options,
+    selection: str,
+    words: tuple[str, ...],
+) -> Plan:
+    ready = [step for step in steps if step.state is StepState.READY]
+    asked = {step.host for step in steps}
+    others = [host.name for host in fleet.state.hosts if host.name not in asked]
+    untouched = list(dict.fromkeys(text for step in ready for text in step.impact.untouched))
+    if others:
+        untouched.append(f"host{'' if len(others) == 1 else 's'} {', '.join(others)}")
+    undoable = bool(ready) and all(step.undoable for step in ready)
+    notes = list(dict.fromkeys(step.undo_note for step in ready if step.undo_note))
+    if undoable:
+        notes.insert(0, f"{command.prefix(fleet.path)} undo {op_id}")
+    return Plan(
+        verb=verb,
+        op_id=op_id,
+        made_at=datetime.now(UTC),
+        selection=selection,
+        options=options,
+        steps=steps,
+        hosts=len(asked),
+        fleet_hosts=len(fleet.state.hosts),
+        messages=sum(step.impact.messages for step in ready),
+        connections=sum(step.impact.connections for step in ready),
+        share=_fleet_share(fleet, ready),
+        untouched=tuple(untouched),
+        warnings=_by_host([(step.host, warning) for step in steps for warning in step.warnings], len(asked)),
+        undoable=undoable,
+        undo_note="; ".join(notes),
+        command=command.line(verb, words, options, fleet_file=fleet.path),
+    )
+
+
+def _fleet_share(fleet: Fleet, steps: Sequence[Step]) -> float:
+    """Share of the fleet's deliveries: each host's own share, weighted with what it delivered in the last minute."""
+    weights = {
+        host.name: host.snapshot.host.flow.delivered_1m
+        for host in fleet.state.hosts
+        if host.snapshot and host.state.is_fresh
+    }
+    total = sum(weights.values())
+    return min(1.0, sum(step.impact.share * weights.get(step.host, 0) for step in steps) / total) if total else 0.0
+
+
+def _by_host(texts: Iterable[tuple[HostName, str]], hosts: int) -> tuple[str, ...]:
+    """Each text once, with the hosts that it concerns unless it concerns all of them."""
+    where: dict[str, list[str]] = {}
+    for host, text in texts:
+        where.setdefault(text, []).append(host)
+    return tuple(
+        text if len(set(names)) == hosts > 1 else f"{', '.join(dict.fromkeys(names))}: {text}"
+        for text, names in where.items()
+    )
+
+
+_NOT_SENT = {
+    StepState.REFUSED: LineResult.REFUSED,
+    StepState.FAILED: LineResult.FAILED,
+    StepState.UNREACHABLE: LineResult.UNREACHABLE,
+}
+
+
+async def _execute_step(fleet: Fleet, verb: Verb, step: Step) -> Line:
+    def line(result: LineResult, detail: str, answer: OperationResult | None = None) -> Line:
+        return Line(
+            host=step.host, target=step.target, result=result, detail=detail, op_id=step.request.op_id, answer=answer
+        )
+
+    if not step.runs:
+        return line(_NOT_SENT[step.state], step.detail)
+    try:
+        answer: OperationResult = await fleet.ask(step.host, verb, step.request, deadline_s=EXECUTE_DEADLINE_S)
+    except (NoAnswer, LinkLost) as exc:
+        return replace(line(LineResult.UNKNOWN, exc.reason), severed=isinstance(exc, LinkLost))
+    except LinkError as exc:
+        return line(LineResult.UNREACHABLE, exc.reason)
+    except (Refused, RoleRefused) as exc:
+        return replace(line(LineResult.REFUSED, exc.message), stale=isinstance(exc, StalePlan))
+    except ApiError as exc:
+        return line(LineResult.FAILED, exc.message)
+    return line(LineResult(answer.result.value), answer.detail, answer)
+
+
+async def _what_became_of(fleet: Fleet, line: Line) -> Line:
+    """`line` with what the host's log says, still unknown when it cannot be asked."""
+    try:
+        record: OperationRecord | None = await fleet.ask(
+            line.host, "operation", requests.OperationRequest(op_id=line.op_id), deadline_s=PLAN_DEADLINE_S
+        )
+    except (LinkError, ApiError):
+        return line
+    if record is None:
+        # After a broken connection this question came on a later one, so the call is over. A host that was only slow
+        # may still be at it.
+        return replace(line, result=LineResult.FAILED, detail=f"not done: {line.detail}") if line.severed else line
+    return replace(line, result=LineResult(record.result.value), detail=record.detail)
+
+
+def _report(plan: Plan, lines: tuple[Line, ...]) -> Report:
+    """The report of `plan`; undo is offered when a host has, or may have, done something that can be undone."""
+    done = any(line.result in (LineResult.APPLIED, LineResult.UNKNOWN) for line in lines)
+    answers = [line.answer for line in lines if line.answer and line.result is LineResult.APPLIED]
+    undoable = done and (not answers or any(answer.undoable for answer in answers))
+    prefix = plan.command.partition(f" {plan.verb}")[0]
+    return Report(
+        verb=plan.verb,
+        op_id=plan.op_id,
+        selection=plan.selection,
+        lines=lines,
+        command=plan.command,
+        undo_command=f"{prefix} undo {plan.op_id}" if undoable else "",
+        undo_note="; ".join(dict.fromkeys(answer.undo_note for answer in answers if answer.undo_note)),
+    )
