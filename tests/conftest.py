@@ -1,0 +1,52 @@
+"""What all tests share: the marker for system programs, and hypothesis without a stopwatch."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+PACKAGES = {"sshd": "openssh-server", "smtp-sink": "postfix", "smtp-source": "postfix", "tmux": "tmux"}
+"""Programs that tests use, and the Debian package that has each."""
+
+_SBIN = ("/usr/sbin", "/usr/local/sbin", "/sbin")
+_skipped: list[set[str]] = []  # for each test skipped here, the programs it lacks
+
+# A busy machine is slow at times; each test has a time limit of its own.
+settings.register_profile("mailctl", deadline=None)
+settings.load_profile("mailctl")
+
+
+def program(name: str) -> Path | None:
+    """Where `name` is installed; system programs count though they are not on a user's path."""
+    found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN)))
+    return Path(found) if found else None
+
+
+def apt_line(programs: Iterable[str]) -> str:
+    """The command that installs what is missing."""
+    return f"apt-get install {' '.join(sorted({PACKAGES[name] for name in programs}))}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*programs): uses system programs; without them skipped, in CI failed")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    names = {name for marker in item.iter_markers("needs") for name in marker.args}
+    missing = {name for name in names if program(name) is None}
+    if not missing:
+        return
+    reason = f"needs {', '.join(sorted(missing))}: {apt_line(missing)}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    _skipped.append(missing)
+    pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _skipped:
+        line = apt_line(set().union(*_skipped))
+        terminalreporter.write_line(f"{len(_skipped)} tests skipped for lack of system programs; to run them: {line}")
