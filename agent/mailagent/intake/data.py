@@ -1,0 +1,88 @@
+"""The text of one message as it arrives after 354: end of data, strict line ends, bounded memory."""
+
+from enum import Enum
+
+MAX_LINE = 1000  # octets with CRLF (RFC 5321 section 4.5.3.1.6), dot stuffing not counted
+
+_END = b"\r\n.\r\n"
+
+
+class Fault(Enum):
+    """Why a text is refused after its end."""
+
+    TOO_LARGE = "more octets than allowed"
+    NUL = "NUL"
+    LINE_ENDS = "a bare CR or LF"
+    LONG_LINE = "a line over 1000 octets"
+
+
+class DataReader:
+    """Collects octets until `CRLF.CRLF`, the only end of data (against SMTP smuggling, CVE-2023-51764).
+
+    A fault does not end the transfer: the client can be answered only after its end of data.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.octets = 0  # of the transfer so far
+        self._max_bytes = max_bytes
+        # Stuffed dots are no part of the size (RFC 1870 section 4) and make at most four octets of three.
+        self._max_octets = max_bytes + max_bytes // 3 + len(_END)
+        self._chunks: list[bytes] = []
+        self._tail = b"\r\n"  # last octets, at most four; the line end of DATA itself precedes the first line
+        self._lf = self._cr = self._crlf = 0
+        self._nul = False
+
+    def feed(self, data: bytes, start: int = 0) -> int:
+        """Take octets from `data[start:]`; the position after the end of data, or -1 when it has not come yet."""
+        tail = self._tail
+        seam = (tail + data[start : start + 4]).find(_END)
+        if seam >= 0:  # the end began in an earlier chunk
+            end = start + seam + len(_END) - len(tail)
+        else:
+            found = data.find(_END, start)
+            end = found + len(_END) if found >= 0 else -1
+        chunk = data[start : end if end >= 0 else len(data)]
+        self.octets += len(chunk)
+        if self.octets <= self._max_octets:
+            self._chunks.append(chunk)
+            self._lf += chunk.count(b"\n")
+            self._cr += chunk.count(b"\r")
+            self._crlf += chunk.count(b"\r\n") + (tail[-1:] == b"\r" and chunk[:1] == b"\n")
+            self._nul = self._nul or b"\0" in chunk
+        else:
+            self._chunks.clear()
+        self._tail = chunk[-4:] if len(chunk) >= 4 else (tail + chunk)[-4:]
+        return end
+
+    def finish(self) -> bytes | Fault:
+        """The text, dots unstuffed, each line ended by CRLF; or what is wrong with it. Call once, after the end."""
+        if self.octets > self._max_octets:
+            return Fault.TOO_LARGE
+        text = b"".join(self._chunks)[: -len(b".\r\n")]
+        self._chunks.clear()
+        if text[:1] == b".":
+            text = text[1:]
+        if b"\r\n." in text:
+            text = text.replace(b"\r\n.", b"\r\n")  # RFC 5321 section 4.5.2
+        if len(text) > self._max_bytes:
+            return Fault.TOO_LARGE
+        if self._nul:
+            return Fault.NUL
+        if not self._lf == self._cr == self._crlf:
+            return Fault.LINE_ENDS
+        return Fault.LONG_LINE if _has_long_line(text) else text
+
+
+def _has_long_line(text: bytes) -> bool:
+    """Whether a line of `text` (all lines ended) has more than MAX_LINE octets.
+
+    Jumps from window to window by the last line end in each: 11 steps for 10 KB instead of one per line.
+    """
+    start = 0
+    last = len(text) - MAX_LINE
+    while start < last:
+        end = text.rfind(b"\n", start, start + MAX_LINE)
+        if end < 0:
+            return True
+        start = end + 1
+    return False

@@ -1,0 +1,433 @@
+"""One SMTP session, seen from the server: octets in, replies and submissions out. No I/O, no clock.
+
+    state        | input                          | output                        | next
+    -------------|--------------------------------|-------------------------------|----------
+    command      | line                           | reply                         | command
+    command      | DATA with sender and recipient | 354                           | data
+    data         | text up to CRLF.CRLF, faulty   | 5yz                           | command
+    data         | text up to CRLF.CRLF           | `submission`                  | in flight
+    in flight    | anything                       | kept, not looked at           | in flight
+    in flight    | `answer(reply)`                | reply                         | command
+    any          | QUIT, violation, `shut`        | reply                         | closed
+
+RFC 5321 with PIPELINING (2920), SIZE (1870), 8BITMIME (6152) and ENHANCEDSTATUSCODES (2034).
+"""
+
+import logging
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from mailagent.api.smtp import SmtpReply
+from mailagent.config import structs
+from mailagent.intake import headers
+from mailagent.intake.address import address_fault, is_helo_name
+from mailagent.intake.data import DataReader, Fault
+from mailagent.intake.submission import Gate, Submission
+
+MAX_COMMAND = 512 - 2 + 26 + 17  # octets without CRLF: RFC 5321 section 4.5.3.1.4, plus SIZE= and BODY=
+MAX_ERRORS = 20  # since the last accepted message, as Postfix
+MAX_JUNK = 100  # commands that lead nowhere since the last accepted message; the ones after are errors
+RECIPIENT_OVERSHOOT = 1000  # recipients beyond the limit; the ones after are errors
+
+log = logging.getLogger(__name__)
+
+_NOT_PRINTABLE = re.compile(rb"[^ -~]")
+# A quoted local part may hold any of `<>`.
+_PATH = rb'<((?:"(?:[^"\\]|\\.)*"|[^<>"])*)>(?: +(.*))?'
+_MAIL = re.compile(rb"MAIL FROM: *" + _PATH, re.IGNORECASE)
+_RCPT = re.compile(rb"RCPT TO: *" + _PATH, re.IGNORECASE)
+
+_BODY_TYPES = frozenset({b"7BIT", b"8BITMIME"})
+_NOT_OFFERED = frozenset({b"STAR", b"AUTH", b"EXPN", b"TURN", b"ETRN", b"BDAT", b"SEND", b"SOML", b"SAML", b"BURL"})
+# A browser or proxy tricked into posting to our port (cross-protocol attack); Postfix has the same list.
+_OTHER_PROTOCOLS = frozenset({b"GET ", b"POST", b"PUT ", b"CONN"})
+
+BUSY = SmtpReply(code=451, enhanced="4.3.0", text="Local error, try again later", local=True)
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What every session of one configuration shares."""
+
+    hostname: str
+    max_message_bytes: int
+    max_recipients: int
+    max_hops: int
+    greeting: bytes
+    ehlo: bytes
+    helo: bytes
+
+    @classmethod
+    def of(cls, config: structs.Intake, hostname: str) -> "Rules":
+        """The rules that `config` states."""
+        name = hostname.encode("ascii", "replace")
+        lines = (name, b"PIPELINING", b"SIZE %d" % config.max_message_bytes, b"8BITMIME")
+        return cls(
+            hostname=hostname,
+            max_message_bytes=config.max_message_bytes,
+            max_recipients=config.max_recipients,
+            max_hops=config.max_hops,
+            greeting=b"220 %s ESMTP\r\n" % name,
+            ehlo=b"".join(b"250-%s\r\n" % line for line in lines) + b"250 ENHANCEDSTATUSCODES\r\n",
+            helo=b"250 %s\r\n" % name,
+        )
+
+
+def reply_line(reply: SmtpReply) -> bytes:
+    """`reply` as one line of at most 512 octets (RFC 5321 section 4.5.3.1.5), safe whatever its text holds."""
+    text = reply.text if reply.text.isprintable() else "".join(c if c.isprintable() else " " for c in reply.text)
+    start = f"{reply.code} {reply.enhanced} " if reply.enhanced else f"{reply.code} "
+    return (start + text).encode("ascii", "replace")[:510] + b"\r\n"
+
+
+class ServerSession:
+    """State of one connection. Feed with `receive`, send what `take_output` returns.
+
+    When `take_submission` returns one, the session reads nothing more until `answer`.
+    """
+
+    def __init__(self, rules: Rules, gate: Gate, *, client: str, may_relay: bool) -> None:
+        self.closed = False  # send the output, then close
+        self.commands = 0  # lines and messages completed: progress, as the time-outs see it
+        self.transactions = 0  # started
+        self.in_transaction = False  # MAIL was accepted and its transaction has not ended
+        self.in_flight = False  # a submission waits for `answer`
+        self.backlog = 0  # octets kept while a submission is in flight
+        self._rules = rules
+        self._gate = gate
+        self._client = client
+        self._may_relay = may_relay
+        self._helo = ""
+        self._esmtp = False
+        self._sender = b""
+        self._recipients: list[bytes] = []
+        self._overshoot = 0
+        self._reader: DataReader | None = None
+        self._submission: Submission | None = None
+        self._output: list[bytes] = []
+        self._partial = b""  # a command line that has not ended
+        self._too_long = False  # ... and whose start is already thrown away
+        self._kept: list[bytes] = []  # what came while a submission is in flight
+        self._farewell: SmtpReply | None = None
+        self._errors = 0
+        self._junk = 0
+
+    @property
+    def data_octets(self) -> int | None:
+        """Octets of the text so far while one arrives, else None."""
+        return None if self._reader is None else self._reader.octets
+
+    def greet(self) -> None:
+        """Open the conversation."""
+        self._output.append(self._rules.greeting)
+
+    def receive(self, data: bytes) -> None:
+        """Octets from the client, in any portions."""
+        if self.in_flight:
+            self._keep(data)
+        else:
+            self._run(data)
+
+    def take_output(self) -> bytes:
+        """Octets for the client since the last call."""
+        output = self._output
+        if not output:
+            return b""
+        taken = output[0] if len(output) == 1 else b"".join(output)
+        output.clear()
+        return taken
+
+    def take_submission(self) -> Submission | None:
+        """A submission that was not taken yet; it stays in flight until `answer`."""
+        submission, self._submission = self._submission, None
+        return submission
+
+    def answer(self, reply: SmtpReply) -> None:
+        """What became of the submission in flight; goes on with what the client sent meanwhile."""
+        self.in_flight = False
+        if self.closed:
+            return
+        self.commands += 1
+        self._reset()
+        if reply.is_success:
+            self._errors = self._junk = 0
+        self._say(reply_line(reply))
+        self._part()
+        if self._kept:
+            waiting = b"".join(self._kept)
+            self._kept.clear()
+            self.backlog = 0
+            self._run(waiting)
+
+    def part(self, reply: SmtpReply) -> None:
+        """Close with `reply` as soon as no transaction is open: now, or after the answer to this one."""
+        self._farewell = reply
+        self._part()
+
+    def shut(self, reply: SmtpReply) -> None:
+        """Close with `reply` whatever the state."""
+        if not self.closed:
+            self._output.append(reply_line(reply))
+            self.closed = True
+
+    # -- octets to lines and texts
+
+    def _keep(self, data: bytes) -> None:
+        self._kept.append(data)
+        self.backlog += len(data)
+
+    def _run(self, data: bytes) -> None:
+        position = 0
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
+        while position < len(data) and not self.closed:
+            if self.in_flight:
+                self._keep(data[position:])
+                return
+            if self._reader is not None:
+                position = self._reader.feed(data, position)
+                if position < 0:
+                    return
+                self._end_of_data(self._reader)
+                continue
+            end = data.find(b"\r\n", position)
+            if end < 0:
+                self._partial = data[position:]
+                if len(self._partial) > MAX_COMMAND + 1:  # the last octet may be the CR of its end
+                    self._too_long = True
+                    self._partial = self._partial[-1:]
+                return
+            line = data[position:end]
+            position = end + 2
+            self.commands += 1
+            self._command(line, more=position < len(data))
+
+    def _command(self, line: bytes, *, more: bool) -> None:
+        """One command line; `more` says that the client sent octets after it without waiting for its reply."""
+        if self._too_long or len(line) > MAX_COMMAND:
+            self._too_long = False
+            self._fail(b"500 5.5.2 Line too long\r\n")
+            return
+        if _NOT_PRINTABLE.search(line):
+            self._fail(b"501 5.5.2 Only printable ASCII in commands\r\n")
+            return
+        verb = line[:4].upper()
+        if more and verb in _LAST_IN_GROUP:
+            # RFC 2920 section 3.1: these must be last in a group, so what follows is not meant for us.
+            self.shut(SmtpReply(code=554, enhanced="5.5.0", text="Improper command pipelining"))
+            return
+        command = _COMMANDS.get(verb)
+        if command is not None and line[4:5] in (b"", b" "):
+            command(self, line)
+        elif verb in _NOT_OFFERED:
+            self._fail(b"502 5.5.1 Command not offered\r\n")
+        elif verb in _OTHER_PROTOCOLS:
+            self.shut(SmtpReply(code=421, enhanced="4.7.0", text="This is SMTP"))
+        else:
+            self._fail(b"500 5.5.2 Unknown command\r\n")
+
+    # -- commands
+
+    def _ehlo(self, line: bytes) -> None:
+        name = line[5:].strip()
+        if not is_helo_name(name):
+            self._fail(b"501 5.5.4 Give a domain or an address literal\r\n")
+            return
+        self._count_junk()
+        self._reset()
+        self._helo = name.decode("ascii")
+        self._esmtp = line[:1] in b"eE"
+        self._say(self._rules.ehlo if self._esmtp else self._rules.helo)
+        self._part()
+
+    def _mail(self, line: bytes) -> None:
+        match = _MAIL.fullmatch(line)
+        if not self._helo:
+            self._fail(b"503 5.5.1 Say EHLO first\r\n")
+        elif self.in_transaction:
+            self._fail(b"503 5.5.1 Nested MAIL\r\n")
+        elif match is None:
+            self._fail(b"501 5.5.4 Syntax: MAIL FROM:<address>\r\n")
+        elif match[1] and (fault := address_fault(match[1])):
+            self._fail(b"501 5.1.7 %s\r\n" % fault.encode())
+        elif match[2] and (refusal := self._parameters(match[2])):
+            self._fail(refusal)
+        elif (busy := self._mail_refusal()) is not None:
+            self._count_junk()
+            self._say(reply_line(busy))
+        else:
+            self._sender = match[1]
+            self.in_transaction = True
+            self.transactions += 1
+            self._say(b"250 2.1.0 Ok\r\n")
+
+    def _parameters(self, text: bytes) -> bytes:
+        """The reply that the parameters of MAIL deserve; empty when they are fine."""
+        seen = set()
+        for parameter in text.upper().split():
+            name, _, value = parameter.partition(b"=")
+            if name in seen:
+                return b"501 5.5.4 Parameter given twice\r\n"
+            seen.add(name)
+            if name == b"SIZE":
+                if not value.isdigit() or len(value) > 20:
+                    return b"501 5.5.4 Bad SIZE\r\n"
+                if int(value) > self._rules.max_message_bytes:
+                    return self._too_large()
+            elif name != b"BODY":
+                return b"555 5.5.4 Parameter not supported\r\n"
+            elif value not in _BODY_TYPES:
+                return b"501 5.5.4 Bad BODY\r\n"
+        return b""
+
+    def _mail_refusal(self) -> SmtpReply | None:
+        try:
+            return self._gate.mail_refusal()
+        except Exception:
+            log.exception("mail refused, the gate failed client=%s", self._client)
+            return BUSY
+
+    def _rcpt(self, line: bytes) -> None:
+        match = _RCPT.fullmatch(line)
+        if not self.in_transaction:
+            self._fail(b"503 5.5.1 Need MAIL first\r\n")
+        elif not self._may_relay:  # before any look at the address: nothing to probe
+            self._fail(b"550 5.7.1 Relaying denied\r\n")
+        elif match is None:
+            self._fail(b"501 5.5.4 Syntax: RCPT TO:<address>\r\n")
+        elif fault := address_fault(match[1]):
+            self._fail(b"501 5.1.3 %s\r\n" % fault.encode())
+        elif match[2]:
+            self._fail(b"555 5.5.4 Parameter not supported\r\n")
+        elif len(self._recipients) >= self._rules.max_recipients:
+            self._overshoot += 1
+            self._say(b"452 4.5.3 Too many recipients, send the others in another transaction\r\n")
+            if self._overshoot > RECIPIENT_OVERSHOOT:
+                self._count_error()
+        else:
+            self._recipients.append(match[1])
+            self._say(b"250 2.1.5 Ok\r\n")
+
+    def _data(self, line: bytes) -> None:
+        if line[4:].strip():
+            self._fail(b"501 5.5.4 DATA takes no argument\r\n")
+        elif not self.in_transaction:
+            self._fail(b"503 5.5.1 Need MAIL first\r\n")
+        elif not self._recipients:
+            self._fail(b"554 5.5.1 No valid recipients\r\n")
+        else:
+            self._reader = DataReader(self._rules.max_message_bytes)
+            self._say(b"354 End data with <CR><LF>.<CR><LF>\r\n")
+
+    def _rset(self, line: bytes) -> None:  # noqa: ARG002  a command like the others
+        self._count_junk()
+        self._reset()
+        self._say(b"250 2.0.0 Ok\r\n")
+        self._part()
+
+    def _noop(self, line: bytes) -> None:  # noqa: ARG002
+        self._count_junk()
+        self._say(b"250 2.0.0 Ok\r\n")
+
+    def _vrfy(self, line: bytes) -> None:  # noqa: ARG002
+        self._count_junk()
+        self._say(b"252 2.5.0 Cannot verify, but will try to deliver\r\n")
+
+    def _help(self, line: bytes) -> None:  # noqa: ARG002
+        self._count_junk()
+        self._say(b"214 2.0.0 See RFC 5321\r\n")
+
+    def _quit(self, line: bytes) -> None:  # noqa: ARG002
+        self._say(b"221 2.0.0 Bye\r\n")
+        self.closed = True
+
+    # -- the text
+
+    def _end_of_data(self, reader: DataReader) -> None:
+        self._reader = None
+        self.commands += 1
+        text = reader.finish()
+        if isinstance(text, Fault):
+            self._refuse(_FAULT_REPLIES.get(text) or self._too_large())
+            return
+        try:
+            message = headers.scan(text, self._gate.wanted_headers)
+        except headers.HeadersTooLarge:
+            self._refuse(b"552 5.3.4 Header block too large\r\n")
+            return
+        if message.hops > self._rules.max_hops:
+            self._refuse(b"554 5.4.6 Too many hops, this message loops\r\n")
+            return
+        self.in_flight = True
+        self._submission = Submission(
+            sender=self._sender,
+            recipients=tuple(self._recipients),
+            body=message.body,
+            eightbit=not message.body.isascii(),
+            headers=message.values,
+            job=message.job,
+            virtual_mta=message.virtual_mta,
+            client=self._client,
+            helo=self._helo,
+            hops=message.hops,
+            esmtp=self._esmtp,
+        )
+
+    def _refuse(self, reply: bytes) -> None:
+        """End the transaction with a refusal of its text."""
+        self._reset()
+        self._fail(reply)
+        self._part()
+
+    def _too_large(self) -> bytes:
+        return b"552 5.3.4 Message larger than %d octets\r\n" % self._rules.max_message_bytes
+
+    # -- bookkeeping
+
+    def _reset(self) -> None:
+        self.in_transaction = False
+        self._recipients = []
+        self._overshoot = 0
+
+    def _say(self, reply: bytes) -> None:
+        self._output.append(reply)
+
+    def _fail(self, reply: bytes) -> None:
+        self._output.append(reply)
+        self._count_error()
+
+    def _count_junk(self) -> None:
+        self._junk += 1
+        if self._junk > MAX_JUNK:
+            self._count_error()
+
+    def _count_error(self) -> None:
+        self._errors += 1
+        if self._errors >= MAX_ERRORS:
+            self.shut(SmtpReply(code=421, enhanced="4.7.0", text="Too many errors"))
+
+    def _part(self) -> None:
+        if self._farewell is not None and not self.in_transaction:
+            self.shut(self._farewell)
+
+
+_COMMANDS: dict[bytes, Callable[[ServerSession, bytes], None]] = {
+    b"EHLO": ServerSession._ehlo,
+    b"HELO": ServerSession._ehlo,
+    b"MAIL": ServerSession._mail,
+    b"RCPT": ServerSession._rcpt,
+    b"DATA": ServerSession._data,
+    b"RSET": ServerSession._rset,
+    b"NOOP": ServerSession._noop,
+    b"VRFY": ServerSession._vrfy,
+    b"HELP": ServerSession._help,
+    b"QUIT": ServerSession._quit,
+}
+_LAST_IN_GROUP = frozenset({b"EHLO", b"HELO", b"DATA"})
+_FAULT_REPLIES = {
+    Fault.NUL: b"550 5.5.2 NUL in the message\r\n",
+    Fault.LINE_ENDS: b"550 5.5.2 Bare CR or LF in the message\r\n",
+    Fault.LONG_LINE: b"550 5.5.2 Line longer than 1000 octets in the message\r\n",
+}

@@ -1,0 +1,41 @@
+"""One message as a client handed it in, and who decides what becomes of it."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from mailagent.api.smtp import SmtpReply
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """A complete transaction, checked, waiting for its answer."""
+
+    sender: bytes  # without angle brackets; empty for <>
+    recipients: tuple[bytes, ...]  # as given in RCPT, without angle brackets
+    body: bytes  # canonical CRLF, dots unstuffed, control headers removed
+    eightbit: bool  # the body really holds octets above 127, whatever BODY= said
+    headers: dict[bytes, bytes]  # lower-cased names that the gate wants -> first value, unfolded
+    job: str  # X-Job, or empty
+    virtual_mta: str  # X-Virtual-MTA, or empty
+    client: str  # address of the client
+    helo: str
+    hops: int  # Received fields that the message came with
+    esmtp: bool = True  # the client said EHLO
+
+
+class Gate(Protocol):
+    """What intake asks of the engine. Called on the loop; an exception is logged and becomes a 4yz reply."""
+
+    @property
+    def wanted_headers(self) -> frozenset[bytes]:
+        """Lower-cased names of the header fields whose values a submission carries."""
+
+    def greeting_refusal(self) -> SmtpReply | None:
+        """The 421 that a new connection gets instead of a greeting; None: welcome."""
+
+    def mail_refusal(self) -> SmtpReply | None:
+        """The 4yz that MAIL gets now (disk, window, drain); None: go on."""
+
+    def submit(self, submission: Submission, done: Callable[[SmtpReply], None]) -> None:
+        """Take the submission over; `done` is called exactly once, maybe at once, on the loop."""
