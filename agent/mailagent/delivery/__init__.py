@@ -1,0 +1,18 @@
+"""SMTP out: one session, one connection, from a virtual MTA's own address."""
+
+from mailagent.delivery.connect import connect
+from mailagent.delivery.connection import Connection, Owner, Source, Transaction
+from mailagent.delivery.errors import AddressesExhausted, AddressNotOnHost, BindFailed, ConnectFailed, DeliveryError
+
+__all__ = [
+    "AddressNotOnHost",
+    "AddressesExhausted",
+    "BindFailed",
+    "ConnectFailed",
+    "Connection",
+    "DeliveryError",
+    "Owner",
+    "Source",
+    "Transaction",
+    "connect",
+]

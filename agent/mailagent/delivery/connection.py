@@ -1,0 +1,356 @@
+"""One SMTP connection: a thin transport around the session, with one timer and flow control."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
+from typing import Protocol, cast
+
+import msgspec
+
+from mailagent.api.ids import VmtaName
+from mailagent.api.smtp import SmtpReply, Verb
+from mailagent.config.structs import Timeouts
+from mailagent.delivery.errors import ConnectFailed
+from mailagent.delivery.message import wire_blocks
+from mailagent.delivery.session import ClientSession, Phase, Transaction
+from mailagent.dns import Address
+from mailagent.routing.rollup import Hop
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Connection", "Owner", "Source", "Transaction", "Waits", "waits_of"]
+
+_NEVER = math.inf
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Who connects: a virtual MTA's addresses and EHLO name."""
+
+    vmta: VmtaName
+    address: IPv4Address | None
+    address6: IPv6Address | None
+    ehlo: str
+
+    def towards(self, address: Address) -> Address | None:
+        """The own address of the family of `address`, if there is one."""
+        return self.address if address.version == 4 else self.address6
+
+
+class Owner(Protocol):
+    """Whoever gives work to connections: a ready queue. Calls come on the loop; each may call back at once."""
+
+    def ready(self, connection: "Connection") -> None:
+        """The handshake is done or the last transaction settled: `send` the next one, now or later, or `quit`."""
+
+    def before_dot(self, connection: "Connection", transaction: Transaction, recipients: Sequence[int]) -> None:
+        """The final dot goes out right after this, for these recipients (indexes)."""
+
+    def settled(
+        self, connection: "Connection", transaction: Transaction, replies: Sequence[SmtpReply], duration_s: float
+    ) -> None:
+        """The transaction is over: one reply for each recipient, in order. `ready` or `closed` follows."""
+
+    def closed(
+        self, connection: "Connection", reply: SmtpReply, transaction: Transaction | None, in_doubt: bool
+    ) -> None:
+        """The connection is gone, once. `transaction` is the one that was not settled, if any; `in_doubt`: its
+        final dot was out. `reply` says why: the peer's, or a local one with code 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Time-outs in seconds by the step that is awaited."""
+
+    connect: float
+    block: float
+    by_verb: dict[Verb, float]
+
+
+@lru_cache(maxsize=8)
+def waits_of(timeouts: Timeouts) -> Waits:
+    """`timeouts` in the form that connections use."""
+    return Waits(
+        connect=timeouts.connect.total_seconds(),
+        block=timeouts.block.total_seconds(),
+        by_verb={
+            Verb.CONNECT: timeouts.greeting.total_seconds(),
+            Verb.EHLO: timeouts.ehlo.total_seconds(),
+            Verb.MAIL: timeouts.mail.total_seconds(),
+            Verb.RSET: timeouts.mail.total_seconds(),
+            Verb.RCPT: timeouts.rcpt.total_seconds(),
+            Verb.DATA: timeouts.data.total_seconds(),
+            Verb.DOT: timeouts.dot.total_seconds(),
+            Verb.QUIT: timeouts.quit.total_seconds(),
+        },
+    )
+
+
+class Connection(asyncio.Protocol):
+    """A connection to one address of a site, made by `mailagent.delivery.connect`.
+
+    It is idle after `ready` until `send`, then busy until `settled`. Idle has no time-out of its own: that is the
+    owner's decision. `quit` waits for the transaction under way, then for the peer's answer, both within time-outs.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_accepted",
+        "_blocks",
+        "_deadline",
+        "_end",
+        "_last_block",
+        "_loop",
+        "_owner",
+        "_paused",
+        "_quitting",
+        "_session",
+        "_shaken",
+        "_started",
+        "_timer",
+        "_timer_at",
+        "_transaction",
+        "_transport",
+        "_waits",
+        "hop",
+        "mx",
+        "remote",
+        "sent",
+        "source",
+        "vmta",
+    )
+
+    def __init__(self, hop: Hop, source: Source, waits: Waits, loop: asyncio.AbstractEventLoop) -> None:
+        """Raises ValueError for an EHLO name that cannot be sent."""
+        address = source.towards(hop.address)
+        self.vmta = source.vmta
+        self.source = str(address) if address is not None else ""
+        self.hop = hop
+        self.mx = hop.mx
+        self.remote = f"[{hop.address}]:{hop.port}" if hop.address.version == 6 else f"{hop.address}:{hop.port}"
+        self.sent = 0
+        """Transactions settled so far."""
+        self._waits = waits
+        self._loop = loop
+        self._session = ClientSession(source.ehlo, self)
+        self._transport: asyncio.Transport | None = None
+        self._owner: Owner | None = None
+        self._shaken: asyncio.Future[None] = loop.create_future()
+        self._transaction: Transaction | None = None
+        self._started = 0.0
+        self._accepted: Sequence[int] = ()
+        self._blocks: Iterator[bytes] | None = None
+        self._last_block = b""
+        self._paused = False
+        self._quitting = False
+        self._end: SmtpReply | None = None
+        self._deadline = _NEVER
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = _NEVER
+
+    # -- for the owner -------------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether a transaction is under way."""
+        return self._transaction is not None
+
+    @property
+    def past_dot(self) -> bool:
+        """Whether the final dot is out and not answered."""
+        return self._session.past_dot
+
+    async def handshaken_by(self, owner: Owner) -> None:
+        """Wait for greeting and EHLO, then belong to `owner`.
+
+        Raises:
+            ConnectFailed: the peer refused, broke off, or did not answer in time.
+        """
+        await self._shaken
+        if self._end is not None:  # it ended in between
+            raise ConnectFailed(self._end, self.hop)
+        self._owner = owner
+        owner.ready(self)
+
+    def send(self, transaction: Transaction) -> None:
+        """Deliver `transaction`; the connection is idle. The outcome comes as `settled` or `closed`."""
+        if self._transaction is not None:
+            raise RuntimeError(f"{self.hop}: a transaction is under way")
+        self._transaction = transaction
+        self._started = self._loop.time()
+        refusal = self._session.refusal(transaction)
+        if refusal is not None:
+            # not at once: an owner that sends from `settled` and `ready` would recurse through all its messages
+            self._loop.call_soon(self._refuse, transaction, refusal)
+        elif self._session.phase is Phase.IDLE:
+            self._session.send(transaction)
+            self._await_answer()
+        # else the connection ended a moment ago: `closed` is on its way
+
+    def quit(self) -> None:
+        """Take leave, after the transaction under way if there is one."""
+        if self._transaction is not None:
+            self._quitting = True
+        elif self._session.phase is Phase.IDLE:
+            self._session.quit()
+            self._await_answer()
+
+    def abort(self, why: str = "cut by this host") -> None:
+        """Close at once; `closed` follows."""
+        self._break(self._session.failure(why))
+
+    # -- for the session (its Driver) ----------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send commands."""
+        assert self._transport is not None  # noqa: S101  # the session begins with the connection
+        self._transport.write(data)
+
+    def handshaken(self) -> None:
+        """The peer is ready for mail."""
+        if not self._shaken.done():
+            self._shaken.set_result(None)
+
+    def send_body(self, accepted: Sequence[int]) -> None:
+        """Send the message, as fast as the peer takes it."""
+        transaction = cast(Transaction, self._transaction)
+        self._accepted = accepted
+        self._blocks, self._last_block = wire_blocks(transaction.added, transaction.body)
+        self._send_blocks()
+
+    def settled(self, replies: Sequence[SmtpReply]) -> None:
+        """Every recipient is answered."""
+        transaction = cast(Transaction, self._transaction)
+        self._transaction = self._blocks = None
+        self._last_block = b""
+        self.sent += 1
+        owner = cast(Owner, self._owner)
+        owner.settled(self, transaction, replies, self._loop.time() - self._started)
+        if self._session.phase is Phase.IDLE:
+            if self._quitting:
+                self.quit()
+            else:
+                owner.ready(self)
+
+    def ended(self, reply: SmtpReply) -> None:
+        """The session is over."""
+        self._break(reply)
+
+    # -- for the loop (asyncio.Protocol) -------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for the greeting."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._await_answer()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the peer sent."""
+        answered = self._session.answered
+        try:
+            self._session.receive(data)
+        except Exception:  # the owner's callbacks run in here; a fault in one must not leave the session half way
+            log.exception("broken by an internal error vmta=%s remote=%s", self.vmta, self.remote)
+            self.abort("internal error")
+        if self._session.answered != answered:
+            self._await_answer()
+
+    def pause_writing(self) -> None:
+        """The peer takes no more for now."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """The peer takes more."""
+        self._paused = False
+        if self._blocks is not None:
+            try:
+                self._send_blocks()
+            except Exception:  # as in data_received
+                log.exception("broken by an internal error vmta=%s remote=%s", self.vmta, self.remote)
+                self.abort("internal error")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the owner, or whoever waits for the handshake."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._blocks = None
+        if self._end is None:
+            step = self._session.awaiting
+            where = "while idle" if step is None else f"while waiting for the answer to {step.value}"
+            self._end = self._session.failure(f"connection lost {where}" + (f": {exc}" if exc else ""))
+        in_doubt = self._session.past_dot
+        self._session.phase = Phase.OVER
+        transaction, self._transaction = self._transaction, None
+        if self._owner is not None:
+            self._owner.closed(self, self._end, transaction, in_doubt)
+        elif not self._shaken.done():
+            self._shaken.set_result(None)
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _send_blocks(self) -> None:
+        """Send blocks until the transport has enough of them; the last one with the final dot."""
+        transport = cast(asyncio.Transport, self._transport)
+        blocks = cast(Iterator[bytes], self._blocks)
+        while not self._paused:
+            block = next(blocks, None)
+            if block is None:
+                self._blocks = None
+                cast(Owner, self._owner).before_dot(self, cast(Transaction, self._transaction), self._accepted)
+                self._session.dot_written()
+                transport.write(self._last_block)
+                self._last_block = b""
+                self._await_answer()
+                return
+            transport.write(block)
+        self._expect(self._waits.block)
+
+    def _refuse(self, transaction: Transaction, reply: SmtpReply) -> None:
+        if self._transaction is transaction:
+            self.settled([reply] * len(transaction.recipients))
+
+    def _break(self, reply: SmtpReply) -> None:
+        """Close for `reply`; politely when the peer said so and has read everything."""
+        if self._end is None:
+            self._end = reply
+        self._blocks = None
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if reply.local or transport.get_write_buffer_size():
+            transport.abort()
+        else:
+            transport.close()
+
+    def _await_answer(self) -> None:
+        """Set the deadline for what the session awaits now."""
+        step = self._session.awaiting
+        if step is None:
+            self._deadline = _NEVER
+        elif self._blocks is None:
+            self._expect(self._waits.by_verb[step])
+
+    def _expect(self, wait_s: float) -> None:
+        # one timer, moved only when it would come too late: most deadlines are met and replaced by later ones
+        self._deadline = self._loop.time() + wait_s
+        if self._deadline < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = self._deadline
+            self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+
+    def _check_deadline(self) -> None:
+        self._timer, self._timer_at = None, _NEVER
+        if self._deadline == _NEVER:
+            return
+        left = self._deadline - self._loop.time()
+        if left > 0:
+            self._expect(left)
+        elif self._blocks is not None:
+            self.abort(f"the peer took nothing of the message for {self._waits.block:g} s")
+        else:
+            step = self._session.awaiting or Verb.CONNECT
+            what = "greeting" if step is Verb.CONNECT else f"answer to {step.value}"
+            self.abort(f"no {what} within {self._waits.by_verb[step]:g} s")

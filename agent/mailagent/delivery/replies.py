@@ -1,0 +1,84 @@
+"""Replies from bytes (RFC 5321 section 4.2), from a peer that may be broken or hostile."""
+
+from typing import NamedTuple
+
+from mailagent.api import codec
+from mailagent.api.smtp import SmtpReply, Verb, split_enhanced
+
+MAX_LINE_BYTES = 4096
+MAX_REPLY_BYTES = 32_768
+MAX_REPLY_LINES = 100
+
+
+class BrokenReply(ValueError):
+    """Not a reply, or one beyond the limits: the session cannot go on."""
+
+
+class RawReply(NamedTuple):
+    """One reply as it came: its code, and its lines without code and line end."""
+
+    code: int
+    lines: list[bytes]
+
+    def parsed(self, verb: Verb) -> SmtpReply:
+        """The reply as the answer to `verb`."""
+        lines = [line.decode("utf-8", "backslashreplace") for line in self.lines]
+        enhanced, text = split_enhanced(lines[0])
+        if len(lines) > 1:
+            text = " ".join((text, *(line.removeprefix(f"{enhanced} ") if enhanced else line for line in lines[1:])))
+        return SmtpReply(code=self.code, enhanced=enhanced, text=codec.cut(text), verb=verb)
+
+
+class ReplyReader:
+    """Cuts received bytes into replies. Lines may end in LF alone: nothing hangs on it here."""
+
+    __slots__ = ("_buffer", "_lines", "_position", "_size")
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._position = 0
+        self._lines: list[bytes] = []
+        self._size = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every byte received belongs to a reply that was handed out."""
+        return self._position == len(self._buffer) and not self._lines
+
+    def feed(self, data: bytes) -> None:
+        """Take what was received."""
+        self._buffer = self._buffer[self._position :] + data if self._position < len(self._buffer) else data
+        self._position = 0
+
+    def next(self) -> RawReply | None:
+        """The next complete reply, or None.
+
+        Raises:
+            BrokenReply: what came is no reply, or too long.
+        """
+        buffer = self._buffer
+        while True:
+            start = self._position
+            end = buffer.find(b"\n", start)
+            if end < 0:
+                if len(buffer) - start > MAX_LINE_BYTES:
+                    raise BrokenReply(f"a reply line of more than {MAX_LINE_BYTES} bytes")
+                return None
+            line = buffer[start:end]
+            self._position = end + 1
+            if line.endswith(b"\r"):
+                line = line[:-1]
+            self._size += len(line)
+            if len(line) > MAX_LINE_BYTES:
+                raise BrokenReply(f"a reply line of more than {MAX_LINE_BYTES} bytes")
+            code, mark = line[:3], line[3:4]
+            if not (len(code) == 3 and code.isdigit() and b"2" <= code[:1] <= b"5" and mark in (b"", b" ", b"-")):
+                raise BrokenReply(f"{line[:80]!r} is no SMTP reply")
+            self._lines.append(line[4:])
+            if mark != b"-":
+                reply = RawReply(int(code), self._lines)
+                self._lines = []
+                self._size = 0
+                return reply
+            if len(self._lines) >= MAX_REPLY_LINES or self._size > MAX_REPLY_BYTES:
+                raise BrokenReply(f"a reply of more than {len(self._lines)} lines or {MAX_REPLY_BYTES} bytes")

@@ -1,0 +1,340 @@
+"""The client's side of an SMTP session, without input and output (RFC 5321, 1870, 2920, 6152).
+
+Bytes go in through `receive`; what happens comes out through the `Driver`. Phases:
+
+    GREETING --2yz--> EHLO --2yz--> IDLE            EHLO --5yz--> HELO --2yz--> IDLE
+    IDLE --send--> ENVELOPE --354, somebody accepted--> BODY --dot_written--> DOT --answer--> IDLE
+                   ENVELOPE --354, nobody accepted--> LONE_DOT --answer--> IDLE
+                   ENVELOPE --refused--> IDLE (the next transaction begins with RSET)
+    IDLE --quit--> QUIT
+    any --421, broken or unsolicited reply--> OVER
+
+A 421 before the message is sent leaves the transaction unsettled: its recipients were not answered.
+"""
+
+import re
+from collections import deque
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Protocol
+
+import msgspec
+
+from mailagent.api.smtp import SmtpReply, Verb
+from mailagent.delivery.replies import BrokenReply, RawReply, ReplyReader
+
+CLOSING = 421
+_UNSAFE = re.compile(rb"[\x00-\x1f\x7f-\xff]")
+_EHLO_NAME = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class Transaction(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """One message to some recipients, as it goes out. `token` is its owner's."""
+
+    sender: bytes  # empty for a DSN
+    recipients: tuple[bytes, ...]
+    added: bytes  # our header block, ends in CRLF
+    body: bytes  # canonical: CRLF line ends only, not dot-stuffed
+    eightbit: bool
+    token: object = None
+
+
+class Driver(Protocol):
+    """Carries out what the session decides. A call may lead back into the session (`send`, `quit`)."""
+
+    def write(self, data: bytes) -> None:
+        """Send commands."""
+
+    def handshaken(self) -> None:
+        """The peer is ready for mail."""
+
+    def send_body(self, accepted: Sequence[int]) -> None:
+        """Send the message, final dot included, for these recipients (indexes); then call `dot_written`."""
+
+    def settled(self, replies: Sequence[SmtpReply]) -> None:
+        """The transaction is over: one reply for each of its recipients, in order."""
+
+    def ended(self, reply: SmtpReply) -> None:
+        """The session is over; close the connection."""
+
+
+class Phase(Enum):
+    """Where the session is; see the table above."""
+
+    GREETING = auto()
+    EHLO = auto()
+    HELO = auto()
+    IDLE = auto()
+    ENVELOPE = auto()
+    BODY = auto()
+    DOT = auto()
+    LONE_DOT = auto()
+    QUIT = auto()
+    OVER = auto()
+
+
+class ClientSession:
+    """One session with one peer."""
+
+    __slots__ = (
+        "_accepted",
+        "_awaited",
+        "_driver",
+        "_ehlo",
+        "_mail_accepted",
+        "_needs_rset",
+        "_reader",
+        "_replies",
+        "_unsent",
+        "answered",
+        "eightbit",
+        "max_size",
+        "past_dot",
+        "phase",
+        "pipelining",
+    )
+
+    def __init__(self, ehlo: str, driver: Driver) -> None:
+        """Raises ValueError for a name that cannot stand in a command."""
+        self._ehlo = ehlo_name(ehlo)
+        self._driver = driver
+        self._reader = ReplyReader()
+        self._awaited: deque[tuple[Verb, int]] = deque(((Verb.CONNECT, 0),))  # commands on the wire, RCPT with index
+        self._unsent: deque[tuple[Verb, int, bytes]] = deque()  # without PIPELINING: one at a time
+        self._replies: list[SmtpReply | None] = []
+        self._accepted: list[int] = []
+        self._mail_accepted = False
+        self._needs_rset = False
+        self.phase = Phase.GREETING
+        self.past_dot = False
+        """The final dot is out and not answered: the message may be delivered or not."""
+        self.answered = 0
+        """Complete replies so far: the measure of the peer's progress."""
+        self.pipelining = False
+        self.eightbit = False
+        self.max_size: int | None = None
+
+    @property
+    def awaiting(self) -> Verb | None:
+        """The step whose answer is awaited (DATA while the message is being sent); None when idle or over."""
+        if self._awaited:
+            return self._awaited[0][0]
+        return Verb.DATA if self.phase is Phase.BODY else None
+
+    def failure(self, text: str) -> SmtpReply:
+        """A reply of our own that tells why the session broke where it stands."""
+        return SmtpReply(code=0, enhanced="4.4.2", text=text, verb=self.awaiting or Verb.CONNECT, local=True)
+
+    # -- what its owner does -------------------------------------------------------------------------------------
+
+    def refusal(self, transaction: Transaction) -> SmtpReply | None:
+        """Why this message cannot go to this peer, if so; nothing has been sent then.
+
+        No conversion: it would break signatures (RFC 6152 leaves only this). A body that is not canonical could end
+        its transaction early and smuggle another one.
+        """
+        body = transaction.body
+        if transaction.eightbit and not self.eightbit:
+            return _local(554, "5.6.3", "8-bit message, and the peer does not offer 8BITMIME")
+        if self.max_size and len(transaction.added) + len(body) > self.max_size:
+            return _local(552, "5.3.4", f"message of more than {self.max_size} bytes, the peer's limit")
+        if not body.count(b"\n") == body.count(b"\r") == body.count(b"\r\n"):
+            return _local(554, "5.6.0", "bare CR or LF in the stored message")
+        if _UNSAFE.search(transaction.sender) or any(map(_UNSAFE.search, transaction.recipients)):
+            return _local(553, "5.1.3", "control or 8-bit characters in an address")
+        return None
+
+    def send(self, transaction: Transaction) -> None:
+        """Begin a transaction. The session is idle, and `refusal` had no objection."""
+        count = len(transaction.recipients)
+        self._replies = [None] * count
+        self._accepted = []
+        self._mail_accepted = False
+        parameters = b" BODY=8BITMIME" if transaction.eightbit else b""
+        if self.max_size is not None:
+            parameters += b" SIZE=%d" % (len(transaction.added) + len(transaction.body))
+        commands = [(Verb.MAIL, 0, b"MAIL FROM:<%b>%b\r\n" % (transaction.sender, parameters))]
+        commands += [(Verb.RCPT, n, b"RCPT TO:<%b>\r\n" % address) for n, address in enumerate(transaction.recipients)]
+        commands.append((Verb.DATA, 0, b"DATA\r\n"))
+        if self._needs_rset:
+            commands.insert(0, (Verb.RSET, 0, b"RSET\r\n"))
+            self._needs_rset = False
+        self.phase = Phase.ENVELOPE
+        if self.pipelining:
+            self._write(b"".join([line for _, _, line in commands]), *[(verb, n) for verb, n, _ in commands])
+        else:
+            self._unsent.extend(commands)
+            self._write_next()
+
+    def dot_written(self) -> None:
+        """The message and its final dot are out."""
+        self.phase = Phase.DOT
+        self.past_dot = True
+        self._awaited.append((Verb.DOT, 0))
+
+    def quit(self) -> None:
+        """Take leave. The session is idle."""
+        self.phase = Phase.QUIT
+        self._write(b"QUIT\r\n", (Verb.QUIT, 0))
+
+    def receive(self, data: bytes) -> None:
+        """Take what the peer sent."""
+        if self.phase is not Phase.OVER:
+            self._reader.feed(data)
+            self._read()
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        try:
+            while self.phase is not Phase.OVER and (reply := self._reader.next()) is not None:
+                self.answered += 1
+                self._answer(reply)
+        except BrokenReply as exc:
+            self._end(self.failure(f"the peer sent {exc}"))
+
+    def _write(self, data: bytes, *awaited: tuple[Verb, int]) -> None:
+        if not self._reader.is_empty:  # its answer would pair with these commands
+            self._end(self.failure("the peer sent a reply that nobody asked for"))
+            return
+        self._awaited.extend(awaited)
+        self._driver.write(data)
+
+    def _write_next(self) -> None:
+        verb, n, line = self._unsent.popleft()
+        self._write(line, (verb, n))
+
+    def _end(self, reply: SmtpReply) -> None:
+        self.phase = Phase.OVER
+        self._driver.ended(reply)
+
+    def _answer(self, reply: RawReply) -> None:
+        if not self._awaited:
+            self._unsolicited(reply)
+            return
+        if reply.code == CLOSING and not self.past_dot:
+            verb = self._awaited[0][0]
+            self._end(reply.parsed(verb))
+            return
+        verb, n = self._awaited.popleft()
+        match verb:
+            case Verb.MAIL | Verb.RCPT | Verb.DATA | Verb.RSET:
+                self._envelope(verb, n, reply)
+            case Verb.DOT:
+                self._dot(reply)
+            case Verb.QUIT:
+                self._end(reply.parsed(verb))
+            case _:
+                self._greeting(verb, reply)
+
+    def _greeting(self, verb: Verb, reply: RawReply) -> None:
+        good = reply.code // 100 == 2
+        if self.phase is Phase.GREETING and good:
+            self.phase = Phase.EHLO
+            self._write(b"EHLO %b\r\n" % self._ehlo, (Verb.EHLO, 0))
+        elif self.phase is Phase.EHLO and reply.code // 100 == 5:
+            self.phase = Phase.HELO
+            self._write(b"HELO %b\r\n" % self._ehlo, (Verb.EHLO, 0))
+        elif good:
+            if self.phase is Phase.EHLO:
+                self._learn(reply.lines[1:])
+            self.phase = Phase.IDLE
+            self._driver.handshaken()
+        else:
+            self._end(reply.parsed(verb))
+
+    def _learn(self, lines: list[bytes]) -> None:
+        for line in lines:
+            keyword, _, rest = line.strip().upper().partition(b" ")
+            if keyword == b"PIPELINING":
+                self.pipelining = True
+            elif keyword == b"8BITMIME":
+                self.eightbit = True
+            elif keyword == b"SIZE":
+                value = rest.strip()
+                self.max_size = int(value) if value.isdigit() and len(value) <= 20 else 0
+
+    def _envelope(self, verb: Verb, n: int, reply: RawReply) -> None:
+        kind = reply.code // 100
+        if verb is Verb.DATA:
+            self._data(kind, reply)
+            return
+        if kind == 3 or (verb is Verb.RSET and kind != 2):
+            self._end(self.failure(f"the peer answered {verb.value} with {reply.parsed(verb).line()}"))
+            return
+        if verb is Verb.MAIL:
+            self._mail_accepted = kind == 2
+            if not self._mail_accepted:
+                self._replies = [reply.parsed(verb)] * len(self._replies)
+        elif verb is Verb.RCPT and self._mail_accepted:
+            if kind == 2:
+                self._accepted.append(n)
+            else:
+                self._replies[n] = reply.parsed(verb)
+        if self._unsent:  # one step at a time
+            nobody = verb is Verb.RCPT and self._unsent[0][0] is Verb.DATA and not self._accepted
+            if nobody or (verb is Verb.MAIL and not self._mail_accepted):
+                self._unsent.clear()
+                self._settle()
+            else:
+                self._write_next()
+
+    def _data(self, kind: int, reply: RawReply) -> None:
+        if kind == 2:
+            self._end(self.failure(f"the peer answered DATA with {reply.parsed(Verb.DATA).line()}"))
+        elif kind != 3:
+            answer = reply.parsed(Verb.DATA)
+            for n in self._accepted:
+                self._replies[n] = answer
+            self._settle()
+        elif not self._accepted:
+            # pipelined DATA was taken although nobody is to get the message: end it as empty (RFC 2920 section 3.1)
+            self.phase = Phase.LONE_DOT
+            self._write(b".\r\n", (Verb.DOT, 0))
+        elif not self._reader.is_empty:
+            self._end(self.failure("the peer answered the message before it was sent"))
+        else:
+            self.phase = Phase.BODY
+            self._driver.send_body(self._accepted)
+
+    def _dot(self, reply: RawReply) -> None:
+        answer = reply.parsed(Verb.DOT)
+        if reply.code // 100 == 3:
+            self._end(self.failure(f"the peer answered the message with {answer.line()}"))
+            return
+        if self.phase is Phase.DOT:
+            self.past_dot = False
+            for n in self._accepted:
+                self._replies[n] = answer
+        self._settle(clean=True, last=answer if reply.code == CLOSING else None)
+
+    def _settle(self, *, clean: bool = False, last: SmtpReply | None = None) -> None:
+        """Hand out the replies. `clean`: the peer's transaction ended by itself; `last`: so did the session."""
+        self._needs_rset = not clean and self._mail_accepted
+        self.phase = Phase.OVER if last is not None else Phase.IDLE
+        self._driver.settled([reply for reply in self._replies if reply is not None])
+        if last is not None:
+            self._driver.ended(last)
+
+    def _unsolicited(self, reply: RawReply) -> None:
+        if self.phase is Phase.BODY and reply.code >= 400:
+            # it refuses the message while we are still sending; the rest of it cannot be called back
+            answer = reply.parsed(Verb.DOT)
+            for n in self._accepted:
+                self._replies[n] = answer
+            self._settle(last=answer)
+        elif reply.code == CLOSING:
+            self._end(reply.parsed(Verb.CONNECT))
+        else:
+            self._end(self.failure(f"the peer sent {reply.parsed(Verb.CONNECT).line()} that nobody asked for"))
+
+
+def ehlo_name(name: str) -> bytes:
+    """`name` as it stands in EHLO; ValueError when it cannot."""
+    if not _EHLO_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot be an EHLO name")
+    return name.encode("ascii")
+
+
+def _local(code: int, enhanced: str, text: str) -> SmtpReply:
+    return SmtpReply(code=code, enhanced=enhanced, text=text, verb=Verb.MAIL, local=True)
