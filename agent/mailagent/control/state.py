@@ -1,0 +1,328 @@
+"""What may be sent now: configuration plus live directives, derived. Pure, immutable, made anew with each change.
+
+State of a member (first line that fits):
+
+    retired or quarantined by configuration           that
+    swapped out by a rotation                         draining, and quarantined once empty
+    drained                                           draining
+    suspended                                         suspended
+    in service (active, warming, rotated in), and its
+      pool is drained | suspended                     draining | suspended
+    otherwise                                         as configured; a standby rotated in is active
+
+Directives about objects that the configuration no longer has do nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from mailagent.api.directives import Directive, DirectiveKind
+from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
+from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.targets import TargetKind
+from mailagent.api.views import MemberState, PoolState
+from mailagent.config.structs import AgentConfig, Pool, Rate
+from mailagent.control.limits import parse_limit
+from mailagent.routing.limits import Limit
+
+IN_SERVICE: Final = frozenset((MemberState.ACTIVE, MemberState.WARMING))
+"""States in which a member sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStatus:
+    """State of a virtual MTA, and the directive behind it as a sentence."""
+
+    state: MemberState
+    reason: str = ""
+    directive: Directive | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """The same for a pool or a provider."""
+
+    state: PoolState
+    reason: str = ""
+    directive: Directive | None = None
+
+
+class Override(NamedTuple):
+    """A lowered limit and who lowered it."""
+
+    value: int | Rate
+    directive: Directive
+
+
+_WORD = {
+    DirectiveKind.DRAIN: "drained",
+    DirectiveKind.SUSPEND: "suspended",
+    DirectiveKind.ROTATE: "rotated",
+    DirectiveKind.LIMIT: "limited",
+}
+_KIND = {
+    TargetKind.HOST: "host",
+    TargetKind.POOL: "pool",
+    TargetKind.VMTA: "virtual MTA",
+    TargetKind.PROVIDER: "provider",
+    TargetKind.QUEUE: "queue",
+    TargetKind.STREAM: "stream",
+}
+_POOL_STATE = {DirectiveKind.DRAIN: PoolState.DRAINING, DirectiveKind.SUSPEND: PoolState.SUSPENDED}
+_POOL_OF_MEMBER = {MemberState.DRAINING: PoolState.DRAINING, MemberState.SUSPENDED: PoolState.SUSPENDED}
+_MEMBER_STATE = {DirectiveKind.DRAIN: MemberState.DRAINING, DirectiveKind.SUSPEND: MemberState.SUSPENDED}
+
+
+def sentence(directive: Directive) -> str:
+    """`drained by alice until 2026-07-01 03:42 UTC: Gmail throttles`."""
+    text = f"{_WORD[directive.kind]} by {directive.author}"
+    if directive.kind is DirectiveKind.ROTATE:
+        text = f"rotated to {directive.standby} by {directive.author}"
+    if directive.expires_at is not None:
+        text += f" until {directive.expires_at:%Y-%m-%d %H:%M} UTC"
+    return f"{text}: {directive.reason}" if directive.reason else text
+
+
+def release_of(directive: Directive) -> str:
+    """The command that ends `directive`."""
+    if directive.kind is DirectiveKind.DRAIN:
+        return f"mailctl undrain {directive.target}"
+    if directive.kind is DirectiveKind.SUSPEND:
+        return f"mailctl resume {directive.target}"
+    return f"mailctl cancel {directive.id}"
+
+
+def wait_reason(directive: Directive) -> WaitReason:
+    """Why mail waits that `directive` holds."""
+    return WaitReason(
+        kind=ReasonKind.DIRECTIVE,
+        detail=f"{_KIND[directive.target.kind]} {directive.target.name} is {sentence(directive)}",
+        key=directive.id,
+        value=str(directive.kind),
+        origin=directive.author,
+        until=directive.expires_at,
+        release=release_of(directive),
+    )
+
+
+class HostState:
+    """What one host may do. Look-ups are made per message, so everything is derived beforehand."""
+
+    def __init__(self, config: AgentConfig, directives: Iterable[Directive]) -> None:
+        self.directives: tuple[Directive, ...] = tuple(sorted(directives, key=lambda one: (one.created_at, one.id)))
+        """The live ones, oldest first."""
+        self._drains = self._latest(DirectiveKind.DRAIN)
+        self._suspensions = self._latest(DirectiveKind.SUSPEND)
+        self._limits = tuple(
+            (one, parse_limit(one.limit, one.value)) for one in self.directives if one.kind is DirectiveKind.LIMIT
+        )
+        self.host_drain: Directive | None = self._drains.get((TargetKind.HOST, config.host))
+        """The drain of the whole host: new mail is refused, everything else goes on."""
+        self._rotated: dict[VmtaName, Directive] = {}  # both sides of each rotation in effect
+        self._service = self._in_service(config)
+        self._members: dict[VmtaName, MemberStatus] = {}
+        self._fit: dict[PoolName, tuple[VmtaName, ...]] = {}
+        self._pools: dict[PoolName, PoolStatus] = {}
+        self._pool_blocks: dict[PoolName, WaitReason | None] = {}
+        self._vmta_blocks: dict[VmtaName, WaitReason | None] = {}
+        for name, pool in config.pools.items():
+            self._derive(name, pool)
+        self._streams = self._blocks(TargetKind.STREAM)
+        self._providers = self._blocks(TargetKind.PROVIDER)
+        self._queues = self._blocks(TargetKind.QUEUE)
+
+    # -- what may be sent ------------------------------------------------------------------------------------------
+
+    def eligible(self, pool: PoolName) -> tuple[VmtaName, ...]:
+        """Members of `pool` that may send now, in configuration order."""
+        status = self._pools.get(pool)
+        return self._fit[pool] if status is not None and status.state is PoolState.ACTIVE else ()
+
+    def fit(self, pool: PoolName) -> tuple[VmtaName, ...]:
+        """Members that would send if no directive held the pool as a whole."""
+        return self._fit.get(pool, ())
+
+    def queue_block(self, pool: PoolName, stream: StreamName, provider: ProviderName) -> WaitReason | None:
+        """Why mail of this pool, stream and provider may not be sent; an empty provider asks for the others only.
+
+        A pool without an eligible member is a reason too.
+        """
+        try:
+            block = self._pool_blocks[pool]
+        except KeyError:
+            return _absent(f"pool {pool}")
+        return block or self._streams.get(stream) or self._providers.get(provider)
+
+    def vmta_block(self, vmta: VmtaName, site: str, provider: ProviderName) -> WaitReason | None:
+        """Why `vmta` may not send to `site`: its own state, that of its pool, of the provider or of the queue."""
+        try:
+            block = self._vmta_blocks[vmta]
+        except KeyError:
+            return _absent(f"virtual MTA {vmta}")
+        if block is None and self._queues:
+            block = self._queues.get(f"{site}/{vmta}")
+        return block or self._providers.get(provider)
+
+    def limits(self, vmta: VmtaName, provider: ProviderName, site: str) -> Mapping[str, Override]:
+        """Overrides that concern the path, by name of the limit, the strictest of each."""
+        found: dict[str, Override] = {}
+        names = {
+            TargetKind.VMTA: str(vmta),
+            TargetKind.PROVIDER: str(provider),
+            TargetKind.QUEUE: f"{site}/{vmta}",
+        }
+        for directive, value in self._limits:
+            if names.get(directive.target.kind) != directive.target.name:
+                continue
+            other = found.get(directive.limit)
+            if other is None or is_stricter(value, other.value):
+                found[directive.limit] = Override(value, directive)
+        return found
+
+    # -- what intake answers ---------------------------------------------------------------------------------------
+
+    def refuses(self, pool: PoolName) -> Directive | None:
+        """The drain that has new mail of `pool` refused (451 4.3.2) instead of kept."""
+        drain = self._drains.get((TargetKind.POOL, pool))
+        return drain if drain is not None and drain.refuse else None
+
+    # -- what screens show -----------------------------------------------------------------------------------------
+
+    def member(self, vmta: VmtaName, *, empty: bool = False) -> MemberStatus:
+        """State of a virtual MTA; `empty`: its drain (or rotation) has nothing left to finish."""
+        status = self._members.get(vmta)
+        if status is None:
+            return MemberStatus(MemberState.RETIRED, "not in the configuration")
+        rotated_out = vmta in self._rotated and status.state is MemberState.DRAINING
+        if empty and rotated_out and status.directive is self._rotated[vmta]:
+            return MemberStatus(MemberState.QUARANTINED, status.reason, status.directive)
+        return status
+
+    def pool(self, name: PoolName) -> PoolStatus:
+        """State of a pool."""
+        return self._pools.get(name) or PoolStatus(PoolState.EMPTY, "not in the configuration")
+
+    def provider(self, name: ProviderName) -> PoolStatus:
+        """State of a provider: active or suspended."""
+        directive = self._suspensions.get((TargetKind.PROVIDER, name))
+        if directive is None:
+            return PoolStatus(PoolState.ACTIVE)
+        return PoolStatus(PoolState.SUSPENDED, sentence(directive), directive)
+
+    def service(self, vmta: VmtaName) -> MemberState:
+        """State by configuration and rotations alone, without drains and suspensions."""
+        return self._service.get(vmta, MemberState.RETIRED)
+
+    # -- derivation ------------------------------------------------------------------------------------------------
+
+    def _latest(self, kind: DirectiveKind) -> dict[tuple[TargetKind, str], Directive]:
+        return {(one.target.kind, one.target.name): one for one in self.directives if one.kind is kind}
+
+    def _blocks(self, kind: TargetKind) -> dict[str, WaitReason]:
+        return {name: wait_reason(one) for (at, name), one in self._suspensions.items() if at is kind}
+
+    def _in_service(self, config: AgentConfig) -> dict[VmtaName, MemberState]:
+        service: dict[VmtaName, MemberState] = {}
+        for pool in config.pools.values():
+            for state, names in (
+                (MemberState.ACTIVE, pool.active),
+                (MemberState.STANDBY, pool.standby),
+                (MemberState.WARMING, pool.warming),
+                (MemberState.QUARANTINED, pool.quarantined),
+                (MemberState.RETIRED, pool.retired),
+            ):
+                service.update(dict.fromkeys(names, state))
+        for rotation in self.directives:  # in order: a standby rotated in may be rotated out again
+            if rotation.kind is not DirectiveKind.ROTATE:
+                continue
+            old, new = VmtaName(rotation.target.name), VmtaName(rotation.standby)
+            if service.get(old) in IN_SERVICE:
+                service[old] = MemberState.QUARANTINED
+                self._rotated[old] = rotation
+            if service.get(new) is MemberState.STANDBY:
+                service[new] = MemberState.ACTIVE
+                self._rotated[new] = rotation
+        return service
+
+    def _held(self, kind: TargetKind, name: str) -> Directive | None:
+        return self._drains.get((kind, name)) or self._suspensions.get((kind, name))
+
+    def _derive(self, name: PoolName, pool: Pool) -> None:
+        held = self._held(TargetKind.POOL, name)
+        fit = []
+        for vmta in pool.members:
+            status = self._members[vmta] = self._member(vmta, held)
+            if self._service[vmta] in IN_SERVICE and self._held(TargetKind.VMTA, vmta) is None:
+                fit.append(vmta)
+            if status.directive is not None and status.state not in IN_SERVICE:
+                self._vmta_blocks[vmta] = wait_reason(status.directive)
+            elif status.state not in IN_SERVICE:
+                self._vmta_blocks[vmta] = WaitReason(
+                    kind=ReasonKind.NO_SOURCE,
+                    detail=f"virtual MTA {vmta} is {status.state} in pool {name}",
+                    key=f"pools.{name}",
+                )
+            else:
+                self._vmta_blocks[vmta] = None
+        self._fit[name] = tuple(fit)
+        status_of_pool = self._pools[name] = self._pool(pool, held, fit)
+        if status_of_pool.state is PoolState.ACTIVE:
+            self._pool_blocks[name] = None
+        elif status_of_pool.directive is not None:
+            self._pool_blocks[name] = wait_reason(status_of_pool.directive)
+        else:
+            self._pool_blocks[name] = WaitReason(
+                kind=ReasonKind.NO_SOURCE,
+                detail=f"pool {name} has no member that may send: {status_of_pool.reason}",
+                key=f"pools.{name}.active",
+                release="make a member active in the configuration",
+            )
+
+    def _member(self, vmta: VmtaName, pool_held: Directive | None) -> MemberStatus:
+        state = self._service[vmta]
+        rotation = self._rotated.get(vmta)
+        own = self._held(TargetKind.VMTA, vmta)
+        if rotation is not None and state is MemberState.QUARANTINED:
+            return MemberStatus(MemberState.DRAINING, sentence(rotation), rotation)
+        if state in (MemberState.QUARANTINED, MemberState.RETIRED):
+            return MemberStatus(state)
+        if own is not None:
+            return MemberStatus(_MEMBER_STATE[own.kind], sentence(own), own)
+        if pool_held is not None and state in IN_SERVICE:
+            return MemberStatus(_MEMBER_STATE[pool_held.kind], f"pool {sentence(pool_held)}", pool_held)
+        if rotation is not None:
+            return MemberStatus(state, f"stands in for {rotation.target.name}, {sentence(rotation)}", rotation)
+        return MemberStatus(state)
+
+    def _pool(self, pool: Pool, held: Directive | None, fit: Sequence[VmtaName]) -> PoolStatus:
+        if held is not None:
+            return PoolStatus(_POOL_STATE[held.kind], sentence(held), held)
+        if fit:
+            return PoolStatus(PoolState.ACTIVE)
+        for vmta in pool.members:  # the pool is what directives made of the members that served it
+            status = self._members[vmta]
+            served = self._service[vmta] in IN_SERVICE or vmta in self._rotated
+            if served and status.directive is not None:
+                return PoolStatus(_POOL_OF_MEMBER[status.state], f"{vmta} is {status.reason}", status.directive)
+        spare = ", ".join(f"{vmta} is {self._members[vmta].state}" for vmta in pool.members)
+        return PoolStatus(PoolState.EMPTY, spare or "it has no members on this host")
+
+
+def host_state(config: AgentConfig, directives: Iterable[Directive]) -> HostState:
+    """What `config` and the live `directives` allow."""
+    return HostState(config, directives)
+
+
+def is_stricter(one: int | Rate, other: int | Rate) -> bool:
+    """Whether `one` lets less through."""
+    current: Limit[int | Rate] = Limit(other)
+    return current.lowered(Limit(one)) is not current
+
+
+def _absent(what: str) -> WaitReason:
+    return WaitReason(
+        kind=ReasonKind.NO_SOURCE,
+        detail=f"{what} is not in the configuration",
+        release="put it back, or let the mail expire",
+    )
