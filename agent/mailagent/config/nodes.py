@@ -86,7 +86,7 @@ class _Composer:
     def node(self, source: yaml.Node, key: Key) -> Node:
         line = source.start_mark.line + 1
         if isinstance(source, yaml.ScalarNode):
-            return Scalar(source.value, line, source.style is None)
+            return Scalar(source.value, line, not source.style)  # libyaml says "", PyYAML None
         if id(source) in self._open:
             self._add(line, key, "an alias to something that contains it has no end; write it out")
             return Scalar("", line, True)

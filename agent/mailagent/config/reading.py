@@ -98,6 +98,7 @@ class Reader:
         self.places: dict[Key, int] = {}
         self._folder = folder
         self._failed: set[Key] = set()
+        self._kept: dict[Key, list[int]] = {}  # list -> positions in the file of the items that could be read
         self._reported: set[tuple[int, str]] = set()  # inherited sections are read more than once
 
     def read(self, root: Node, kind: type[T]) -> T | None:
@@ -117,8 +118,16 @@ class Reader:
 
     def follow_up(self, key: Key, message: str) -> None:
         """A mistake of meaning at `key`, unless something at, above or below it could not even be read."""
+        key = self._in_file(key)
         if not any(key[: len(failed)] == failed or failed[: len(key)] == key for failed in self._failed):
             self.add(key, message)
+
+    def _in_file(self, key: Key) -> Key:
+        """`key` with positions as in the file, where items stand that the value lacks."""
+        for end, part in enumerate(key):
+            if isinstance(part, int) and key[:end] in self._kept:
+                key = (*key[:end], self._kept[key[:end]][part], *key[end + 1 :])
+        return key
 
     def lacks(self, section: str) -> bool:
         """Whether something in `section` could not be read, so that what it names is not all known."""
@@ -185,14 +194,16 @@ class Reader:
             return self._fail(node, key, "wants a list: [one, two]")
         item_kind = _unwrap(get_args(kind)[0])
         values = []
+        kept = []
         for n, item in enumerate(node.items):
             item_key = (*key, n)
             self.places[item_key] = item.line
             value = self._value(item, item_kind, item_key)
-            if value is FAILED:
-                self._failed.add(key)  # later items move up, so that their positions say nothing any more
-            else:
+            if value is not FAILED:
                 values.append(value)
+                kept.append(n)
+        if len(kept) < len(node.items):
+            self._kept[key] = kept
         return tuple(values)
 
     def _dict(self, node: Node, kind: Any, key: Key) -> Any:

@@ -1,0 +1,65 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailagent.config.errors import Problem
+from mailagent.config.nodes import Listing, Mapping, Scalar, compose, show
+
+
+def composed(text: str) -> tuple[Mapping | Listing | Scalar | None, list[str]]:
+    problems: list[Problem] = []
+    return compose(text, "f.yaml", problems), [str(problem) for problem in problems]
+
+
+def test_words_that_yaml_would_turn_into_other_types_stay_words() -> None:
+    root, problems = composed("a: off\nb: 4:30\nc: 007\nd: 2026-01-01\n")
+    assert isinstance(root, Mapping)
+    assert [node.text for node in root.entries.values() if isinstance(node, Scalar)] == [
+        "off",
+        "4:30",
+        "007",
+        "2026-01-01",
+    ]
+    assert not problems
+
+
+def test_a_duplicate_key_names_both_lines() -> None:
+    _, problems = composed("pools:\n  a: {}\n  b: {}\n  a: {}\n")
+    assert problems == ["f.yaml:4: pools.a: stands twice; the first is on line 2"]
+
+
+def test_an_empty_file_is_an_empty_mapping() -> None:
+    assert composed("# nothing yet\n") == (Mapping({}, {}, 1), [])
+
+
+def test_an_alias_repeats_what_it_names() -> None:
+    root, problems = composed("a: &x [1, 2]\nb: *x\n")
+    assert isinstance(root, Mapping)
+    assert root.entries["a"] == root.entries["b"]
+    assert not problems
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: [1, 2\nb: 3\n", 2),
+        ("a: 1\n\tb: 2\n", 2),
+        ("a: 1\n---\nb: 2\n", 2),
+        ("a: &x [*x]\n", 1),
+        ("[1]: a\n", 1),
+        ("a: *nothing\n", 1),
+    ],
+)
+def test_what_is_no_configuration_is_refused_with_its_line(text: str, line: int) -> None:
+    _, problems = composed(text)
+    assert [problem.split(":")[1] for problem in problems] == [str(line)]
+
+
+@given(st.text(alphabet=st.sampled_from("ab:{}[]&*-!|>'\"#%@`,? \n\t\0\x07é"), max_size=60))
+def test_no_text_makes_it_fail_otherwise(text: str) -> None:
+    root, problems = composed(text)
+    assert root is not None or problems
+
+
+def test_keys_are_shown_as_people_write_them() -> None:
+    assert show(("hosts", "mx1", "intake", "listeners", 0, "port")) == "hosts.mx1.intake.listeners[0].port"
