@@ -15,7 +15,7 @@ import msgspec
 from mailagent.api import codec, replies, requests
 from mailagent.api.errors import ApiError, InvalidRequest, RoleRefused, VersionMismatch
 from mailagent.api.methods import MAX_REPLY_BYTES, METHODS, PROTOCOL_VERSION
-from mailctl.fleet.errors import Incompatible, LinkLost, NoAnswer, SocketMissing, SocketRefused
+from mailctl.fleet.errors import Incompatible, LinkError, LinkLost, NoAnswer, SocketMissing, SocketRefused, Unreachable
 
 CALL_DEADLINE_S = 10.0
 """What a call may take unless the caller says otherwise."""
@@ -34,11 +34,11 @@ class Channel(Protocol):
 
 
 class Client:
-    """Calls to one agent over one channel. `lost` is done when the channel is gone, its result the reason."""
+    """Calls to one agent over one channel. `lost` is done when the channel is gone; its result says why."""
 
     def __init__(self, host: str) -> None:
         self.host = host
-        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.lost: asyncio.Future[LinkError] = asyncio.get_running_loop().create_future()
         self.on_changes: Callable[[msgspec.Raw], None] = lambda _: None
         self._channel: Channel | None = None
         self._pending: dict[int, asyncio.Future[codec.Frame]] = {}
@@ -66,8 +66,8 @@ class Client:
                 frame = await answer
         except TimeoutError:
             raise NoAnswer(self.host, f"no answer to {method} within {deadline_s:g} s") from None
-        except OSError as exc:
-            raise LinkLost(self.host, f"connection broke: {exc}") from exc
+        except BrokenPipeError as exc:  # an SSH channel that is closing
+            raise LinkLost(self.host, "connection lost before the call") from exc
         finally:
             del self._pending[call_id]
         if frame.error is not None:
@@ -93,6 +93,8 @@ class Client:
             raise SocketRefused(self.host, f"the agent refuses this user: {exc.message}") from exc
         except ApiError as exc:
             raise Incompatible(self.host, f"the agent refuses our hello: {exc.message}") from exc
+        except LinkLost as exc:
+            raise self.lost.result() if self.lost.done() else exc from exc
         if hello.protocol != PROTOCOL_VERSION:
             raise Incompatible(
                 self.host,
@@ -104,7 +106,7 @@ class Client:
         """Close the channel; calls under way end with LinkLost."""
         if self._channel is not None:
             self._channel.close()
-        self._end("closed")
+        self._end(LinkLost(self.host, "closed"))
 
     # Calls of the transport
 
@@ -123,11 +125,11 @@ class Client:
             start = end + 1
         del buffer[:start]
         if len(buffer) > MAX_REPLY_BYTES:
-            self._break(f"a reply is longer than {MAX_REPLY_BYTES} bytes")
+            self._break(f"the peer sent a line of more than {MAX_REPLY_BYTES} bytes")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail what is under way."""
-        self._end(str(exc) if exc else "the agent closed the connection")
+        self._end(Unreachable(self.host, str(exc) if exc else "the agent closed the connection"))
 
     def _line(self, line: bytes) -> None:
         try:
@@ -145,16 +147,16 @@ class Client:
     def _break(self, reason: str) -> None:
         logger.warning("host=%s connection given up: %s", self.host, reason)
         self._buffer.clear()
-        self._end(reason)
+        self._end(Incompatible(self.host, reason))
         if self._channel is not None:
             self._channel.close()
 
-    def _end(self, reason: str) -> None:
+    def _end(self, why: LinkError) -> None:
         if not self.lost.done():
-            self.lost.set_result(reason)
+            self.lost.set_result(why)
         for answer in self._pending.values():
             if not answer.done():
-                answer.set_exception(LinkLost(self.host, f"connection lost before the answer: {reason}"))
+                answer.set_exception(LinkLost(self.host, f"connection lost before the answer: {why.reason}"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,7 @@ class HostWatch:
             for params in early:
                 self._take(params)
             logger.info("host=%s link=live user=%s role=%s", self.name, self._hello.user, self._hello.role)
-            raise Unreachable(self.name, await client.lost)
+            raise await client.lost
         finally:
             await link.close()
 

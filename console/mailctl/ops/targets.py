@@ -1,11 +1,10 @@
 """Which objects of which hosts a selection means for a verb. Pure: reads a `FleetState` and the inventory."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from mailagent.api.ids import HostName
 from mailagent.api.targets import Target, TargetKind
-from mailagent.api.views import PoolView, ProviderView, Snapshot, VmtaView
 from mailctl.fleet.inventory import Inventory
 from mailctl.fleet.state import FleetState, HostState
 from mailctl.ops.errors import NothingSelected, SelectorError
@@ -14,11 +13,10 @@ from mailctl.ops.selector import OBJECTS, Selection, TermKind, near
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """One object of one host, with the generation that the plan is made on (None: not in the snapshot)."""
+    """One object of one host."""
 
     host: HostName
     target: Target
-    generation: int | None
 
 
 def selected_hosts(state: FleetState, selection: Selection) -> tuple[HostState, ...]:
@@ -55,15 +53,13 @@ def aims(
     hosts = selected_hosts(state, selection)
     kind = _acting_kind(selection, kinds, verb, everything=everything)
     if kind is TargetKind.HOST:
-        return tuple(Aim(host.name, Target(kind=kind, name=host.name), _host_generation(host)) for host in hosts)
+        return tuple(Aim(host.name, Target(kind=kind, name=host.name)) for host in hosts)
     pools = selection.names(TermKind.POOL) if kind is TargetKind.VMTA else ()
     found: list[Aim] = []
     missing: list[str] = []
     for name in selection.names(TermKind(kind)):
         here = [
-            Aim(host.name, Target(kind=kind, name=name), _generation(host.snapshot, kind, name))
-            for host in hosts
-            if _has(host, inventory, kind, name, pools)
+            Aim(host.name, Target(kind=kind, name=name)) for host in hosts if _has(host, inventory, kind, name, pools)
         ]
         found += here
         if not here:
@@ -119,23 +115,6 @@ def _has_pool(host: HostState, inventory: Inventory, name: str) -> bool:
     if host.snapshot is None:
         return host.name in inventory.pools.get(name, ())
     return any(view.name == name for view in host.snapshot.pools)
-
-
-def _generation(snapshot: Snapshot | None, kind: TargetKind, name: str) -> int | None:
-    if snapshot is None:
-        return None
-    views: Sequence[PoolView | VmtaView | ProviderView] = ()
-    if kind is TargetKind.POOL:
-        views = snapshot.pools
-    elif kind is TargetKind.VMTA:
-        views = snapshot.vmtas
-    elif kind is TargetKind.PROVIDER:
-        views = snapshot.providers
-    return next((view.generation for view in views if view.name == name), None)
-
-
-def _host_generation(host: HostState) -> int | None:
-    return host.snapshot.host.generation if host.snapshot else None
 
 
 def _names(hosts: Collection[HostState], kind: TargetKind) -> set[str]:

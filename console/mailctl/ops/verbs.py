@@ -179,22 +179,20 @@ def _directed(fleet: Fleet, verb: Verb, selection: Selection, options: Options) 
 
 
 def _request(verb: Verb, aim: targets.Aim, options: Options) -> requests.Mutation:
-    target, expect = aim.target, aim.generation
+    target = aim.target
     match verb:
         case Verb.DRAIN:
-            return requests.Drain(op_id=_UNNAMED, expect=expect, target=target, refuse=options.refuse)
+            return requests.Drain(op_id=_UNNAMED, target=target, refuse=options.refuse)
         case Verb.UNDRAIN:
-            return requests.Undrain(op_id=_UNNAMED, expect=expect, target=target)
+            return requests.Undrain(op_id=_UNNAMED, target=target)
         case Verb.SUSPEND:
-            return requests.Suspend(op_id=_UNNAMED, expect=expect, target=target)
+            return requests.Suspend(op_id=_UNNAMED, target=target)
         case Verb.RESUME:
-            return requests.Resume(op_id=_UNNAMED, expect=expect, target=target)
+            return requests.Resume(op_id=_UNNAMED, target=target)
         case Verb.ROTATE:
-            return requests.Rotate(op_id=_UNNAMED, expect=expect, target=target, standby=options.standby)
+            return requests.Rotate(op_id=_UNNAMED, target=target, standby=options.standby)
         case Verb.LIMIT:
-            return requests.Limit(
-                op_id=_UNNAMED, expect=expect, target=target, limit=options.limit, value=options.value
-            )
+            return requests.Limit(op_id=_UNNAMED, target=target, limit=options.limit, value=options.value)
         case _:
             raise SelectorError(f"{verb} does not act on objects")
 
@@ -266,6 +264,8 @@ async def _preview(fleet: Fleet, verb: Verb, step: Step) -> Step:
         step,
         state=StepState.NOTHING_TO_DO if answer.result is Result.NOTHING_TO_DO else StepState.READY,
         detail=answer.detail,
+        # What the operator sees is what the act may rely on: the agent refuses when the object has moved on since.
+        request=msgspec.structs.replace(step.request, expect=answer.generation) if verb in ACTS_ON else step.request,
         impact=answer.impact,
         warnings=answer.warnings,
         undoable=answer.undoable,

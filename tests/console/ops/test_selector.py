@@ -1,0 +1,60 @@
+"""The grammar of selections."""
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailagent.api.targets import MessageFilter
+from mailctl.ops import command, op_ids
+from mailctl.ops.errors import SelectorError
+from mailctl.ops.selector import Selection, TermKind, message_filter, near, parse
+
+names = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1)
+terms = st.lists(st.tuples(st.sampled_from(TermKind), names), max_size=5)
+
+
+@given(terms)
+def test_a_selection_reads_back_what_it_shows(given_terms: list[tuple[TermKind, str]]) -> None:
+    selection = Selection(tuple(dict.fromkeys(given_terms)))
+    assert parse(str(selection)) == selection
+    assert parse(shlex.split(" ".join(selection.words))) == selection
+
+
+@pytest.mark.parametrize("word", ["marketing", "pool:", ":marketing", "pol:marketing", "POOL:x"])
+def test_a_bad_term_lists_the_kinds(word: str) -> None:
+    with pytest.raises(SelectorError, match="host, pool, vmta, provider, queue, stream"):
+        parse(word)
+
+
+def test_a_queue_is_a_site_and_a_virtual_mta() -> None:
+    selection = parse("queue:gmail/mkt-1 recipient:a@b.example host:mx1")
+    assert message_filter(selection, deferred_only=True) == MessageFilter(
+        site="gmail", vmta="mkt-1", recipient="a@b.example", deferred_only=True
+    )
+    with pytest.raises(SelectorError, match="queue:SITE/VMTA"):
+        message_filter(parse("queue:gmail"))
+    with pytest.raises(SelectorError, match="one vmta at a time"):
+        message_filter(parse("queue:gmail/mkt-1 vmta:mkt-2"))
+
+
+def test_near_names_are_offered() -> None:
+    assert near("markting", ["marketing", "cold"]) == "; did you mean marketing?"
+    assert near("zzz", ["marketing", "cold"]) == "; there is cold, marketing"
+    assert near("x", []) == ""
+
+
+@given(st.integers(0, 10_000_000))
+def test_durations_are_written_in_the_largest_whole_unit(seconds: int) -> None:
+    text = command.duration(seconds)
+    sizes = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    assert int(text[:-1]) * sizes[text[-1]] == seconds
+
+
+def test_operation_ids_are_distinct_and_name_their_steps() -> None:
+    made = [op_ids.new_op_id() for _ in range(1000)]
+    assert len(set(made)) == 1000
+    assert {len(one) for one in made} == {15}
+    assert op_ids.belongs(op_ids.step_id(made[0], 3), made[0])
+    assert not op_ids.belongs(made[1], made[0])

@@ -1,0 +1,197 @@
+"""Plan, execute, report, wait, undo: against agents on real sockets."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mailagent.api.requests import Role
+from mailctl import ops
+from mailctl.fleet import Fleet
+from mailctl.ops import LineResult, Options, StepState, Verb
+from mailctl.ops.wait import DrainState, WaitResult
+from tests.console.loopback import LoopbackAgent, fleet_config
+
+Agents = dict[str, LoopbackAgent]
+
+
+@pytest.fixture
+async def fleet(agents: Agents) -> AsyncIterator[Fleet]:
+    async with Fleet(fleet_config(agents)) as fleet:
+        await fleet.settled(5)
+        yield fleet
+
+
+async def plan(fleet: Fleet, verb: Verb, words: str, options: Options = Options()) -> ops.Plan:  # noqa: B008
+    return await ops.plan(fleet, verb, ops.parse(words), options)
+
+
+async def test_a_plan_adds_hosts_up_and_changes_nothing(agents: Agents, fleet: Fleet) -> None:
+    drain = await plan(fleet, Verb.DRAIN, "pool:marketing", Options(reason="Gmail throttles us", ttl_s=7200))
+    assert [(step.host, step.target, step.state) for step in drain.steps] == [
+        (host, "pool:marketing", StepState.READY) for host in ("mx1", "mx2", "mx3")
+    ]
+    assert drain.messages == 300
+    assert drain.share == pytest.approx(0.5)
+    assert drain.untouched == ("pools cold, transactional",)
+    assert drain.command == "mailctl drain pool:marketing --for 2h --reason 'Gmail throttles us'"
+    assert drain.undo_note == f"mailctl undo {drain.op_id}"
+    assert not any(agent.executed for agent in agents.values())
+
+
+async def test_a_drain_is_applied_everywhere_and_undone(agents: Agents, fleet: Fleet) -> None:
+    report = await ops.execute(fleet, await plan(fleet, Verb.DRAIN, "pool:marketing"))
+    assert report.summary == "applied on 3 of 3 hosts"
+    assert report.undo_command == f"mailctl undo {report.op_id}"
+    assert {record.op_id for agent in agents.values() for record in agent.records.values()} == {report.op_id}
+    undone = await ops.execute(fleet, await ops.plan_undo(fleet, report.op_id))
+    assert undone.succeeded
+    assert not any(agent.live for agent in agents.values())
+
+
+async def test_several_objects_of_one_host_are_one_operation(agents: Agents, fleet: Fleet) -> None:
+    report = await ops.execute(fleet, await plan(fleet, Verb.DRAIN, "vmta:mkt-1 vmta:mkt-2 vmta:mkt-3"))
+    assert [(line.host, line.target) for line in report.lines] == [
+        ("mx1", "vmta:mkt-1"),
+        ("mx1", "vmta:mkt-2"),
+        ("mx2", "vmta:mkt-3"),
+    ]
+    assert list(agents["mx1"].records) == [report.op_id, f"{report.op_id}.2"]
+    await ops.execute(fleet, await ops.plan_undo(fleet, report.op_id))
+    assert not agents["mx1"].live
+    assert not agents["mx2"].live
+
+
+async def test_an_object_that_moved_on_is_refused_as_stale(agents: Agents, fleet: Fleet) -> None:
+    drain = await plan(fleet, Verb.DRAIN, "vmta:mkt-1")
+    agents["mx1"].generations["vmta:mkt-1"] = 7
+    report = await ops.execute(fleet, drain)
+    assert report.is_stale
+    assert report.lines[0].result is LineResult.REFUSED
+    assert not agents["mx1"].executed
+
+
+async def test_a_lost_answer_is_found_in_the_hosts_log(agents: Agents, fleet: Fleet) -> None:
+    agents["mx2"].faults.drop_answer_to = {"drain"}
+    report = await ops.execute(fleet, await plan(fleet, Verb.DRAIN, "pool:marketing"))
+    assert report.succeeded
+    assert agents["mx2"].executed == ["drain"]
+
+
+async def test_a_call_that_never_arrived_is_reported_as_not_done(agents: Agents, fleet: Fleet) -> None:
+    agents["mx2"].faults.drop_before = {"drain"}
+    report = await ops.execute(fleet, await plan(fleet, Verb.DRAIN, "pool:marketing host:mx2"))
+    assert report.lines[0].result is LineResult.FAILED
+    assert report.lines[0].detail.startswith("not done: ")
+
+
+async def test_an_answer_that_stays_lost_is_unknown_and_can_be_settled_later(agents: Agents, fleet: Fleet) -> None:
+    agents["mx3"].faults.drop_answer_to = {"drain", "operation"}
+    report = await ops.execute(fleet, await plan(fleet, Verb.DRAIN, "pool:marketing"), settle_s=0.5)
+    assert report.count(LineResult.UNKNOWN) == 1
+    assert report.undo_command
+    agents["mx3"].faults.drop_answer_to = set()
+    settled = await ops.settle(fleet, report, within_s=10)
+    assert settled.succeeded
+
+
+async def test_an_unreachable_host_is_a_line_of_plan_and_report(agents: Agents, sockets: Path) -> None:
+    agents["mx4"] = LoopbackAgent("mx4", 3, sockets / "nothing.sock")
+    async with Fleet(fleet_config(agents)) as fleet:
+        await fleet.settled(5)
+        drain = await plan(fleet, Verb.DRAIN, "pool:marketing")
+        assert drain.steps[-1].state is StepState.UNREACHABLE
+        report = await ops.execute(fleet, drain)
+        assert report.summary == "applied on 3 of 4 hosts, unreachable on 1 of 4 hosts"
+
+
+async def test_a_second_drain_finds_nothing_to_do(fleet: Fleet) -> None:
+    await ops.execute(fleet, await plan(fleet, Verb.DRAIN, "host:mx1"))
+    again = await plan(fleet, Verb.DRAIN, "host:mx1")
+    assert again.steps[0].state is StepState.NOTHING_TO_DO
+    assert not again.is_possible
+
+
+async def test_a_viewer_is_refused_by_the_agent(agents: Agents, fleet: Fleet) -> None:
+    agents["mx1"].faults.role = Role.VIEWER
+    drain = await plan(fleet, Verb.DRAIN, "vmta:mkt-1")
+    assert drain.steps[0].state is StepState.REFUSED
+    assert "operator" in drain.steps[0].detail
+
+
+async def test_retry_counts_and_has_no_undo(fleet: Fleet) -> None:
+    retry = await plan(fleet, Verb.RETRY, "provider:gmail", Options(max_affected=500))
+    assert retry.command == "mailctl retry provider:gmail --spread 1m --max-affected 500"
+    assert not retry.undoable
+    assert "cannot be made to wait" in retry.undo_note
+    assert (await ops.execute(fleet, retry)).undo_command == ""
+
+
+async def test_a_directive_is_cancelled_by_its_id(agents: Agents, fleet: Fleet) -> None:
+    await ops.execute(fleet, await plan(fleet, Verb.SUSPEND, "provider:gmail"))
+    directive = next(iter(agents["mx2"].live.values()))
+    assert await fleet.until(lambda state: bool(state.directives), within_s=5)
+    assert await fleet.until(lambda state: "mx2" in state.directives[0].hosts, within_s=5)
+    report = await ops.execute(fleet, await ops.plan_cancel(fleet, directive.id))
+    assert report.summary == "applied on 1 of 1 host"
+    assert not agents["mx2"].live
+    assert agents["mx1"].live
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "error", "says"),
+    [
+        (Verb.DRAIN, "", ops.NothingSelected, "--all"),
+        (Verb.SUSPEND, "", ops.NothingSelected, "nothing is selected"),
+        (Verb.DRAIN, "pool:marketin", ops.NothingSelected, "did you mean marketing"),
+        (Verb.DRAIN, "vmta:mkt-9", ops.NothingSelected, "no vmta mkt-9"),
+        (Verb.DRAIN, "host:mx9", ops.NothingSelected, "no host mx9"),
+        (Verb.DRAIN, "pool:cold vmta:mkt-1", ops.NothingSelected, "no vmta mkt-1 in pool cold"),
+        (Verb.DRAIN, "provider:gmail", ops.SelectorError, "pool:, vmta:, host:"),
+        (Verb.DRAIN, "domain:example.com", ops.SelectorError, "does not act on domain"),
+        (Verb.SUSPEND, "host:mx1", ops.SelectorError, "does not act on host"),
+        (Verb.SUSPEND, "pool:cold provider:gmail", ops.SelectorError, "one kind"),
+        (Verb.RETRY, "", ops.NothingSelected, "--all"),
+        (Verb.RETRY, "pool:a pool:b", ops.SelectorError, "one pool at a time"),
+    ],
+)
+async def test_a_selection_that_does_not_fit_is_one_clear_sentence(
+    fleet: Fleet, verb: Verb, words: str, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        await plan(fleet, verb, words)
+
+
+async def test_overriding_wants_a_reason(fleet: Fleet) -> None:
+    with pytest.raises(ops.OptionError, match="reason"):
+        await plan(fleet, Verb.DRAIN, "pool:cold", Options(override=True))
+
+
+async def test_undo_of_an_unknown_operation_says_so(fleet: Fleet) -> None:
+    with pytest.raises(ops.NothingSelected, match="no host knows"):
+        await ops.plan_undo(fleet, ops.op_ids.new_op_id())
+
+
+async def test_waiting_ends_when_every_host_is_empty(agents: Agents, fleet: Fleet) -> None:
+    for agent in agents.values():
+        agent.empty = False
+    report = await ops.execute(fleet, await plan(fleet, Verb.DRAIN, "pool:marketing"))
+    seen: list[WaitResult] = []
+
+    def progress(result: WaitResult) -> None:
+        seen.append(result)
+        for agent in agents.values():
+            agent.empty = True
+            agent.publish()
+
+    result = await ops.wait_empty(fleet, report, timeout_s=10, progress=progress)
+    assert result.is_empty
+    assert any(drain.state is DrainState.DRAINING for drain in seen[0].drains)
+
+
+async def test_waiting_gives_up_after_its_time(agents: Agents, fleet: Fleet) -> None:
+    agents["mx1"].empty = False
+    report = await ops.execute(fleet, await plan(fleet, Verb.DRAIN, "vmta:mkt-1"))
+    result = await ops.wait_empty(fleet, report, timeout_s=0.3)
+    assert not result.is_empty
+    assert result.drains[0].state is DrainState.DRAINING
