@@ -1,0 +1,160 @@
+"""`mailctl demo`: a living fleet on this machine, and the console in front of it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import click
+
+from mailctl.demo.incidents import NAMES
+
+END_S = 12.0
+"""How long the world may take to end before it is killed."""
+_INTERRUPTED = 130
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def demo_command(open_console: Callable[[Path], int]) -> click.Command:
+    """The command; `open_console` takes the fleet file, runs the console and returns its exit code."""
+
+    @click.command("demo")
+    @click.option("--no-console", is_flag=True, help="Run in the foreground and print one JSON line when ready.")
+    @click.option("--incident", type=click.Choice(NAMES), help="Start with this incident, without the timeline.")
+    @click.option(
+        "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), help="Keep all data in this directory."
+    )
+    @click.option("--rate", type=click.FloatRange(0.1, 5000), default=60, show_default=True, help="Messages a second.")
+    def demo(no_console: bool, incident: str | None, directory: Path | None, rate: float) -> None:
+        """Start a loopback fleet and open the console on it.
+
+        Three agents, simulated providers (Gmail, Outlook, Yahoo and a long tail), DNS, traffic, and incidents on a
+        timeline. Needs no root; nothing leaves this machine, and nothing remains when it ends.
+
+        \b
+        Examples:
+          mailctl demo
+          mailctl demo --incident throttle
+          mailctl demo --no-console --dir ./demo
+        """
+        from mailctl.demo.errors import DemoError
+
+        try:
+            with _signals_raise(), _world(directory, rate, incident or "", foreground=no_console) as (fleet, world):
+                code = world.wait() if no_console else open_console(fleet)
+        except DemoError as exc:
+            raise click.ClickException(str(exc)) from exc
+        except _Stopped as stopped:
+            code = _INTERRUPTED if stopped.number == signal.SIGINT else 0
+        sys.exit(code)
+
+    return demo
+
+
+class _Stopped(SystemExit):
+    """A signal asked us to end. A SystemExit, because an event loop lets only that through."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Turn the signals that end a terminal program into `_Stopped`, once."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        _ignore_signals()  # what follows is the clean end
+        raise _Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore_signals() -> None:
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def _world(
+    directory: Path | None, rate: float, incident: str, *, foreground: bool
+) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    """The fleet file and the process of a running world; it ends with the block, and its directory with it.
+
+    Raises:
+        DemoError: no free network, or a directory with too long a path.
+    """
+    from mailctl.demo.blueprint import Blueprint, claim
+    from mailctl.demo.fleet import write_files
+    from mailctl.demo.ssh import write_keys
+
+    root = Path(tempfile.mkdtemp(prefix="mailctl-demo-")) if directory is None else directory.resolve()
+    try:
+        claimed = claim()
+        blueprint = Blueprint(
+            directory=root,
+            network=claimed.network,
+            port=claimed.port,
+            rate=rate,
+            incident=incident,
+            temporary=directory is None,
+        )
+        blueprint.check()
+        write_files(blueprint)
+        write_keys(blueprint)
+        blueprint.save()
+        with _errors(root, foreground=foreground) as errors:
+            world = subprocess.Popen(
+                [sys.executable, "-P", "-m", "mailctl.demo", str(root)],
+                stdin=subprocess.PIPE,  # the world ends when this end closes, even by our sudden death
+                stdout=None if foreground else subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,  # the terminal's signals are for us
+                pass_fds=[claimed.holder.fileno()],
+            )
+        claimed.holder.close()
+        try:
+            yield blueprint.fleet_file, world
+        finally:
+            _ignore_signals()
+            _end(world, root)
+    finally:
+        if directory is None:
+            shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def _errors(root: Path, *, foreground: bool) -> Iterator[IO[bytes] | None]:
+    """Where the world's standard error goes: here, or beside the fleet file while the console has the terminal."""
+    if foreground:
+        yield None
+    else:
+        with (root / "world.log").open("ab") as file:
+            yield file
+
+
+def _end(world: subprocess.Popen[bytes], root: Path) -> None:
+    """End the world, and say why if it ended by itself."""
+    log = root / "world.log"
+    if world.poll() and log.exists():
+        lines = log.read_text("utf-8", "backslashreplace").splitlines()[-10:]
+        click.echo("\n".join(["mailctl: error: the simulated world ended by itself:", *lines]), err=True)
+    if world.stdin is not None:
+        world.stdin.close()
+    try:
+        world.wait(END_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(world.pid, signal.SIGKILL)
+        world.wait()

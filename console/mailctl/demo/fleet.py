@@ -1,0 +1,95 @@
+"""The files of a run: `fleet.yaml` for the console, `agent.yaml` for each host."""
+
+from mailagent.api.ids import HostName
+from mailagent.config import dump_agent, host_part, load_fleet
+from mailctl.demo.blueprint import HOSTS, OPERATOR, POOLS, Blueprint, HostPlan
+from mailctl.demo.farside import DNS_HOST
+
+_HEAD = """\
+# The loopback fleet of `mailctl demo`: three agents, simulated providers, nothing leaves this machine.
+# Retry waits are short so that a demo shows in a minute what takes hours in the world.
+hosts:
+"""
+_HOST = """\
+  {name}:
+    ssh: {{address: {ssh_address}, port: {ssh_port}, user: {user}, identity: ./ssh/id_ed25519, \
+known_hosts: ./ssh/known_hosts, config: none}}
+    region: {region}
+    state_dir: ./{name}/state
+    rpc: {{socket: ./{name}/rpc.sock}}
+    intake:
+      hostname: {name}.acme.example
+      listeners: [{{address: 127.0.0.1, port: {smtp_port}}}]
+      relay_from: [127.0.0.0/8]
+    virtual_mtas:
+{vmtas}
+"""
+_TAIL = """\
+pools:
+{pools}
+streams:
+  transactional:
+    pool: transactional
+    priority: high
+    senders: ["*@receipts.acme.example"]
+  marketing:
+    pool: marketing
+    senders: ["*@news.acme.example"]
+  cold:  # recognised by its X-Virtual-MTA header, which names the pool
+    pool: cold
+    priority: bulk
+default_stream: transactional
+dns: {{servers: ["{network}.{dns}:{port}"]}}
+delivery: {{port: {port}, allow_networks: [{network}.0/24]}}
+retry: {{waits: [10s, 20s, 30s, 60s], greylist: [12s], dns: [10s, 30s], expire: 30m}}
+accounting: {{rotate_after: 10m, keep: 1h}}
+postmaster: postmaster@mail.acme.example
+stop_grace_s: 2
+"""
+_REGIONS = {"mx1": "eu-west", "mx2": "eu-north", "mx3": "us-east"}
+
+
+def write_files(blueprint: Blueprint) -> None:
+    """Write the fleet file, and from it each host's own."""
+    blueprint.directory.mkdir(parents=True, exist_ok=True)
+    blueprint.fleet_file.write_text(fleet_text(blueprint), "utf-8")
+    fleet = load_fleet(blueprint.fleet_file)
+    for host in HOSTS:
+        path = blueprint.agent_file(host)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(dump_agent(host_part(fleet, HostName(host))), "utf-8")
+
+
+def fleet_text(blueprint: Blueprint) -> str:
+    """The fleet file, paths relative to it."""
+    hosts = blueprint.hosts
+    pools = "\n".join(
+        f"  {pool}: {{active: [{_members(stem, [h.active for h in hosts])}], "
+        f"standby: [{_members(stem, [h.standby for h in hosts])}]}}"
+        for pool, stem in POOLS.items()
+    )
+    return (
+        _HEAD
+        + "".join(_host_text(blueprint, host) for host in hosts)
+        + _TAIL.format(pools=pools, network=blueprint.network, dns=DNS_HOST, port=blueprint.world_port)
+    )
+
+
+def _host_text(blueprint: Blueprint, host: HostPlan) -> str:
+    vmtas = "\n".join(
+        f"      {name}: {{address: {address}, ehlo: {name}.acme.example}}"
+        for name, address in sorted({**host.active, **host.standby}.items(), key=lambda item: item[1])
+    )
+    return _HOST.format(
+        name=host.name,
+        ssh_address=host.ssh_address,
+        ssh_port=blueprint.world_port,
+        user=OPERATOR,
+        region=_REGIONS[host.name],
+        smtp_port=host.smtp_port,
+        vmtas=vmtas,
+    )
+
+
+def _members(stem: str, lists: list[dict[str, str]]) -> str:
+    return ", ".join(name for members in lists for name in members if name.startswith(f"{stem}-"))

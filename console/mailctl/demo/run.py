@@ -1,0 +1,135 @@
+"""One run: the far side, SSH servers, agents, traffic and incidents, from start to the last process's end."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import msgspec
+
+from mailctl.demo import agents, ssh
+from mailctl.demo.blueprint import HOSTS, Blueprint
+from mailctl.demo.control import Control
+from mailctl.demo.farside import FarSide
+from mailctl.demo.incidents import Incident, Incidents
+from mailctl.demo.letters import Author
+from mailctl.demo.receivers import PROVIDERS
+from mailctl.demo.traffic import Traffic
+
+log = logging.getLogger(__name__)
+
+SUSPECT_SHARE = 0.06
+"""Share of cold mail that providers defer for its address's reputation."""
+THROTTLED_PER_MINUTE = 6.0
+SLOW_S = 3.0
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """The line that says that all agents answer and take mail."""
+
+    ready: bool = True
+    fleet: str
+    smtp: tuple[str, ...]
+    provider_log: str
+
+
+class Demo:
+    """One run of the demo."""
+
+    def __init__(self, blueprint: Blueprint, *, rng: random.Random | None = None) -> None:
+        self._blueprint = blueprint
+        self._rng = rng or random.Random()
+        self.far = FarSide(blueprint.network, blueprint.world_port, blueprint.provider_log)
+        self.agents = agents.agents(blueprint)
+        self.ssh = ssh.servers(blueprint)
+        self.incidents = Incidents((self._throttle(), self._slow(), self._host_down()))
+        self.traffic = Traffic(
+            [("127.0.0.1", host.smtp_port) for host in blueprint.hosts],
+            rate=blueprint.rate,
+            author=Author(PROVIDERS, self._rng),
+            rng=self._rng,
+        )
+        for host in blueprint.hosts:
+            for vmta, address in {**host.active, **host.standby}.items():
+                if vmta.startswith("cold-"):
+                    for provider in self.far.providers.values():
+                        provider.suspects[address] = SUSPECT_SHARE
+
+    async def run(self, stopped: asyncio.Event, on_ready: Callable[[Ready], None]) -> None:
+        """Live until `stopped`, then end everything; `on_ready` is called once.
+
+        Raises:
+            AgentFailed: an agent never came up.
+            OSError: an address or port is taken.
+        """
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.far)
+            await stack.enter_async_context(Control(self._blueprint.control_socket, self.incidents))
+            async with asyncio.TaskGroup() as group:
+                running = [group.create_task(agent.run(), name=f"agent:{host}") for host, agent in self.agents.items()]
+                others = [group.create_task(server.run(), name=f"ssh:{host}") for host, server in self.ssh.items()]
+                others.append(group.create_task(self._live(on_ready), name="demo:life"))
+                try:
+                    await stopped.wait()
+                finally:
+                    await asyncio.gather(*(agent.stop() for agent in self.agents.values()))
+                    await asyncio.wait(running)
+                    for task in others:
+                        task.cancel()
+
+    async def _live(self, on_ready: Callable[[Ready], None]) -> None:
+        await asyncio.gather(*(agent.ready() for agent in self.agents.values()))
+        on_ready(self._ready())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.traffic.run(), name="demo:traffic")
+            if self._blueprint.incident:
+                self.incidents.start(self._blueprint.incident)
+            else:
+                group.create_task(self.incidents.play(), name="demo:timeline")
+
+    def _ready(self) -> Ready:
+        return Ready(
+            fleet=str(self._blueprint.fleet_file),
+            smtp=tuple(f"127.0.0.1:{host.smtp_port}" for host in self._blueprint.hosts),
+            provider_log=str(self._blueprint.provider_log),
+        )
+
+    # incidents
+
+    def _throttle(self) -> Incident:
+        gmail = self.far.providers["gmail"]
+        vmta, address = "mkt-1", self._blueprint.hosts[0].active["mkt-1"]
+        return Incident(
+            name="throttle",
+            description=f"gmail lets {THROTTLED_PER_MINUTE:g} messages a minute pass from {vmta} ({address})",
+            begin=lambda: gmail.throttle(address, per_minute=THROTTLED_PER_MINUTE),
+            end=lambda: gmail.release(address),
+        )
+
+    def _slow(self) -> Incident:
+        outlook = self.far.providers["outlook"]
+
+        def set_delay(delay_s: float) -> None:
+            outlook.slow_s = delay_s
+
+        return Incident(
+            name="slow",
+            description=f"outlook takes {SLOW_S:g} s for each greeting and each message",
+            begin=lambda: set_delay(SLOW_S),
+            end=lambda: set_delay(0.0),
+        )
+
+    def _host_down(self) -> Incident:
+        name = HOSTS[-1]
+        agent, server = self.agents[name], self.ssh[name]
+
+        def die() -> None:
+            server.kill()
+            agent.kill()
+
+        def come_back() -> None:
+            agent.revive()
+            server.revive()
+
+        return Incident(name="host-down", description=f"{name} dies: agent killed, SSH gone", begin=die, end=come_back)

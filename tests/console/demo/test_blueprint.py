@@ -1,0 +1,77 @@
+import contextlib
+import random
+import socket
+from pathlib import Path
+
+import pytest
+
+from mailagent.api.ids import PoolName
+from mailagent.config import host_part, load_agent, load_fleet
+from mailctl.demo.blueprint import HOSTS, Blueprint, claim
+from mailctl.demo.errors import PathTooLong
+from mailctl.demo.fleet import write_files
+
+
+def blueprint(directory: Path) -> Blueprint:
+    return Blueprint(directory=directory, network="127.64.7", port=21000)
+
+
+def test_two_runs_never_share_a_network() -> None:
+    first, second = claim(random.Random(5)), claim(random.Random(5))
+    with contextlib.closing(first.holder), contextlib.closing(second.holder):
+        assert first.network != second.network
+        assert abs(first.port - second.port) >= 4
+    third = claim(random.Random(5))
+    third.holder.close()
+    assert third.network == first.network
+
+
+def test_a_network_whose_port_is_taken_is_left_alone() -> None:
+    first = claim(random.Random(5))
+    first.holder.close()
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", first.port + 1))
+        squatter.listen()
+        second = claim(random.Random(5))
+        second.holder.close()
+    assert second.network != first.network
+
+
+def test_every_address_of_a_run_is_its_own(tmp_path: Path) -> None:
+    hosts = blueprint(tmp_path).hosts
+    addresses = [a for host in hosts for a in (host.ssh_address, *host.active.values(), *host.standby.values())]
+    assert len(addresses) == len(set(addresses)) == 21
+    assert all(address.startswith("127.64.7.") for address in addresses)
+
+
+def test_a_blueprint_survives_its_file(tmp_path: Path) -> None:
+    plan = blueprint(tmp_path)
+    plan.save()
+    assert Blueprint.load(tmp_path) == plan
+
+
+def test_a_directory_too_deep_for_a_socket_is_refused(tmp_path: Path) -> None:
+    blueprint(tmp_path).check()
+    with pytest.raises(PathTooLong, match="choose a shorter --dir"):
+        blueprint(tmp_path / ("x" * 100)).check()
+
+
+def test_the_files_load_and_name_three_hosts_with_six_virtual_mtas_each(tmp_path: Path) -> None:
+    plan = blueprint(tmp_path)
+    write_files(plan)
+    fleet = load_fleet(plan.fleet_file)
+    assert tuple(fleet.hosts) == HOSTS
+    assert fleet.pools[PoolName("marketing")].active == ("mkt-1", "mkt-3", "mkt-5")
+    assert fleet.pools[PoolName("marketing")].standby == ("mkt-2", "mkt-4", "mkt-6")
+    for host in HOSTS:
+        agent = load_agent(plan.agent_file(host))
+        assert len(agent.virtual_mtas) == 6
+        assert {pool: len(members.members) for pool, members in agent.pools.items()} == {
+            "transactional": 2, "marketing": 2, "cold": 2,
+        }  # fmt: skip
+        assert agent.rpc.socket == plan.rpc_socket(host)
+        assert agent.intake.listeners[0].port in range(21000, 21003)
+        assert agent.virtual_mtas == host_part(fleet, agent.host).virtual_mtas
+        assert str(next(iter(agent.virtual_mtas.values())).address) == next(
+            iter(plan.hosts[HOSTS.index(host)].active.values())
+        )
