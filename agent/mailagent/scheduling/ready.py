@@ -52,6 +52,7 @@ class ReadyQueue:
         "_opening",
         "_scheduler",
         "_timer",
+        "bind_problem",
         "block",
         "busy",
         "gates",
@@ -92,6 +93,7 @@ class ReadyQueue:
         self.idle: dict[Connection, float] = {}  # -> since when
         self.pause_until = 0.0
         self.resting = False
+        self.bind_problem = ""  # why the source address could not be used the last time
         self._closing: set[Connection] = set()  # QUIT is out
         self._opening = 0
         self._failures = 0
@@ -148,9 +150,10 @@ class ReadyQueue:
 
     def _rest_reason(self) -> WaitReason:
         left = max(0.0, self.pause_until - self._scheduler.clock())
+        what = self.bind_problem or f"{self._failures} connection(s) failed in a row"
         return WaitReason(
-            kind=ReasonKind.REST,
-            detail=f"{self._failures} connection(s) failed in a row; next try in {left:.0f} s",
+            kind=ReasonKind.BIND if self.bind_problem else ReasonKind.REST,
+            detail=f"{what}; next try in {left:.0f} s",
             until=datetime.now(UTC) + timedelta(seconds=left),
             release="a connection that succeeds",
             reply=self._last_reply,
@@ -296,6 +299,7 @@ class ReadyQueue:
             self._opening -= 1
             self._failures = 0
             self.pause_until = 0.0
+            self.bind_problem = ""
         self.idle[connection] = self._scheduler.clock()
         most = self.limits.messages_per_connection.value
         limit = self.limits.connections.value
@@ -366,6 +370,7 @@ class ReadyQueue:
             self._wake_in(BUSY_PAUSE_S)
             return
         self._failures += 1
+        self.bind_problem = reply.text if bind else ""
         over = self._failures - FAILURES_BEFORE_REST
         pause = (
             PAUSE_S * 2 ** (self._failures - 1)

@@ -646,6 +646,10 @@ class Scheduler:
 
     # -- changes -------------------------------------------------------------------------------------------------
 
+    def use_router(self, router: Router) -> None:
+        """The configuration was reloaded: sites come from here from now on."""
+        self._router = router
+
     def apply(self, config: AgentConfig, policy: Policy) -> None:
         """New configuration or directives: every ready queue looks again, and what was parked may move."""
         self._config, self.policy = config, policy

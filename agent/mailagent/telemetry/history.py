@@ -78,6 +78,11 @@ class History:
         """Memory of all rings."""
         return len(self._rings) * RING_BYTES
 
+    def cells(self) -> list[tuple[str, str]]:
+        """(provider, virtual MTA) of the cells that were active in the last 15 minutes."""
+        names = (name for scope, name in self._rings if scope is HistoryScope.CELL and name != OTHER)
+        return [(provider, vmta) for provider, _, vmta in (name.partition("/") for name in names)]
+
     def tick(self, now_s: float) -> None:
         """Close the second before `now_s` (Unix time), with all that was counted since the last tick.
 

@@ -1,0 +1,210 @@
+"""From a submission to a durable message: stream, pool, trace header, scheduled queues, and a place in the window."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from mailagent.api.ids import StreamName
+from mailagent.api.smtp import SmtpReply, Verb
+from mailagent.config.structs import AgentConfig
+from mailagent.control.state import HostState
+from mailagent.intake.received import received_header
+from mailagent.intake.submission import Submission
+from mailagent.outcome.dsn import bounce_dsn
+from mailagent.routing import StreamTable
+from mailagent.scheduling.item import Item
+from mailagent.scheduling.scheduler import Scheduler
+from mailagent.spool.errors import StorageError
+from mailagent.spool.ids import message_name, recipient_id
+from mailagent.spool.records import NewMessage, NewRecipient, QueueName, Waiting
+from mailagent.spool.store import Spool
+from mailagent.telemetry.counters import Counters
+
+QUEUES_CACHED = 65_536
+
+
+class Acceptor:
+    """Takes submissions and DSNs into the spool. Runs on the loop; the spool calls back when they are durable."""
+
+    def __init__(self, config: AgentConfig, spool: Spool, scheduler: Scheduler, counters: Counters) -> None:
+        self._spool = spool
+        self._scheduler = scheduler
+        self._counters = counters
+        self._queues: dict[tuple[StreamName, bytes], tuple[QueueName, int]] = {}
+        self.state: HostState
+        self.streams: StreamTable
+        self.waiting = 0  # undelivered recipients in the spool
+        self.configure(config)
+
+    def configure(self, config: AgentConfig) -> None:
+        """Use `config` from now on."""
+        self._config = config
+        self._hostname = config.intake.hostname or config.host
+        self._postmaster = config.postmaster or f"postmaster@{self._hostname}"
+        self.streams = StreamTable(config)
+        self._queues.clear()
+
+    def submit(self, submission: Submission, state: HostState, done: Callable[[SmtpReply], None]) -> None:
+        """Make the submission durable, then answer; refuse it when no stream or pool takes it."""
+        name = self.streams.classify(submission.sender, submission.headers, submission.virtual_mta)
+        if name is None:
+            done(_reply(550, "5.7.1", "no stream of this host takes this mail (sender, headers and X-Virtual-MTA)"))
+            return
+        pool = self._config.streams[name].pool
+        refusal = state.refuses(pool)
+        if refusal is not None:
+            done(_reply(451, "4.3.2", f"pool {pool} is being drained"))
+            return
+        message = self._message(submission, name)
+        admitted = sum(recipient.admitted for recipient in message.recipients)
+        self._spool.accept(message, partial(self._accepted, message, admitted, done))
+
+    def _message(self, submission: Submission, stream_name: StreamName) -> NewMessage:
+        stream = self._config.streams[stream_name]
+        message_id = self._spool.new_message_id()
+        now = time.time_ns() // 1_000_000
+        added = received_header(
+            submission,
+            hostname=self._hostname,
+            message_id=message_name(message_id, self._spool.tag),
+            received_at=now,
+        )
+        by_queue: dict[int, tuple[QueueName, int]] = {}
+        of_recipient = []
+        for address in submission.recipients:
+            name, queue = self._queue_of(stream_name, address)
+            of_recipient.append(queue)
+            _, count = by_queue.get(queue, (name, 0))
+            by_queue[queue] = (name, count + 1)
+        admitted = {queue: self._scheduler.admit(queue, name, count) for queue, (name, count) in by_queue.items()}
+        expire = (stream.retry or self._config.retry).expire
+        return NewMessage(
+            id=message_id,
+            received_at=now,
+            expires_at=now + int(expire.total_seconds() * 1000),
+            sender=submission.sender,
+            stream=stream_name,
+            pool=stream.pool,
+            job=submission.job,
+            client=submission.client,
+            size=len(added) + len(submission.body),
+            eightbit=submission.eightbit,
+            added=added,
+            body=submission.body,
+            recipients=tuple(
+                NewRecipient(address, queue, admitted[queue])
+                for address, queue in zip(submission.recipients, of_recipient, strict=True)
+            ),
+            queues=tuple(name for name, _ in by_queue.values()),
+        )
+
+    def _queue_of(self, stream_name: StreamName, address: bytes) -> tuple[QueueName, int]:
+        domain = address[address.rfind(b"@") + 1 :]
+        key = (stream_name, domain)
+        found = self._queues.get(key)
+        if found is None:
+            stream = self._config.streams[stream_name]
+            text = domain.decode("ascii", "backslashreplace").lower().rstrip(".")
+            name = QueueName(stream.pool, stream_name, stream.priority, text)
+            if len(self._queues) >= QUEUES_CACHED:
+                self._queues.clear()
+            found = self._queues[key] = (name, self._spool.queue_id(name))
+        return found
+
+    def _accepted(
+        self, message: NewMessage, admitted: int, done: Callable[[SmtpReply], None], error: StorageError | None
+    ) -> None:
+        if error is not None:
+            for recipient in message.recipients:
+                if recipient.admitted:
+                    self._scheduler.refused(recipient.queue, 1)
+            done(_reply(452, "4.3.1", "the spool cannot take this mail now"))
+            return
+        count = len(message.recipients)
+        self.waiting += count
+        self._counters.received(message.pool, count)
+        done(_reply(250, "2.0.0", f"Ok: queued as {message_name(message.id, self._spool.tag)}"))
+        if admitted:
+            self._enter(message)
+        if admitted < count:
+            self._scheduler.on_disk()
+
+    def _enter(self, message: NewMessage) -> None:
+        """Hand the admitted recipients to the scheduler, those of one queue together."""
+        groups: dict[int, list[Waiting]] = {}
+        for n, recipient in enumerate(message.recipients):
+            if recipient.admitted:
+                groups.setdefault(recipient.queue, []).append(
+                    Waiting(
+                        id=recipient_id(message.id, n),
+                        queue=recipient.queue,
+                        due=message.received_at,
+                        address=recipient.address,
+                        attempts=0,
+                        vmta="",
+                        site="",
+                        message=message.id,
+                        sender=message.sender,
+                        size=message.size,
+                        eightbit=message.eightbit,
+                        added=message.added,
+                        received_at=message.received_at,
+                        expires_at=message.expires_at,
+                        stream=message.stream,
+                        pool=message.pool,
+                        job=message.job,
+                    )
+                )
+        priority = self._config.streams[StreamName(message.stream)].priority
+        most = self._config.delivery.max_recipients
+        for rows in groups.values():
+            for start in range(0, len(rows), most):
+                body = message.body if self._scheduler.bodies.keep(len(message.body)) else None
+                self._scheduler.enter(Item(rows[start : start + most], priority, body))
+
+    def dsn(self, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
+        """The bounce message for one recipient, to be accepted with its outcome; none for mail without a sender."""
+        if not row.sender:
+            return None
+        now = time.time_ns() // 1_000_000
+        message_id = self._spool.new_message_id()
+        content = bounce_dsn(
+            reporting_mta=self._hostname,
+            postmaster=self._postmaster,
+            sender=row.sender,
+            recipient=row.address,
+            reply=reply,
+            remote_mta=peer,
+            original=row.added + (body or b""),
+            message_id=message_name(message_id, self._spool.tag),
+            original_id=message_name(row.message, self._spool.tag),
+            received_at=row.received_at,
+            now=now,
+        )
+        stream_name = self.streams.classify(b"", {}, "") or StreamName(row.stream)
+        stream = self._config.streams.get(stream_name)
+        if stream is None:
+            return None
+        name, queue = self._queue_of(stream_name, row.sender)
+        expire = (stream.retry or self._config.retry).expire
+        self.waiting += 1
+        return NewMessage(
+            id=message_id,
+            received_at=now,
+            expires_at=now + int(expire.total_seconds() * 1000),
+            sender=b"",
+            stream=stream_name,
+            pool=stream.pool,
+            job="",
+            client="",
+            size=len(content),
+            eightbit=False,
+            added=b"",
+            body=content,
+            recipients=(NewRecipient(row.sender, queue, False),),
+            queues=(name,),
+        )
+
+
+def _reply(code: int, enhanced: str, text: str) -> SmtpReply:
+    return SmtpReply(code=code, enhanced=enhanced, text=text, verb=Verb.DOT, local=True)

@@ -1,0 +1,498 @@
+"""The engine: the composition root of mail flow.
+
+A message walks intake -> spool -> routing -> scheduling -> delivery -> outcome; this module hands each part what it
+needs from the others, and answers for the whole: it is the gate of intake, the effects of control, and the host that
+rpc sees.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mailagent.accepting import Acceptor
+from mailagent.api import replies, requests, views
+from mailagent.api.directives import DrainProgress
+from mailagent.api.errors import InvalidRequest, NotFound
+from mailagent.api.ids import PoolName, StreamName, VmtaName
+from mailagent.api.operations import Impact, OperationRecord, OperationResult, Result
+from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.smtp import SmtpReply, Verb
+from mailagent.api.targets import MessageFilter, Target
+from mailagent.census import Census
+from mailagent.config.loader import config_hash
+from mailagent.config.structs import AgentConfig
+from mailagent.control.state import HostState, host_state
+from mailagent.control.verbs import Control
+from mailagent.delivery import BindFailed, ConnectFailed, Source, connect
+from mailagent.dns import Resolver
+from mailagent.host import Principal
+from mailagent.intake.listener import Intake
+from mailagent.intake.submission import Submission
+from mailagent.outcome.accounting import AccountingLog
+from mailagent.overview import Overview
+from mailagent.routing import Limit, LimitTable, PathLimits, Router, Site, Unroutable
+from mailagent.scheduling.ready import ReadyQueue
+from mailagent.scheduling.scheduler import Scheduler
+from mailagent.settlement import Settler
+from mailagent.spool.errors import StorageFailed
+from mailagent.spool.records import NewMessage, Waiting
+from mailagent.spool.store import Spool
+from mailagent.telemetry.counters import Counters
+from mailagent.telemetry.history import History
+from mailagent.version import __version__
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+"""Interval of counters, history and expiring directives."""
+SNAPSHOT_S = 0.2
+"""Age up to which one snapshot serves every caller."""
+RESTART_ONLY = ("host", "state_dir", "rpc.socket", "intake.listeners")
+"""Keys that a reload cannot change."""
+
+
+class Engine:
+    """One host's mail flow. `start`, then `stop`; everything between runs on the loop and the spool's two threads."""
+
+    def __init__(self, config: AgentConfig, *, reload: Callable[[], AgentConfig]) -> None:
+        self._config = config
+        self._reload = reload
+        self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Done when storage failed: the agent has stopped taking and sending mail, and should end."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._started_at = datetime.now(UTC)
+        self._counters = Counters()
+        self._history = History(self._counters)
+        self._accounting = AccountingLog(config.state_dir / "accounting", config.accounting)
+        self._config_hash = config_hash(config)
+        self._snapshot: views.Snapshot | None = None
+        self._snapshot_at = 0.0
+        self._seq = 0
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Recover the spool, then deliver, then take mail in."""
+        config = self._config
+        self._spool = await Spool.open(
+            config.state_dir, before_commit=self._accounting.write, on_failure=self._storage_failed
+        )
+        self._resolver = Resolver(config.dns)
+        self._router = Router(config, self._resolver)
+        self._limits = LimitTable(config)
+        self._state = host_state(config, await self._spool.directives())
+        self._scheduler = Scheduler(
+            config,
+            spool=self._spool,
+            router=self._router,
+            policy=self._state,
+            attempts=(attempts := Settler(config, self._spool.tag, self._counters, self._dsn)),
+            limits=self._path_limits,
+            connect=self._connect,
+            spawn=self._spawn,
+            removed=self._removed,
+        )
+        self._settler = attempts
+        self._acceptor = Acceptor(config, self._spool, self._scheduler, self._counters)
+        self._census = Census(self._spool)
+        await self._census.count()
+        self._acceptor.waiting = sum(total.count for total in self._census.waiting)
+        self._control = await Control.open(config, ledger=self._spool, effects=self)
+        self._overview = Overview(
+            config, self._spool, self._scheduler, self._census, self._history, self._control.generations
+        )
+        self._intake = Intake(config.intake, config.host, self)
+        self._spawn(self._scheduler.run(), "scheduler")
+        self._spawn(self._census.run(), "census")
+        self._spawn(self._tick(), "tick")
+        await self._intake.start()
+        log.info("engine runs host=%s waiting=%d in_doubt=%d", config.host, self._acceptor.waiting, 0)
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new mail, let final dots finish for `grace_s` at most; what is left stays in doubt."""
+        self._stopping = True
+        self._intake.refuse_new()
+        await self._scheduler.stop(grace_s)
+        await self._intake.stop(grace_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._resolver.close()
+        await self._spool.close(clean=not self.failed.done())
+        self._accounting.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run `work` as a task that the engine owns; its unforeseen end is logged, and fatal for the standing ones."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task=%s failed", task.get_name(), exc_info=error)
+            if task.get_name() in ("scheduler", "census", "tick"):
+                self._fail(f"{task.get_name()} failed: {error!r}")
+
+    def _storage_failed(self, error: StorageFailed) -> None:
+        self._scheduler.stopping = True
+        self._fail(str(error))
+
+    def _fail(self, why: str) -> None:
+        log.critical("engine stops: %s", why)
+        if not self.failed.done():
+            self.failed.set_result(why)
+
+    async def _tick(self) -> None:
+        while True:
+            self._history.tick(time.time())
+            await self._control.expire()
+            await asyncio.sleep(TICK_S)
+
+    # -- gate of intake ------------------------------------------------------------------------------------------
+
+    @property
+    def wanted_headers(self) -> frozenset[bytes]:
+        """Header fields that stream patterns look at."""
+        return self._acceptor.streams.wanted_headers
+
+    def greeting_refusal(self) -> SmtpReply | None:
+        """421 while the host drains, stops, or cannot store."""
+        if self.failed.done() or self._stopping:
+            return _refusal(421, "4.3.2", "shutting down")
+        if self._state.host_drain is not None:
+            return _refusal(421, "4.3.2", "this host is being drained")
+        return None
+
+    def mail_refusal(self) -> SmtpReply | None:
+        """4yz at MAIL while the host drains or is short of disk."""
+        if self.failed.done():
+            return _refusal(451, "4.3.0", "storage failed")
+        if not self._spool.free.ok:
+            return _refusal(452, "4.3.1", self._spool.free.reason)
+        if self._state.host_drain is not None:
+            return _refusal(450, "4.3.2", "this host is being drained")
+        return None
+
+    def submit(self, submission: Submission, done: Callable[[SmtpReply], None]) -> None:
+        """Take a message in."""
+        self._acceptor.submit(submission, self._state, done)
+
+    # -- delivery ------------------------------------------------------------------------------------------------
+
+    async def _connect(self, queue: ReadyQueue) -> None:
+        """Open one connection for `queue`; it hears of the end through `ready`, `failed` or `no_path`."""
+        vmta = self._config.virtual_mtas[queue.vmta]
+        path = await self._router.path(queue.site, ipv4=vmta.address is not None, ipv6=vmta.address6 is not None)
+        if isinstance(path, Unroutable):
+            queue.no_path(path.reply, permanent=path.permanent)
+            return
+        source = Source(
+            vmta=queue.vmta, address=vmta.address, address6=vmta.address6, ehlo=vmta.ehlo or self._config.host
+        )
+        try:
+            await connect(path, source, self._config.delivery.timeouts, queue)
+        except BindFailed as exc:
+            queue.failed(exc.reply, bind=True)
+        except ConnectFailed as exc:
+            queue.failed(exc.reply, bind=False)
+
+    def _path_limits(self, site: Site, vmta: VmtaName) -> PathLimits:
+        """What binds `vmta` towards `site`: configuration, lowered by live directives."""
+        limits = self._limits.limits(site)
+        overrides = self._state.limits(vmta, site.provider, site.name)
+        return limits.lowered({name: Limit(value, origin) for name, (value, origin) in overrides.items()})
+
+    def _removed(self, count: int) -> None:
+        self._acceptor.waiting -= count
+
+    # -- effects of control --------------------------------------------------------------------------------------
+
+    def apply(self, state: HostState) -> None:
+        """Directives or configuration have changed: take effect at once."""
+        self._state = state
+        self._scheduler.apply(self._config, state)
+
+    def recheck(self) -> None:
+        """Due times on disk have changed."""
+        self._scheduler.recheck()
+
+    def bind_problem(self, vmta: str) -> str | None:
+        """Why the addresses of `vmta` cannot be bound now; None when they can."""
+        config = self._config.virtual_mtas[VmtaName(vmta)]
+        for address, family in ((config.address, socket.AF_INET), (config.address6, socket.AF_INET6)):
+            if address is not None:
+                with socket.socket(family, socket.SOCK_STREAM) as sock:
+                    try:
+                        sock.bind((str(address), 0))
+                    except OSError as exc:
+                        return f"{address} cannot be bound: {exc.strerror}"
+        return None
+
+    def progress(self, target: Target) -> DrainProgress:
+        """How far a drain of `target` is."""
+        return self._overview.progress(target, self._acceptor.waiting)
+
+    async def impact(self, target: Target | None, filter: MessageFilter | None) -> Impact:
+        """Size of what a verb on `target` or `filter` touches."""
+        await self._census.count()
+        return await self._overview.impact(target, filter, self._acceptor.waiting)
+
+    # -- host ----------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The host's name in the fleet."""
+        return self._config.host
+
+    @property
+    def spool_id(self) -> str:
+        """Identity of the spool."""
+        return self._spool.spool_id
+
+    def snapshot(self) -> views.Snapshot:
+        """The state now, at most SNAPSHOT_S old."""
+        now = time.monotonic()
+        if self._snapshot is None or now - self._snapshot_at >= SNAPSHOT_S:
+            self._seq += 1
+            self._snapshot, self._snapshot_at = self._build_snapshot(), now
+        return self._snapshot
+
+    def _build_snapshot(self) -> views.Snapshot:
+        overview, state = self._overview, self._state
+        return views.Snapshot(
+            seq=self._seq,
+            at=datetime.now(UTC),
+            host=self._host_view(),
+            pools=overview.pools(state),
+            vmtas=overview.vmtas(state),
+            providers=overview.providers(state),
+            destinations=overview.destinations(state),
+            directives=overview.directives(state, self._acceptor.waiting),
+            streams=tuple(self._config.streams),
+        )
+
+    def _host_view(self) -> views.HostView:
+        scheduler, spool, config = self._scheduler, self._spool, self._config
+        refusal = self.greeting_refusal() or self.mail_refusal()
+        if self.failed.done():
+            engine_state = views.EngineState.FAILED
+        elif self._stopping:
+            engine_state = views.EngineState.STOPPING
+        elif self._state.host_drain is not None:
+            engine_state = views.EngineState.DRAINING
+        else:
+            engine_state = views.EngineState.RUNNING
+        queues = scheduler.ready.values()
+        oldest = self._census.oldest
+        return views.HostView(
+            host=config.host,
+            region=config.region,
+            version=__version__,
+            engine="mailagent",
+            state=engine_state,
+            accepting=refusal is None,
+            intake_reason=refusal.text if refusal is not None else "",
+            started_at=self._started_at,
+            waiting=self._acceptor.waiting,
+            deferred=sum(total.count for total in self._census.deferred),
+            ready=sum(len(queue.items) + len(queue.busy) for queue in queues),
+            window=scheduler.window.used,
+            window_limit=scheduler.window.limit,
+            oldest_at=datetime.fromtimestamp(oldest / 1000, UTC) if oldest is not None else None,
+            connections_in=self._intake.connections,
+            connections_out=sum(queue.connections for queue in queues),
+            in_doubt=spool.open_marks,
+            in_doubt_listed=spool.recovered.in_doubt,
+            flow=self._history.flow(requests.HistoryScope.HOST),
+            disk_free_bytes=spool.free.free_bytes,
+            rss_bytes=_rss_bytes(),
+            history_bytes=self._history.memory_bytes,
+            generation=self._control.generations.host,
+            config_hash=self._config_hash,
+        )
+
+    async def history(self, request: requests.HistoryRequest) -> views.Series:
+        """Per-second counts of one scope."""
+        return self._history.series(request)
+
+    async def queues(self, request: requests.PageRequest) -> replies.QueuePage:
+        """Ready queues after the cursor, by key."""
+        rows = [row for row in self._overview.queues() if row.key > request.cursor and _matches(request.filter, row)]
+        limit = min(request.limit, requests.PAGE_LIMIT)
+        page = rows[:limit]
+        return replies.QueuePage(rows=tuple(page), cursor=page[-1].key if len(rows) > limit else "")
+
+    async def deferred(self, request: requests.PageRequest) -> replies.DeferredGroups:
+        """Deferred recipients grouped by reply and provider."""
+        return await self._spool.groups(request.filter, min(request.limit, requests.PAGE_LIMIT))
+
+    async def messages(self, request: requests.PageRequest) -> replies.MessagePage:
+        """Waiting recipients, a window."""
+        return await self._spool.messages(request.filter, request.cursor, min(request.limit, requests.PAGE_LIMIT))
+
+    async def message(self, request: requests.MessageRequest) -> views.MessageDetail:
+        """One message and why it waits."""
+        stored = await self._spool.message(request.message_id, request.n)
+        if stored is None:
+            raise NotFound(f"{self.name}: no message {request.message_id} waits here; it has left or was never here")
+        summary = stored.summary
+        return views.MessageDetail(
+            summary=summary,
+            recipients=stored.recipients,
+            headers=stored.headers,
+            headers_truncated=stored.headers_truncated,
+            job=stored.job,
+            client=stored.client,
+            attempts=stored.attempts,
+            reasons=tuple(self._reasons(stored.recipient, summary)),
+            in_doubt=stored.in_doubt,
+        )
+
+    def _reasons(self, recipient: int, summary: views.MessageSummary) -> list[WaitReason]:
+        reasons = self._scheduler.reason_of(
+            recipient, PoolName(summary.pool), StreamName(summary.stream), summary.domain
+        )
+        if summary.next_try_at > datetime.now(UTC):
+            schedule = WaitReason(
+                kind=ReasonKind.SCHEDULE,
+                detail=f"attempt {summary.attempts} failed; the next one is by the retry schedule",
+                until=summary.next_try_at,
+                release=f"mailctl retry message:{summary.message_id}",
+                reply=summary.reply,
+            )
+            reasons = [schedule, *(reason for reason in reasons if reason.kind is ReasonKind.DIRECTIVE)]
+        return reasons
+
+    async def in_doubt(self, request: requests.PageRequest) -> replies.InDoubtPage:
+        """Possible duplicates, newest first."""
+        return await self._spool.in_doubt(request.cursor, min(request.limit, requests.PAGE_LIMIT))
+
+    async def operations(self, request: requests.PageRequest) -> replies.OperationPage:
+        """Operations, newest first."""
+        return await self._spool.operations(request.cursor, min(request.limit, requests.PAGE_LIMIT))
+
+    async def operation(self, request: requests.OperationRequest) -> OperationRecord | None:
+        """What became of one operation."""
+        stored = await self._spool.stored_operation(request.op_id)
+        return stored.record if stored is not None else None
+
+    async def drain(self, request: requests.Drain, caller: Principal) -> OperationResult:
+        """Drain a virtual MTA, a pool or the host."""
+        return await self._control.drain(request, caller)
+
+    async def undrain(self, request: requests.Undrain, caller: Principal) -> OperationResult:
+        """End a drain."""
+        return await self._control.undrain(request, caller)
+
+    async def suspend(self, request: requests.Suspend, caller: Principal) -> OperationResult:
+        """Hold delivery."""
+        return await self._control.suspend(request, caller)
+
+    async def resume(self, request: requests.Resume, caller: Principal) -> OperationResult:
+        """End a suspension."""
+        return await self._control.resume(request, caller)
+
+    async def rotate(self, request: requests.Rotate, caller: Principal) -> OperationResult:
+        """Swap a virtual MTA for a standby."""
+        return await self._control.rotate(request, caller)
+
+    async def limit(self, request: requests.Limit, caller: Principal) -> OperationResult:
+        """Lower a limit for a time."""
+        return await self._control.limit(request, caller)
+
+    async def retry(self, request: requests.Retry, caller: Principal) -> OperationResult:
+        """Make deferred mail due now, paced."""
+        return await self._control.retry(request, caller)
+
+    async def cancel(self, request: requests.Cancel, caller: Principal) -> OperationResult:
+        """End one directive."""
+        return await self._control.cancel(request, caller)
+
+    async def undo(self, request: requests.Undo, caller: Principal) -> OperationResult:
+        """Do the stored inverse of an operation."""
+        return await self._control.undo(request, caller)
+
+    async def reload(self, request: requests.Reload, caller: Principal) -> OperationResult:
+        """Load the configuration file again: whole, or not at all with the reason."""
+        if request.dry_run:
+            changed = changed_sections(self._config, self._load())
+            detail = f"would change {', '.join(changed)}" if changed else "the file says what is already in effect"
+            return OperationResult(op_id=request.op_id, result=Result.PLANNED, detail=detail)
+        changed = await self.reload_config(caller.user)
+        return OperationResult(
+            op_id=request.op_id,
+            result=Result.APPLIED if changed else Result.NOTHING_TO_DO,
+            detail=f"changed {', '.join(changed)}" if changed else "the file says what is already in effect",
+            generation=self._control.generations.host,
+            undo_note="put the old file back and reload",
+        )
+
+    async def reload_config(self, author: str) -> list[str]:
+        """Take over what the configuration file says now; the sections that changed.
+
+        Raises:
+            InvalidRequest: the file is wrong, or changes what needs a restart; everything stays as it was.
+        """
+        config = self._load()
+        changed = changed_sections(self._config, config)
+        if not changed:
+            return changed
+        self._config = config
+        self._config_hash = config_hash(config)
+        self._settler.config = self._overview.config = config
+        self._acceptor.configure(config)
+        self._router = Router(config, self._resolver, before=self._router)
+        self._limits = LimitTable(config)
+        self._scheduler.use_router(self._router)
+        await self._control.reconfigure(config, author)
+        log.info("configuration reloaded by=%s changed=%s", author, ",".join(changed))
+        return changed
+
+    def _load(self) -> AgentConfig:
+        try:
+            config = self._reload()
+        except (OSError, ValueError) as exc:
+            raise InvalidRequest(f"the old configuration stays in effect: {exc}") from exc
+        fixed = [key for key in RESTART_ONLY if _value(config, key) != _value(self._config, key)]
+        if fixed:
+            raise InvalidRequest(
+                f"the old configuration stays in effect: {', '.join(fixed)} can only change with a restart of the agent"
+            )
+        return config
+
+    def _dsn(self, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
+        return self._acceptor.dsn(row, body, reply, peer)
+
+
+def changed_sections(old: AgentConfig, new: AgentConfig) -> list[str]:
+    """Top-level keys whose values differ."""
+    return [key for key in AgentConfig.__struct_fields__ if getattr(old, key) != getattr(new, key)]
+
+
+def _value(config: AgentConfig, key: str) -> object:
+    value: object = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _matches(filter: MessageFilter, row: views.QueueView) -> bool:
+    wanted = ((filter.vmta, row.vmta), (filter.provider, row.provider), (filter.site, row.site))
+    return all(not want or want == has for want, has in wanted)
+
+
+def _refusal(code: int, enhanced: str, text: str) -> SmtpReply:
+    return SmtpReply(code=code, enhanced=enhanced, text=text, verb=Verb.MAIL, local=True)
+
+
+def _rss_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")

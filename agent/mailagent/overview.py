@@ -1,0 +1,421 @@
+"""The host as it is now: rows of a snapshot, from counters, ready queues, the census, and what directives allow."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from mailagent.api.directives import Directive, DirectiveKind, DirectiveView, DrainProgress
+from mailagent.api.ids import PoolName, ProviderName, VmtaName
+from mailagent.api.operations import Impact
+from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.requests import HistoryRequest, HistoryScope
+from mailagent.api.smtp import SmtpReply
+from mailagent.api.targets import MessageFilter, Target, TargetKind
+from mailagent.api.views import DestinationView, MemberState, PoolView, ProviderView, QueueView, VmtaView
+from mailagent.census import Census
+from mailagent.config.structs import AgentConfig, VirtualMta
+from mailagent.control.generations import Generations
+from mailagent.control.state import IN_SERVICE, HostState
+from mailagent.scheduling.ready import ReadyQueue
+from mailagent.scheduling.scheduler import Scheduler
+from mailagent.spool.records import DeferredTotal
+from mailagent.spool.store import Spool
+from mailagent.telemetry.history import History
+
+QUEUES_SHOWN = 8
+"""Ready queues named in one destination."""
+MAX_DESTINATIONS = 512
+"""Cells in a snapshot, busiest first."""
+
+Cell = tuple[ProviderName, VmtaName]
+K = TypeVar("K")
+
+
+class Overview:
+    """Builds rows. Of its own it keeps only the last reply of each cell."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        spool: Spool,
+        scheduler: Scheduler,
+        census: Census,
+        history: History,
+        generations: Generations,
+    ) -> None:
+        self.config = config
+        self._spool = spool
+        self._scheduler = scheduler
+        self._census = census
+        self._history = history
+        self._generations = generations
+        self._last_replies: dict[Cell, SmtpReply] = {}
+
+    def note_reply(self, provider: ProviderName, vmta: VmtaName, reply: SmtpReply) -> None:
+        """Remember a reply that was not a success."""
+        self._last_replies[provider, vmta] = reply
+
+    # -- rows ----------------------------------------------------------------------------------------------------
+
+    def pools(self, state: HostState) -> tuple[PoolView, ...]:
+        """One row per pool, in configuration order."""
+        queues = _by(self._scheduler.ready.values(), lambda queue: queue.vmta)
+        deferred, oldest = self._deferred_by(lambda total: total.vmta)
+        rows = []
+        for name, pool in self.config.pools.items():
+            status = state.pool(name)
+            own = [queue for vmta in pool.members for queue in queues.get(vmta, ())]
+            members = [state.member(vmta).state for vmta in pool.members]
+            rows.append(
+                PoolView(
+                    name=name,
+                    state=status.state,
+                    reason=status.reason,
+                    members=pool.members,
+                    active=sum(one in IN_SERVICE for one in members),
+                    standby=members.count(MemberState.STANDBY),
+                    waiting=self._census.by_pool.get(name, 0),
+                    deferred=sum(deferred.get(vmta, 0) for vmta in pool.members),
+                    ready=_ready(own),
+                    connections=_connections(own),
+                    oldest_at=_oldest([oldest.get(vmta) for vmta in pool.members], own),
+                    flow=self._history.flow(HistoryScope.POOL, name),
+                    generation=self._generations.pool(name),
+                )
+            )
+        return tuple(rows)
+
+    def vmtas(self, state: HostState) -> tuple[VmtaView, ...]:
+        """One row per virtual MTA, by pool."""
+        queues = _by(self._scheduler.ready.values(), lambda queue: queue.vmta)
+        rows = []
+        for pool_name, pool in self.config.pools.items():
+            for name in pool.members:
+                vmta = self.config.virtual_mtas.get(name, VirtualMta())
+                own = queues.get(name, [])
+                status = state.member(name, empty=self.vmta_progress(name).empty)
+                problem = next((queue.bind_problem for queue in own if queue.bind_problem), "")
+                rows.append(
+                    VmtaView(
+                        name=name,
+                        pool=pool_name,
+                        address=str(vmta.address or ""),
+                        address6=str(vmta.address6 or ""),
+                        public=vmta.public,
+                        ehlo=vmta.ehlo or self.config.host,
+                        state=status.state,
+                        reason=problem or status.reason,
+                        ready=_ready(own),
+                        connections=_connections(own),
+                        in_doubt=self._spool.open_marks_of(name),
+                        flow=self._history.flow(HistoryScope.VMTA, name),
+                        generation=self._generations.vmta(name),
+                    )
+                )
+        return tuple(rows)
+
+    def providers(self, state: HostState) -> tuple[ProviderView, ...]:
+        """One row per provider with mail or with history."""
+        queues = _by(self._scheduler.ready.values(), lambda queue: queue.site.provider)
+        deferred, oldest = self._deferred_by(lambda total: total.provider)
+        names = dict.fromkeys([*self.config.providers, *self._census.by_provider, *queues])
+        rows = []
+        for name in map(ProviderName, names):
+            flow = self._history.flow(HistoryScope.PROVIDER, name)
+            own = queues.get(name, [])
+            waiting = self._census.by_provider.get(name, 0)
+            status = state.provider(name)
+            if not name or not (waiting or own or flow.delivered or flow.deferred or flow.bounced or status.reason):
+                continue
+            rows.append(
+                ProviderView(
+                    name=name,
+                    state=status.state,
+                    waiting=waiting,
+                    deferred=deferred.get(name, 0),
+                    ready=_ready(own),
+                    connections=_connections(own),
+                    oldest_at=_oldest([oldest.get(name)], own),
+                    flow=flow,
+                    generation=self._generations.provider(name),
+                )
+            )
+        return tuple(rows)
+
+    def destinations(self, state: HostState) -> tuple[DestinationView, ...]:
+        """One row per provider × virtual MTA in use, the 512 with the most waiting mail."""
+        queues = _by(
+            self._scheduler.ready.values(), lambda queue: (ProviderName(queue.site.provider), VmtaName(queue.vmta))
+        )
+        deferred, oldest = self._deferred_by(lambda total: (ProviderName(total.provider), VmtaName(total.vmta)))
+        pool_of = {vmta: name for name, pool in self.config.pools.items() for vmta in pool.members}
+        cells = {cell for cell in (*queues, *deferred, *self._history.cells()) if all(cell) and cell[1] in pool_of}
+        rows = [
+            self._destination(
+                state, cell, pool_of[cell[1]], queues.get(cell, []), deferred.get(cell, 0), oldest.get(cell)
+            )
+            for cell in cells
+        ]
+        rows.sort(key=lambda row: (-row.ready - row.deferred, row.provider, row.vmta))
+        return tuple(sorted(rows[:MAX_DESTINATIONS], key=lambda row: (row.provider, row.vmta)))
+
+    def _destination(
+        self,
+        state: HostState,
+        cell: Cell,
+        pool: PoolName,
+        queues: list[ReadyQueue],
+        deferred: int,
+        oldest: int | None,
+    ) -> DestinationView:
+        provider, vmta = cell
+        queues.sort(key=lambda queue: -len(queue.items))
+        limits = [queue.limits for queue in queues]
+        caps = [one.provider_connections.value or one.connections.value for one in limits]
+        rates = [str(one.provider_rate) or str(one.rate) for one in limits]
+        last_reply = self._last_replies.get(cell)
+        return DestinationView(
+            provider=provider,
+            vmta=vmta,
+            pool=pool,
+            queues=tuple(queue.key for queue in queues[:QUEUES_SHOWN]),
+            sites=len(queues),
+            ready=_ready(queues),
+            deferred=deferred,
+            connections=_connections(queues),
+            connection_limit=caps[0] if caps else None,
+            rate_limit=rates[0] if rates else "",
+            oldest_at=_oldest([oldest], queues),
+            flow=self._history.flow(HistoryScope.CELL, f"{provider}/{vmta}"),
+            binding=self._binding(state, cell, queues, deferred, last_reply),
+            last_reply=last_reply,
+        )
+
+    def _binding(
+        self, state: HostState, cell: Cell, queues: Sequence[ReadyQueue], deferred: int, last_reply: SmtpReply | None
+    ) -> WaitReason | None:
+        """The directive that holds the cell, else what holds its fullest queue, else the reply behind its deferrals."""
+        provider, vmta = cell
+        block = state.vmta_block(vmta, "", provider)
+        if block is not None and (deferred or queues):
+            return block
+        for queue in queues:
+            binding = queue.binding()
+            if binding is not None and (binding.kind is not ReasonKind.SENDING or not deferred):
+                return binding
+        if deferred and last_reply is not None:
+            return WaitReason(
+                kind=ReasonKind.REPLY,
+                detail=last_reply.line(),
+                value=str(deferred),
+                release="time: each message has its own next try; or `mailctl retry`",
+                reply=last_reply,
+            )
+        if deferred:
+            return WaitReason(kind=ReasonKind.SCHEDULE, detail=f"{deferred} recipient(s) wait for their next try")
+        return None
+
+    def queues(self) -> list[QueueView]:
+        """All ready queues, by key."""
+        rows = [
+            QueueView(
+                key=queue.key,
+                site=queue.site.name,
+                vmta=queue.vmta,
+                provider=ProviderName(queue.site.provider),
+                ready=sum(len(item.recipients) for item in queue.items),
+                connections=queue.connections,
+                connection_limit=queue.limits.connections.value,
+                messages_per_connection=queue.limits.messages_per_connection.value,
+                rate_limit=str(queue.limits.rate),
+                binding=queue.binding(),
+                generation=self._generations.queue(queue.key),
+            )
+            for queue in self._scheduler.ready.values()
+        ]
+        return sorted(rows, key=lambda row: row.key)
+
+    def directives(self, state: HostState, waiting: int) -> tuple[DirectiveView, ...]:
+        """Live directives with the progress of drains; `waiting` recipients are in the spool."""
+        return tuple(
+            DirectiveView(
+                directive=directive,
+                progress=self.progress(directive.target, waiting)
+                if directive.kind in (DirectiveKind.DRAIN, DirectiveKind.ROTATE)
+                else None,
+                waiting=self._held_by(directive),
+            )
+            for directive in state.directives
+        )
+
+    def _held_by(self, directive: Directive) -> int:
+        name = directive.target.name
+        match directive.target.kind:
+            case TargetKind.POOL:
+                return self._census.by_pool.get(name, 0)
+            case TargetKind.PROVIDER:
+                return self._census.by_provider.get(name, 0)
+            case TargetKind.STREAM:
+                return self._census.by_stream.get(name, 0)
+            case _:
+                return 0
+
+    # -- drains --------------------------------------------------------------------------------------------------
+
+    def progress(self, target: Target, waiting: int) -> DrainProgress:
+        """How far a drain of `target` is (DESIGN section 6)."""
+        match target.kind:
+            case TargetKind.VMTA:
+                return self.vmta_progress(VmtaName(target.name))
+            case TargetKind.POOL:
+                pool = self.config.pools.get(PoolName(target.name))
+                parts = [self.vmta_progress(vmta) for vmta in (pool.members if pool is not None else ())]
+                return DrainProgress(
+                    connections=sum(part.connections for part in parts),
+                    ready=sum(part.ready for part in parts),
+                    in_doubt=sum(part.in_doubt for part in parts),
+                    waiting=self._census.by_pool.get(target.name, 0),
+                    empty=all(part.empty for part in parts),
+                )
+            case _:
+                queues = self._scheduler.ready.values()
+                return DrainProgress(
+                    connections=_connections(queues),
+                    ready=_ready(queues),
+                    in_doubt=self._spool.open_marks,
+                    waiting=waiting,
+                    empty=waiting == 0,
+                )
+
+    def vmta_progress(self, vmta: VmtaName) -> DrainProgress:
+        """No connection, nothing in its ready queues, no open in-doubt mark: empty."""
+        own = [queue for queue in self._scheduler.ready.values() if queue.vmta == vmta]
+        connections, ready, in_doubt = _connections(own), _ready(own), self._spool.open_marks_of(vmta)
+        return DrainProgress(
+            connections=connections,
+            ready=ready,
+            in_doubt=in_doubt,
+            waiting=0,
+            empty=not (connections or ready or in_doubt),
+        )
+
+    # -- size of a verb ------------------------------------------------------------------------------------------
+
+    async def impact(self, target: Target | None, mail: MessageFilter | None, waiting: int) -> Impact:
+        """What a verb on `target`, or on the mail that a filter selects, touches; `waiting` are in the spool."""
+        if target is None:
+            return Impact(messages=await self._spool.count(mail or MessageFilter()))
+        queues = [queue for queue in self._scheduler.ready.values() if self._concerns(target, queue)]
+        match target.kind:
+            case TargetKind.HOST:
+                messages = waiting
+            case TargetKind.POOL:
+                messages = self._census.by_pool.get(target.name, 0)
+            case TargetKind.PROVIDER:
+                messages = self._census.by_provider.get(target.name, 0)
+            case TargetKind.STREAM:
+                messages = self._census.by_stream.get(target.name, 0)
+            case _:
+                deferred = await self._spool.count(_filter_of(target))
+                messages = deferred + sum(len(item.recipients) for queue in queues for item in queue.items)
+        return Impact(
+            messages=messages,
+            connections=_connections(queues),
+            share=self._share(target),
+            untouched=self._untouched(target),
+        )
+
+    def _concerns(self, target: Target, queue: ReadyQueue) -> bool:
+        match target.kind:
+            case TargetKind.HOST:
+                return True
+            case TargetKind.POOL:
+                pool = self.config.pools.get(PoolName(target.name))
+                return pool is not None and queue.vmta in pool.members
+            case TargetKind.VMTA:
+                return queue.vmta == target.name
+            case TargetKind.PROVIDER:
+                return queue.site.provider == target.name
+            case TargetKind.QUEUE:
+                return queue.key == target.name
+            case TargetKind.STREAM:
+                return False
+
+    def _share(self, target: Target) -> float:
+        """Part of the host's deliveries of the last 15 minutes; 0 where it is not counted."""
+        scope = {
+            TargetKind.HOST: HistoryScope.HOST,
+            TargetKind.POOL: HistoryScope.POOL,
+            TargetKind.VMTA: HistoryScope.VMTA,
+            TargetKind.PROVIDER: HistoryScope.PROVIDER,
+        }.get(target.kind)
+        if scope is None:
+            return 0.0
+        name = "" if scope is HistoryScope.HOST else target.name
+        part = sum(self._history.series(HistoryRequest(scope=scope, name=name)).delivered)
+        whole = sum(self._history.series(HistoryRequest(scope=HistoryScope.HOST)).delivered)
+        return part / whole if whole else 0.0
+
+    def _untouched(self, target: Target) -> tuple[str, ...]:
+        match target.kind:
+            case TargetKind.POOL:
+                others = [str(name) for name in self.config.pools if name != target.name]
+                return (f"pools {', '.join(others)}",) if others else ()
+            case TargetKind.VMTA:
+                for name, pool in self.config.pools.items():
+                    others = [str(vmta) for vmta in pool.active if vmta != target.name]
+                    if target.name in pool.members and others:
+                        return (f"{', '.join(others)} of pool {name}", "all other pools")
+                return ("all other pools",)
+            case TargetKind.PROVIDER:
+                return ("mail for all other providers",)
+            case TargetKind.QUEUE:
+                return ("all other queues",)
+            case TargetKind.STREAM:
+                others = [str(name) for name in self.config.streams if name != target.name]
+                return (f"streams {', '.join(others)}",) if others else ()
+            case TargetKind.HOST:
+                return ("delivery of what is already here",)
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _deferred_by(self, key: Callable[[DeferredTotal], K]) -> tuple[dict[K, int], dict[K, int]]:
+        """(deferred recipients, arrival of the oldest) by what `key` makes of a total."""
+        counts: dict[K, int] = defaultdict(int)
+        oldest: dict[K, int] = {}
+        for total in self._census.deferred:
+            name = key(total)
+            counts[name] += total.count
+            oldest[name] = min(total.oldest_at, oldest.get(name, total.oldest_at))
+        return counts, oldest
+
+
+def _by(queues: Iterable[ReadyQueue], key: Callable[[ReadyQueue], K]) -> dict[K, list[ReadyQueue]]:
+    groups: dict[K, list[ReadyQueue]] = defaultdict(list)
+    for queue in queues:
+        groups[key(queue)].append(queue)
+    return groups
+
+
+def _ready(queues: Iterable[ReadyQueue]) -> int:
+    return sum(len(queue.items) + len(queue.busy) for queue in queues)
+
+
+def _connections(queues: Iterable[ReadyQueue]) -> int:
+    return sum(queue.connections for queue in queues)
+
+
+def _oldest(on_disk: Iterable[int | None], queues: Iterable[ReadyQueue]) -> datetime | None:
+    """The earliest arrival among deferred mail and the heads of ready queues."""
+    arrivals = [at for at in on_disk if at is not None]
+    arrivals += [queue.items[0].first.received_at for queue in queues if queue.items]
+    return datetime.fromtimestamp(min(arrivals) / 1000, UTC) if arrivals else None
+
+
+def _filter_of(target: Target) -> MessageFilter:
+    """Deferred mail that a virtual MTA or a ready queue tried last."""
+    if target.kind is TargetKind.QUEUE:
+        site, _, vmta = target.name.rpartition("/")
+        return MessageFilter(site=site, vmta=vmta, deferred_only=True)
+    return MessageFilter(vmta=target.name, deferred_only=True)

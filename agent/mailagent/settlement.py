@@ -1,0 +1,212 @@
+"""From the replies of one attempt to durable outcomes: classification, schedule, accounting, DSN, counters."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
+from mailagent.api.outcome import Attempt, Bounced, Deferred, Delivered, Outcome
+from mailagent.api.smtp import SmtpReply
+from mailagent.config.structs import AgentConfig, Retry
+from mailagent.delivery.connection import Connection
+from mailagent.outcome.accounting import AccountingRecord, EventType, event_id, line
+from mailagent.outcome.classification import outcome_of
+from mailagent.scheduling.item import Item
+from mailagent.scheduling.ready import ReadyQueue
+from mailagent.scheduling.retry import Schedule, next_wait
+from mailagent.scheduling.window import Hot
+from mailagent.spool.ids import message_name
+from mailagent.spool.records import NewMessage, Settlement, Waiting
+from mailagent.telemetry.counters import Counters
+
+EXPIRED = SmtpReply(code=0, enhanced="4.4.7", text="expired before it could be delivered", local=True)
+
+NO_VMTA = VmtaName("")
+NO_PROVIDER = ProviderName("")
+
+MakeDsn = Callable[[Waiting, bytes | None, SmtpReply, str], NewMessage | None]
+"""(recipient, body if at hand, reply, peer) -> the DSN to its sender, None for mail without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Where an attempt went, as far as it came."""
+
+    vmta: VmtaName
+    site: str
+    provider: ProviderName
+    source: str = ""
+    mx: str = ""
+    remote: str = ""
+
+
+class Settler:
+    """Implements `mailagent.scheduling.scheduler.Attempts`."""
+
+    def __init__(self, config: AgentConfig, tag: str, counters: Counters, make_dsn: MakeDsn) -> None:
+        self.config = config
+        self._tag = tag
+        self._counters = counters
+        self._make_dsn = make_dsn
+
+    def settlements(
+        self,
+        queue: ReadyQueue,
+        connection: Connection | None,
+        item: Item,
+        replies: Sequence[SmtpReply],
+        duration_s: float,
+    ) -> list[Settlement]:
+        """One per recipient of `item`, for an attempt through `queue`."""
+        path = _path(queue, connection)
+        return [
+            self._settlement(item, row, outcome_of(reply), path, duration_s)
+            for row, reply in zip(item.recipients, replies, strict=True)
+        ]
+
+    def unroutable(self, hot: Hot, item: Item, reply: SmtpReply, *, permanent: bool) -> list[Settlement]:
+        """No path to the destination: by the DNS schedule, or for good."""
+        outcome = Bounced(reply=reply) if permanent else Deferred(reply=reply)
+        path = Path(vmta=NO_VMTA, site=hot.site, provider=NO_PROVIDER)
+        return [self._settlement(item, row, outcome, path, 0.0, Schedule.DNS) for row in item.recipients]
+
+    def expired(self, hot: Hot, item: Item) -> list[Settlement]:
+        """Time is over, without another attempt."""
+        outcome = Bounced(reply=EXPIRED, expired=True)
+        path = Path(vmta=VmtaName(item.first.vmta), site=hot.site, provider=NO_PROVIDER)
+        return [self._settlement(item, row, outcome, path, 0.0) for row in item.recipients]
+
+    def in_doubt(self, queue: ReadyQueue, connection: Connection, item: Item, reply: SmtpReply) -> list[Settlement]:
+        """The line was cut after the final dot: tried again, and listed as a possible duplicate."""
+        outcome = Deferred(reply=reply)
+        path = _path(queue, connection)
+        return [self._settlement(item, row, outcome, path, 0.0, Schedule.REPLY, "in-doubt") for row in item.recipients]
+
+    def _settlement(
+        self,
+        item: Item,
+        row: Waiting,
+        outcome: Outcome,
+        path: Path,
+        duration_s: float,
+        schedule: Schedule = Schedule.REPLY,
+        resolution: str = "",
+    ) -> Settlement:
+        now_ms = time.time_ns() // 1_000_000
+        attempt = row.attempts + 1
+        pool = PoolName(row.pool)
+        if isinstance(outcome, Delivered):
+            self._counters.delivered(pool, path.vmta, path.provider, 1)
+            event = EventType.DELIVERED
+        elif isinstance(outcome, Deferred):
+            due = self._next_due(row, attempt, path.provider, outcome, schedule, now_ms)
+            if due >= row.expires_at:
+                outcome = Bounced(reply=outcome.reply, expired=True)
+            else:
+                self._counters.deferred(pool, path.vmta, path.provider, 1)
+                return Settlement(
+                    recipient=row.id,
+                    queue=row.queue,
+                    due=due,
+                    attempt=Attempt(
+                        number=attempt,
+                        at=datetime.fromtimestamp(now_ms / 1000, UTC),
+                        vmta=path.vmta,
+                        source=path.source,
+                        site=path.site,
+                        mx=path.mx,
+                        remote=path.remote,
+                        reply=outcome.reply,
+                        duration_s=round(duration_s, 3),
+                    ),
+                    provider=path.provider,
+                    resolution=resolution,
+                    line=self._line(EventType.DEFERRED, row, outcome.reply, path, attempt, duration_s, now_ms),
+                )
+        dsn: NewMessage | None = None
+        if isinstance(outcome, Bounced):
+            self._counters.bounced(pool, path.vmta, path.provider, 1)
+            event = EventType.EXPIRED if outcome.expired else EventType.BOUNCED
+            dsn = self._make_dsn(row, item.body, outcome.reply, path.mx)
+        return Settlement(
+            recipient=row.id,
+            queue=row.queue,
+            provider=path.provider,
+            resolution="delivered" if isinstance(outcome, Delivered) else "bounced",
+            line=self._line(event, row, outcome.reply, path, attempt, duration_s, now_ms),
+            dsn=dsn,
+        )
+
+    def _next_due(
+        self, row: Waiting, attempt: int, provider: ProviderName, outcome: Deferred, schedule: Schedule, now_ms: int
+    ) -> int:
+        if outcome.greylisted:
+            schedule = Schedule.GREYLIST
+        wait = next_wait(attempt, self._retry(row, provider), jitter=random.uniform(-1, 1), schedule=schedule)
+        return now_ms + int(wait.total_seconds() * 1000)
+
+    def _retry(self, row: Waiting, provider: ProviderName) -> Retry:
+        """The stream's own schedule, else the provider's, else the shared one."""
+        stream = self.config.streams.get(StreamName(row.stream))
+        if stream is not None and stream.retry is not None:
+            return stream.retry
+        block = self.config.providers.get(provider)
+        if block is not None and block.retry is not None:
+            return block.retry
+        return self.config.retry
+
+    def _line(
+        self, event: EventType, row: Waiting, reply: SmtpReply, path: Path, attempt: int, duration_s: float, now_ms: int
+    ) -> bytes:
+        n = row.id & 0xFFF
+        name = message_name(row.message, self._tag)
+        return line(
+            AccountingRecord(
+                event=event_id(name, n, attempt, event),
+                type=event,
+                time=datetime.fromtimestamp(now_ms / 1000, UTC),
+                host=self.config.host,
+                message_id=name,
+                n=n,
+                sender=_text(row.sender),
+                recipient=_text(row.address),
+                stream=row.stream,
+                pool=row.pool,
+                vmta=path.vmta,
+                source=path.source,
+                site=path.site,
+                provider=path.provider,
+                mx=path.mx,
+                remote=path.remote,
+                attempt=attempt,
+                verb=reply.verb,
+                code=reply.code,
+                enhanced=reply.enhanced,
+                text=reply.text,
+                size_bytes=row.size,
+                queued_s=round((now_ms - row.received_at) / 1000, 3),
+                duration_s=round(duration_s, 3),
+                job=row.job,
+            )
+        )
+
+
+def _path(queue: ReadyQueue, connection: Connection | None) -> Path:
+    site = queue.site
+    provider = ProviderName(site.provider)
+    if connection is None:
+        return Path(vmta=queue.vmta, site=site.name, provider=provider)
+    return Path(
+        vmta=queue.vmta,
+        source=connection.source,
+        site=site.name,
+        provider=provider,
+        mx=connection.mx,
+        remote=connection.remote,
+    )
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")
