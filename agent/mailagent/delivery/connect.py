@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -60,7 +61,7 @@ async def _open(hop: Hop, source: Source, waits: Waits) -> Connection:
     try:
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     except OSError as exc:
-        raise _failed(hop, f"no socket: {exc.strerror}") from exc
+        raise _failed(hop, f"no socket: {_words(exc)}") from exc
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with suppress(OSError):  # without it each connection takes a local port for itself, over all peers
@@ -72,7 +73,7 @@ async def _open(hop: Hop, source: Source, waits: Waits) -> Connection:
                 raise AddressNotOnHost(address) from exc
             if exc.errno == errno.EADDRINUSE:
                 raise AddressesExhausted(address) from exc
-            raise BindFailed(address, exc.strerror or str(exc)) from exc
+            raise BindFailed(address, _words(exc)) from exc
         try:
             async with asyncio.timeout(waits.connect):
                 await loop.sock_connect(sock, (str(hop.address), hop.port))
@@ -81,12 +82,16 @@ async def _open(hop: Hop, source: Source, waits: Waits) -> Connection:
         except OSError as exc:
             if exc.errno == errno.EADDRNOTAVAIL:  # the port is chosen here, not at bind
                 raise AddressesExhausted(address) from exc
-            raise _failed(hop, exc.strerror or str(exc)) from exc
+            raise _failed(hop, _words(exc)) from exc
         _, connection = await loop.create_connection(lambda: Connection(hop, source, waits, loop), sock=sock)
     except BaseException:
         sock.close()
         raise
     return connection
+
+
+def _words(exc: OSError) -> str:
+    return os.strerror(exc.errno) if exc.errno else str(exc)  # asyncio puts its own words into `strerror`
 
 
 def _failed(hop: Hop, why: str) -> ConnectFailed:
