@@ -39,14 +39,14 @@ def scan(message: bytes, wanted: frozenset[bytes] = frozenset()) -> ScannedMessa
         HeadersTooLarge: see there.
     """
     # A line end in front makes the first field look like every other, and an empty block like an end of block.
-    start = b"\r\n" + message[: MAX_BLOCK + 4]
+    start = b"\r\n" + message[: MAX_BLOCK + 2]
     end = start.find(b"\r\n\r\n")
     if end < 0:
         if len(message) > MAX_BLOCK:
             raise HeadersTooLarge
         end = len(start) - 2 if start.endswith(b"\r\n") else len(start)
     block = start[:end]
-    if len(block) - 2 > MAX_BLOCK or _field_count(block) > MAX_FIELDS:
+    if len(block) > MAX_BLOCK or _field_count(block) > MAX_FIELDS:
         raise HeadersTooLarge
 
     hops = 0

@@ -30,9 +30,8 @@ class Intake:
 
     def __init__(self, config: structs.Intake, host: str, gate: Gate) -> None:
         self.gate = gate
-        self.rules = Rules.of(config, config.hostname or host)
-        self.timeout_s = config.timeout.total_seconds()
-        self._config = config
+        self._host = host
+        self.configure(config)
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._of_client: Counter[str] = Counter()
@@ -40,6 +39,12 @@ class Intake:
         self._gone = asyncio.Event()
         self._gone.set()
         self._sweeper: asyncio.TimerHandle | None = None
+
+    def configure(self, config: structs.Intake) -> None:
+        """Use `config` for connections from now on; the listeners and open sessions stay as they are."""
+        self._config = config
+        self.rules = Rules.of(config, config.hostname or self._host)
+        self.timeout_s = config.timeout.total_seconds()
         self.may_relay = lru_cache(maxsize=4096)(self._lies_in_relay_from)
 
     @property
