@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -139,9 +139,10 @@ class Fleet:
             tasks = {name: group.create_task(one(name), name=f"ask:{method}:{name}") for name in names}
         return {name: task.result() for name, task in tasks.items()}
 
-    async def settled(self, within_s: float) -> FleetState:
-        """The state once every host is live or has failed once, or after `within_s`."""
-        await self.until(lambda _: all(watch.is_settled for watch in self._watches.values()), within_s=within_s)
+    async def settled(self, within_s: float, *, hosts: Collection[str] = ()) -> FleetState:
+        """The state once each of `hosts` (none: all) is live or has failed once, or after `within_s`."""
+        watches = [watch for name, watch in self._watches.items() if not hosts or name in hosts]
+        await self.until(lambda _: all(watch.is_settled for watch in watches), within_s=within_s)
         return self._state
 
     async def until(self, condition: Callable[[FleetState], bool], *, within_s: float) -> bool:

@@ -1,8 +1,10 @@
 """The equivalent command of an operation, to be copied into a shell, a ticket or a runbook."""
 
 import shlex
+from datetime import timedelta
 from pathlib import Path
 
+from mailagent.config.scalars import format_duration
 from mailctl.ops.plan import Options, Verb
 
 
@@ -18,11 +20,11 @@ def line(verb: Verb, words: tuple[str, ...], options: Options, *, fleet_file: Pa
     if options.refuse:
         parts.append("--refuse")
     if verb is Verb.RETRY:
-        parts += ["--spread", duration(options.spread_s)]
+        parts += ["--spread", _duration(options.spread_s)]
         if options.max_affected is not None:
             parts += ["--max-affected", str(options.max_affected)]
     if options.ttl_s is not None:
-        parts += ["--for", duration(options.ttl_s)]
+        parts += ["--for", _duration(options.ttl_s)]
     if options.override:
         parts.append("--override")
     if options.reason:
@@ -35,9 +37,5 @@ def prefix(fleet_file: Path | None) -> str:
     return f"mailctl --fleet {shlex.quote(str(fleet_file))}" if fleet_file else "mailctl"
 
 
-def duration(seconds: int) -> str:
-    """`90s`, `30m`, `4h`: the shortest form that the command line reads back as the same."""
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds and seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+def _duration(seconds: int) -> str:
+    return format_duration(timedelta(seconds=seconds))

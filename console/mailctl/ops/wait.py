@@ -41,8 +41,8 @@ class WaitResult:
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything is empty."""
-        return all(drain.state is DrainState.EMPTY for drain in self.drains)
+        """Whether something was drained and all of it is empty."""
+        return bool(self.drains) and all(drain.state is DrainState.EMPTY for drain in self.drains)
 
     @property
     def is_over(self) -> bool:

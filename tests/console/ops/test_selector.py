@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailagent.api.targets import MessageFilter
-from mailctl.ops import command, op_ids
+from mailctl.ops import op_ids
 from mailctl.ops.errors import SelectorError
 from mailctl.ops.selector import Selection, TermKind, message_filter, near, parse
 
@@ -43,13 +43,6 @@ def test_near_names_are_offered() -> None:
     assert near("markting", ["marketing", "cold"]) == "; did you mean marketing?"
     assert near("zzz", ["marketing", "cold"]) == "; there is cold, marketing"
     assert near("x", []) == ""
-
-
-@given(st.integers(0, 10_000_000))
-def test_durations_are_written_in_the_largest_whole_unit(seconds: int) -> None:
-    text = command.duration(seconds)
-    sizes = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    assert int(text[:-1]) * sizes[text[-1]] == seconds
 
 
 def test_operation_ids_are_distinct_and_name_their_steps() -> None:

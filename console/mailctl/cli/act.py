@@ -1,0 +1,186 @@
+"""One verb at the command line, from its plan to its exit code."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from mailagent.api.ids import DirectiveId, OpId
+from mailctl import ops
+from mailctl.cli.exits import Exit, of_plan, of_report
+from mailctl.cli.rows import progress
+from mailctl.cli.setup import Setup, leave, narrate, run, width
+from mailctl.cli.show import why
+from mailctl.fleet import Fleet
+from mailctl.ops import Options, Plan, Report, Verb, WaitResult
+from mailctl.output.document import HostResult, Operation, document
+from mailctl.output.human import count, percent
+from mailctl.output.tables import Column, table
+
+CONFIRM_S = 600.0
+"""A question that nobody answers is answered with no."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How the command goes about it."""
+
+    dry_run: bool
+    yes: bool
+    as_json: bool
+    wait_s: int | None
+
+
+def act(setup: Setup, verb: Verb, words: Sequence[str], subject: str, options: Options, manner: Manner) -> None:
+    """Plan, confirm, execute, report; does not return. `subject` is the id that cancel and undo take."""
+    selection = ops.parse(words)
+    attended = sys.stdin.isatty() and sys.stderr.isatty()
+    if not attended and not manner.dry_run:
+        _check_unattended(verb, options, manner)
+
+    async def work() -> Exit:
+        # The whole fleet is connected even for one host: the plan says what stays untouched.
+        async with setup.fleet() as fleet:
+            await fleet.settled(setup.timeout_s, hosts=selection.hosts)
+            if verb is Verb.UNDO:
+                plan = await ops.plan_undo(fleet, OpId(subject), options)
+            elif verb is Verb.CANCEL:
+                plan = await ops.plan_cancel(fleet, DirectiveId(subject), options)
+            else:
+                plan = await ops.plan(fleet, verb, selection, options)
+            if manner.dry_run:
+                return _dry(fleet, plan, as_json=manner.as_json)
+            click.echo(plan_text(plan, None if not sys.stderr.isatty() else width()), err=True)
+            if plan.is_possible and not manner.yes and not await _confirmed():
+                narrate("nothing was changed")
+                return Exit.INTERRUPTED
+            return await _execute(setup, fleet, plan, manner)
+
+    leave(run(work()))
+
+
+async def _confirmed() -> bool:
+    """Whether a person says yes. The links stay alive meanwhile, so the terminal is not read in a blocking way."""
+    click.echo("Do it? [y/N] ", nl=False, err=True)
+    loop = asyncio.get_running_loop()
+    typed = asyncio.Event()
+    loop.add_reader(sys.stdin, typed.set)
+    try:
+        async with asyncio.timeout(CONFIRM_S):
+            await typed.wait()
+    except TimeoutError:
+        click.echo(err=True)
+        return False
+    finally:
+        loop.remove_reader(sys.stdin)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def plan_text(plan: Plan, width: int | None) -> str:
+    """A plan as people read it before they say yes."""
+    lines = [
+        f"{plan.title}: {plan.hosts} of {plan.fleet_hosts} hosts, {count(plan.messages)} messages, "
+        f"{count(plan.connections)} connections, {percent(plan.share)} of the fleet's deliveries"
+    ]
+    columns = [Column("HOST"), Column("TARGET"), Column("PLAN"), Column("DETAIL", flex=True)]
+    lines.append(
+        table(columns, [[step.host, step.target, step.state, step.detail] for step in plan.steps], width=width)
+    )
+    lines += [f"warning: {warning}" for warning in plan.warnings]
+    if plan.untouched:
+        lines.append(f"untouched: {'; '.join(plan.untouched)}")
+    if plan.undo_note:
+        lines.append(f"{'undo' if plan.undoable else 'cannot be undone'}: {plan.undo_note}")
+    lines.append(f"command: {plan.command}")
+    return "\n".join(lines)
+
+
+def report_text(report: Report, width: int | None) -> str:
+    """What became of it, host by host."""
+    columns = [Column("HOST"), Column("TARGET"), Column("RESULT"), Column("DETAIL", flex=True)]
+    return table(columns, [[line.host, line.target, line.result, line.detail] for line in report.lines], width=width)
+
+
+def _check_unattended(verb: Verb, options: Options, manner: Manner) -> None:
+    if not manner.yes:
+        raise click.UsageError("nobody is at the terminal to confirm; give --yes (or look with --dry-run)")
+    if verb is Verb.RETRY and options.max_affected is None:
+        raise click.UsageError("nobody is at the terminal; a verb on messages wants --max-affected N beside --yes")
+
+
+def _dry(fleet: Fleet, plan: Plan, *, as_json: bool) -> Exit:
+    if as_json:
+        results = tuple(
+            HostResult(host=step.host, target=step.target, result=step.state, detail=step.detail) for step in plan.steps
+        )
+        click.echo(
+            document(
+                plan.verb,
+                fleet.state,
+                operation=_operation(plan, results, dry_run=True, undo=""),
+                hosts={step.host for step in plan.steps},
+            )
+        )
+    else:
+        click.echo(plan_text(plan, width()))
+    return of_plan(plan)
+
+
+async def _execute(setup: Setup, fleet: Fleet, plan: Plan, manner: Manner) -> Exit:
+    report = await ops.execute(fleet, plan)
+    code = of_report(report)
+    waited: WaitResult | None = None
+    if manner.wait_s is not None and code in (Exit.DONE, Exit.INCOMPLETE):
+        narrate(f"{plan.title}: {report.summary}; waiting until empty")
+        waited = await ops.wait_empty(fleet, report, timeout_s=manner.wait_s, progress=_tell)
+        if not waited.is_empty:
+            narrate(
+                "not empty: " + ", ".join(f"{one.host} {one.state}" for one in waited.drains if one.state != "empty")
+            )
+            code = Exit.INCOMPLETE
+    if manner.as_json:
+        results = tuple(
+            HostResult(host=line.host, target=line.target, result=line.result, detail=line.detail)
+            for line in report.lines
+        )
+        operation = _operation(plan, results, undo=report.undo_command, empty=waited.is_empty if waited else None)
+        targeted = {step.host for step in plan.steps}
+        errors = [
+            f"{host.name}: {why(host, setup.timeout_s)}"
+            for host in fleet.state.hosts
+            if host.name in targeted and not host.state.is_fresh
+        ]
+        click.echo(document(plan.verb, fleet.state, operation=operation, errors=errors, hosts=targeted))
+    else:
+        click.echo(report_text(report, width()))
+    narrate(f"{plan.title}: {report.summary}")
+    if report.is_stale:
+        narrate("something changed since the plan; run the command again to see the new one")
+    if report.undo_command:
+        narrate(f"undo with: {report.undo_command}")
+    return code
+
+
+def _tell(now: WaitResult) -> None:
+    """Progress of a wait, one line per change."""
+    narrate(", ".join(f"{one.host}: {progress(one.progress) if one.progress else one.state}" for one in now.drains))
+
+
+def _operation(
+    plan: Plan, results: tuple[HostResult, ...], *, undo: str, dry_run: bool = False, empty: bool | None = None
+) -> Operation:
+    return Operation(
+        op_id=plan.op_id,
+        verb=plan.verb,
+        selection=plan.selection,
+        results=results,
+        messages=plan.messages,
+        share=round(plan.share, 4),
+        command=plan.command,
+        undo=undo,
+        dry_run=dry_run,
+        warnings=plan.warnings,
+        empty=empty,
+    )

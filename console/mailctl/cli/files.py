@@ -1,0 +1,50 @@
+"""Commands about the fleet file alone; no host is asked."""
+
+from pathlib import Path
+
+import click
+
+from mailctl.cli.setup import Setup, pass_setup
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@pass_setup
+def validate(setup: Setup, file: Path | None) -> None:
+    """Check the fleet file.
+
+    Says every mistake at once, with file, line and key.
+
+    \b
+    Examples:
+      mailctl validate
+      mailctl validate fleet.yaml.example
+    """
+    from mailagent.config import load_fleet
+
+    path = file or setup.path()
+    fleet = load_fleet(path)
+    vmtas = sum(len(host.virtual_mtas) for host in fleet.hosts.values())
+    click.echo(f"{path}: {len(fleet.hosts)} hosts, {vmtas} virtual MTAs, {len(fleet.pools)} pools; no mistakes")
+
+
+@click.command()
+@click.argument("host")
+@pass_setup
+def config(setup: Setup, host: str) -> None:
+    """Print HOST's part of the fleet file as an agent.yaml.
+
+    \b
+    Example:
+      mailctl config mx1 > agent.yaml
+    """
+    from mailagent.api.ids import HostName
+    from mailagent.config import dump_agent, host_part
+
+    fleet = setup.load()
+    if host not in fleet.hosts:
+        raise click.UsageError(f"no host {host} in {setup.path()}; it has {', '.join(fleet.hosts)}")
+    click.echo(dump_agent(host_part(fleet, HostName(host))), nl=False)
+
+
+COMMANDS = (validate, config)

@@ -1,0 +1,242 @@
+"""Tables of lists that live on the hosts, and one message in full."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from mailagent.api.ids import HostName
+from mailagent.api.operations import OperationRecord
+from mailagent.api.reasons import WaitReason
+from mailagent.api.views import InDoubt, MessageDetail, MessageSummary, QueueView
+from mailctl.cli.rows import binding
+from mailctl.fleet.lists import FleetGroup
+from mailctl.output.human import ago, clock, count, duration, size, until
+from mailctl.output.tables import Column, fields, table
+
+Rows = Sequence[tuple[HostName, Any]]
+
+
+def queue_table(rows: Rows, width: int | None) -> str:
+    """Ready queues."""
+    columns = [
+        Column("QUEUE"),
+        Column("PROVIDER"),
+        Column("HOST"),
+        Column("READY", right=True),
+        Column("CONNS", right=True),
+        Column("PER CONN", right=True),
+        Column("RATE", right=True),
+        Column("BINDS", flex=True),
+    ]
+    cells = []
+    for host, row in rows:
+        queue: QueueView = row
+        cells.append(
+            [
+                queue.key,
+                queue.provider,
+                host,
+                count(queue.ready),
+                f"{queue.connections}/{queue.connection_limit or '∞'}",
+                str(queue.messages_per_connection or "∞"),
+                queue.rate_limit or "∞",
+                binding(queue.binding),
+            ]
+        )
+    return table(columns, cells, width=width) if cells else "no ready queues"
+
+
+def group_table(groups: Sequence[FleetGroup], width: int | None) -> str:
+    """Deferred groups."""
+    now = datetime.now(UTC)
+    columns = [
+        Column("COUNT", right=True),
+        Column("PROVIDER"),
+        Column("REPLY", flex=True),
+        Column("OLDEST", right=True),
+        Column("NEXT TRY"),
+        Column("HOSTS"),
+        Column("GROUP"),
+    ]
+    cells = [
+        [
+            count(group.count),
+            group.provider,
+            f"{group.code or '---'} {group.enhanced} {group.text}".replace("  ", " "),
+            ago(group.oldest_at, now),
+            until(group.next_try_at, now),
+            " ".join(group.hosts),
+            group.key,
+        ]
+        for group in groups
+    ]
+    return table(columns, cells, width=width) if cells else "nothing is deferred"
+
+
+def message_table(rows: Rows, width: int | None) -> str:
+    """Waiting recipients."""
+    now = datetime.now(UTC)
+    columns = [
+        Column("MESSAGE"),
+        Column("N", right=True),
+        Column("RECIPIENT", flex=True),
+        Column("POOL"),
+        Column("VMTA"),
+        Column("HOST"),
+        Column("TRIES", right=True),
+        Column("AGE", right=True),
+        Column("NEXT TRY"),
+        Column("LAST REPLY", flex=True),
+    ]
+    cells = []
+    for host, row in rows:
+        message: MessageSummary = row
+        cells.append(
+            [
+                message.message_id,
+                str(message.n),
+                message.recipient,
+                message.pool,
+                message.vmta,
+                host,
+                str(message.attempts),
+                ago(message.received_at, now),
+                until(message.next_try_at, now),
+                message.reply.line() if message.reply else "",
+            ]
+        )
+    return table(columns, cells, width=width) if cells else "no message waits"
+
+
+def message_detail(host: HostName, detail: MessageDetail) -> str:
+    """One message in full: what an operator asks first stands first."""
+    now = datetime.now(UTC)
+    summary = detail.summary
+    parts = [
+        fields(
+            [
+                ("message", f"{summary.message_id} (recipient {summary.n} of {detail.recipients} still waiting)"),
+                ("host", host),
+                ("waits for", "\n".join(map(_reason, detail.reasons)) or "nothing: it is on its way"),
+                ("next try", f"{until(summary.next_try_at, now)} ({clock(summary.next_try_at)})"),
+                ("expires", f"{until(summary.expires_at, now)} ({clock(summary.expires_at)})"),
+                ("recipient", summary.recipient),
+                ("sender", summary.sender or "<>"),
+                (
+                    "arrived",
+                    f"{clock(summary.received_at)} from {detail.client or 'this host'}, {size(summary.size_bytes)}",
+                ),
+                ("stream, pool", f"{summary.stream}, {summary.pool}"),
+                ("site", f"{summary.site or 'not looked up yet'} ({summary.provider or summary.domain})"),
+                *([("job", detail.job)] if detail.job else []),
+                *([("in doubt", "yes: it may have arrived already")] if detail.in_doubt else []),
+            ]
+        )
+    ]
+    if detail.attempts:
+        columns = [
+            Column("TRY", right=True),
+            Column("AT"),
+            Column("VMTA"),
+            Column("PEER"),
+            Column("TOOK"),
+            Column("REPLY"),
+        ]
+        cells = [
+            [
+                str(attempt.number),
+                clock(attempt.at),
+                f"{attempt.vmta} {attempt.source}".rstrip(),
+                f"{attempt.mx} {attempt.remote}".strip() or attempt.site,
+                duration(attempt.duration_s),
+                f"{attempt.reply.verb} {attempt.reply.line()}{' (ours)' if attempt.reply.local else ''}",
+            ]
+            for attempt in detail.attempts
+        ]
+        parts.append(table(columns, cells))
+    headers = detail.headers.replace("\r\n", "\n").rstrip("\n")
+    parts.append(fields([("headers", headers + ("\n… (cut)" if detail.headers_truncated else ""))]))
+    return "\n\n".join(parts)
+
+
+def operation_table(rows: Rows, width: int | None) -> str:
+    """Executed operations."""
+    now = datetime.now(UTC)
+    columns = [
+        Column("AGE", right=True),
+        Column("OPERATION"),
+        Column("VERB"),
+        Column("TARGET", flex=True),
+        Column("HOST"),
+        Column("BY"),
+        Column("RESULT"),
+        Column("UNDO"),
+        Column("REASON", flex=True),
+    ]
+    cells = []
+    for host, row in rows:
+        record: OperationRecord = row
+        undo = f"undone by {record.undone_by}" if record.undone_by else "possible" if record.undoable else "no"
+        cells.append(
+            [
+                ago(record.at, now),
+                record.op_id,
+                record.verb,
+                str(record.target) if record.target else _filter(record),
+                host,
+                record.author,
+                record.result,
+                undo,
+                record.reason,
+            ]
+        )
+    return table(columns, cells, width=width) if cells else "no operations in the last 7 days"
+
+
+def in_doubt_table(rows: Rows, width: int | None) -> str:
+    """Possible duplicates."""
+    columns = [
+        Column("MESSAGE"),
+        Column("N", right=True),
+        Column("RECIPIENT", flex=True),
+        Column("AT"),
+        Column("VMTA"),
+        Column("SITE"),
+        Column("PEER"),
+        Column("HOST"),
+        Column("SINCE THEN"),
+    ]
+    cells = []
+    for host, row in rows:
+        doubt: InDoubt = row
+        cells.append(
+            [
+                doubt.message_id,
+                str(doubt.n),
+                doubt.recipient,
+                clock(doubt.at),
+                doubt.vmta,
+                doubt.site,
+                doubt.remote,
+                host,
+                doubt.resolution,
+            ]
+        )
+    return table(columns, cells, width=width) if cells else "nothing is in doubt"
+
+
+def _reason(reason: WaitReason) -> str:
+    release = f"; released by {reason.release}" if reason.release else ""
+    return binding(reason) + release
+
+
+def _filter(record: OperationRecord) -> str:
+    """The filter of a verb on messages as a selection."""
+    if record.filter is None:
+        return ""
+    chosen = [
+        f"{name}:{value}"
+        for name in record.filter.__struct_fields__
+        if isinstance(value := getattr(record.filter, name), str) and value
+    ]
+    return " ".join(chosen) or "all deferred mail"

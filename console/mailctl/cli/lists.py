@@ -1,0 +1,231 @@
+"""Reads of lists that live on the hosts: queues, deferred, messages, message, operations, in-doubt."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mailctl.cli.options import as_json, limit, selectors
+from mailctl.cli.setup import Setup, pass_setup, width
+
+if TYPE_CHECKING:
+    from mailctl.cli.show import Shown
+    from mailctl.fleet import Fleet
+    from mailctl.fleet.lists import Gathered
+    from mailctl.ops import Selection
+
+ROWS = 100
+"""Rows shown unless --limit says otherwise: a screen or three, never a queue."""
+
+
+@click.command()
+@selectors
+@limit(ROWS)
+@as_json
+@pass_setup
+def queues(setup: Setup, selection: Sequence[str], limit: int, as_json: bool) -> None:
+    """List ready queues (site/vmta) and what binds them.
+
+    \b
+    Example:
+      mailctl queues vmta:mkt-1
+    """
+    from mailctl.cli import listings
+    from mailctl.cli.show import show
+
+    async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
+        found = await _window(setup, fleet, selection, "queues", limit, lambda row: row.key)
+        return _shown(found, listings.queue_table(found.rows, width()))
+
+    show(setup, "queues", selection, look, as_json=as_json)
+
+
+@click.command()
+@selectors
+@limit(ROWS)
+@as_json
+@pass_setup
+def deferred(setup: Setup, selection: Sequence[str], limit: int, as_json: bool) -> None:
+    """Group deferred mail by provider and reply.
+
+    Replies are normalised, groups summed over hosts, the largest first.     A group's key is a selector: `mailctl messages group:KEY`.
+
+    \b
+    Examples:
+      mailctl deferred
+      mailctl deferred provider:gmail pool:marketing --json
+    """
+    from mailctl.cli import listings
+    from mailctl.cli.show import Shown, selected, show
+    from mailctl.fleet.lists import deferred_groups
+    from mailctl.ops import message_filter
+
+    async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
+        found = await deferred_groups(
+            fleet,
+            message_filter(selection, deferred_only=True),
+            limit=limit,
+            hosts=[host.name for host in selected(fleet.state, selection)],
+            deadline_s=setup.timeout_s,
+        )
+        groups = [group for _, group in found.rows]
+        return Shown(groups, listings.group_table(groups, width()), found.truncated, found.errors)
+
+    show(setup, "deferred", selection, look, as_json=as_json)
+
+
+@click.command()
+@selectors
+@click.option("--deferred", "deferred_only", is_flag=True, help="Only mail with at least one failed attempt.")
+@limit(ROWS)
+@as_json
+@pass_setup
+def messages(setup: Setup, selection: Sequence[str], deferred_only: bool, limit: int, as_json: bool) -> None:
+    """List waiting messages in order of arrival.
+
+    One row per recipient.
+
+    \b
+    Examples:
+      mailctl messages provider:gmail --deferred
+      mailctl messages recipient:alice@example.com
+    """
+    from mailctl.cli import listings
+    from mailctl.cli.show import show
+
+    async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
+        found = await _window(
+            setup,
+            fleet,
+            selection,
+            "messages",
+            limit,
+            lambda row: (row.received_at, row.n),
+            deferred_only=deferred_only,
+        )
+        return _shown(found, listings.message_table(found.rows, width()))
+
+    show(setup, "messages", selection, look, as_json=as_json)
+
+
+@click.command()
+@click.argument("message_id", metavar="ID")
+@click.option("-n", "number", type=click.IntRange(0), help="Index of the recipient; the first waiting one without it.")
+@as_json
+@pass_setup
+def message(setup: Setup, message_id: str, number: int | None, as_json: bool) -> None:
+    """Show one message: why it waits, next try, attempts.
+
+    \b
+    Example:
+      mailctl message 01K4B2T9QX3F7M2PA
+    """
+    from mailagent.api.errors import NotFound
+    from mailagent.api.requests import MessageRequest
+    from mailagent.api.views import MessageDetail
+    from mailctl.cli import listings
+    from mailctl.cli.show import Shown, selected, show
+    from mailctl.fleet.lists import reason
+    from mailctl.output.document import at_host
+
+    async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
+        names = [host.name for host in selected(fleet.state, selection)]
+        request = MessageRequest(message_id=message_id, n=number)
+        answers = await fleet.ask_all("message", request, hosts=names, deadline_s=setup.timeout_s)
+        found = [(host, answer) for host, answer in answers.items() if isinstance(answer, MessageDetail)]
+        failed = {
+            host: reason(answer)
+            for host, answer in answers.items()
+            if isinstance(answer, Exception) and not isinstance(answer, NotFound)
+        }
+        if not found:
+            return Shown(
+                [], "", failed=failed, missing=f"no message {message_id} waits on {', '.join(names) or 'any host'}"
+            )
+        text = "\n\n".join(listings.message_detail(host, detail) for host, detail in found)
+        return Shown([at_host(host, detail) for host, detail in found], text, failed=failed)
+
+    show(setup, "message", (), look, as_json=as_json)
+
+
+@click.command()
+@selectors
+@limit(ROWS)
+@as_json
+@pass_setup
+def operations(setup: Setup, selection: Sequence[str], limit: int, as_json: bool) -> None:
+    """List executed operations, newest first.
+
+    \b
+    Example:
+      mailctl operations host:mx1 --limit 20
+    """
+    from mailctl.cli import listings
+    from mailctl.cli.show import show
+
+    async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
+        found = await _window(setup, fleet, selection, "operations", limit, lambda row: row.at, newest_first=True)
+        return _shown(found, listings.operation_table(found.rows, width()))
+
+    show(setup, "operations", selection, look, as_json=as_json)
+
+
+@click.command("in-doubt")
+@selectors
+@limit(ROWS)
+@as_json
+@pass_setup
+def in_doubt(setup: Setup, selection: Sequence[str], limit: int, as_json: bool) -> None:
+    """List possible duplicates.
+
+    Deliveries that a crash cut after the final dot, before the reply was on disk.
+
+    \b
+    Example:
+      mailctl in-doubt --json
+    """
+    from mailctl.cli import listings
+    from mailctl.cli.show import show
+
+    async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
+        found = await _window(setup, fleet, selection, "in_doubt", limit, lambda row: row.at, newest_first=True)
+        return _shown(found, listings.in_doubt_table(found.rows, width()))
+
+    show(setup, "in-doubt", selection, look, as_json=as_json)
+
+
+COMMANDS = (queues, deferred, messages, message, operations, in_doubt)
+
+
+async def _window(
+    setup: Setup,
+    fleet: "Fleet",
+    selection: "Selection",
+    method: str,
+    limit: int,
+    order: Any,
+    *,
+    newest_first: bool = False,
+    deferred_only: bool = False,
+) -> "Gathered":
+    from mailctl.cli.show import selected
+    from mailctl.fleet.lists import gather
+    from mailctl.ops import message_filter
+
+    return await gather(
+        fleet,
+        method,
+        message_filter(selection, deferred_only=deferred_only),
+        limit=limit,
+        hosts=[host.name for host in selected(fleet.state, selection)],
+        order=order,
+        newest_first=newest_first,
+        deadline_s=setup.timeout_s,
+    )
+
+
+def _shown(found: "Gathered", text: str) -> "Shown":
+    from mailctl.cli.show import Shown
+    from mailctl.output.document import at_host
+
+    return Shown([at_host(host, row) for host, row in found.rows], text, found.truncated, found.errors)

@@ -1,0 +1,125 @@
+"""`mailctl`: the group of commands, its global options, and what errors become."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from mailagent.version import __version__
+from mailctl.cli import demo, files, lists, reads, verbs
+from mailctl.cli.exits import Exit
+from mailctl.cli.setup import Setup, complain
+
+DEFAULT_TIMEOUT_S = 10.0
+
+
+class _Sections(click.Group):
+    """Lists its commands by what they are for, in the order in which an operator learns them."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(command.name or "", command.get_short_help_str(100)) for command in commands])
+
+
+@click.group(
+    cls=_Sections,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--fleet",
+    "fleet_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The fleet file. [default: $MAILCTL_FLEET, ./fleet.yaml, ~/.config/mailctl/, /etc/mailctl/]",
+)
+@click.option(
+    "--as", "role", type=click.Choice(["viewer", "operator", "admin"]), help="Act with at most this role; only lowers."
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0.1, 600),
+    default=DEFAULT_TIMEOUT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for hosts.",
+)
+@click.version_option(__version__, "--version", prog_name="mailctl", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context, fleet_file: Path | None, role: str | None, timeout_s: float) -> None:
+    """Operate a fleet of mail-sending hosts. Without a command: open the console.
+
+    Selections are one grammar everywhere: pool:marketing, vmta:mkt-1, host:mx1, provider:gmail, queue:gmail/mkt-1,
+    stream:news. Several narrow; no host: means all hosts.
+
+    \b
+    Examples:
+      mailctl                                    the console
+      mailctl status
+      mailctl drain pool:marketing host:mx1 --reason "Gmail throttles us" --wait
+      mailctl rotate vmta:mkt-1 --dry-run
+      mailctl undo 1q7p3k2m9x4a8bc
+    """
+    setup = Setup(fleet_file=fleet_file, role=role, timeout_s=timeout_s)
+    context.obj = setup
+    if context.invoked_subcommand is None:
+        from mailagent.api.requests import Role
+        from mailctl.tui.app import run
+
+        config = setup.load()
+        context.exit(run(config, setup.path(), as_role=Role(role) if role else None))
+
+
+@click.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"mailctl {__version__}")
+
+
+SECTIONS: dict[str, tuple[click.Command, ...]] = {
+    "Look": (*reads.COMMANDS, *lists.COMMANDS),
+    "Act": verbs.COMMANDS,
+    "Files and demo": (*files.COMMANDS, demo.demo, version),
+}
+for _commands in SECTIONS.values():
+    for _command in _commands:
+        cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point. Leaves with one of the codes of `Exit`; an error is a sentence on stderr, not a traceback."""
+    try:
+        code = cli.main(args=arguments, prog_name="mailctl", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else Exit.DONE)
+    except click.exceptions.NoArgsIsHelpError as exc:
+        click.echo(exc.format_message(), err=True)
+        sys.exit(Exit.USAGE)
+    except click.ClickException as exc:
+        complain(exc.format_message())
+        if isinstance(exc, click.UsageError) and exc.ctx is not None:
+            click.echo(f"mailctl: see {exc.ctx.command_path} --help", err=True)
+        sys.exit(Exit.USAGE)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of a pipe (`| head`) has seen enough. Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(Exit.DONE)
+    except Exception as exc:
+        if not _is_ours(exc):
+            raise
+        complain(str(exc))
+        sys.exit(Exit.USAGE)
+
+
+def _is_ours(exc: Exception) -> bool:
+    """Whether the error speaks for itself: a bad file or a bad selection. Its class is loaded if it was raised."""
+    ours = [
+        kind
+        for module, name in (("mailagent.config.errors", "ConfigError"), ("mailctl.ops.errors", "OpsError"))
+        if (loaded := sys.modules.get(module)) and (kind := getattr(loaded, name))
+    ]
+    return isinstance(exc, tuple(ours))

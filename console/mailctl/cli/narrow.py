@@ -1,0 +1,28 @@
+"""Selections applied to rows that we hold already. Pure."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TypeVar
+
+from mailctl.ops import Selection, SelectorError, TermKind
+
+Row = TypeVar("Row")
+Names = Callable[[Row], Collection[str]]
+
+
+def narrow(
+    rows: Iterable[Row], selection: Selection, kinds: Mapping[TermKind, Names[Row]], *, view: str
+) -> tuple[Row, ...]:
+    """Rows that match `selection`; `kinds` gives a row's names for each kind that the view knows beside hosts.
+
+    Raises:
+        SelectorError: a kind that the view does not know.
+    """
+    for kind in selection.kinds:
+        if kind not in kinds:
+            known = ", ".join(f"{kind}:" for kind in (TermKind.HOST, *kinds))
+            raise SelectorError(f"{view} cannot be narrowed by {kind}:; it knows {known}")
+    return tuple(
+        row
+        for row in rows
+        if all(any(name in kinds[kind](row) for name in selection.names(kind)) for kind in selection.kinds)
+    )

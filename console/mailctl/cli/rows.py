@@ -1,0 +1,307 @@
+"""Rows of the reads that come from the merged state, and the tables that people see of them."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from mailagent.api.directives import DrainProgress
+from mailagent.api.reasons import WaitReason
+from mailagent.api.views import Flow, PoolState
+from mailctl.cli.narrow import Names, narrow
+from mailctl.fleet import FleetState, HostState
+from mailctl.fleet.state import DestinationRow, DirectiveRow, PoolRow, VmtaRow, deferral_share
+from mailctl.ops import Selection, TermKind
+from mailctl.output.human import NOTHING, ago, count, duration, percent, size, until
+from mailctl.output.tables import Column, table
+
+
+def hosts(state: FleetState, selection: Selection, *, view: str) -> tuple[HostState, ...]:
+    """Hosts of the selection; it knows no other kind."""
+    return narrow(state.hosts, selection, {}, view=view)
+
+
+def pools(state: FleetState, selection: Selection) -> tuple[PoolRow, ...]:
+    """Pools of the selection."""
+    return narrow(state.pools, selection, {TermKind.POOL: lambda row: (row.name,)}, view="pools")
+
+
+def vmtas(state: FleetState, selection: Selection) -> tuple[VmtaRow, ...]:
+    """Virtual MTAs of the selection."""
+    kinds = {
+        TermKind.VMTA: lambda row: (row.view.name,),
+        TermKind.POOL: lambda row: (row.view.pool,),
+    }
+    return narrow(state.vmtas, selection, kinds, view="ips")
+
+
+def destinations(state: FleetState, selection: Selection) -> tuple[DestinationRow, ...]:
+    """Cells of provider × virtual MTA of the selection."""
+    kinds = {
+        TermKind.PROVIDER: lambda row: (row.view.provider,),
+        TermKind.VMTA: lambda row: (row.view.vmta,),
+        TermKind.POOL: lambda row: (row.view.pool,),
+        TermKind.QUEUE: lambda row: row.view.queues,
+    }
+    return narrow(state.destinations, selection, kinds, view="destinations")
+
+
+def directives(state: FleetState, selection: Selection) -> tuple[DirectiveRow, ...]:
+    """Standing orders about objects of the selection."""
+
+    def names(kind: TermKind) -> Names[DirectiveRow]:
+        return lambda row: (row.directive.target.name,) if str(row.directive.target.kind) == kind else ()
+
+    objects = (TermKind.POOL, TermKind.VMTA, TermKind.PROVIDER, TermKind.QUEUE, TermKind.STREAM)
+    return narrow(state.directives, selection, {kind: names(kind) for kind in objects}, view="directives")
+
+
+def status(state: FleetState, shown: Sequence[HostState], width: int | None) -> str:
+    """The fleet on one screen."""
+    parts = [_status_table(state, shown, width)]
+    if notable := [row for row in state.pools if row.state is not PoolState.ACTIVE]:
+        parts.append("\n".join(f"pool {row.name}: {row.state} {row.reason}".rstrip() for row in notable))
+    if state.directives:
+        parts.append(directive_table(state.directives, width))
+    return "\n\n".join(parts)
+
+
+def host_table(rows: Sequence[HostState], width: int | None) -> str:
+    """Hosts in detail."""
+    columns = [
+        Column("HOST"),
+        Column("LINK"),
+        Column("AGE", right=True),
+        Column("VERSION"),
+        Column("USER"),
+        Column("ROLE"),
+        Column("ENGINE"),
+        Column("INTAKE", flex=True),
+        Column("WINDOW", right=True),
+        Column("CONNS IN", right=True),
+        Column("OUT", right=True),
+        Column("IN DOUBT", right=True),
+        Column("DISK FREE", right=True),
+        Column("RSS", right=True),
+        Column("CONFIG"),
+    ]
+    cells = []
+    for host in rows:
+        view, hello = host.view, host.hello
+        cells.append(
+            [
+                host.name,
+                host.state,
+                _age(host.age_s),
+                view.version if view else NOTHING,
+                hello.user if hello else NOTHING,
+                hello.role if hello else NOTHING,
+                view.state if view else NOTHING,
+                ("accepts" if view.accepting else view.intake_reason) if view else NOTHING,
+                f"{count(view.window)}/{count(view.window_limit)}" if view else NOTHING,
+                count(view.connections_in) if view else NOTHING,
+                count(view.connections_out) if view else NOTHING,
+                count(view.in_doubt + view.in_doubt_listed) if view else NOTHING,
+                size(view.disk_free_bytes) if view else NOTHING,
+                size(view.rss_bytes) if view else NOTHING,
+                view.config_hash if view else NOTHING,
+            ]
+        )
+    return table(columns, cells, width=width)
+
+
+def pool_table(rows: Sequence[PoolRow], width: int | None) -> str:
+    """Pools, summed over hosts."""
+    now = datetime.now(UTC)
+    columns = [
+        Column("POOL"),
+        Column("STATE"),
+        Column("HOSTS"),
+        Column("ACTIVE", right=True),
+        Column("STANDBY", right=True),
+        *_LOAD,
+        *_FLOW,
+        Column("CONNS", right=True),
+        Column("OLDEST", right=True),
+        Column("REASON", flex=True),
+    ]
+    cells = [
+        [
+            row.name,
+            row.state,
+            str(row.hosts),
+            count(row.active),
+            count(row.standby),
+            count(row.waiting),
+            count(row.ready),
+            count(row.deferred),
+            *_flow(row.flow),
+            count(row.connections),
+            ago(row.oldest_at, now),
+            row.reason,
+        ]
+        for row in rows
+    ]
+    return table(columns, cells, width=width)
+
+
+def vmta_table(rows: Sequence[VmtaRow], width: int | None) -> str:
+    """Virtual MTAs."""
+    columns = [
+        Column("VMTA"),
+        Column("POOL"),
+        Column("HOST"),
+        Column("STATE"),
+        Column("ADDRESS", flex=True),
+        Column("EHLO", flex=True),
+        Column("READY", right=True),
+        *_FLOW,
+        Column("CONNS", right=True),
+        Column("LINK"),
+        Column("REASON", flex=True),
+    ]
+    cells = [
+        [
+            row.view.name,
+            row.view.pool,
+            row.host,
+            row.view.state,
+            " ".join(filter(None, (row.view.address, row.view.address6))),
+            row.view.ehlo,
+            count(row.view.ready),
+            *_flow(row.view.flow),
+            count(row.view.connections),
+            row.link,
+            row.view.reason,
+        ]
+        for row in rows
+    ]
+    return table(columns, cells, width=width)
+
+
+def destination_table(rows: Sequence[DestinationRow], width: int | None) -> str:
+    """Cells of provider × virtual MTA."""
+    now = datetime.now(UTC)
+    columns = [
+        Column("PROVIDER"),
+        Column("VMTA"),
+        Column("HOST"),
+        *_FLOW,
+        Column("READY", right=True),
+        Column("DEFERRED", right=True),
+        Column("OLDEST", right=True),
+        Column("CONNS", right=True),
+        Column("BINDS", flex=True),
+    ]
+    cells = [
+        [
+            row.view.provider,
+            row.view.vmta,
+            row.host,
+            *_flow(row.view.flow),
+            count(row.view.ready),
+            count(row.view.deferred),
+            ago(row.view.oldest_at, now),
+            f"{row.view.connections}/{row.view.connection_limit or '∞'}",
+            binding(row.view.binding),
+        ]
+        for row in rows
+    ]
+    return table(columns, cells, width=width)
+
+
+def directive_table(rows: Sequence[DirectiveRow], width: int | None) -> str:
+    """Standing orders; one line for each operation and target."""
+    now = datetime.now(UTC)
+    columns = [
+        Column("ORDER"),
+        Column("TARGET"),
+        Column("HOSTS", flex=True),
+        Column("BY"),
+        Column("AGE", right=True),
+        Column("ENDS"),
+        Column("WAITING", right=True),
+        Column("PROGRESS"),
+        Column("OPERATION"),
+        Column("REASON", flex=True),
+    ]
+    cells = [
+        [
+            row.directive.kind,
+            str(row.directive.target),
+            " ".join(row.hosts),
+            row.directive.author,
+            ago(row.directive.created_at, now),
+            until(row.directive.expires_at, now) if row.directive.expires_at else "by undo",
+            count(row.waiting),
+            progress(row.progress),
+            row.op_id,
+            row.directive.reason,
+        ]
+        for row in rows
+    ]
+    return table(columns, cells, width=width) if rows else "no standing orders"
+
+
+def binding(reason: WaitReason | None) -> str:
+    """The reason that binds, with the key, value and origin of a limit."""
+    if reason is None:
+        return ""
+    key = f" ({reason.key} {reason.value}, {reason.origin})" if reason.key and reason.value else ""
+    return f"{reason.kind}: {reason.detail}{key}"
+
+
+def progress(found: DrainProgress | None) -> str:
+    """How far a drain is."""
+    if found is None:
+        return NOTHING
+    if found.empty:
+        return "empty"
+    return f"{found.connections} conns, {count(found.ready)} ready, {found.in_doubt} in doubt"
+
+
+_LOAD = (Column("WAITING", right=True), Column("READY", right=True), Column("DEFERRED", right=True))
+_FLOW = (Column("SENT/MIN", right=True), Column("DEFERRALS", right=True))
+
+
+def _flow(flow: Flow) -> list[str]:
+    return [count(flow.delivered_1m), percent(deferral_share(flow))]
+
+
+def _age(age_s: float | None) -> str:
+    return NOTHING if age_s is None else duration(age_s)
+
+
+def _status_table(state: FleetState, shown: Sequence[HostState], width: int | None) -> str:
+    now = datetime.now(UTC)
+    columns = [
+        Column("HOST"),
+        Column("LINK"),
+        Column("AGE", right=True),
+        Column("ENGINE"),
+        *_LOAD,
+        *_FLOW,
+        Column("CONNS", right=True),
+        Column("OLDEST", right=True),
+        Column("NOTE", flex=True),
+    ]
+    cells = []
+    for host in shown:
+        view = host.view
+        load = [NOTHING] * 7
+        if view:
+            load = [count(view.waiting), count(view.ready), count(view.deferred), *_flow(view.flow)]
+            load += [count(view.connections_out), ago(view.oldest_at, now)]
+        note = host.error or (view.intake_reason if view else "")
+        cells.append([host.name, host.state, _age(host.age_s), view.state if view else NOTHING, *load, note])
+    totals = state.totals
+    total = [
+        str(totals.hosts),
+        *[""] * 3,
+        count(totals.waiting),
+        count(totals.ready),
+        count(totals.deferred),
+        *_flow(totals.flow),
+        count(totals.connections_out),
+        ago(totals.oldest_at, now),
+        "",
+    ]
+    return table(columns, cells, total=total, width=width)

@@ -1,0 +1,97 @@
+"""What all commands share: the fleet file, the global options, and talk on stderr."""
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from mailctl.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from mailagent.config.structs import FleetConfig
+    from mailctl.fleet import Fleet
+
+SEARCHED = ("./fleet.yaml", "~/.config/mailctl/fleet.yaml", "/etc/mailctl/fleet.yaml")
+"""Where the fleet file is looked for, after --fleet and $MAILCTL_FLEET."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The global options."""
+
+    fleet_file: Path | None  # as given with --fleet
+    role: str | None
+    timeout_s: float
+
+    def path(self) -> Path:
+        """The fleet file to use.
+
+        Raises:
+            click.UsageError: there is none.
+        """
+        if self.fleet_file is not None:
+            return self.fleet_file
+        if named := os.environ.get("MAILCTL_FLEET"):
+            return Path(named)
+        for place in SEARCHED:
+            if (path := Path(place).expanduser()).is_file():
+                return path
+        raise click.UsageError(f"no fleet file; looked for $MAILCTL_FLEET, {', '.join(SEARCHED)}. Name it with --fleet")
+
+    def load(self) -> "FleetConfig":
+        """The fleet file as a value.
+
+        Raises:
+            ConfigError: every mistake in it.
+        """
+        from mailagent.config import load_fleet
+
+        return load_fleet(self.path())
+
+    def fleet(self, hosts: tuple[str, ...] = ()) -> "Fleet":
+        """The fleet, not yet connected, cut to `hosts` (none: all). Call it inside the event loop."""
+        from mailagent.api.requests import Role
+        from mailctl.fleet import Fleet
+
+        config = self.load()
+        try:
+            return Fleet(config, path=self.fleet_file, only=hosts, as_role=Role(self.role) if self.role else None)
+        except LookupError as exc:
+            raise click.UsageError(str(exc.args[0])) from exc
+
+
+pass_setup = click.make_pass_decorator(Setup)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run the work of one command."""
+    return asyncio.run(work)
+
+
+def narrate(text: str) -> None:
+    """A note for people: stderr, so that stdout stays the result."""
+    click.echo(f"mailctl: {text}", err=True)
+
+
+def complain(text: str) -> None:
+    """What went wrong, line by line."""
+    for line in text.splitlines() or [""]:
+        click.echo(f"mailctl: error: {line}", err=True)
+
+
+def leave(code: Exit) -> NoReturn:
+    """End the command."""
+    sys.exit(int(code))
+
+
+def width() -> int | None:
+    """Columns of the terminal that the result goes to; None when it goes elsewhere and nothing may be cut."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -1,0 +1,70 @@
+"""The frame of every read: connect, look, print a table or a document, and leave with the right code."""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from mailagent.api.ids import HostName
+from mailctl.cli.exits import Exit, of_read
+from mailctl.cli.setup import Setup, leave, narrate, run
+from mailctl.fleet import Fleet, FleetState, LinkState
+from mailctl.fleet.state import HostState
+from mailctl.ops import Selection, TermKind, parse
+from mailctl.output.document import document
+from mailctl.output.human import duration
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a read found: rows for the document, text for people."""
+
+    rows: Sequence[Any]
+    text: str
+    truncated: bool = False
+    failed: Mapping[HostName, str] = field(default_factory=dict)  # connected hosts that gave no answer, and why
+    missing: str = ""  # what was asked for and is nowhere
+
+
+Look = Callable[[Fleet, Selection], Awaitable[Shown]]
+
+
+def show(setup: Setup, name: str, words: Collection[str], look: Look, *, as_json: bool) -> None:
+    """Run the read `name` over the hosts of the selection `words`; does not return."""
+    selection = parse(words)
+
+    async def work() -> tuple[FleetState, Shown]:
+        async with setup.fleet(selection.hosts) as fleet:
+            await fleet.settled(setup.timeout_s)
+            shown = await look(fleet, selection)
+            return fleet.state, shown
+
+    state, shown = run(work())
+    errors = [f"{host.name}: {why(host, setup.timeout_s)}" for host in state.hosts if not host.state.is_fresh]
+    errors += [f"{host}: {reason}" for host, reason in shown.failed.items()]
+    if shown.missing:
+        errors.append(shown.missing)
+    if as_json:
+        click.echo(document(name, state, rows=shown.rows, truncated=shown.truncated, errors=errors))
+    elif shown.text:
+        click.echo(shown.text)
+    for error in errors:
+        narrate(error)
+    if shown.truncated:
+        narrate(f"there are more than these {len(shown.rows)}; narrow the selection or raise --limit")
+    code = of_read(state, failed=len(shown.failed))
+    leave(Exit.INCOMPLETE if shown.missing and code is Exit.DONE else code)
+
+
+def why(host: HostState, timeout_s: float) -> str:
+    """Why a host's rows are missing."""
+    if host.state is LinkState.CONNECTING:
+        return f"no answer within {duration(timeout_s)}"
+    return f"{host.state}: {host.error}"
+
+
+def selected(state: FleetState, selection: Selection) -> tuple[HostState, ...]:
+    """Hosts of a selection that are connected."""
+    names = selection.names(TermKind.HOST)
+    return tuple(host for host in state.hosts if host.state.is_fresh and (not names or host.name in names))

@@ -1,0 +1,246 @@
+"""Verbs that change something: plan, confirm, execute, report. What they mean stands in `mailctl.ops`."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mailctl.cli.options import Command, Duration, as_json
+from mailctl.cli.setup import Setup, pass_setup
+
+if TYPE_CHECKING:
+    pass
+
+WAIT_S = "30m"
+"""What `--wait` alone waits."""
+
+
+def _common(command: Command) -> Command:
+    """Options of every verb."""
+    for option in reversed(
+        (
+            click.option("--reason", default="", help="Why; kept with the operation and shown to others."),
+            click.option("--dry-run", is_flag=True, help="Print the plan, change nothing."),
+            click.option("--yes", is_flag=True, help="Do not ask; needed when nobody is at the terminal."),
+            as_json,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _targets(command: Command) -> Command:
+    """The selection, and `--all` instead of one."""
+    command = click.option("--all", "everything", is_flag=True, help="Allow an empty selection: everything.")(command)
+    return click.argument("selection", nargs=-1, metavar="SELECTOR...")(command)
+
+
+_override = click.option(
+    "--override", is_flag=True, help="Act although a guard or a pre-flight refuses; wants --reason."
+)
+
+
+def _lasting(default: str) -> Callable[[Command], Command]:
+    return click.option("--for", "ttl_s", type=Duration(), help=f"How long, such as 30m or 4h. [default: {default}]")
+
+
+_wait = click.option(
+    "--wait",
+    "wait_s",
+    type=Duration(),
+    is_flag=False,
+    flag_value=WAIT_S,
+    help=f"Wait until empty, at most so long; alone {WAIT_S}. Exit 1 on time-out.",
+)
+
+
+@click.command()
+@_targets
+@click.option("--refuse", is_flag=True, help="Pool: answer 451 to new mail instead of keeping it.")
+@_lasting("until undone")
+@_override
+@_wait
+@_common
+@pass_setup
+def drain(setup: Setup, /, **given: Any) -> None:
+    """Send nothing new, finish, then be idle.
+
+    Acts on pool:, vmta: and host:.
+
+    \b
+    Examples:
+      mailctl drain pool:marketing --reason "Gmail throttles us"
+      mailctl drain vmta:mkt-1 --for 2h --yes --wait=10m --json
+      mailctl drain host:mx1 --dry-run
+    """
+    _act(setup, "drain", **given)
+
+
+@click.command()
+@_targets
+@_common
+@pass_setup
+def undrain(setup: Setup, /, **given: Any) -> None:
+    """End a drain.
+
+    Acts on pool:, vmta: and host:.
+
+    \b
+    Example:
+      mailctl undrain pool:marketing
+    """
+    _act(setup, "undrain", **given)
+
+
+@click.command()
+@_targets
+@_lasting("30m")
+@_override
+@_common
+@pass_setup
+def suspend(setup: Setup, /, **given: Any) -> None:
+    """Hold delivery for a stated time.
+
+    Acts on pool:, vmta:, provider:, queue: and stream:.
+
+    \b
+    Examples:
+      mailctl suspend provider:gmail --for 15m --reason "their incident"
+      mailctl suspend queue:gmail/mkt-1
+    """
+    _act(setup, "suspend", **given)
+
+
+@click.command()
+@_targets
+@_common
+@pass_setup
+def resume(setup: Setup, /, **given: Any) -> None:
+    """End a suspension.
+
+    Acts on pool:, vmta:, provider:, queue: and stream:.
+
+    \b
+    Example:
+      mailctl resume provider:gmail
+    """
+    _act(setup, "resume", **given)
+
+
+@click.command()
+@_targets
+@click.option("--standby", default="", help="The virtual MTA to take over. [default: the first fit one]")
+@_lasting("until undone")
+@_override
+@_wait
+@_common
+@pass_setup
+def rotate(setup: Setup, /, **given: Any) -> None:
+    """Swap a virtual MTA for a warm standby.
+
+    The standby is of the same pool on the same host; mail that was deferred by the old address leaves from the new one.
+
+    \b
+    Examples:
+      mailctl rotate vmta:mkt-1 --reason "throttled by Gmail"
+      mailctl rotate vmta:mkt-1 --standby mkt-2 --dry-run
+    """
+    _act(setup, "rotate", **given)
+
+
+@click.command()
+@_targets
+@_lasting("4h")
+@_common
+@pass_setup
+def limit(setup: Setup, /, selection: tuple[str, ...], **given: Any) -> None:
+    """Lower one limit for a time.
+
+    Acts on vmta:, provider: and queue:. KEY=VALUE stands beside the selectors; keys are connections,
+    messages_per_connection, rate, provider_connections and provider_rate.
+
+    \b
+    Example:
+      mailctl limit provider:gmail provider_rate=10/s --for 1h
+    """
+    settings = [word for word in selection if "=" in word and ":" not in word.partition("=")[0]]
+    if len(settings) != 1:
+        raise click.UsageError("limit wants one KEY=VALUE, such as connections=2")
+    key, _, value = settings[0].partition("=")
+    rest = tuple(word for word in selection if word not in settings)
+    _act(setup, "limit", selection=rest, limit=key, value=value, **given)
+
+
+@click.command()
+@_targets
+@click.option(
+    "--spread", "spread_s", type=Duration(), default="1m", show_default=True, help="Spread the attempts over this."
+)
+@click.option("--max-affected", type=click.IntRange(1), help="Refuse when more recipients match on a host.")
+@_common
+@pass_setup
+def retry(setup: Setup, /, **given: Any) -> None:
+    """Make deferred mail due now, paced.
+
+    All selectors narrow; the attempts are spread so that they do not clump.
+
+    \b
+    Examples:
+      mailctl retry provider:gmail pool:marketing
+      mailctl retry domain:example.com --yes --max-affected 500
+    """
+    _act(setup, "retry", **given)
+
+
+@click.command()
+@click.argument("directive", metavar="DIRECTIVE")
+@_common
+@pass_setup
+def cancel(setup: Setup, /, directive: str, **given: Any) -> None:
+    """End one standing order by its id.
+
+    `mailctl directives --json` lists them.
+
+    \b
+    Example:
+      mailctl cancel 01k4b2t9qx3f7m2p
+    """
+    _act(setup, "cancel", subject=directive, **given)
+
+
+@click.command()
+@click.argument("operation", metavar="OPERATION")
+@_override
+@_common
+@pass_setup
+def undo(setup: Setup, /, operation: str, **given: Any) -> None:
+    """Undo an operation on every host that executed it.
+
+    \b
+    Example:
+      mailctl undo 1q7p3k2m9x4a8bc
+    """
+    _act(setup, "undo", subject=operation, **given)
+
+
+COMMANDS = (drain, undrain, suspend, resume, rotate, limit, retry, cancel, undo)
+
+
+def _act(
+    setup: Setup,
+    verb: str,
+    *,
+    selection: Sequence[str] = (),
+    subject: str = "",
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    wait_s: int | None = None,
+    **options: Any,
+) -> None:
+    """Hand a verb over to `act`, which loads what verbs need."""
+    from mailctl.cli.act import Manner, act
+    from mailctl.ops import Options, Verb
+
+    manner = Manner(dry_run=dry_run, yes=yes, as_json=as_json, wait_s=wait_s)
+    act(setup, Verb(verb), selection, subject, Options(**options), manner)

@@ -1,0 +1,136 @@
+"""Lists that live on the hosts, gathered over the fleet: windows of pages, and groups summed by key."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from mailagent.api.errors import ApiError
+from mailagent.api.ids import HostName, ProviderName
+from mailagent.api.replies import DeferredGroups
+from mailagent.api.requests import PAGE_LIMIT, PageRequest
+from mailagent.api.targets import MessageFilter
+from mailagent.api.views import DeferredGroup
+from mailctl.fleet.errors import LinkError
+from mailctl.fleet.fleet import Fleet
+from mailctl.fleet.state import oldest
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Rows of several hosts. `truncated`: there are more; `errors`: hosts that gave none, or not all, and why."""
+
+    rows: tuple[tuple[HostName, Any], ...]
+    truncated: bool
+    errors: Mapping[HostName, str]
+
+
+class FleetGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """A deferred group over all hosts; keys are equal everywhere."""
+
+    key: str
+    provider: ProviderName
+    code: int
+    enhanced: str
+    text: str
+    sample: str
+    count: int
+    oldest_at: datetime | None
+    next_try_at: datetime | None
+    hosts: dict[HostName, int]  # recipients on each
+
+
+async def gather(
+    fleet: Fleet,
+    method: str,
+    filter: MessageFilter,
+    *,
+    limit: int,
+    hosts: Sequence[HostName],
+    order: Callable[[Any], Any],
+    newest_first: bool = False,
+    deadline_s: float,
+) -> Gathered:
+    """At most `limit` rows of a paged list over `hosts`, in `order`; each host is read as far as it could fill them."""
+    async with asyncio.TaskGroup() as group:
+        tasks = {
+            host: group.create_task(_read(fleet, host, method, filter, limit, deadline_s), name=f"list:{method}:{host}")
+            for host in hosts
+        }
+    parts = {host: task.result() for host, task in tasks.items()}
+    rows = [(host, row) for host, part in parts.items() for row in part.rows]
+    rows.sort(key=lambda pair: order(pair[1]), reverse=newest_first)
+    truncated = len(rows) > limit or any(part.more for part in parts.values())
+    return Gathered(tuple(rows[:limit]), truncated, {host: part.error for host, part in parts.items() if part.error})
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    rows: Sequence[Any]
+    more: bool
+    error: str = ""
+
+
+async def _read(
+    fleet: Fleet, host: HostName, method: str, filter: MessageFilter, limit: int, deadline_s: float
+) -> _Part:
+    """One host's rows, page by page; an error ends them."""
+    rows: list[Any] = []
+    cursor = ""
+    while True:
+        request = PageRequest(filter=filter, cursor=cursor, limit=min(limit - len(rows), PAGE_LIMIT))
+        try:
+            page = await fleet.ask(host, method, request, deadline_s=deadline_s)
+        except (LinkError, ApiError) as exc:
+            return _Part(rows, more=bool(rows), error=reason(exc))
+        rows += page.rows
+        cursor = page.cursor
+        if not cursor or len(rows) >= limit:
+            return _Part(rows, more=bool(cursor))
+
+
+async def deferred_groups(
+    fleet: Fleet, filter: MessageFilter, *, limit: int, hosts: Sequence[HostName], deadline_s: float
+) -> Gathered:
+    """Deferred groups summed over `hosts`, largest first; the host beside each row is the first that has it."""
+    answers = await fleet.ask_all(
+        "deferred", PageRequest(filter=filter, limit=limit), hosts=hosts, deadline_s=deadline_s
+    )
+    pages = {host: page for host, page in answers.items() if isinstance(page, DeferredGroups)}
+    errors = {host: reason(answer) for host, answer in answers.items() if isinstance(answer, Exception)}
+    groups = sum_groups((host, group) for host, page in pages.items() for group in page.groups)
+    rows = tuple((next(iter(group.hosts)), group) for group in groups)
+    return Gathered(rows[:limit], len(rows) > limit or any(page.truncated for page in pages.values()), errors)
+
+
+def sum_groups(parts: Iterable[tuple[HostName, DeferredGroup]]) -> tuple[FleetGroup, ...]:
+    """Groups with the same key as one, largest first."""
+    by_key: dict[str, list[tuple[HostName, DeferredGroup]]] = {}
+    for host, group in parts:
+        by_key.setdefault(group.key, []).append((host, group))
+    sums = [
+        FleetGroup(
+            key=key,
+            provider=same[0][1].provider,
+            code=same[0][1].code,
+            enhanced=same[0][1].enhanced,
+            text=same[0][1].text,
+            sample=same[0][1].sample,
+            count=sum(group.count for _, group in same),
+            oldest_at=oldest(group.oldest_at for _, group in same),
+            next_try_at=oldest(group.next_try_at for _, group in same),
+            hosts={host: group.count for host, group in same},
+        )
+        for key, same in by_key.items()
+    ]
+    return tuple(sorted(sums, key=lambda group: (-group.count, group.key)))
+
+
+def reason(error: Exception) -> str:
+    """The sentence of an answer that is an error, without the host's name."""
+    if isinstance(error, LinkError):
+        return error.reason
+    return error.message if isinstance(error, ApiError) else str(error)

@@ -1,0 +1,98 @@
+"""Plain aligned tables: fit for a terminal, for a pipe into awk, and for a ticket. Pure."""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mailctl.output.human import printable
+
+GAP = "  "
+LEAST_FLEX = 10
+"""A column that gives way keeps this much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its title, whether it holds numbers, and whether it may be cut to make room."""
+
+    title: str
+    right: bool = False
+    flex: bool = False
+
+
+def table(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    *,
+    total: Sequence[str] | None = None,
+    width: int | None = None,
+) -> str:
+    """The table as lines, each without blanks at its end; `width` None cuts nothing (a pipe).
+
+    `total` is a last row under a rule. Too wide a table cuts its flexible columns with an ellipsis, the widest first;
+    what still does not fit wraps as the terminal does.
+    """
+    body = [[printable(cell) for cell in row] for row in (*rows, *([total] if total is not None else []))]
+    widths = [max([cells(column.title), *(cells(row[index]) for row in body)]) for index, column in enumerate(columns)]
+    if width is not None:
+        _shrink(widths, [index for index, column in enumerate(columns) if column.flex], width)
+    lines = [_line([column.title for column in columns], columns, widths)]
+    lines += [_line(row, columns, widths) for row in body]
+    if total is not None:
+        lines.insert(-1, GAP.join("-" * one for one in widths))
+    return "\n".join(lines)
+
+
+def fields(pairs: Sequence[tuple[str, str]]) -> str:
+    """Names and values below each other; values keep their own lines, cleaned."""
+    indent = max(cells(name) for name, _ in pairs) + len(GAP)
+    lines = []
+    for name, value in pairs:
+        first, *rest = value.split("\n") or [""]
+        lines.append(f"{name}{' ' * (indent - cells(name))}{printable(first)}".rstrip())
+        lines += [f"{' ' * indent}{printable(line)}".rstrip() for line in rest]
+    return "\n".join(lines)
+
+
+def cells(text: str) -> int:
+    """Columns that `text` takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(_cells(char) for char in text)
+
+
+def cut(text: str, width: int) -> str:
+    """`text`, or its start with an ellipsis, in at most `width` columns."""
+    if cells(text) <= width:
+        return text
+    taken = 0
+    for index, char in enumerate(text):
+        taken += _cells(char)
+        if taken > width - 1:
+            return text[:index] + "…"
+    return text
+
+
+def _cells(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def _shrink(widths: list[int], flexible: list[int], width: int) -> None:
+    excess = sum(widths) + len(GAP) * (len(widths) - 1) - width
+    while excess > 0 and flexible:
+        widest = max(flexible, key=lambda index: widths[index])
+        if widths[widest] <= LEAST_FLEX:
+            return
+        widths[widest] -= 1
+        excess -= 1
+
+
+def _line(row: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> str:
+    parts = []
+    for cell, column, width in zip(row, columns, widths, strict=True):
+        shown = cut(cell, width)
+        pad = " " * (width - cells(shown))
+        parts.append(pad + shown if column.right else shown + pad)
+    return GAP.join(parts).rstrip()
