@@ -1,6 +1,6 @@
 """Providers: who runs a set of MX hosts. Found by MX suffixes, never by a list of domains."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from mailagent.api.ids import ProviderName
 from mailagent.config.structs import Provider
@@ -19,12 +19,12 @@ class ProviderTable:
 
     def __init__(self, providers: Mapping[ProviderName, Provider]) -> None:
         self._by_suffix: dict[str, list[ProviderName]] = {}
-        self._site_names: dict[frozenset[str], str] = {}
+        self._site_names: dict[tuple[str, ...], str] = {}
         for name, provider in providers.items():
             for suffix in provider.mx:
                 self._by_suffix.setdefault(_labels(suffix), []).append(name)
             for site, hosts in provider.sites.items():
-                self._site_names.setdefault(frozenset(_labels(host) for host in hosts), site)
+                self._site_names.setdefault(member_names(_labels(host) for host in hosts), site)
         self._named = frozenset(self._site_names.values())
 
     def provider(self, hosts: Collection[str]) -> ProviderName:
@@ -40,9 +40,9 @@ class ProviderTable:
                 return DEFAULT_PROVIDER
         return max(candidates, key=candidates.__getitem__) if candidates else DEFAULT_PROVIDER
 
-    def site_name(self, hosts: frozenset[str]) -> str | None:
-        """The name that the provider file gives exactly this set of MX hosts."""
-        return self._site_names.get(hosts)
+    def site_name(self, members: tuple[str, ...]) -> str | None:
+        """The name that the provider file gives exactly this set of MX hosts (see `member_names`)."""
+        return self._site_names.get(members)
 
     def names_site(self, name: str) -> bool:
         """Whether the provider file uses `name` for a site."""
@@ -56,6 +56,11 @@ class ProviderTable:
                 found.setdefault(name, len(suffix))
             suffix = suffix.partition(".")[2]
         return found
+
+
+def member_names(hosts: Iterable[str]) -> tuple[str, ...]:
+    """A set of host names as a key: sorted, each once. A quarter of the size of a frozenset, and sites are many."""
+    return tuple(sorted(set(hosts)))
 
 
 def _labels(suffix: str) -> str:

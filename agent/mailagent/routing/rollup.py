@@ -9,7 +9,7 @@ import msgspec
 from mailagent.api.ids import ProviderName, SiteName
 from mailagent.config.structs import Endpoint
 from mailagent.dns import Address, MxHost
-from mailagent.routing.providers import ProviderTable
+from mailagent.routing.providers import ProviderTable, member_names
 
 ROUTE_PROVIDER = ProviderName("route")
 """Provider of sites with a fixed next hop; it has no defaults (DESIGN section 4.2)."""
@@ -19,7 +19,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     """The right of one exact set of MX hosts to a name, for as long as a Site of it lives."""
 
     name: SiteName
-    members: frozenset[str]
+    members: tuple[str, ...]  # host names, sorted, each once
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
@@ -68,7 +68,7 @@ class SiteBook:
     def __init__(self, providers: ProviderTable, before: "SiteBook | None" = None) -> None:
         self._providers = providers
         self._sites: WeakValueDictionary[tuple[MxHost, ...], Site] = WeakValueDictionary()
-        self._claims: WeakValueDictionary[frozenset[str], Claim] = before._claims if before else WeakValueDictionary()
+        self._claims: WeakValueDictionary[tuple[str, ...], Claim] = before._claims if before else WeakValueDictionary()
         self._names: WeakValueDictionary[str, Claim] = before._names if before else WeakValueDictionary()
 
     def site(self, hosts: tuple[MxHost, ...]) -> Site:
@@ -82,7 +82,7 @@ class SiteBook:
         return site
 
     def _claim(self, hosts: tuple[MxHost, ...]) -> Claim:
-        members = frozenset(host.name for host in hosts)
+        members = member_names(host.name for host in hosts)
         given = self._providers.site_name(members)
         claim = self._claims.get(members)
         if claim is None or (given is not None and claim.name != given and given not in self._names):
@@ -91,9 +91,9 @@ class SiteBook:
             self._claims[members] = self._names[name] = claim
         return claim
 
-    def _free_name(self, name: str, members: frozenset[str], *, given: bool) -> str:
+    def _free_name(self, name: str, members: tuple[str, ...], *, given: bool) -> str:
         if name not in self._names and (given or not self._providers.names_site(name)):
             return name
-        digest = blake2b(" ".join(sorted(members)).encode(), digest_size=16).hexdigest()
+        digest = blake2b(" ".join(members).encode(), digest_size=16).hexdigest()
         # four digits; more only where two sets share even those
         return next(longer for n in range(4, len(digest) + 1) if (longer := f"{name}~{digest[:n]}") not in self._names)

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from mailagent.api.ids import ProviderName
 from mailagent.config.structs import Provider
-from mailagent.routing.providers import ProviderTable
+from mailagent.routing.providers import ProviderTable, member_names
 
 TABLE = ProviderTable(
     {
@@ -42,8 +42,9 @@ def test_every_mx_host_must_match_and_the_longest_suffix_wins(hosts: list[str], 
 
 
 def test_an_exact_set_has_the_name_of_the_file() -> None:
-    assert TABLE.site_name(frozenset(("gmail-smtp-in.l.google.com", "alt1.gmail-smtp-in.l.google.com"))) == "gmail"
-    assert TABLE.site_name(frozenset(("gmail-smtp-in.l.google.com",))) is None
+    hosts = ["gmail-smtp-in.l.google.com", "alt1.gmail-smtp-in.l.google.com"]
+    assert TABLE.site_name(member_names(hosts)) == TABLE.site_name(member_names(reversed(hosts))) == "gmail"
+    assert TABLE.site_name(member_names(hosts[:1])) is None
 
 
 names = st.lists(st.sampled_from(["a", "b", "aa"]), min_size=1, max_size=4).map(".".join)
