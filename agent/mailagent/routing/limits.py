@@ -83,7 +83,7 @@ class LimitTable:
         self._origin = origin
         self._routes: dict[str, PathLimits] = {}
         for position, route in enumerate(config.routes):
-            self._routes.setdefault(str(route.to), self._of_route(route, f"routes.{position}"))
+            self._routes.setdefault(str(route.to), self._of_route(route, f"routes[{position}]"))
         default = config.providers.get(DEFAULT_PROVIDER, Provider())
         self._default = self._of_provider(DEFAULT_PROVIDER, default, default)
         self._providers = {

@@ -57,7 +57,7 @@ def test_a_route_has_twenty_connections_and_what_is_written() -> None:
     assert values(table.limits(route_site(plain))) == ["20", "", "", "", ""]
     limits = table.limits(route_site(written))
     assert values(limits) == ["3", "", "5/s", "", ""]
-    assert limits.rate.origin == "routes.1.rate"
+    assert limits.rate.origin == "routes[1].rate"
 
 
 def test_an_override_can_only_lower() -> None:
