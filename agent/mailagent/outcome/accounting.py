@@ -162,7 +162,7 @@ class AccountingLog:
             self._live.unlink()
 
     def _finished_name(self) -> Path:
-        stamp = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y%m%dT%H%M%SZ")
+        stamp = _stamp(self._clock())
         while True:  # a restart within a second must not overwrite
             self._sequence += 1
             path = self._directory / f"acct-{stamp}-{self._sequence:06d}.jsonl"
@@ -180,13 +180,15 @@ class AccountingLog:
         self._finish()
 
     def _purge(self) -> None:
-        oldest = self._clock() - self._config.keep.total_seconds()
+        """Delete finished files past their keep; their names tell their age and sort by it."""
+        oldest = f"acct-{_stamp(self._clock() - self._config.keep.total_seconds())}"
         for path in self._directory.glob("acct-*.jsonl"):
-            try:
-                if path.stat().st_mtime < oldest:
-                    path.unlink()
-            except FileNotFoundError:  # collected by its reader
-                continue
+            if path.name < oldest:
+                path.unlink(missing_ok=True)  # its reader may have taken it
+
+
+def _stamp(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def _whole_lines(fd: int) -> int:

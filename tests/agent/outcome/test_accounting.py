@@ -1,0 +1,175 @@
+"""The accounting log: finished files by rename, whole lines only, rotation and purge."""
+
+import os
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mailagent.api.smtp import Verb
+from mailagent.config import structs
+from mailagent.outcome.accounting import LIVE_NAME, AccountingLog, AccountingRecord, EventType, event_id, line
+
+NOW = 1_893_456_000.0  # 2030-01-01
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _finished(directory: Path) -> list[Path]:
+    return sorted(directory.glob("acct-*.jsonl"))
+
+
+def _record(n: int) -> AccountingRecord:
+    return AccountingRecord(
+        event=event_id("0ABC", n, 1, EventType.DELIVERED),
+        type=EventType.DELIVERED,
+        time=datetime.fromtimestamp(NOW, UTC),
+        host="mx1",
+        message_id="0ABC",
+        n=n,
+        sender="a@one.test",
+        recipient="b@two.test",
+        stream="news",
+        pool="marketing",
+        size_bytes=10_240,
+        verb=Verb.DOT,
+        code=250,
+        text='quoted "text"\r\nand more',
+    )
+
+
+def test_a_record_is_one_json_line_that_reads_back() -> None:
+    text = line(_record(3))
+    assert text.count(b"\n") == 1
+    assert text.endswith(b"\n")
+    assert msgspec.json.decode(text, type=AccountingRecord) == _record(3)
+    assert b'"event":"0ABC-3-1-delivered","type":"delivered","time":"2030-01-01T00:00:00Z"' in text
+
+
+def test_lines_become_visible_when_the_file_is_finished(tmp_path: Path) -> None:
+    log = AccountingLog(tmp_path / "accounting", structs.Accounting(), clock=Clock())
+    log.write([b"1\n", b"2\n"])
+    log.write([])
+    assert _finished(tmp_path / "accounting") == []
+    assert (tmp_path / "accounting" / LIVE_NAME).read_bytes() == b"1\n2\n"
+    log.close()
+    (path,) = _finished(tmp_path / "accounting")
+    assert path.name == "acct-20300101T000000Z-000001.jsonl"
+    assert path.read_bytes() == b"1\n2\n"
+
+
+def test_an_empty_log_leaves_no_file(tmp_path: Path) -> None:
+    AccountingLog(tmp_path, structs.Accounting()).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_file_is_finished_and_the_next_begun(tmp_path: Path) -> None:
+    log = AccountingLog(tmp_path, structs.Accounting(rotate_bytes=100), clock=Clock())
+    for _ in range(25):
+        log.write([b"123456789\n"])
+    log.close()
+    assert [path.stat().st_size for path in _finished(tmp_path)] == [100, 100, 50]
+
+
+def test_an_old_file_is_finished_even_when_nothing_comes(tmp_path: Path) -> None:
+    clock = Clock()
+    log = AccountingLog(tmp_path, structs.Accounting(rotate_after=timedelta(hours=1)), clock=clock)
+    clock.now += 3599
+    log.write([b"1\n"])
+    log.maintain()
+    assert _finished(tmp_path) == []
+    clock.now += 1
+    log.maintain()
+    (path,) = _finished(tmp_path)
+    assert path.read_bytes() == b"1\n"
+    clock.now += 7200
+    log.maintain()
+    assert len(_finished(tmp_path)) == 1, "an empty file is not finished"
+    log.close()
+
+
+def test_a_live_file_left_behind_is_finished_without_its_torn_line(tmp_path: Path) -> None:
+    (tmp_path / LIVE_NAME).write_bytes(b'{"a":1}\n{"b":2}\n{"c":' + b"x" * 100_000)
+    log = AccountingLog(tmp_path, structs.Accounting(), clock=Clock())
+    log.write([b"new\n"])
+    log.close()
+    assert [path.read_bytes() for path in _finished(tmp_path)] == [b'{"a":1}\n{"b":2}\n', b"new\n"]
+
+
+def test_a_restart_within_a_second_overwrites_nothing(tmp_path: Path) -> None:
+    for number in range(3):
+        log = AccountingLog(tmp_path, structs.Accounting(), clock=Clock())
+        log.write([b"%d\n" % number])
+        log.close()
+    assert [path.read_bytes() for path in _finished(tmp_path)] == [b"0\n", b"1\n", b"2\n"]
+
+
+def test_files_past_their_keep_are_deleted_and_others_are_not(tmp_path: Path) -> None:
+    for name in ("acct-20291201T235959Z-000009.jsonl", "acct-20291202T000000Z-000001.jsonl", "acct.txt"):
+        (tmp_path / name).touch()
+    AccountingLog(tmp_path, structs.Accounting(keep=timedelta(days=30)), clock=Clock()).close()
+    assert {path.name for path in tmp_path.iterdir()} == {"acct-20291202T000000Z-000001.jsonl", "acct.txt"}
+
+
+def test_a_write_that_fails_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = AccountingLog(tmp_path, structs.Accounting(), clock=Clock())
+    log.write([b"first\n"])
+    real = os.write
+    calls = iter([3, 0])
+
+    def full_disk(fd: int, data: memoryview) -> int:
+        allowed = next(calls)
+        if not allowed:
+            raise OSError(28, "No space left on device")
+        return real(fd, data[:allowed])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            log.write([b"second\n"])
+    log.write([b"third\n"])
+    log.close()
+    assert _finished(tmp_path)[0].read_bytes() == b"first\nthird\n"
+
+
+def test_a_rotation_that_fails_keeps_the_lines_and_is_tried_again(tmp_path: Path) -> None:
+    directory = tmp_path / "accounting"
+    log = AccountingLog(directory, structs.Accounting(rotate_bytes=4), clock=Clock())
+    real = Path.rename
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refuse(path: Path, target: Path) -> Path:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(Path, "rename", refuse)
+        log.write([b"one\n"])
+    assert Path.rename is real
+    log.write([b"two\n"])
+    log.close()
+    assert b"".join(path.read_bytes() for path in _finished(directory)) == b"one\ntwo\n"
+
+
+def test_threads_may_write_and_maintain_together(tmp_path: Path) -> None:
+    log = AccountingLog(tmp_path, structs.Accounting(rotate_bytes=500))
+
+    def write(name: int) -> None:
+        for number in range(200):
+            log.write([b"%d-%d\n" % (name, number)])
+            log.maintain()
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log.close()
+    lines = b"".join(path.read_bytes() for path in _finished(tmp_path)).split()
+    assert len(lines) == len(set(lines)) == 600
