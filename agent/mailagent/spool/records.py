@@ -72,6 +72,13 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     job: str
 
 
+class Loaded(msgspec.Struct, frozen=True):
+    """Due rows of one scheduled queue, in (due, id) order, and when its next later row is due (None: there is none)."""
+
+    rows: Sequence[Waiting]
+    next_due: int | None
+
+
 class DueQueue(msgspec.Struct, frozen=True, kw_only=True):
     """A scheduled queue with mail that is due and not parked."""
 
@@ -99,6 +106,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     resolution: str = ""  # `delivered` or `bounced` when due is None: closes an in-doubt entry
     line: bytes = b""  # accounting, appended before the commit
     dsn: NewMessage | None = None  # accepted in the same transaction
+    in_doubt: bool = False  # the dot was out and no reply came: its open mark becomes an in-doubt entry
 
 
 class DeferredTotal(msgspec.Struct, frozen=True, kw_only=True):

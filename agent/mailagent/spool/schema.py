@@ -1,0 +1,201 @@
+"""The database: its tables, its settings, and which library and file are good enough.
+
+Times are milliseconds since 1970. Texts from outside are kept as bytes where they travel on (addresses, headers), and
+as text where they are only shown (replies, decoded with backslashreplace on arrival).
+"""
+
+from pathlib import Path
+
+import apsw
+
+from mailagent.spool.errors import SpoolUnusable
+from mailagent.spool.records import WINDOW
+
+FILE_NAME = "spool.db"
+SCHEMA_VERSION = 1
+PAGE_SIZE = 8192  # the best size for bodies of 10 to 100 KB inside the database
+OLDEST_SQLITE = (3, 51, 3)
+"""Older ones can corrupt a WAL database when a commit meets a checkpoint (the WAL-reset bug)."""
+WAL_KEPT_BYTES = 64 * 1024 * 1024
+BUSY_TIMEOUT_MS = 2000
+
+# The partial indices spell their conditions exactly as the statements do, or SQLite would not use them.
+_TABLES = f"""
+CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY,
+    received_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    sender BLOB NOT NULL,
+    stream TEXT NOT NULL,
+    pool TEXT NOT NULL,
+    job TEXT NOT NULL,
+    client TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    eightbit INTEGER NOT NULL,
+    added BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE body (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
+
+-- vmta, site, provider and reply are those of the last attempt; tried is when the last outcome was handed in
+CREATE TABLE recipient (
+    id INTEGER PRIMARY KEY,
+    queue INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    address BLOB NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    tried INTEGER NOT NULL DEFAULT 0,
+    vmta TEXT NOT NULL DEFAULT '',
+    site TEXT NOT NULL DEFAULT '',
+    provider TEXT NOT NULL DEFAULT '',
+    reply INTEGER
+) STRICT;
+CREATE INDEX recipient_due ON recipient (queue, due);
+CREATE INDEX recipient_deferred ON recipient (provider, vmta, reply, due) WHERE reply IS NOT NULL;
+
+-- parked: NULL, '{WINDOW}' while rows of it are in the active window, or the key of what blocks it
+CREATE TABLE queue (
+    id INTEGER PRIMARY KEY,
+    pool TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    priority TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    next_due INTEGER,
+    waiting INTEGER NOT NULL DEFAULT 0,
+    site TEXT NOT NULL DEFAULT '',
+    provider TEXT NOT NULL DEFAULT '',
+    parked TEXT
+) STRICT;
+CREATE INDEX queue_due ON queue (next_due) WHERE parked IS NULL AND next_due IS NOT NULL;
+CREATE INDEX queue_parked ON queue (parked, next_due) WHERE parked IS NOT NULL AND parked <> '{WINDOW}';
+
+CREATE TABLE reply (
+    id INTEGER PRIMARY KEY,
+    provider TEXT NOT NULL,
+    code INTEGER NOT NULL,
+    enhanced TEXT NOT NULL,
+    text TEXT NOT NULL,
+    sample TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE attempt (
+    recipient INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    vmta TEXT NOT NULL,
+    source TEXT NOT NULL,
+    site TEXT NOT NULL,
+    mx TEXT NOT NULL,
+    remote TEXT NOT NULL,
+    code INTEGER NOT NULL,
+    enhanced TEXT NOT NULL,
+    text TEXT NOT NULL,
+    verb TEXT NOT NULL,
+    local INTEGER NOT NULL,
+    duration_s REAL NOT NULL,
+    PRIMARY KEY (recipient, n)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE operation (
+    seq INTEGER PRIMARY KEY,
+    op_id TEXT NOT NULL UNIQUE,
+    at INTEGER NOT NULL,
+    undone_by TEXT,
+    data BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE directive (id TEXT PRIMARY KEY, state TEXT NOT NULL, ended_at INTEGER, data BLOB NOT NULL)
+    STRICT, WITHOUT ROWID;
+
+CREATE TABLE in_doubt (
+    id INTEGER PRIMARY KEY,
+    recipient INTEGER NOT NULL,
+    address BLOB NOT NULL,
+    at INTEGER NOT NULL,
+    vmta TEXT NOT NULL,
+    site TEXT NOT NULL,
+    remote TEXT NOT NULL,
+    resolution TEXT NOT NULL DEFAULT 'open',
+    resolved_at INTEGER
+) STRICT;
+CREATE UNIQUE INDEX in_doubt_recipient ON in_doubt (recipient, at);
+"""
+
+
+def require_library(version: str | None = None) -> None:
+    """Refuse an SQLite that can lose mail.
+
+    Raises:
+        SpoolUnusable: it is older than OLDEST_SQLITE.
+    """
+    found = version or apsw.sqlite_lib_version()
+    if tuple(int(part) for part in found.split(".")) < OLDEST_SQLITE:
+        wanted = ".".join(str(part) for part in OLDEST_SQLITE)
+        raise SpoolUnusable(f"SQLite {found} can corrupt a spool (WAL reset); install apsw with {wanted} or newer")
+
+
+def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
+    """The one connection that writes and checkpoints; makes the database when there is none.
+
+    Raises:
+        SpoolUnusable: the file is not ours, or of a newer version.
+        apsw.Error: it cannot be opened.
+    """
+    require_library()
+    db = apsw.Connection(str(path), vfs=vfs)
+    db.set_busy_timeout(BUSY_TIMEOUT_MS)
+    db.pragma("page_size", PAGE_SIZE)
+    if db.pragma("journal_mode", "wal") != "wal":
+        raise SpoolUnusable(f"{path}: this file system does not allow a write-ahead log; use a local one")
+    db.pragma("synchronous", "FULL")
+    db.pragma("secure_delete", False)  # some builds overwrite each deleted body with zeros
+    db.pragma("mmap_size", 0)
+    db.pragma("cache_size", -64 * 1024)
+    db.pragma("temp_store", "memory")
+    db.pragma("journal_size_limit", WAL_KEPT_BYTES)
+    db.wal_autocheckpoint(0)
+    version = db.pragma("user_version")
+    if version == 0:
+        with db:
+            db.execute(_TABLES)
+            db.pragma("user_version", SCHEMA_VERSION)
+    elif version != SCHEMA_VERSION:
+        raise SpoolUnusable(f"{path}: schema version {version}, this mailagent knows {SCHEMA_VERSION}; upgrade it")
+    return db
+
+
+def open_reader(path: Path) -> apsw.Connection:
+    """A read-only connection beside the writer; it never checkpoints.
+
+    Raises:
+        SpoolUnusable: there is no spool, or one of another version.
+    """
+    require_library()
+    try:
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    except apsw.CantOpenError as exc:
+        raise SpoolUnusable(f"{path}: no spool there, or no permission to read it") from exc
+    db.set_busy_timeout(BUSY_TIMEOUT_MS)
+    db.pragma("query_only", True)
+    db.pragma("temp_store", "memory")
+    db.pragma("cache_size", -32 * 1024)
+    db.wal_autocheckpoint(0)
+    version = db.pragma("user_version")
+    if version != SCHEMA_VERSION:
+        db.close()
+        raise SpoolUnusable(f"{path}: schema version {version}, this mailagent knows {SCHEMA_VERSION}")
+    return db
+
+
+def meta(db: apsw.Connection, name: str) -> str | int | bytes | None:
+    """One value of the spool's own facts, None when it is not there."""
+    for (value,) in db.execute("SELECT value FROM meta WHERE name = ?", (name,)):
+        return value  # type: ignore[no-any-return]
+    return None
+
+
+def set_meta(db: apsw.Connection, name: str, value: str | int | bytes) -> None:
+    """Remember one of the spool's own facts."""
+    db.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value))

@@ -1,0 +1,435 @@
+"""The spool: everything that must survive the agent, behind one façade for the event loop.
+
+Changes return at once and are durable when their callback comes; changes of one spool take effect in the order in
+which they were asked for. Reads that the engine decides on (`due_queues`, `load`, `parked_keys`) see every change
+asked for before them; listings see some recent commit.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import sys
+from array import array
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Self, TypeVar
+
+import apsw
+
+from mailagent.api.directives import Directive
+from mailagent.api.replies import DeferredGroups, InDoubtPage, MessagePage, OperationPage
+from mailagent.api.requests import PAGE_LIMIT
+from mailagent.api.targets import MessageFilter
+from mailagent.spool import bodies, crash, inspection, ledger, queues
+from mailagent.spool.changes import Accept, Change, Job, QueueState, Settle
+from mailagent.spool.errors import SpoolClosed, SpoolLocked, StorageError, StorageFailed
+from mailagent.spool.ids import MessageIds, now_ms, queue_id
+from mailagent.spool.marks import FILE_NAME as MARKS_NAME
+from mailagent.spool.marks import Marks, read_marks
+from mailagent.spool.reader import Priority, Reader
+from mailagent.spool.records import (
+    DeferredTotal,
+    DueQueue,
+    InDoubtMark,
+    LedgerEntry,
+    Loaded,
+    NewMessage,
+    QueueName,
+    Settlement,
+    StoredOperation,
+    WaitingTotal,
+)
+from mailagent.spool.recovery import BOOT_ID, Identity, Recovery, housekeeping, recover
+from mailagent.spool.schema import FILE_NAME, open_writer
+from mailagent.spool.selection import Selection, selection
+from mailagent.spool.space import Space, SpaceView
+from mailagent.spool.transaction import Transaction
+from mailagent.spool.writer import Opened, Writer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LOCK_NAME = "lock"
+COMMIT_S = 120.0
+"""Longest wait for the commit of an operation; longer than the writer waits for room."""
+CLOSE_S = 120.0
+
+
+def _no_accounting(_lines: list[bytes]) -> None:
+    """Nobody wants accounting lines."""
+
+
+def _log_failure(failure: StorageFailed) -> None:
+    log.critical("%s", failure)
+
+
+class Spool:
+    """The durable store of one host. Made by `open`, used on the event loop that opened it."""
+
+    def __init__(self, state_dir: Path, lock: int, writer: Writer, found: tuple[Identity, Recovery]) -> None:
+        identity, self.recovered = found
+        self.spool_id = identity.spool_id
+        self.tag = identity.tag
+        self._queue_key = identity.queue_key
+        self._ids = MessageIds(identity.last_message_id)
+        self._lock = lock
+        self._writer = writer
+        self._reader = Reader(state_dir / FILE_NAME)
+        self._marks = Marks(state_dir / MARKS_NAME)
+        self._space = Space(state_dir)
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        state_dir: Path,
+        *,
+        before_commit: Callable[[list[bytes]], None] = _no_accounting,
+        on_failure: Callable[[StorageFailed], None] = _log_failure,
+        vfs: str | None = None,
+    ) -> Self:
+        """Take possession of the spool in `state_dir`, making it when there is none, and recover it.
+
+        `before_commit` gets the accounting lines of a batch in the writer's thread, before they are true; raising
+        OSError with ENOSPC postpones the commit, anything else stops the spool. `on_failure` comes on the loop, once.
+        `vfs` names an SQLite file layer to write through.
+
+        Raises:
+            SpoolLocked: another process has it.
+            SpoolUnusable: not a spool of this version, or an SQLite that is too old.
+            StorageFailed: the disk failed.
+        """
+        lock = _lock(state_dir)
+        try:
+            found: list[tuple[Identity, Recovery]] = []
+
+            def opening() -> Opened:
+                try:
+                    db = open_writer(state_dir / FILE_NAME, vfs)
+                    boot_id = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
+                    identity, recovery = recover(db, read_marks(state_dir / MARKS_NAME), boot_id)
+                except (apsw.Error, OSError) as exc:
+                    raise StorageFailed(f"opening {state_dir / FILE_NAME}", exc) from exc
+                found.append((identity, recovery))
+                return Opened(db, identity.queue_key, housekeeping)
+
+            writer = Writer(opening, before_commit=before_commit, on_failure=on_failure)
+            await writer.start()
+            return cls(state_dir, lock, writer, found[0])
+        except BaseException:
+            os.close(lock)
+            raise
+
+    async def close(self, *, clean: bool) -> None:
+        """Commit what was asked for and let go; `clean` says that everything was settled or is marked."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._reader.close()
+                await self._writer.close(clean=clean)
+        finally:
+            self._marks.close()
+            os.close(self._lock)
+
+    # --- ids ------------------------------------------------------------------------------------------------------
+
+    def new_message_id(self) -> int:
+        """A message id, larger than all before."""
+        return self._ids.new()
+
+    def queue_id(self, name: QueueName) -> int:
+        """The id of a scheduled queue on this spool."""
+        return queue_id(name, self._queue_key)
+
+    # --- mail -----------------------------------------------------------------------------------------------------
+
+    def accept(self, message: NewMessage, done: Callable[[StorageError | None], None]) -> None:
+        """Store a message; `done(None)` comes after the commit, `done(error)` when this one is not stored."""
+        crash.at("accept")
+        self._submit(Accept(message, done))
+
+    def settle(self, settlements: Sequence[Settlement], done: Callable[[], None] | None = None) -> None:
+        """Store outcomes; after the commit their marks are closed and `done` comes.
+
+        When they cannot be stored (which is logged) `done` does not come and the marks stay open.
+        """
+        doubts = [
+            mark
+            for settlement in settlements
+            if settlement.in_doubt and (mark := self._marks.find(settlement.recipient)) is not None
+        ]
+        self._submit(Settle(settlements, now_ms(), doubts, self._marks.close_settled, done))
+
+    def mark(self, marks: Sequence[InDoubtMark]) -> None:
+        """Write in-doubt marks, all recipients of a transaction at once; on return the final dot may be sent.
+
+        Raises:
+            StorageError: not written: do not send the dot.
+        """
+        if self._writer.failed is not None:
+            raise self._writer.failed
+        self._marks.add(marks)
+
+    @property
+    def open_marks(self) -> int:
+        """Recipients whose dot is out and whose outcome is not on disk yet."""
+        return self._marks.open_count
+
+    def open_marks_of(self, vmta: str) -> int:
+        """The same for one virtual MTA."""
+        return self._marks.open_of(vmta)
+
+    async def bodies(self, messages: Sequence[int]) -> dict[int, bytes]:
+        """Bodies by message id; one that is gone is left out."""
+        return await self._reader.run(Priority.ENGINE, lambda db: bodies.read(db, messages))
+
+    # --- scheduled queues -----------------------------------------------------------------------------------------
+
+    def hold(self, queue: int) -> None:
+        """Rows of the queue are in the active window now."""
+        self._submit(QueueState(Transaction.hold, (queue,)))
+
+    def park(self, queue: int, key: str) -> None:
+        """The queue costs nothing until `key` is unparked."""
+        self._submit(QueueState(Transaction.park, (queue, key)))
+
+    def placed(self, queue: int, site: str, provider: str) -> None:
+        """Remember the last known site of the queue."""
+        self._submit(QueueState(Transaction.placed, (queue, site, provider)))
+
+    def release(self, queues: Sequence[int]) -> None:
+        """No row of the queues is in the active window any more: free, due with their first row; empty ones go."""
+        self._submit(QueueState(Transaction.release, (queues,)))
+
+    def unpark(self, key: str, *, now: int, spread: int) -> None:
+        """Free all queues parked on `key`, due spread over [`now`, `now` + `spread`], none earlier than it was."""
+        self._unpark_after(-1, key, now, spread)
+
+    def _unpark_after(self, after: int, key: str, now: int, spread: int) -> None:
+        def go_on(last: int | None, error: StorageError | None) -> None:
+            if error is not None:
+                log.error("queues not unparked key=%s: %s", key, error)
+            elif last is not None:
+                self._unpark_after(last, key, now, spread)
+
+        self._submit(Job(lambda tx: queues.unpark_slice(tx, key, after, now=now, spread=spread), go_on))
+
+    async def parked_keys(self) -> dict[str, int]:
+        """What parks queues, with how many; the active window is left out."""
+        await self._catch_up()
+        return await self._reader.run(Priority.ENGINE, queues.parked_keys)
+
+    async def due_queues(self, now: int, limit: int, *, parked: str | None = None) -> tuple[list[DueQueue], int | None]:
+        """Queues due at `now`, longest due first; and the earliest due time beyond `now` (None: no other).
+
+        Those that are not parked, or with `parked` those parked on that key.
+        """
+        await self._catch_up()
+        return await self._reader.run(Priority.ENGINE, lambda db: queues.due_queues(db, now, limit, parked))
+
+    async def load(self, wanted: Sequence[queues.Wanted], now: int) -> list[Loaded]:
+        """For each (queue, after, limit): rows due at `now`, in (due, id) order beyond `after`."""
+        await self._catch_up()
+        return await self._reader.run(Priority.ENGINE, lambda db: queues.load(db, wanted, now))
+
+    # --- counts ---------------------------------------------------------------------------------------------------
+
+    async def waiting_totals(self) -> list[WaitingTotal]:
+        """Waiting recipients per pool, stream and provider."""
+        return await self._reader.run(Priority.TOTALS, queues.waiting_totals)
+
+    async def deferred_totals(self) -> list[DeferredTotal]:
+        """Deferred recipients per provider and virtual MTA."""
+        return await self._reader.run(Priority.TOTALS, queues.deferred_totals)
+
+    async def oldest(self) -> int | None:
+        """Arrival of the oldest waiting message, None when nothing waits."""
+        return await self._reader.run(Priority.TOTALS, queues.oldest)
+
+    # --- listings -------------------------------------------------------------------------------------------------
+
+    async def groups(self, filter: MessageFilter, limit: int) -> DeferredGroups:
+        """Deferred recipients by normalised reply and provider, largest first."""
+        limit = max(1, min(limit, PAGE_LIMIT))
+        if inspection.is_indexed(filter):
+            groups = await self._list(lambda db: inspection.all_groups(db, filter))
+        else:
+            groups = {}
+            chosen = self._selection(filter)
+            after: int | None = chosen.first - 1
+            while after is not None:
+                after = await self._list(partial(inspection.add_groups, chosen=chosen, after=after, groups=groups))
+        views = await self._list(lambda db: inspection.group_views(db, groups, limit))
+        return DeferredGroups(groups=views, truncated=len(groups) > limit)
+
+    async def messages(self, filter: MessageFilter, cursor: str, limit: int) -> MessagePage:
+        """Waiting recipients in order of arrival; the page ends at `limit` rows or 512 KiB.
+
+        Raises:
+            ValueError: `cursor` is none of ours.
+        """
+        chosen = self._selection(filter)
+        after: int | None = int(cursor) if cursor else chosen.first - 1
+        page = inspection.Page(limit)
+        while after is not None and not page.is_full:
+            after = await self._list(partial(inspection.fill_page, chosen=chosen, after=after, page=page, tag=self.tag))
+        return MessagePage(rows=tuple(page.rows), cursor="" if after is None else str(after))
+
+    async def count(self, filter: MessageFilter) -> int:
+        """How many waiting recipients match."""
+        chosen = self._selection(filter)
+        after: int | None = chosen.first - 1
+        total = 0
+        while after is not None:
+            found, after = await self._list(partial(inspection.count_slice, chosen=chosen, after=after))
+            total += found
+        return total
+
+    async def message(self, message_id: str, n: int | None) -> inspection.StoredMessage | None:
+        """One waiting recipient; without `n` the message's first one that waits."""
+        return await self._list(lambda db: inspection.message(db, message_id, n, self.tag))
+
+    async def in_doubt(self, cursor: str, limit: int) -> InDoubtPage:
+        """Possible duplicates, the last listed first.
+
+        Raises:
+            ValueError: `cursor` is none of ours.
+        """
+        return await self._list(lambda db: inspection.in_doubt(db, cursor, limit, self.tag))
+
+    # --- operations -----------------------------------------------------------------------------------------------
+
+    async def record(self, entry: LedgerEntry) -> int:
+        """Store an operation with its effects in one transaction; how many recipients it makes due.
+
+        A change of due times goes on after the operation is durable, in slices of 10,000 rows.
+
+        Raises:
+            StorageError: not stored.
+        """
+        change = entry.due
+        recipients = array("q")
+        step_ms = 0.0
+        if change is not None:
+            await self._catch_up()
+            recipients = await self._waiting_later(change.filter, change.now)
+            step_ms = change.spread / max(1, len(recipients))
+
+        def make_due(transaction: Transaction, first: int) -> None:
+            part = recipients[first : first + queues.SLICE_ROWS]
+            if change is not None and part:
+                queues.make_due(transaction, part, first, now=change.now, step_ms=step_ms)
+
+        def go_on(first: int) -> None:
+            if first < len(recipients):
+                self._submit(Job(lambda tx: make_due(tx, first), lambda _, error: ended(first, error)))
+
+        def ended(first: int, error: StorageError | None) -> None:
+            if error is None:
+                go_on(first + queues.SLICE_ROWS)
+            else:
+                log.error("recipients not made due op=%s: %s", entry.operation.record.op_id, error)
+
+        def write(transaction: Transaction) -> None:
+            ledger.write(transaction.db, entry)
+            make_due(transaction, 0)
+
+        await self._job(write)
+        go_on(queues.SLICE_ROWS)
+        return len(recipients)
+
+    async def _waiting_later(self, filter: MessageFilter, now: int) -> "array[int]":
+        chosen = self._selection(filter)
+        after: int | None = chosen.first - 1
+        recipients = array("q")
+        while after is not None:
+            found, after = await self._list(partial(inspection.later_slice, chosen=chosen, after=after, now=now))
+            recipients.extend(found)
+        return recipients
+
+    async def stored_operation(self, op_id: str) -> StoredOperation | None:
+        """The operation of that op_id, None when it was never executed here or is forgotten (7 days)."""
+        return await self._reader.run(Priority.TOTALS, lambda db: ledger.stored_operation(db, op_id))
+
+    async def operations(self, cursor: str, limit: int) -> OperationPage:
+        """Operations, newest first.
+
+        Raises:
+            ValueError: `cursor` is none of ours.
+        """
+        limit = max(1, min(limit, PAGE_LIMIT))
+        return await self._list(lambda db: ledger.operations(db, cursor, limit))
+
+    async def directives(self) -> list[Directive]:
+        """Directives that are live."""
+        return await self._reader.run(Priority.TOTALS, ledger.directives)
+
+    # --- condition ------------------------------------------------------------------------------------------------
+
+    @property
+    def free(self) -> SpaceView:
+        """Room on the disk, at most a second old."""
+        return self._space.view()
+
+    @property
+    def failed(self) -> StorageFailed | None:
+        """Why nothing is stored any more, None while all is well."""
+        return self._writer.failed
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _submit(self, change: Change) -> None:
+        self._writer.submit(change)
+
+    async def _job(self, work: Callable[[Transaction], T]) -> T:
+        """The result of `work`, once it is durable."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def done(result: T, error: StorageError | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        if self._closed:
+            raise SpoolClosed
+        self._submit(Job(work, done))
+        async with asyncio.timeout(COMMIT_S):
+            return await future
+
+    async def _catch_up(self) -> None:
+        """Wait until every change asked for so far is durable, so that a read sees it."""
+        if not self._writer.idle:
+            await self._job(lambda _: None)
+
+    async def _list(self, read: Callable[[apsw.Connection], T]) -> T:
+        return await self._reader.run(Priority.LISTING, read)
+
+    def _selection(self, filter: MessageFilter) -> Selection:
+        return selection(filter, self.tag)
+
+
+def _lock(state_dir: Path) -> int:
+    """The open lock file with our name in it; makes the directory.
+
+    Raises:
+        SpoolLocked: another process has it.
+    """
+    state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    file = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(file, 200, 0).decode("utf-8", "backslashreplace").strip() or "another process"
+        os.close(file)
+        raise SpoolLocked(state_dir, owner) from None
+    os.ftruncate(file, 0)
+    os.pwrite(file, f"{Path(sys.argv[0]).name or 'python'} (pid {os.getpid()})\n".encode(), 0)
+    return file

@@ -1,0 +1,301 @@
+"""What one group commit writes: changes are staged in order and reach the database in few large statements.
+
+Rows (accepts, settlements) and queue states (hold, park, placed, release) are staged apart. Rows go out before states;
+that is the order in which they were asked for, as long as no row change follows a state change of the same queue.
+When one does, what is staged goes out first. Counts and next due times of queues are added up and written once per
+flush and queue.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import apsw
+import msgspec
+
+from mailagent.api.outcome import Attempt
+from mailagent.spool import bodies
+from mailagent.spool.bulk import execute_rows, json_text, rows_of
+from mailagent.spool.ids import MAX_RECIPIENTS, RECIPIENT_BITS, queue_id, recipient_id, reply_group
+from mailagent.spool.records import WINDOW, InDoubtMark, NewMessage, QueueName, Settlement
+
+KEPT_ATTEMPTS = 20
+"""Attempts kept per recipient, the last ones."""
+
+_RELEASED = ""
+_removed_rows = msgspec.json.Decoder(list[tuple[int, int, int]])
+
+_LOWER_NEXT_DUE = (
+    "next_due = CASE WHEN {new} IS NULL THEN next_due WHEN next_due IS NULL THEN {new} ELSE min(next_due, {new}) END"
+)
+_NEW_QUEUES = (
+    "INSERT INTO queue (id, pool, stream, priority, domain, waiting, next_due) {values}"
+    " ON CONFLICT (id) DO UPDATE SET waiting = waiting + excluded.waiting, "
+    + _LOWER_NEXT_DUE.replace("{new}", "excluded.next_due")
+)
+_KNOWN_QUEUES = (
+    "UPDATE queue SET waiting = waiting + v.column2, "
+    + _LOWER_NEXT_DUE.replace("{new}", "v.column3")
+    + " FROM ({values}) AS v WHERE queue.id = v.column1"
+)
+_LISTED = "(SELECT value FROM json_each(?1))"
+_TRUE_NEXT_DUE = "next_due = (SELECT min(due) FROM recipient WHERE recipient.queue = queue.id)"
+
+
+class Transaction:
+    """Changes staged for one commit of one connection. Used by the writer's thread only."""
+
+    def __init__(self, db: apsw.Connection, queue_key: bytes) -> None:
+        self.db = db
+        self._queue_key = queue_key
+        self.lines: list[bytes] = []  # accounting of the settlements staged so far
+        self._clear()
+
+    def _clear(self) -> None:
+        self._messages: list[NewMessage] = []
+        self._doubts: list[InDoubtMark] = []
+        self._deferred: dict[int, tuple[Settlement, int]] = {}
+        self._removed: list[tuple[int, str]] = []  # recipient, resolution
+        self._removed_at = 0
+        self._names: dict[int, QueueName] = {}
+        self._waiting: dict[int, int] = {}
+        self._next_due: dict[int, int] = {}
+        self._placed: dict[int, tuple[str, str]] = {}
+        self._parked: dict[int, str] = {}  # queue -> key, or _RELEASED
+
+    # --- rows -----------------------------------------------------------------------------------------------------
+
+    def accept(self, message: NewMessage) -> None:
+        """Stage a new message.
+
+        Raises:
+            ValueError: it has no recipient, or more than a message can have.
+        """
+        if not 0 < len(message.recipients) <= MAX_RECIPIENTS:
+            raise ValueError(f"{len(message.recipients)} recipients; a message has 1 to {MAX_RECIPIENTS}")
+        self._rows_of({recipient.queue for recipient in message.recipients})
+        self._messages.append(message)
+        for name in message.queues:
+            self._names[queue_id(name, self._queue_key)] = name
+        for recipient in message.recipients:
+            self._count(recipient.queue, 1, None if recipient.admitted else message.received_at)
+
+    def settle(self, settlements: Sequence[Settlement], at: int, doubts: Sequence[InDoubtMark]) -> None:
+        """Stage outcomes handed in at `at`; `doubts` are the marks that become in-doubt entries."""
+        self._rows_of({settlement.queue for settlement in settlements})
+        self._doubts += doubts
+        for settlement in settlements:
+            if settlement.line:
+                self.lines.append(settlement.line)
+            if settlement.due is None:
+                self._removed.append((settlement.recipient, settlement.resolution))
+                self._removed_at = at
+            else:
+                if settlement.recipient in self._deferred:
+                    self.flush()
+                self._deferred[settlement.recipient] = (settlement, at)
+                self._count(settlement.queue, 0, settlement.due)
+            if settlement.dsn is not None:
+                self.accept(settlement.dsn)
+
+    def _rows_of(self, queues: set[int]) -> None:
+        if not self._parked.keys().isdisjoint(queues):
+            self.flush()
+
+    def _count(self, queue: int, waiting: int, due: int | None) -> None:
+        self._waiting[queue] = self._waiting.get(queue, 0) + waiting
+        if due is not None:
+            self._next_due[queue] = min(due, self._next_due.get(queue, due))
+
+    # --- states of queues -----------------------------------------------------------------------------------------
+
+    def hold(self, queue: int) -> None:
+        """Stage: rows of the queue are in the active window."""
+        self.park(queue, WINDOW)
+
+    def park(self, queue: int, key: str) -> None:
+        """Stage: the queue is not due before `key` is unparked."""
+        if self._parked.get(queue) == _RELEASED:
+            self.flush()
+        self._parked[queue] = key
+
+    def release(self, queues: Iterable[int]) -> None:
+        """Stage: no row of the queues is in the active window any more."""
+        for queue in queues:
+            self._parked[queue] = _RELEASED
+
+    def placed(self, queue: int, site: str, provider: str) -> None:
+        """Stage: the last known site of the queue."""
+        self._placed[queue] = (site, provider)
+
+    # --- to the database ------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write everything staged.
+
+        Raises:
+            apsw.Error: a statement failed; the caller rolls back.
+        """
+        if self._messages:
+            self._write_messages()
+        if self._doubts:
+            list_in_doubt(self.db, self._doubts)
+        if self._deferred:
+            self._write_deferrals()
+        if self._removed:
+            self._write_removals()
+        self._write_queues()
+        self._clear()
+
+    def _write_messages(self) -> None:
+        execute_rows(
+            self.db,
+            "INSERT INTO message {values}",
+            [
+                (m.id, m.received_at, m.expires_at, m.sender, m.stream, m.pool, m.job, m.client, m.size, m.eightbit,
+                 m.added)
+                for m in self._messages
+            ],
+        )  # fmt: skip
+        bodies.write(self.db, self._messages)
+        execute_rows(
+            self.db,
+            "INSERT INTO recipient (id, queue, due, address) {values}",
+            [
+                (recipient_id(message.id, n), recipient.queue, message.received_at, recipient.address)
+                for message in self._messages
+                for n, recipient in enumerate(message.recipients)
+            ],
+        )
+
+    def _write_deferrals(self) -> None:
+        moved: list[Sequence[Any]] = []
+        tried: list[Sequence[Any]] = []
+        attempts: list[Sequence[Any]] = []
+        replies: dict[int, Sequence[Any]] = {}
+        for settlement, at in self._deferred.values():
+            attempt = settlement.attempt
+            if attempt is None:
+                moved.append((settlement.recipient, settlement.due, at))
+                continue
+            reply = attempt.reply
+            key, text = reply_group(settlement.provider, reply.code, reply.enhanced, reply.text)
+            replies[key] = (key, settlement.provider, reply.code, reply.enhanced, text, reply.text)
+            tried.append(
+                (settlement.recipient, settlement.due, at, attempt.number, attempt.vmta, attempt.site,
+                 settlement.provider, key)
+            )  # fmt: skip
+            attempts.append(_attempt_row(settlement.recipient, attempt))
+        execute_rows(
+            self.db,
+            "UPDATE recipient SET due = v.column2, tried = v.column3 FROM ({values}) AS v"
+            " WHERE recipient.id = v.column1",
+            moved,
+        )
+        execute_rows(
+            self.db,
+            "UPDATE recipient SET due = v.column2, tried = v.column3, attempts = v.column4, vmta = v.column5,"
+            " site = v.column6, provider = v.column7, reply = v.column8 FROM ({values}) AS v"
+            " WHERE recipient.id = v.column1",
+            tried,
+        )
+        execute_rows(self.db, "INSERT OR IGNORE INTO reply {values}", list(replies.values()))
+        execute_rows(
+            self.db,
+            "INSERT OR REPLACE INTO attempt SELECT v.* FROM ({values}) AS v"
+            " WHERE EXISTS (SELECT 1 FROM recipient WHERE recipient.id = v.column1)",
+            attempts,
+        )
+        execute_rows(
+            self.db,
+            "DELETE FROM attempt WHERE (recipient, n) IN ({values})",
+            [(row[0], row[1] - KEPT_ATTEMPTS) for row in attempts if row[1] > KEPT_ATTEMPTS],
+        )
+
+    def _write_removals(self) -> None:
+        listed = json_text([recipient for recipient, _ in self._removed])
+        found: list[tuple[int, int, int]] = rows_of(
+            self.db,
+            f"SELECT json_group_array(json_array(id, queue, attempts)) FROM recipient WHERE id IN {_LISTED}",
+            (listed,),
+            _removed_rows,
+        )
+        for _, queue, _ in found:
+            self._count(queue, -1, None)
+        self.db.execute(f"DELETE FROM recipient WHERE id IN {_LISTED}", (listed,))
+        tried = [recipient for recipient, _, attempts in found if attempts]
+        if tried:
+            self.db.execute(f"DELETE FROM attempt WHERE recipient IN {_LISTED}", (json_text(tried),))
+        resolved: dict[str, list[int]] = {}
+        for recipient, resolution in self._removed:
+            if resolution:
+                resolved.setdefault(resolution, []).append(recipient)
+        for resolution, recipients in resolved.items():
+            self.db.execute(
+                "UPDATE in_doubt SET resolution = ?2, resolved_at = ?3"
+                f" WHERE recipient IN {_LISTED} AND resolution = 'open'",
+                (json_text(recipients), resolution, self._removed_at),
+            )
+        messages = json_text(list({recipient >> RECIPIENT_BITS for recipient, _, _ in found}))
+        self.db.execute(
+            f"DELETE FROM message WHERE id IN {_LISTED} AND NOT EXISTS (SELECT 1 FROM recipient AS r"
+            f" WHERE r.id >= message.id << {RECIPIENT_BITS} AND r.id < (message.id + 1) << {RECIPIENT_BITS})",
+            (messages,),
+        )
+        bodies.delete_orphans(self.db, messages)
+
+    def _write_queues(self) -> None:
+        new: list[Sequence[Any]] = []
+        known: list[Sequence[Any]] = []
+        for queue, waiting in self._waiting.items():
+            due = self._next_due.get(queue)
+            name = self._names.get(queue)
+            if name is not None:
+                new.append((queue, name.pool, name.stream, name.priority, name.domain, waiting, due))
+            elif waiting or due is not None:
+                known.append((queue, waiting, due))
+        execute_rows(self.db, _NEW_QUEUES, new)
+        execute_rows(self.db, _KNOWN_QUEUES, known)
+        execute_rows(
+            self.db,
+            "UPDATE queue SET site = v.column2, provider = v.column3 FROM ({values}) AS v"
+            " WHERE queue.id = v.column1 AND (site <> v.column2 OR provider <> v.column3)",
+            [(queue, site, provider) for queue, (site, provider) in self._placed.items()],
+        )
+        states: dict[str, list[int]] = {}
+        for queue, key in self._parked.items():
+            states.setdefault(key, []).append(queue)
+        for key, queues in states.items():
+            self._write_state(key, json_text(queues))
+
+    def _write_state(self, key: str, queues: str) -> None:
+        if key == WINDOW:
+            self.db.execute(f"UPDATE queue SET parked = '{WINDOW}' WHERE id IN {_LISTED}", (queues,))
+        elif key != _RELEASED:
+            self.db.execute(f"UPDATE queue SET parked = ?2, {_TRUE_NEXT_DUE} WHERE id IN {_LISTED}", (queues, key))
+        else:
+            self.db.execute(
+                f"DELETE FROM queue WHERE id IN {_LISTED}"
+                " AND NOT EXISTS (SELECT 1 FROM recipient WHERE recipient.queue = queue.id)",
+                (queues,),
+            )
+            self.db.execute(f"UPDATE queue SET parked = NULL, {_TRUE_NEXT_DUE} WHERE id IN {_LISTED}", (queues,))
+
+
+def _attempt_row(recipient: int, attempt: Attempt) -> Sequence[Any]:
+    reply = attempt.reply
+    return (
+        recipient, attempt.number, int(attempt.at.timestamp() * 1000), attempt.vmta, attempt.source, attempt.site,
+        attempt.mx, attempt.remote, reply.code, reply.enhanced, reply.text, reply.verb.value, reply.local,
+        attempt.duration_s,
+    )  # fmt: skip
+
+
+def list_in_doubt(db: apsw.Connection, marks: Sequence[InDoubtMark]) -> None:
+    """Put marks on the in-doubt list, as far as their recipients are there; twice is once."""
+    execute_rows(
+        db,
+        "INSERT OR IGNORE INTO in_doubt (recipient, address, at, vmta, site, remote)"
+        " SELECT r.id, r.address, v.column2, v.column3, v.column4, v.column5"
+        " FROM ({values}) AS v JOIN recipient AS r ON r.id = v.column1",
+        [(mark.recipient, mark.at, mark.vmta, mark.site, mark.remote) for mark in marks],
+    )

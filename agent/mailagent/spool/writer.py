@@ -1,0 +1,330 @@
+"""The writer thread: group commit by natural batching, and every checkpoint.
+
+Everything that was asked for while the last commit ran goes into the next one; there is no timer. Who asked is told on
+the event loop, through one wake-up per batch.
+
+What happens when a batch cannot be committed:
+
+    no room,       accepts are answered with StorageFull or ItemRefused; everything else is tried again, for PATIENCE_S
+    locked         at most (locked: somebody writes with another program)
+    I/O, sync,     fail-stop: nothing is written any more, everybody is told StorageFailed. After a failed sync
+    corruption     the kernel may show as clean what it never wrote, so a retry would prove nothing
+    anything else  the batch is halved until the one bad item stands alone; that one is answered with ItemRefused
+"""
+
+import asyncio
+import errno
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+import apsw
+
+from mailagent.spool import crash
+from mailagent.spool.changes import Accept, Change
+from mailagent.spool.errors import ItemRefused, SpoolClosed, StorageError, StorageFailed, StorageFull
+from mailagent.spool.ids import now_ms
+from mailagent.spool.schema import PAGE_SIZE, set_meta
+from mailagent.spool.transaction import Transaction
+
+log = logging.getLogger(__name__)
+
+BATCH_CHANGES = 2000
+BATCH_BYTES = 16 * 1024 * 1024
+CHECKPOINT_PAGES = 16 * 1024 * 1024 // PAGE_SIZE
+FORCED_CHECKPOINT_PAGES = 16 * CHECKPOINT_PAGES
+"""From here on a checkpoint waits for readers, so that the log starts again from its beginning."""
+PATIENCE_S = 60.0
+PAUSE_S = 0.25
+HOUSEKEEPING_S = 3600.0
+
+_FATAL = (
+    apsw.IOError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.CantOpenError,
+    apsw.ReadOnlyError,
+    apsw.NoMemError,
+    apsw.PermissionsError,
+    MemoryError,
+    StorageFailed,
+)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The database as the writer's thread gets it, recovered."""
+
+    db: apsw.Connection
+    queue_key: bytes
+    housekeeping: Callable[[apsw.Connection, int], None]  # (connection, now in ms), in a transaction of its own
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    clean: bool
+
+
+class Writer:
+    """Owner of the writing connection and its thread."""
+
+    def __init__(
+        self,
+        opening: Callable[[], Opened],
+        *,
+        before_commit: Callable[[list[bytes]], None],
+        on_failure: Callable[[StorageFailed], None],
+    ) -> None:
+        self._opening = opening
+        self._before_commit = before_commit
+        self._on_failure = on_failure
+        self._loop = asyncio.get_running_loop()
+        self._inbox: SimpleQueue[Change | _Stop] = SimpleQueue()
+        self._outstanding = 0
+        self._closed = False
+        self._started: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._wal_pages = 0
+        self._stuck_since: float | None = None
+        self._next_housekeeping = time.monotonic() + HOUSEKEEPING_S
+        self._failure: StorageFailed | None = None  # the thread's; `failed` is the loop's
+        self.failed: StorageFailed | None = None
+        self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
+
+    # --- event loop -----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open and recover the database, in the thread."""
+        self._thread.start()
+        await self._started
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything asked for so far is durable."""
+        return self._outstanding == 0
+
+    def submit(self, change: Change) -> None:
+        """Have `change` in one of the next commits; it is finished on the loop, never before this returns."""
+        if self._closed or self.failed is not None:
+            self._loop.call_soon(self._finish_one, change, self.failed or SpoolClosed())
+            return
+        self._outstanding += 1
+        self._inbox.put(change)
+
+    async def close(self, *, clean: bool) -> None:
+        """Commit what was asked for and end the thread; `clean` leaves word that nothing was cut off."""
+        if not self._closed:
+            self._closed = True
+            self._inbox.put(_Stop(clean))
+        await asyncio.shield(self._ended)
+
+    def _finish(self, changes: Sequence[Change], errors: dict[int, StorageError]) -> None:
+        self._outstanding -= len(changes)
+        if errors:
+            for change in changes:
+                self._finish_one(change, errors.get(id(change)))
+        else:
+            for change in changes:
+                self._finish_one(change, None)
+        crash.at("acknowledged")
+
+    def _finish_one(self, change: Change, error: StorageError | None) -> None:
+        try:
+            change.finish(error)
+        except Exception:
+            log.exception("a callback after a commit failed change=%s", type(change).__name__)
+
+    def _fail_on_loop(self, failure: StorageFailed) -> None:
+        self.failed = failure
+        self._on_failure(failure)
+
+    # --- thread ---------------------------------------------------------------------------------------------------
+
+    def _tell(self, callback: Callable[..., object], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:  # the loop is closed: nobody is left to be told
+            log.warning("spool: the event loop ended before the spool was closed")
+
+    def _run(self) -> None:
+        try:
+            opened = self._opening()
+        except BaseException as exc:  # noqa: BLE001 - carried over to the loop
+            self._tell(_end, self._started, exc)
+            self._tell(_end, self._ended, None)
+            return
+        self._db = opened.db
+        self._queue_key = opened.queue_key
+        self._housekeeping = opened.housekeeping
+        self._db.set_wal_hook(self._count_wal_pages)
+        self._tell(_end, self._started, None)
+        stop: _Stop | None = None
+        again: list[Change] = []
+        while stop is None or again:
+            fresh, stop = self._collect(stop, wait=not again)
+            again = self._commit(again + fresh)
+            self._maintain()
+            if again:
+                time.sleep(PAUSE_S)
+        self._shut(clean=stop.clean)
+        self._tell(_end, self._ended, None)
+
+    def _collect(self, stop: _Stop | None, *, wait: bool) -> tuple[list[Change], _Stop | None]:
+        """What has been asked for meanwhile, up to the caps; waits for something when `wait`."""
+        batch: list[Change] = []
+        size = 0
+        while stop is None and len(batch) < BATCH_CHANGES and size < BATCH_BYTES:
+            try:
+                change = self._inbox.get(block=wait and not batch)
+            except Empty:
+                break
+            if isinstance(change, _Stop):
+                stop = change
+            else:
+                batch.append(change)
+                size += change.size_bytes
+        return batch, stop
+
+    def _commit(self, batch: list[Change]) -> list[Change]:
+        """Commit and tell; returns what is to be tried again later."""
+        groups = deque([batch] if batch else [])
+        while groups:
+            group = groups.popleft()
+            error = self._failure or self._write(group)
+            if error is None:
+                self._stuck_since = None
+                self._tell(self._finish, group, {})
+            elif isinstance(error, apsw.FullError | apsw.BusyError):
+                return self._postpone(group + [change for later in groups for change in later], error)
+            elif isinstance(error, _FATAL):
+                failure = self._fail("a write", error)
+                self._tell(self._finish, group, {id(change): failure for change in group})
+            elif len(group) > 1:
+                middle = len(group) // 2
+                groups.extendleft((group[middle:], group[:middle]))
+            else:
+                refused = ItemRefused(f"not stored: {error}")
+                log.error("one change refused change=%s: %s", type(group[0]).__name__, error)
+                self._tell(self._finish, group, {id(group[0]): refused})
+        return []
+
+    def _write(self, group: Sequence[Change]) -> BaseException | None:
+        """One transaction; the error that undid it, or None."""
+        db = self._db
+        crash.at("before_statements")
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            changes = db.total_changes()
+            transaction = Transaction(db, self._queue_key)
+            for change in group:
+                change.stage(transaction)
+            transaction.flush()
+            if db.total_changes() != changes:
+                set_meta(db, "last_commit", now_ms())
+            crash.at("after_statements")
+            if transaction.lines:
+                self._account(transaction.lines)
+            crash.at("before_commit")
+            db.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001 - classified by the caller
+            try:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+            except apsw.Error as again:
+                return StorageFailed("a rollback", again)
+            return error
+        crash.at("after_commit")
+        return None
+
+    def _account(self, lines: list[bytes]) -> None:
+        try:
+            self._before_commit(lines)
+        except OSError as exc:
+            if exc.errno in _NO_ROOM:
+                raise apsw.FullError(str(exc)) from exc
+            raise StorageFailed("accounting", exc) from exc
+        except Exception as exc:
+            raise StorageFailed("accounting", exc) from exc
+
+    def _postpone(self, changes: Sequence[Change], error: apsw.FullError | apsw.BusyError) -> list[Change]:
+        """Answer the accepts, keep the rest; too long is a failure."""
+        now = time.monotonic()
+        if self._stuck_since is None:
+            self._stuck_since = now
+            log.error("commit postponed: %s", error)
+        full = isinstance(error, apsw.FullError)
+        answer: StorageError = StorageFull(f"no room: {error}") if full else ItemRefused(f"not stored: {error}")
+        if now - self._stuck_since > PATIENCE_S:
+            answer = self._fail("a commit", error)
+        refused = [change for change in changes if self._failure or isinstance(change, Accept)]
+        if refused:
+            self._tell(self._finish, refused, {id(change): answer for change in refused})
+        return [change for change in changes if not self._failure and not isinstance(change, Accept)]
+
+    def _fail(self, what: str, cause: BaseException) -> StorageFailed:
+        """Stop writing for good; the first cause is the one that is told."""
+        if self._failure is None:
+            self._failure = cause if isinstance(cause, StorageFailed) else StorageFailed(what, cause)
+            log.critical("%s", self._failure)
+            self._tell(self._fail_on_loop, self._failure)
+        return self._failure
+
+    # --- upkeep ---------------------------------------------------------------------------------------------------
+
+    def _count_wal_pages(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def _maintain(self) -> None:
+        if self._failure is None and self._wal_pages >= CHECKPOINT_PAGES:
+            self._checkpoint(self._wal_pages >= FORCED_CHECKPOINT_PAGES)
+        if self._failure is None and time.monotonic() >= self._next_housekeeping:
+            self._next_housekeeping = time.monotonic() + HOUSEKEEPING_S
+            try:
+                with self._db:
+                    self._housekeeping(self._db, now_ms())
+            except (apsw.FullError, apsw.BusyError) as exc:
+                log.warning("housekeeping put off: %s", exc)
+            except apsw.Error as exc:
+                self._fail("housekeeping", exc)
+
+    def _checkpoint(self, forced: bool) -> None:
+        crash.at("before_checkpoint")
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if forced else apsw.SQLITE_CHECKPOINT_PASSIVE
+        try:
+            self._db.wal_checkpoint(mode=mode)
+            self._wal_pages = 0  # the next commit says how long the log is now
+        except apsw.FullError as exc:
+            log.warning("checkpoint put off: %s", exc)
+        except apsw.BusyError:
+            log.warning("checkpoint put off: a reader holds an old snapshot wal_pages=%d", self._wal_pages)
+        except apsw.Error as exc:
+            self._fail("a checkpoint", exc)
+        crash.at("after_checkpoint")
+
+    def _shut(self, *, clean: bool) -> None:
+        try:
+            if clean and self._failure is None:
+                set_meta(self._db, "clean", 1)
+                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.Error as exc:
+            log.warning("spool not closed cleanly: %s", exc)
+        finally:
+            self._db.set_wal_hook(None)
+            # without a clean end the log is left for the next start, which reads it anyway
+            self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            self._db.close(True)
+
+
+def _end(future: asyncio.Future[None], error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
