@@ -10,7 +10,7 @@ from mailagent.api.smtp import SmtpReply
 from mailagent.config import structs
 from mailagent.intake.errors import ListenFailed
 from mailagent.intake.protocol import Connection
-from mailagent.intake.session import BUSY, Rules
+from mailagent.intake.rules import BUSY, Rules
 from mailagent.intake.submission import Gate
 
 BACKLOG = 1024

@@ -7,7 +7,8 @@ from typing import Protocol, cast
 
 from mailagent.api.smtp import SmtpReply
 from mailagent.intake.patience import Patience
-from mailagent.intake.session import BUSY, Rules, ServerSession, reply_line
+from mailagent.intake.rules import BUSY, Rules, reply_line
+from mailagent.intake.session import ServerSession
 from mailagent.intake.submission import Gate, Submission
 
 MAX_BACKLOG = 65_536  # octets of a client that runs ahead of its answers

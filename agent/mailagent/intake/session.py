@@ -17,13 +17,11 @@ import logging
 import re
 from collections.abc import Callable
 
-import msgspec
-
 from mailagent.api.smtp import SmtpReply
-from mailagent.config import structs
 from mailagent.intake import headers
 from mailagent.intake.address import address_fault, is_helo_name
 from mailagent.intake.data import DataReader, Fault
+from mailagent.intake.rules import BUSY, Rules, reply_line
 from mailagent.intake.submission import Gate, Submission
 
 MAX_COMMAND = 512 - 2 + 26 + 17  # octets without CRLF: RFC 5321 section 4.5.3.1.4, plus SIZE= and BODY=
@@ -41,44 +39,8 @@ _RCPT = re.compile(rb"RCPT TO: *" + _PATH, re.IGNORECASE)
 
 _BODY_TYPES = frozenset({b"7BIT", b"8BITMIME"})
 _NOT_OFFERED = frozenset({b"STAR", b"AUTH", b"EXPN", b"TURN", b"ETRN", b"BDAT", b"SEND", b"SOML", b"SAML", b"BURL"})
-# A browser or proxy tricked into posting to our port (cross-protocol attack); Postfix has the same list.
+# A browser or proxy tricked into posting to our port (cross-protocol attack); Postfix forbids these too, but PUT.
 _OTHER_PROTOCOLS = frozenset({b"GET ", b"POST", b"PUT ", b"CONN"})
-
-BUSY = SmtpReply(code=451, enhanced="4.3.0", text="Local error, try again later", local=True)
-
-
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What every session of one configuration shares."""
-
-    hostname: str
-    max_message_bytes: int
-    max_recipients: int
-    max_hops: int
-    greeting: bytes
-    ehlo: bytes
-    helo: bytes
-
-    @classmethod
-    def of(cls, config: structs.Intake, hostname: str) -> "Rules":
-        """The rules that `config` states."""
-        name = hostname.encode("ascii", "replace")
-        lines = (name, b"PIPELINING", b"SIZE %d" % config.max_message_bytes, b"8BITMIME")
-        return cls(
-            hostname=hostname,
-            max_message_bytes=config.max_message_bytes,
-            max_recipients=config.max_recipients,
-            max_hops=config.max_hops,
-            greeting=b"220 %s ESMTP\r\n" % name,
-            ehlo=b"".join(b"250-%s\r\n" % line for line in lines) + b"250 ENHANCEDSTATUSCODES\r\n",
-            helo=b"250 %s\r\n" % name,
-        )
-
-
-def reply_line(reply: SmtpReply) -> bytes:
-    """`reply` as one line of at most 512 octets (RFC 5321 section 4.5.3.1.5), safe whatever its text holds."""
-    text = reply.text if reply.text.isprintable() else "".join(c if c.isprintable() else " " for c in reply.text)
-    start = f"{reply.code} {reply.enhanced} " if reply.enhanced else f"{reply.code} "
-    return (start + text).encode("ascii", "replace")[:510] + b"\r\n"
 
 
 class ServerSession:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from mailagent.api.smtp import SmtpReply
 from mailagent.config import structs
 from mailagent.intake import Submission
-from mailagent.intake.session import Rules, ServerSession
+from mailagent.intake.rules import Rules
+from mailagent.intake.session import ServerSession
 
 QUEUED = SmtpReply(code=250, enhanced="2.0.0", text="Ok: queued")
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from mailagent.api.smtp import SmtpReply
 from mailagent.config import structs
-from mailagent.intake.session import MAX_COMMAND, reply_line
+from mailagent.intake.rules import reply_line
+from mailagent.intake.session import MAX_COMMAND
 from tests.agent.intake.doubles import QUEUED, KeepingGate, Talk
 
 MESSAGE = b"From: a@one.test\r\nSubject: hello\r\n\r\nText\r\n"
