@@ -15,6 +15,8 @@ POOLS = {"transactional": "tx", "marketing": "mkt", "cold": "cold"}
 """Pool -> stem of its virtual MTAs. Each host has two of each: `mkt-1` active, `mkt-2` as warm standby, and so on."""
 OPERATOR = "operator"
 """User that the demo's SSH servers know."""
+DNS_HOST = 53
+"""Last octet of the DNS server's address."""
 MAX_SOCKET_PATH = 107
 
 _NETWORKS = 2500
@@ -156,7 +158,7 @@ def claim(rng: random.Random | None = None) -> Claim:
 
 def _free(network: str, port: int) -> bool:
     """Whether no other program listens on the ports of a run."""
-    wanted = [("127.0.0.1", port + n) for n in range(len(HOSTS))] + [(f"{network}.53", port + len(HOSTS))]
+    wanted = [("127.0.0.1", port + n) for n in range(len(HOSTS))] + [(f"{network}.{DNS_HOST}", port + len(HOSTS))]
     with contextlib.ExitStack() as stack:
         for address in wanted:
             probe = stack.enter_context(socket.socket())

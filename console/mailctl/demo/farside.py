@@ -11,14 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mailctl.demo.blueprint import DNS_HOST
 from mailctl.demo.dns import DnsServer, Zone
 from mailctl.demo.judge import ProviderLog
 from mailctl.demo.providers import Provider, ProviderSpec
 from mailctl.demo.receivers import NULL_MX_DOMAIN, PROVIDERS
 from mailctl.demo.session import Session
 
-DNS_HOST = 53
-"""Last octet of the DNS server's address."""
 FIRST_PROVIDER_HOST = 100
 LAST_PROVIDER_HOST = 254
 BACKLOG = 1024

@@ -2,8 +2,7 @@
 
 from mailagent.api.ids import HostName
 from mailagent.config import dump_agent, host_part, load_fleet
-from mailctl.demo.blueprint import HOSTS, OPERATOR, POOLS, Blueprint, HostPlan
-from mailctl.demo.farside import DNS_HOST
+from mailctl.demo.blueprint import DNS_HOST, HOSTS, OPERATOR, POOLS, Blueprint, HostPlan
 
 _HEAD = """\
 # The loopback fleet of `mailctl demo`: three agents, simulated providers, nothing leaves this machine.
