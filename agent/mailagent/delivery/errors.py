@@ -7,7 +7,7 @@ DeliveryError
     └── AddressesExhausted every local port of the address is taken towards that peer
 """
 
-from mailagent.api.smtp import SmtpReply
+from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.dns import Address
 from mailagent.routing.rollup import Hop
 
@@ -26,11 +26,15 @@ class ConnectFailed(DeliveryError, ConnectionError):
 
 
 class BindFailed(DeliveryError, OSError):
-    """The virtual MTA's own address cannot be used; delivery never falls back to another one."""
+    """The virtual MTA's own address cannot be used; delivery never falls back to another one.
+
+    `reply` says so in the form of a reply (RFC 3463: 4.3.5, system incorrectly configured).
+    """
 
     def __init__(self, address: Address, reason: str) -> None:
         super().__init__(f"{address}: {reason}")
         self.address = address
+        self.reply = SmtpReply(code=0, enhanced="4.3.5", text=str(self), verb=Verb.CONNECT, local=True)
 
 
 class AddressNotOnHost(BindFailed):

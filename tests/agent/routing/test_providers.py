@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailagent.api.ids import ProviderName
+from mailagent.config.providers import shipped_providers
 from mailagent.config.structs import Provider
 from mailagent.routing.providers import ProviderTable, member_names
 
@@ -55,3 +56,13 @@ def test_a_suffix_matches_whole_labels_however_it_is_written(suffix: str, host: 
     table = ProviderTable({ProviderName("p"): Provider(mx=(written.format(suffix),))})
     expected = host.split(".")[-len(suffix.split(".")) :] == suffix.split(".")
     assert table.provider([host]) == ("p" if expected else "default")
+
+
+def test_the_shipped_rules_find_their_own_sites() -> None:
+    shipped = shipped_providers()
+    table = ProviderTable(shipped)
+    for name, provider in shipped.items():
+        assert all(table.provider([f"mx1.{suffix}"]) == name for suffix in provider.mx)
+        for site, hosts in provider.sites.items():
+            assert table.provider(hosts) == name
+            assert table.site_name(member_names(hosts)) == site
