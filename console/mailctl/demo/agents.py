@@ -42,7 +42,7 @@ class Agent:
         self._smtp_port = smtp_port
         self._log_file = log_file
         self._process: asyncio.subprocess.Process | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._answered = False
         self._alive = asyncio.Event()
         self._alive.set()
@@ -58,15 +58,19 @@ class Agent:
         Raises:
             AgentFailed: it ended before it ever answered.
         """
-        while not self._stopping:
+        while True:
             await self._alive.wait()
+            if self._stopping.is_set():
+                return
             code = await self._run_once()
-            if self._stopping or not self._alive.is_set():
+            if self._stopping.is_set() or not self._alive.is_set():
                 continue
             if not self._answered:
                 raise self._failure(f"ended with exit code {code}")
             log.warning("%s: the agent ended with exit code %s, next start in %g s", self.host, code, RESTART_S)
-            await asyncio.sleep(RESTART_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RESTART_S):
+                    await self._stopping.wait()
 
     async def ready(self, *, deadline_s: float = READY_S) -> None:
         """Return when the agent answers on its socket and takes mail.
@@ -93,7 +97,7 @@ class Agent:
 
     async def stop(self) -> None:
         """Ask it to end, and see that it does."""
-        self._stopping = True
+        self._stopping.set()
         self._alive.set()
         process = self._process
         if process is None or process.returncode is not None:
@@ -112,7 +116,9 @@ class Agent:
             self._process = await asyncio.create_subprocess_exec(
                 *tethered(self._command), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
             )
-        if self._stopping:  # asked for while it started
+        if not self._alive.is_set():  # killed while it started
+            self._signal(signal.SIGKILL)
+        elif self._stopping.is_set():
             self._signal(signal.SIGTERM)
         try:
             return await self._process.wait()

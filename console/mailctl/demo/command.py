@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
 
 from mailctl.demo.incidents import NAMES
+
+if TYPE_CHECKING:
+    from mailctl.demo.blueprint import Claim
 
 END_S = 12.0
 """How long the world may take to end before it is killed."""
@@ -74,7 +77,10 @@ def _signals_raise() -> Iterator[None]:
         _ignore_signals()  # what follows is the clean end
         raise _Stopped(number)
 
-    before = {number: signal.signal(number, stop) for number in _ENDING}
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    for number, handler in before.items():
+        if number != signal.SIGHUP or handler != signal.SIG_IGN:  # nohup is meant
+            signal.signal(number, stop)
     try:
         yield
     finally:
@@ -94,27 +100,14 @@ def _world(
     """The fleet file and the process of a running world; it ends with the block, and its directory with it.
 
     Raises:
-        DemoError: no free network, or a directory with too long a path.
+        DemoError: no free network, or a directory that cannot be used.
     """
-    from mailctl.demo.blueprint import Blueprint, claim
-    from mailctl.demo.fleet import write_files
-    from mailctl.demo.ssh import write_keys
+    from mailctl.demo.blueprint import claim
 
     root = Path(tempfile.mkdtemp(prefix="mailctl-demo-")) if directory is None else directory.resolve()
     try:
         claimed = claim()
-        blueprint = Blueprint(
-            directory=root,
-            network=claimed.network,
-            port=claimed.port,
-            rate=rate,
-            incident=incident,
-            temporary=directory is None,
-        )
-        blueprint.check()
-        write_files(blueprint)
-        write_keys(blueprint)
-        blueprint.save()
+        fleet = _prepare(root, claimed, rate, incident, temporary=directory is None)
         with _errors(root, foreground=foreground) as errors:
             world = subprocess.Popen(
                 [sys.executable, "-P", "-m", "mailctl.demo", str(root)],
@@ -126,13 +119,42 @@ def _world(
             )
         claimed.holder.close()
         try:
-            yield blueprint.fleet_file, world
+            yield fleet, world
         finally:
             _ignore_signals()
             _end(world, root)
     finally:
         if directory is None:
             shutil.rmtree(root, ignore_errors=True)
+
+
+def _prepare(root: Path, claimed: "Claim", rate: float, incident: str, *, temporary: bool) -> Path:
+    """Write all files of the run: the fleet file among them.
+
+    Raises:
+        DemoError: the directory cannot be used.
+    """
+    from mailctl.demo.blueprint import Blueprint
+    from mailctl.demo.errors import NotWritable
+    from mailctl.demo.fleet import write_files
+    from mailctl.demo.ssh import write_keys
+
+    blueprint = Blueprint(
+        directory=root,
+        network=claimed.network,
+        port=claimed.port,
+        rate=rate,
+        incident=incident,
+        temporary=temporary,
+    )
+    blueprint.check()
+    try:
+        write_files(blueprint)
+        write_keys(blueprint)
+        blueprint.save()
+    except OSError as exc:
+        raise NotWritable(str(exc.filename or root), exc.strerror or str(exc)) from exc
+    return blueprint.fleet_file
 
 
 @contextmanager

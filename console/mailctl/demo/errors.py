@@ -3,6 +3,7 @@
 DemoError
 ├── NoFreeNetwork       every loopback network is taken, or its ports are
 ├── PathTooLong         the directory's path leaves no room for a socket
+├── NotWritable         a file of the run cannot be written
 ├── AgentFailed         an agent ended, or did not answer in time
 └── NoSuchIncident      a name that is not in the list
 """
@@ -24,6 +25,13 @@ class PathTooLong(DemoError, ValueError):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path}: longer than the 107 bytes of a socket path; choose a shorter --dir (or TMPDIR)")
+
+
+class NotWritable(DemoError, OSError):
+    """A file of the run cannot be written."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path}: {why}; choose another --dir (or TMPDIR)")
 
 
 class AgentFailed(DemoError, RuntimeError):

@@ -88,6 +88,29 @@ async def test_a_killed_agent_stays_dead_until_it_is_revived(tmp_path: Path, cla
     await life
 
 
+async def test_a_dead_agent_is_not_started_for_its_end(tmp_path: Path, claimed: Claim) -> None:
+    agent = make(tmp_path, claimed)
+    life = asyncio.create_task(agent.run(), name="agent")
+    await agent.ready()
+    agent.kill()
+    await until(lambda: agent.pid is None)
+    await agent.stop()
+    await life
+    assert agent.pid is None
+
+
+async def test_an_agent_that_ends_by_itself_is_started_again(tmp_path: Path, claimed: Claim) -> None:
+    agent = make(tmp_path, claimed)
+    life = asyncio.create_task(agent.run(), name="agent")
+    await agent.ready()
+    first = agent.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: agent.pid not in (None, first))
+    await agent.stop()
+    await life
+
+
 async def test_an_agent_that_cannot_start_fails_with_the_end_of_its_log(tmp_path: Path, claimed: Claim) -> None:
     agent = make(tmp_path, claimed, "raise SystemExit('agent.yaml:3: unknown key')")
     with pytest.raises(AgentFailed, match=r"(?s)ended with exit code 1; see .*unknown key"):
