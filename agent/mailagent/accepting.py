@@ -21,6 +21,8 @@ from mailagent.spool.store import Spool
 from mailagent.telemetry.counters import Counters
 
 QUEUES_CACHED = 65_536
+DSN_ORIGINAL_BYTES = 65_536
+"""More of a message than a DSN ever quotes."""
 
 
 class Acceptor:
@@ -175,7 +177,7 @@ class Acceptor:
             recipient=row.address,
             reply=reply,
             remote_mta=peer,
-            original=row.added + (body or b""),
+            original=row.added + (body or b"")[:DSN_ORIGINAL_BYTES],
             message_id=message_name(message_id, self._spool.tag),
             original_id=message_name(row.message, self._spool.tag),
             received_at=row.received_at,

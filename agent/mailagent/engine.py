@@ -25,7 +25,7 @@ from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.api.targets import MessageFilter, Target
 from mailagent.census import Census
-from mailagent.config.loader import config_hash
+from mailagent.config import config_hash
 from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState, host_state
 from mailagent.control.verbs import Control
@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 """Interval of counters, history and expiring directives."""
+UPKEEP_TICKS = 60
+"""Ticks between two looks at old accounting files."""
 SNAPSHOT_S = 0.2
 """Age up to which one snapshot serves every caller."""
 RESTART_ONLY = ("host", "state_dir", "rpc.socket", "intake.listeners")
@@ -151,9 +153,14 @@ class Engine:
             self.failed.set_result(why)
 
     async def _tick(self) -> None:
+        """Once a second: close the second, end what has expired; once a minute the accounting files."""
+        upkeep = 0
         while True:
             self._history.tick(time.time())
             await self._control.expire()
+            upkeep += 1
+            if upkeep % UPKEEP_TICKS == 0:
+                await asyncio.to_thread(self._accounting.maintain)
             await asyncio.sleep(TICK_S)
 
     # -- gate of intake ------------------------------------------------------------------------------------------
@@ -208,7 +215,11 @@ class Engine:
         """What binds `vmta` towards `site`: configuration, lowered by live directives."""
         limits = self._limits.limits(site)
         overrides = self._state.limits(vmta, site.provider, site.name)
-        return limits.lowered({name: Limit(value, origin) for name, (value, origin) in overrides.items()})
+        if not overrides:
+            return limits
+        return limits.lowered(
+            {name: Limit(one.value, f"lowered by {one.directive.author}") for name, one in overrides.items()}
+        )
 
     def _removed(self, count: int) -> None:
         self._acceptor.waiting -= count
@@ -435,7 +446,7 @@ class Engine:
             undo_note="put the old file back and reload",
         )
 
-    async def reload_config(self, author: str) -> list[str]:
+    async def reload_config(self, author: str = "SIGHUP") -> list[str]:
         """Take over what the configuration file says now; the sections that changed.
 
         Raises:
@@ -448,6 +459,7 @@ class Engine:
         self._config = config
         self._config_hash = config_hash(config)
         self._settler.config = self._overview.config = config
+        self._intake.configure(config.intake)
         self._acceptor.configure(config)
         self._router = Router(config, self._resolver, before=self._router)
         self._limits = LimitTable(config)

@@ -82,7 +82,9 @@ class Settler:
         """The line was cut after the final dot: tried again, and listed as a possible duplicate."""
         outcome = Deferred(reply=reply)
         path = _path(queue, connection)
-        return [self._settlement(item, row, outcome, path, 0.0, Schedule.REPLY, "in-doubt") for row in item.recipients]
+        return [
+            self._settlement(item, row, outcome, path, 0.0, Schedule.REPLY, in_doubt=True) for row in item.recipients
+        ]
 
     def _settlement(
         self,
@@ -92,7 +94,8 @@ class Settler:
         path: Path,
         duration_s: float,
         schedule: Schedule = Schedule.REPLY,
-        resolution: str = "",
+        *,
+        in_doubt: bool = False,
     ) -> Settlement:
         now_ms = time.time_ns() // 1_000_000
         attempt = row.attempts + 1
@@ -122,7 +125,7 @@ class Settler:
                         duration_s=round(duration_s, 3),
                     ),
                     provider=path.provider,
-                    resolution=resolution,
+                    in_doubt=in_doubt,
                     line=self._line(EventType.DEFERRED, row, outcome.reply, path, attempt, duration_s, now_ms),
                 )
         dsn: NewMessage | None = None

@@ -379,10 +379,11 @@ class Scheduler:
         """Its last row has left the window: the disk knows the rest."""
         self._hot.pop(hot.id, None)
         self._backlogged.pop(hot.id, None)
-        self._spool.release([hot.id])
         if hot.park is not None:
             self._spool.park(hot.id, hot.park)
-        elif hot.has_due(_now_ms()):
+            return
+        self._spool.release([hot.id])
+        if hot.has_due(_now_ms()):
             self._next_cold = 0
             self.wake()
         elif hot.next_due is not None:
