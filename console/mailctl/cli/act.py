@@ -129,7 +129,7 @@ def _dry(fleet: Fleet, plan: Plan, *, as_json: bool) -> Exit:
 
 
 async def _execute(setup: Setup, fleet: Fleet, plan: Plan, manner: Manner) -> Exit:
-    report = await ops.execute(fleet, plan)
+    report = await ops.execute(fleet, plan, settle_s=setup.timeout_s)
     code = of_report(report)
     waited: WaitResult | None = None
     if manner.wait_s is not None and code in (Exit.DONE, Exit.INCOMPLETE):

@@ -48,7 +48,8 @@ def queues(setup: Setup, selection: Sequence[str], limit: int, as_json: bool) ->
 def deferred(setup: Setup, selection: Sequence[str], limit: int, as_json: bool) -> None:
     """Group deferred mail by provider and reply.
 
-    Replies are normalised, groups summed over hosts, the largest first.     A group's key is a selector: `mailctl messages group:KEY`.
+    Replies are normalised, groups summed over hosts, the largest first.
+    A group's key is a selector: `mailctl messages group:KEY`.
 
     \b
     Examples:

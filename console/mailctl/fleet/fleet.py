@@ -6,7 +6,6 @@ import importlib
 import logging
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -100,9 +99,7 @@ class Fleet:
         self._tasks.append(self._group.create_task(self._tick(), name="fleet:tick"))
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         # The body's own error travels on by itself; the group would wrap it.

@@ -278,11 +278,10 @@ def _has_keys(path: str, label: str, port: int) -> bool:
 
 
 def _channel_refusal(exc: asyncssh.ChannelOpenError, path: Path, user: str) -> str:
-    if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
-        return f"sshd forbids forwarding to sockets for {user}; set AllowStreamLocalForwarding to yes or local"
+    """Why there is no channel. OpenSSH tells the client nothing more than `open failed`, so all causes are named."""
     return (
-        f"no channel to {path}: is mailagent running, and is {user} in a group of its rpc.roles? "
-        f"(sshd says: {exc.reason or 'open failed'})"
+        f"no channel to {path} ({exc.reason or 'open failed'}): is mailagent running, is {user} in a group of its "
+        f"rpc.roles, and does sshd_config allow it (AllowStreamLocalForwarding yes)?"
     )
 
 

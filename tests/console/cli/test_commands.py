@@ -1,0 +1,206 @@
+"""Reads and verbs at the command line, against agents on real sockets."""
+
+import asyncio
+import os
+import pty
+import sys
+from pathlib import Path
+
+import pytest
+
+from mailagent.api.requests import Role
+from mailagent.api.views import DeferredGroup
+from tests.console.cli.conftest import Mailctl, edit
+from tests.console.loopback import START, LoopbackAgent, summary
+
+Agents = dict[str, LoopbackAgent]
+READS = [
+    "status",
+    "hosts",
+    "pools",
+    "ips",
+    "destinations",
+    "directives",
+    "queues",
+    "deferred",
+    "messages",
+    "operations",
+]
+
+
+def group(count: int) -> DeferredGroup:
+    return DeferredGroup(
+        key="00ff",
+        provider=summary(1).provider,  # type: ignore[arg-type]
+        code=421,
+        enhanced="4.7.28",
+        text="unusual rate",
+        sample="421 4.7.28 unusual rate",
+        count=count,
+        oldest_at=START,
+        next_try_at=START,
+    )
+
+
+@pytest.mark.parametrize("command", [*READS, "in-doubt"])
+async def test_every_read_has_a_table_and_a_document(agents: Agents, mailctl: Mailctl, command: str) -> None:
+    agents["mx1"].messages = (summary(1),)
+    agents["mx1"].groups = (group(5),)
+    await mailctl("suspend", "stream:news", "--yes")
+    human = await mailctl(command)
+    assert human.code == 0
+    assert human.out.strip()
+    assert "\x1b" not in human.out
+    machine = await mailctl(command, "--json")
+    assert machine.code == 0
+    assert machine.document["schema"] == f"mailctl.{command}/1"
+    assert [host["state"] for host in machine.document["hosts"]] == ["live"] * 3
+    assert isinstance(machine.document["rows"], list)
+    assert not machine.err
+
+
+async def test_a_read_that_lacks_a_host_says_so_and_is_one(agents: Agents, mailctl: Mailctl, path: Path) -> None:
+    edit(path, str(agents["mx3"].socket), "/nowhere/rpc.sock")
+    ran = await mailctl("status", "--json")
+    assert ran.code == 1
+    assert [host["state"] for host in ran.document["hosts"]] == ["live", "live", "lost"]
+    assert "mx3: lost: no agent socket at /nowhere/rpc.sock" in ran.err
+    assert "2 of 3 hosts" in (await mailctl("status")).out
+    assert (await mailctl("status", "host:mx1")).code == 0
+    assert (await mailctl("status", "host:mx3")).code == 3
+
+
+async def test_rows_are_narrowed_by_the_selection(mailctl: Mailctl) -> None:
+    ran = await mailctl("ips", "pool:marketing", "host:mx2", "--json")
+    assert [(row["host"], row["name"]) for row in ran.document["rows"]] == [("mx2", "mkt-3"), ("mx2", "mkt-4")]
+    ran = await mailctl("destinations", "provider:gmail", "provider:yahoo", "vmta:mkt-1", "--json")
+    assert [row["provider"] for row in ran.document["rows"]] == ["gmail", "yahoo"]
+
+
+async def test_deferred_groups_are_summed_over_hosts(agents: Agents, mailctl: Mailctl) -> None:
+    agents["mx1"].groups = (group(5),)
+    agents["mx2"].groups = (group(7),)
+    (row,) = (await mailctl("deferred", "--json")).document["rows"]
+    assert row["count"] == 12
+    assert row["hosts"] == {"mx1": 5, "mx2": 7}
+
+
+async def test_a_window_of_messages_says_that_there_are_more(agents: Agents, mailctl: Mailctl) -> None:
+    agents["mx1"].messages = tuple(summary(number) for number in range(30))
+    ran = await mailctl("messages", "--limit", "10", "--json")
+    assert ran.document["truncated"] is True
+    assert len(ran.document["rows"]) == 10
+    assert "there are more than these 10" in ran.err
+    assert (await mailctl("messages", "--limit", "30", "--json")).document["truncated"] is False
+
+
+async def test_one_message_is_found_wherever_it_waits(agents: Agents, mailctl: Mailctl) -> None:
+    agents["mx2"].messages = (summary(7),)
+    ran = await mailctl("message", summary(7).message_id)
+    assert ran.code == 0
+    assert "user7@gmail.com" in ran.out
+    assert "Subject: hello  [31mred" in ran.out  # escapes are shown harmless
+    assert "\x1b" not in ran.out
+    missing = await mailctl("message", "0000000000000000X")
+    assert missing.code == 1
+    assert "waits on mx1, mx2, mx3" in missing.err
+
+
+async def test_drain_waits_reports_and_is_undone(agents: Agents, mailctl: Mailctl) -> None:
+    ran = await mailctl("drain", "pool:marketing", "--reason", "Gmail", "--yes", "--wait=10s", "--json")
+    assert ran.code == 0
+    operation = ran.document["operation"]
+    assert operation["empty"] is True
+    assert [(one["host"], one["result"]) for one in operation["results"]] == [
+        (name, "applied") for name in ("mx1", "mx2", "mx3")
+    ]
+    assert operation["undo"] == f"mailctl undo {operation['op_id']}"
+    assert f"undo with: mailctl undo {operation['op_id']}" in ran.err
+    assert "command: mailctl drain pool:marketing --reason Gmail" in ran.err
+    undone = await mailctl("undo", operation["op_id"], "--yes")
+    assert undone.code == 0
+    assert not any(agent.live for agent in agents.values())
+
+
+async def test_a_wait_that_runs_out_is_one(agents: Agents, mailctl: Mailctl) -> None:
+    agents["mx2"].empty = False
+    ran = await mailctl("drain", "pool:marketing", "--yes", "--wait=1s", "--json")
+    assert ran.code == 1
+    assert ran.document["operation"]["empty"] is False
+    assert "not empty: mx2 draining" in ran.err
+
+
+async def test_a_dry_run_changes_nothing(agents: Agents, mailctl: Mailctl) -> None:
+    ran = await mailctl("drain", "pool:marketing", "--dry-run", "--json")
+    assert ran.code == 0
+    assert ran.document["operation"]["dry_run"] is True
+    assert ran.document["operation"]["messages"] == 300
+    text = await mailctl("rotate", "vmta:mkt-1", "--dry-run")
+    assert "command: mailctl rotate vmta:mkt-1" in text.out
+    assert not any(agent.executed for agent in agents.values())
+
+
+async def test_a_role_that_is_too_low_is_refused(agents: Agents, mailctl: Mailctl) -> None:
+    for agent in agents.values():
+        agent.faults.role = Role.VIEWER
+    ran = await mailctl("drain", "pool:marketing", "--yes", "--json")
+    assert ran.code == 4
+    assert {one["result"] for one in ran.document["operation"]["results"]} == {"refused"}
+
+
+async def test_some_hosts_failing_is_one_and_none_reachable_three(agents: Agents, mailctl: Mailctl, path: Path) -> None:
+    agents["mx1"].faults.role = Role.VIEWER
+    assert (await mailctl("suspend", "pool:marketing", "--yes")).code == 1
+    for agent in agents.values():
+        edit(path, str(agent.socket), f"/nowhere/{agent.name}.sock")
+    assert (await mailctl("drain", "pool:marketing", "--yes")).code == 3
+    assert (await mailctl("pools")).code == 3
+
+
+async def test_an_unknown_outcome_is_six(agents: Agents, mailctl: Mailctl) -> None:
+    agents["mx1"].faults.drop_answer_to = {"drain", "operation"}
+    ran = await mailctl("--timeout", "1", "drain", "vmta:mkt-1", "--yes", "--json")
+    assert ran.code == 6
+    assert ran.document["operation"]["results"][0]["result"] == "unknown"
+
+
+async def test_limit_takes_its_key_beside_the_selectors(agents: Agents, mailctl: Mailctl) -> None:
+    ran = await mailctl("limit", "vmta:mkt-1", "connections=2", "--for", "1h", "--yes")
+    assert ran.code == 0
+    assert agents["mx1"].executed == ["limit"]
+    assert "command: mailctl limit vmta:mkt-1 connections=2 --for 1h" in ran.err
+
+
+async def test_a_person_at_the_terminal_is_asked(agents: Agents, path: Path) -> None:
+    async def answer(word: bytes) -> tuple[int, bytes]:
+        master, slave = pty.openpty()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            "from mailctl.cli import main; main()",
+            "--fleet",
+            str(path),
+            "drain",
+            "vmta:mkt-1",
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+        )
+        os.close(slave)
+        shown = b""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(20):
+            while b"Do it? [y/N]" not in shown:
+                shown += await loop.run_in_executor(None, os.read, master, 4096)
+            os.write(master, word)
+            code = await process.wait()
+        os.close(master)
+        return code, shown
+
+    code, shown = await answer(b"\n")
+    assert code == 130
+    assert b"1 of 3 hosts, 100 messages" in shown
+    assert not agents["mx1"].executed
+    code, _ = await answer(b"y\n")
+    assert code == 0
+    assert agents["mx1"].executed == ["drain"]

@@ -1,0 +1,111 @@
+"""Tables, words and documents."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailagent.api.ids import HostName
+from mailctl.fleet.state import FleetState, HostState, LinkState
+from mailctl.output import human
+from mailctl.output.document import at_host, document
+from mailctl.output.tables import Column, cells, cut, fields, table
+from tests.console.loopback import LoopbackAgent
+
+NOW = datetime(2026, 9, 1, tzinfo=UTC)
+
+
+@given(st.text(), st.integers(1, 40))
+def test_cut_text_fits_its_width(text: str, width: int) -> None:
+    assert cells(cut(text, width)) <= width
+    if cells(text) <= width:
+        assert cut(text, width) == text
+
+
+@given(st.lists(st.lists(st.text(), min_size=3, max_size=3), max_size=5), st.integers(40, 120))
+def test_remote_text_never_breaks_a_table(rows: list[list[str]], width: int) -> None:
+    columns = [Column("A"), Column("B", right=True), Column("C", flex=True)]
+    lines = table(columns, rows, width=width).split("\n")
+    assert len(lines) == len(rows) + 1
+    assert "\x1b" not in "".join(lines)
+
+
+@given(st.text())
+def test_printable_text_has_nothing_that_a_terminal_acts_on(text: str) -> None:
+    shown = human.printable(text)
+    assert len(shown) == len(text)
+    assert not any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or char in "\u202e\u2066\u200b" for char in shown)
+
+
+def test_a_wide_table_cuts_its_flexible_column() -> None:
+    columns = [Column("NAME"), Column("WHY", flex=True), Column("N", right=True)]
+    shown = table(columns, [["mx1", "x" * 100, "5"]], total=["1 of 1 host", "", "5"], width=40)
+    assert all(len(line) <= 40 for line in shown.split("\n"))
+    assert shown.split("\n")[-2].startswith("-----------  ")
+    assert "…" in shown
+    assert "…" not in table(columns, [["mx1", "x" * 100, "5"]])
+
+
+def test_wide_characters_take_two_columns() -> None:
+    assert cells("日本") == 4
+    assert cells("e\u0301") == 1
+
+
+def test_fields_keep_lines_and_clean_them() -> None:
+    assert fields([("a", "1\n2\x1b[31m"), ("long", "")]) == "a     1\n      2 [31m\nlong"
+
+
+def test_durations_have_two_units_at_most() -> None:
+    assert [human.duration(one) for one in (0, 59, 60, 245, 3600, 11520, 187200)] == [
+        "0s",
+        "59s",
+        "1m",
+        "4m05s",
+        "1h",
+        "3h12m",
+        "2d04h",
+    ]
+
+
+def test_percentages_are_precise_where_they_are_small() -> None:
+    assert [human.percent(one) for one in (None, 0, 0.004, 0.0949, 0.0999, 1)] == [
+        "-",
+        "0%",
+        "0.4%",
+        "9.5%",
+        "10%",
+        "100%",
+    ]
+
+
+def test_times_are_relative_to_now() -> None:
+    assert human.until(NOW + timedelta(minutes=4), NOW) == "in 4m"
+    assert human.until(NOW - timedelta(minutes=4), NOW) == "now"
+    assert human.until(None, NOW) == human.NOTHING
+    assert human.ago(NOW - timedelta(hours=2), NOW) == "2h"
+    assert human.clock(NOW) == "2026-09-01 00:00:00Z"
+    assert [human.size(one) for one in (5, 9 * 1024, 1 << 34, 1 << 50)] == ["5 B", "9.0 KiB", "16 GiB", "1024.0 TiB"]
+
+
+def test_a_document_has_the_shape_of_the_conventions() -> None:
+    agent = LoopbackAgent("mx1", 0, Path("/nowhere"))
+    snapshot = agent.snapshot()
+    state = FleetState(
+        hosts=(
+            HostState(name=HostName("mx1"), state=LinkState.LIVE, age_s=0.25, snapshot=snapshot),
+            HostState(name=HostName("mx2"), state=LinkState.LOST, error="no route"),
+        )
+    )
+    rows = [at_host(HostName("mx1"), snapshot.pools[0])]
+    made = json.loads(document("pools", state, rows=rows, truncated=False, errors=["mx2: lost: no route"]))
+    assert made["schema"] == "mailctl.pools/1"
+    assert made["hosts"] == [
+        {"name": "mx1", "state": "live", "age_s": 0.25, "error": ""},
+        {"name": "mx2", "state": "lost", "age_s": None, "error": "no route"},
+    ]
+    assert made["rows"][0]["host"] == "mx1"
+    assert made["rows"][0]["flow"]["delivered_1m"] == 600
+    assert made["errors"] == ["mx2: lost: no route"]
+    assert "operation" not in made
