@@ -1,0 +1,282 @@
+"""The console: one app over one fleet. Screens draw, `ops` acts; this holds them together."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from mailagent.api.errors import ApiError
+from mailagent.api.ids import OpId
+from mailagent.api.requests import Role
+from mailagent.config.structs import FleetConfig
+from mailctl.fleet import Fleet
+from mailctl.fleet.errors import LinkError
+from mailctl.fleet.state import FleetState
+from mailctl.ops.errors import OpsError
+from mailctl.ops.plan import Options, Plan, Verb
+from mailctl.ops.selector import Selection
+from mailctl.tui.desk import MessageRef
+from mailctl.tui.dialogs.confirm import Changed, ConfirmDialog
+from mailctl.tui.dialogs.report import ReportDialog
+from mailctl.tui.events import Event, events_between
+from mailctl.tui.filters import Filter
+from mailctl.tui.screens.deferred import DeferredView, MessagesView
+from mailctl.tui.screens.destinations import DestinationsView
+from mailctl.tui.screens.fleet import FleetView
+from mailctl.tui.screens.help import HelpScreen
+from mailctl.tui.screens.message import MessageView
+from mailctl.tui.screens.operations import OperationsView
+from mailctl.tui.screens.pools import PoolsView
+from mailctl.tui.screens.view import View
+from mailctl.tui.source import FleetOperator, FleetSource, Operator
+from mailctl.tui.theme import DARK, THEMES, Tone
+from mailctl.tui.widgets.topbar import TABS
+
+DRAW_S = 0.25
+"""At most four data refreshes a second."""
+POLL_S = 1.0
+MOST_EVENTS = 200
+
+logger = logging.getLogger(__name__)
+Planner = Callable[[Options], Awaitable[Plan]]
+
+VIEWS: dict[str, type[View]] = {
+    "Fleet": FleetView,
+    "Pools": PoolsView,
+    "Destinations": DestinationsView,
+    "Deferred": DeferredView,
+    "Messages": MessagesView,
+    "Message": MessageView,
+    "Operations": OperationsView,
+}
+
+
+class ConsoleApp(App[int], inherit_bindings=False):
+    """All screens over one fleet."""
+
+    TITLE = "mailctl"
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    DEFAULT_CSS = """
+    App { background: $background; color: $tone-text; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(str(number), f"tab('{name}')", name, show=False, id=f"go.{name.lower()}")
+            for number, name in enumerate(TABS, 1)
+        ),
+        Binding("minus", "previous", "Back", show=False, id="go.back"),
+        Binding("colon", "command_palette", "Palette", show=False, id="app.palette"),
+        Binding("question_mark", "help", "Help", show=False, id="app.help"),
+        Binding("q", "quit", "Quit", show=False, id="app.quit"),
+        Binding("ctrl+c", "quit", "Quit", show=False, priority=False, id="app.interrupt"),
+    ]
+
+    def __init__(
+        self,
+        source: FleetSource,
+        operator: Operator,
+        *,
+        name: str = "",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__()
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = DARK.name
+        self.sub_title = name
+        self.source = source
+        self.operator = operator
+        self.state: FleetState = source.state
+        self.happened: deque[Event] = deque(maxlen=MOST_EVENTS)
+        self.message: MessageRef | None = None
+        self._now = now
+        self._trail: list[tuple[str, str, Filter]] = []  # (came from, went to, filter that stood there)
+        self._before = ""  # the screen that `-` goes back to
+        self._drawn_second = -1
+        self._last_operation: OpId | None = None
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Our own variables in every theme, also Textual's."""
+        return dict(DARK.variables)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """What the palette offers beside verbs: screens, themes, help."""
+        for name in TABS:
+            yield SystemCommand(name, f"open the {name} screen", lambda name=name: self.action_tab(name))
+        for theme in THEMES:
+            yield SystemCommand(f"Theme {theme.name}", "colours", lambda name=theme.name: self._use_theme(name))
+        yield SystemCommand("Help", "keys of this screen", self.action_help)
+        if isinstance(screen, View):
+            for verb in (Verb.DRAIN, Verb.ROTATE, Verb.SUSPEND, Verb.RESUME, Verb.RETRY):
+                yield SystemCommand(
+                    str(verb).capitalize(), "what is selected", lambda verb=verb: screen.action_verb(str(verb))
+                )
+            yield SystemCommand("Undo", "the last operation", screen.action_undo)
+        yield SystemCommand("Quit", "leave the console; the fleet goes on", self.exit)
+
+    # life
+
+    def on_mount(self) -> None:
+        """Draw at once, with no host live yet; then open the links."""
+        for name, view in VIEWS.items():
+            self.install_screen(view(), name)
+        self.push_screen("Fleet")
+        self.run_worker(self._keep_links(), name="links", group="links", exit_on_error=True)
+        self.set_interval(DRAW_S, self._draw)
+        self.set_interval(POLL_S, self._poll)
+
+    async def _keep_links(self) -> None:
+        """Hold the fleet open for as long as the app runs."""
+        async with self.source:
+            await asyncio.Event().wait()
+
+    def now(self) -> datetime:
+        """Wall time, UTC."""
+        return self._now()
+
+    def _draw(self) -> None:
+        """Show the newest state, if it is a new one or a second has passed."""
+        now, state = self.now(), self.source.state
+        if state is self.state and int(now.timestamp()) == self._drawn_second:
+            return
+        self.happened.extend(events_between(self.state, state, now))
+        self.state, self._drawn_second = state, int(now.timestamp())
+        view = self._view()
+        if view is not None and view.is_mounted:
+            view.draw(state, now)
+
+    def _poll(self) -> None:
+        view = self._view()
+        if view is not None and view.is_mounted:
+            view.poll()
+
+    def _view(self) -> View | None:
+        """The topmost of our screens, also below a dialog."""
+        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, View)), None)
+
+    # ways
+
+    def _open(self, name: str) -> None:
+        view = self._view()
+        if view is not None and view is self.screen and VIEWS[name] is not type(view):
+            self._before = next(known for known, kind in VIEWS.items() if kind is type(view))
+            self.switch_screen(name)
+
+    def action_tab(self, name: str) -> None:
+        """Open a screen directly."""
+        self._trail.clear()
+        self._open(name)
+
+    def action_previous(self) -> None:
+        """The screen before this one; pressed again, this one."""
+        if self._before:
+            self._open(self._before)
+
+    def go_down(self, name: str, wanted: Filter | None = None) -> None:
+        """Open a screen, narrowed; `go_up` comes back."""
+        view, target = self._view(), self.get_screen(name)
+        if view is None or not isinstance(target, View):
+            return
+        here = next(known for known, kind in VIEWS.items() if kind is type(view))
+        self._trail.append((here, name, target.filter))
+        if wanted is not None:
+            target.filter = wanted
+        self._open(name)
+
+    def go_up(self) -> None:
+        """Back to where `go_down` came from; else take the filter away; else to the fleet."""
+        view = self._view()
+        if self._trail:
+            here, there, old = self._trail.pop()
+            target = self.get_screen(there)
+            if isinstance(target, View):
+                target.filter = old
+            self._open(here)
+        elif view is not None and view.filter:
+            view.narrow(Filter())
+        else:
+            self._open("Fleet")
+
+    def action_help(self) -> None:
+        """Keys and words."""
+        if isinstance(self.screen, View):
+            self.push_screen(HelpScreen())
+
+    def _use_theme(self, name: str) -> None:
+        self.theme = name
+
+    def say(self, message: str, tone: Tone = Tone.TEXT) -> None:
+        """Put a message into the status line of the screen on top."""
+        if (view := self._view()) is not None and view.is_mounted:
+            view.say(message, tone)
+
+    # verbs
+
+    def ask_before(self, verb: Verb, selection: Selection) -> None:
+        """Plan a verb and ask for confirmation."""
+        self._start(f"{verb} {selection}", lambda options: self.operator.plan(verb, selection, options))
+
+    def ask_before_undo(self, op_id: OpId | None) -> None:
+        """Plan an undo and ask; None: of the last operation of this console."""
+        chosen = op_id or self._last_operation
+        if chosen is None:
+            self.say("nothing done here yet; choose an operation in Operations (6), then U", Tone.WARN)
+        else:
+            self._start(f"undo {chosen}", lambda options: self.operator.plan_undo(chosen, options))
+
+    def _start(self, title: str, plan: Planner) -> None:
+        self.say(f"planning {title} …", Tone.QUIET)
+        self.run_worker(self._carry_out(title, plan), name="verb", group="verb", exclusive=True)
+
+    async def _carry_out(self, title: str, plan: Planner) -> None:
+        """Plan, ask, execute, tell. A stale plan is made and asked again."""
+        options, note = Options(), ""
+        try:
+            while True:
+                made = await plan(options)
+                answer = await self.push_screen_wait(ConfirmDialog(made, note=note))
+                if answer is None:
+                    self.say(f"{title}: cancelled, nothing changed")
+                    return
+                if isinstance(answer, Changed):
+                    options = answer.options
+                    continue
+                self.say(f"{title} …", Tone.QUIET)
+                if await self._execute(made):
+                    return
+                note = "Something changed in the meantime. This is the plan as it stands now:"
+        except (OpsError, LinkError, ApiError) as exc:
+            self.say(str(exc), Tone.WARN)
+        except Exception:
+            logger.exception("verb failed: %s", title)
+            self.say(f"{title}: failed inside the console; see its log", Tone.BAD)
+
+    async def _execute(self, plan: Plan) -> bool:
+        """Whether it is done; False asks for a new plan."""
+        report = await self.operator.execute(plan)
+        if report.is_stale:
+            return False
+        if report.undo_command:
+            self._last_operation = report.op_id
+        hint = "  U undoes it" if report.undo_command else ""
+        if report.succeeded:
+            self.say(f"{plan.title}: {report.summary}{hint}", Tone.GOOD)
+        else:
+            self.say(f"{plan.title}: {report.summary}{hint}", Tone.BAD)
+            await self.push_screen_wait(ReportDialog(report))
+        return True
+
+
+def run(config: FleetConfig, path: Path, *, as_role: Role | None = None) -> int:
+    """Open the console on a fleet; the exit code of the process."""
+    fleet = Fleet(config, path=path, as_role=as_role)
+    app = ConsoleApp(fleet, FleetOperator(fleet), name=path.name)
+    return app.run() or 0

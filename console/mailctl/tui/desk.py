@@ -1,0 +1,55 @@
+"""What screens ask of the app that holds them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from mailagent.api.ids import OpId
+from mailagent.api.requests import HistoryScope
+from mailctl.fleet.state import FleetState
+from mailctl.ops.plan import Verb
+from mailctl.ops.selector import Selection
+from mailctl.tui.events import Event
+from mailctl.tui.filters import Filter
+from mailctl.tui.source import FleetSource
+
+
+class Scope(NamedTuple):
+    """Whose history to plot."""
+
+    title: str
+    kind: HistoryScope
+    name: str
+    hosts: tuple[str, ...]
+
+
+class MessageRef(NamedTuple):
+    """One waiting recipient on one host."""
+
+    host: str
+    message_id: str
+    n: int
+
+
+class Desk(Protocol):
+    """The app: state and clock, ways between screens, and verbs."""
+
+    source: FleetSource
+    state: FleetState  # what is on the screens
+    happened: Sequence[Event]  # newest last
+    message: MessageRef | None  # the one to show on the message screen
+
+    def now(self) -> datetime:
+        """Wall time, UTC."""
+
+    def go_down(self, name: str, wanted: Filter | None = None) -> None:
+        """Open a screen, narrowed; `go_up` comes back."""
+
+    def go_up(self) -> None:
+        """Back to where `go_down` came from; else take the filter away; else to the fleet."""
+
+    def ask_before(self, verb: Verb, selection: Selection) -> None:
+        """Plan a verb and ask for confirmation."""
+
+    def ask_before_undo(self, op_id: OpId | None) -> None:
+        """Plan an undo and ask; None: of the last operation of this console."""

@@ -1,0 +1,223 @@
+"""The question before a verb acts. Cancel has the focus, so a repeated enter never confirms anything."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Static
+
+from mailctl.ops.plan import Options, Plan, Step, StepState
+from mailctl.tui.text import clean, count, listed, plural, share
+from mailctl.tui.theme import Tone
+
+DEAF_S = 0.4
+"""Keys this soon after the dialog opened were meant for what stood there before."""
+
+_STEPS = {
+    StepState.READY: ("●", Tone.GOOD),
+    StepState.NOTHING_TO_DO: ("○", Tone.QUIET),
+    StepState.REFUSED: ("⊘", Tone.BAD),
+    StepState.FAILED: ("✕", Tone.BAD),
+    StepState.UNREACHABLE: ("✕", Tone.BAD),
+}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """Do what the plan says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Plan again with other options, then ask again."""
+
+    options: Options
+
+
+class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
+    """Shows a frozen plan and asks. Dismissed with None: cancelled."""
+
+    DEFAULT_CSS = """
+    ConfirmDialog {
+        align: center middle; background: $background 60%;
+        & > Vertical {
+            width: 84%; max-width: 96; min-width: 60; height: auto; max-height: 92%;
+            background: $band; border: round $tone-accent; border-title-color: $tone-strong; padding: 1 2 0 2;
+        }
+        & VerticalScroll { height: auto; max-height: 16; scrollbar-size-vertical: 1; }
+        & Static { width: 1fr; }
+        & .keys { height: 1; margin-top: 1; margin-bottom: 1; }
+        & Button { min-width: 10; height: 1; margin-right: 2; border: none; background: $rule; color: $tone-text; }
+        & Button:focus { background: $tone-accent; color: $background; text-style: bold; border: none; }
+        & Button:nocolor:focus { text-style: reverse; }
+        & Input { display: none; height: 1; margin-top: 1; border: none; padding: 0 1; background: $cursor-band; }
+        & Input.-open { display: block; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "confirm", "Confirm", id="confirm.yes"),
+        Binding("escape,n,q", "cancel", "Cancel", id="confirm.cancel"),
+        Binding("r", "edit('reason')", "Reason", id="confirm.reason"),
+        Binding("t", "edit('time')", "Time", id="confirm.time"),
+        Binding("j,down", "scroll(1)", show=False, id="confirm.down"),
+        Binding("k,up", "scroll(-1)", show=False, id="confirm.up"),
+    ]
+
+    def __init__(self, plan: Plan, *, note: str = "", clock: Callable[[], float] = monotonic) -> None:
+        super().__init__()
+        self.plan = plan
+        self._note = note
+        self._clock = clock
+        self._opened_at = clock()
+        self._editing = ""
+
+    def compose(self) -> ComposeResult:
+        """The plan, an input for reason or time, and the keys."""
+        box = Vertical()
+        box.border_title = f" {self.plan.title} "
+        with box:
+            with VerticalScroll(can_focus=False):
+                yield Static(summary(self.plan, self._note), markup=False)
+            yield Input(compact=True)
+            with Horizontal(classes="keys"):
+                yield Button("Cancel", compact=True)
+                yield Static(self._keys(), markup=False)
+
+    def on_mount(self) -> None:
+        """Cancel has the focus."""
+        self._opened_at = self._clock()
+        self.query_one(Button).focus()
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether keys are dropped still."""
+        return self._clock() - self._opened_at < DEAF_S
+
+    def _keys(self) -> Content:
+        if not self.plan.is_possible:
+            return Content.styled("nothing can be done: see above", Tone.WARN.style)
+        return Content.assemble(
+            ("y", f"bold {Tone.ACCENT.style}"),
+            (f" {self.plan.verb}   ", Tone.STRONG.style),
+            ("r", f"bold {Tone.ACCENT.style}"),
+            (" reason   ", Tone.TEXT.style),
+            ("t", f"bold {Tone.ACCENT.style}"),
+            (" time   ", Tone.TEXT.style),
+            ("esc", f"bold {Tone.ACCENT.style}"),
+            (" cancel", Tone.TEXT.style),
+        )
+
+    def action_confirm(self) -> None:
+        """Do it."""
+        if not self.is_deaf and self.plan.is_possible:
+            self.dismiss(Confirmed())
+
+    @on(Button.Pressed)
+    def action_cancel(self) -> None:
+        """Leave everything as it is; while editing, only leave the line."""
+        if self.is_deaf:
+            return
+        if self._editing:
+            self._close_edit()
+        else:
+            self.dismiss(None)
+
+    def action_scroll(self, by: int) -> None:
+        """Scroll a plan that is taller than the dialog."""
+        self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
+
+    def action_edit(self, what: str) -> None:
+        """Type a reason or a time."""
+        if self.is_deaf or not self.plan.is_possible:
+            return
+        self._editing = what
+        line = self.query_one(Input)
+        line.placeholder = "reason, for the log and your colleagues" if what == "reason" else "how long: 30m, 4h, 2d"
+        line.value = self.plan.options.reason if what == "reason" else ""
+        line.add_class("-open")
+        line.focus()
+
+    @on(Input.Submitted)
+    def _edited(self, event: Input.Submitted) -> None:
+        event.stop()
+        value = event.value.strip()
+        if self._editing == "reason":
+            self.dismiss(Changed(replace(self.plan.options, reason=value)))
+        elif (seconds := seconds_in(value)) is not None:
+            self.dismiss(Changed(replace(self.plan.options, ttl_s=seconds)))
+        else:
+            event.input.value = ""
+            event.input.placeholder = f"{value!r} is no time; write 30m, 4h, 2d"
+
+    def _close_edit(self) -> None:
+        self._editing = ""
+        self.query_one(Input).remove_class("-open")
+        self.query_one(Button).focus()
+
+
+def seconds_in(text: str) -> int | None:
+    """Seconds of `30m`, `4h`, `90s`, `2d`; None when it is no time."""
+    number, unit = text[:-1], text[-1:]
+    return int(number) * _UNITS[unit] if number.isdigit() and int(number) and unit in _UNITS else None
+
+
+def summary(plan: Plan, note: str = "") -> Content:
+    """The plan in words: size, what stays, undo, each host, and the same for the shell."""
+    label = 11
+    rows: list[Content] = []
+    if note:
+        rows += [Content.styled(note, Tone.WARN.style), Content("")]
+
+    def row(name: str, text: str, tone: Tone = Tone.TEXT) -> None:
+        rows.append(Content.assemble((name.ljust(label), Tone.QUIET.style), (text, tone.style)))
+
+    ready = {step.host for step in plan.steps if step.state is StepState.READY}
+    row(
+        "hosts",
+        f"{len(ready)} of {plan.hosts} can" if len(ready) < plan.hosts else f"{plan.hosts} of {plan.fleet_hosts}",
+        Tone.STRONG,
+    )
+    touches = [plural(plan.messages, "waiting message")]
+    if plan.connections:
+        touches.append(plural(plan.connections, "connection"))
+    if plan.share:
+        touches.append(f"{share(plan.share)} of the fleet's traffic")
+    row("touches", ", ".join(touches), Tone.STRONG)
+    if plan.untouched:
+        row("stays", "; ".join(map(clean, plan.untouched)))
+    if plan.options.ttl_s:
+        row("for", f"{plan.options.ttl_s // 60} min")
+    if plan.options.reason:
+        row("reason", clean(plan.options.reason))
+    row(
+        "undo",
+        clean(plan.undo_note) or ("U" if plan.undoable else "not possible"),
+        Tone.TEXT if plan.undoable else Tone.WARN,
+    )
+    row("shell", clean(plan.command), Tone.ACCENT)
+    for warning in plan.warnings:
+        row("warning", clean(warning), Tone.WARN)
+    rows.append(Content(""))
+    rows += [_step(step) for step in plan.steps]
+    return Content("\n").join(rows)
+
+
+def _step(step: Step) -> Content:
+    glyph, tone = _STEPS[step.state]
+    sizes = [f"{count(step.impact.messages)} waiting"] if step.impact.messages else []
+    if step.impact.share:
+        sizes.append(f"{share(step.impact.share)} of its traffic")
+    return Content.assemble(
+        (f"{glyph} {step.host}  ", tone.style),
+        (f"{step.target}  ", Tone.STRONG.style),
+        (f"{listed(sizes)}  " if sizes else "", Tone.TEXT.style),
+        (clean(step.detail), Tone.QUIET.style if step.runs else Tone.BAD.style),
+    )

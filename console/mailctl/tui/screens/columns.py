@@ -1,0 +1,56 @@
+"""Cells that several screens share."""
+
+from datetime import datetime
+
+from mailagent.api.views import Flow
+from mailctl.fleet.state import deferral_share
+from mailctl.tui.listing import Cell
+from mailctl.tui.states import deferral_tone
+from mailctl.tui.text import NOTHING, count, share, since, some
+from mailctl.tui.theme import Tone
+from mailctl.tui.widgets.sparkline import sparkline
+
+SPARK_WIDTH = 24
+"""Cells of a sparkline at most: one for each bucket of `Flow.recent`. A narrower column shows the newest."""
+
+STALE_GLYPH = "~"
+"""Before numbers of a host that does not answer."""
+
+
+def number(value: int, *, stale: bool = False, tone: Tone = Tone.TEXT) -> Cell:
+    """A count; zero and old numbers are quiet, old ones also marked."""
+    if stale:
+        return Cell(f"{STALE_GLYPH}{count(value)}", Tone.QUIET)
+    return Cell(some(value), tone if value else Tone.QUIET)
+
+
+def rate(flow: Flow, *, stale: bool = False) -> Cell:
+    """Deliveries of the last minute."""
+    return number(flow.delivered_1m, stale=stale, tone=Tone.STRONG)
+
+
+def failing(flow: Flow, *, stale: bool = False) -> Cell:
+    """Share of failed attempts in the last minute."""
+    fraction = deferral_share(flow)
+    return Cell(share(fraction), Tone.QUIET if stale else deferral_tone(fraction))
+
+
+def trend(flow: Flow, width: int = SPARK_WIDTH, *, stale: bool = False) -> Cell:
+    """Deliveries of the last two minutes as a sparkline; blank without any."""
+    if not any(flow.recent):
+        return Cell(sparkline(flow.recent, width), Tone.QUIET)
+    return Cell(sparkline(flow.recent, width), Tone.QUIET if stale else Tone.FLOW)
+
+
+def age(moment: datetime | None, now: datetime, *, stale: bool = False) -> Cell:
+    """Time since; over an hour is worth a look."""
+    old = moment is not None and (now - moment).total_seconds() > 3600
+    return Cell(since(moment, now), Tone.QUIET if stale or moment is None else Tone.WARN if old else Tone.TEXT)
+
+
+def gauge(used: int, limit: int | None, *, stale: bool = False) -> Cell:
+    """`4/10`: used of a limit; at the limit it stands out."""
+    if limit is None:
+        return number(used, stale=stale)
+    tone = Tone.WARN if used >= limit else Tone.TEXT if used else Tone.QUIET
+    return Cell(f"{count(used) if used else NOTHING}/{count(limit)}", Tone.QUIET if stale else tone)

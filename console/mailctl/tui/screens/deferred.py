@@ -1,0 +1,355 @@
+"""Deferred mail: groups of equal replies over the fleet, and the messages of a group."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from mailagent.api.replies import DeferredGroups, MessagePage
+from mailagent.api.requests import PageRequest
+from mailagent.api.views import DeferredGroup, MessageSummary
+from mailctl.fleet.state import FleetState, oldest
+from mailctl.ops.errors import SelectorError
+from mailctl.ops.plan import Verb
+from mailctl.ops.selector import TermKind
+from mailctl.tui.desk import MessageRef
+from mailctl.tui.filters import Filter
+from mailctl.tui.listing import Cell, Column, Listing
+from mailctl.tui.screens.columns import age
+from mailctl.tui.screens.view import View
+from mailctl.tui.source import ASK_DEADLINE_S
+from mailctl.tui.text import clean, count, listed, plural, until
+from mailctl.tui.theme import Tone
+from mailctl.tui.verdicts import Subject
+from mailctl.tui.widgets.detail import beside, fact, lines
+from mailctl.tui.widgets.table import FleetTable
+
+POLL_S = 2.0
+PAGE_ROWS = 200
+"""Rows asked of each host for one page of messages."""
+MOST_ROWS = 5_000
+"""Messages that one screen collects; a filter is the way to the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """One group over the hosts that have it."""
+
+    group: DeferredGroup  # counts and times of all hosts together
+    hosts: tuple[str, ...]
+
+
+def merged(answers: dict[str, DeferredGroups]) -> list[GroupRow]:
+    """Groups of all hosts by key, largest first: equal replies have equal keys on every host."""
+    parts: dict[str, list[tuple[str, DeferredGroup]]] = {}
+    for host, answer in answers.items():
+        for group in answer.groups:
+            parts.setdefault(group.key, []).append((host, group))
+    rows = []
+    for same in parts.values():
+        first = same[0][1]
+        group = DeferredGroup(
+            key=first.key,
+            provider=first.provider,
+            code=first.code,
+            enhanced=first.enhanced,
+            text=first.text,
+            sample=first.sample,
+            count=sum(group.count for _, group in same),
+            oldest_at=oldest(group.oldest_at for _, group in same),
+            next_try_at=oldest(group.next_try_at for _, group in same),
+        )
+        rows.append(GroupRow(group, tuple(host for host, _ in same)))
+    rows.sort(key=lambda row: (-row.group.count, row.group.key))
+    return rows
+
+
+GROUP_COLUMNS = (
+    Column("COUNT", 7, right=True, sort=lambda row: row.group.count, descending=True),
+    Column("SHARE", 8, grow=1, most=16, drop=2),
+    Column("PROVIDER", 8, grow=1, most=12, sort=lambda row: row.group.provider),
+    Column("CODE", 11, sort=lambda row: (row.group.code, row.group.enhanced)),
+    Column("REPLY", 20, grow=12),
+    Column("OLDEST", 6, right=True, sort=lambda row: row.group.oldest_at.timestamp() if row.group.oldest_at else 9e15),
+    Column("NEXT", 7, right=True, drop=1),
+)
+
+
+class DeferredView(View):
+    """What providers say, largest group first."""
+
+    TAB = "Deferred"
+    EMPTY = "asking the hosts …"
+    HINTS = (("enter", "messages"), ("T", "retry"), ("S", "suspend"), ("o", "order"), ("y", "copy"))
+    DEFAULT_CSS = """
+    DeferredView FleetTable { height: 1fr; }
+    DeferredView .sample { height: auto; max-height: 8; border-top: solid $rule; padding: 0 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: list[GroupRow] = []
+        self._asked = Filter()  # what the rows are an answer to
+        self._missing: tuple[str, ...] = ()
+
+    def body(self) -> Iterable[Widget]:
+        """Table above, the reply in full below."""
+        yield FleetTable(empty=self.EMPTY)
+        yield Static(classes="sample", markup=False)
+
+    def poll(self) -> None:
+        """Ask all hosts, one question at a time."""
+        if not any(worker.group == "deferred" and worker.is_running for worker in self.workers if worker.node is self):
+            self._ask(self.filter)
+
+    def narrow(self, wanted: Filter) -> None:
+        """Narrow at once by what is here, and ask again."""
+        super().narrow(wanted)
+        self._ask(wanted)
+
+    def _ask(self, wanted: Filter) -> None:
+        self.run_worker(self._fetch(wanted), name="deferred", group="deferred", exclusive=True)
+
+    async def _fetch(self, wanted: Filter) -> None:
+        try:
+            request = PageRequest(filter=wanted.message_filter(deferred_only=True))
+        except SelectorError as exc:
+            self.say(str(exc), Tone.WARN)
+            return
+        hosts = wanted.selection.hosts or None
+        answers = await self.desk.source.ask_all("deferred", request, hosts=hosts, deadline_s=ASK_DEADLINE_S)
+        if wanted != self.filter or not self.is_attached:
+            return
+        good = {str(host): answer for host, answer in answers.items() if isinstance(answer, DeferredGroups)}
+        self._rows, self._asked = merged(good), wanted
+        self._missing = tuple(str(host) for host in answers if host not in good)
+        self.table.empty = "nothing is deferred here"
+        self.show(self.desk.state, self.desk.now())
+
+    def show(self, state: FleetState, now: datetime) -> None:
+        """Draw the groups."""
+        del state
+        most = max((row.group.count for row in self._rows), default=1)
+        rows = [
+            row
+            for row in self._rows
+            if self.filter.admits({}, f"{row.group.provider} {row.group.code} {row.group.text}")
+        ]
+        listing = Listing.of(
+            GROUP_COLUMNS,
+            rows,
+            lambda row: row.group.key,
+            lambda row: _group_cells(row, most, now),
+            sorted_by=self.order,
+        )
+        self.table.show(self.hold(listing))
+        self.query_one(".sample", Static).update(self._sample(now))
+
+    def _row(self) -> GroupRow | None:
+        source = self.table.source
+        return source.record(self.table.cursor) if isinstance(source, Listing) and self.table.cursor else None
+
+    def _sample(self, now: datetime) -> Content:
+        row = self._row()
+        without = f"without {listed(self._missing)}" if self._missing else ""
+        if row is None:
+            return Content.styled(without, Tone.WARN.style)
+        return lines(
+            beside(
+                fact("on", listed(row.hosts), Tone.STRONG),
+                fact("next try", until(row.group.next_try_at, now)),
+                Content.styled(without, Tone.WARN.style),
+            ),
+            Content.styled(clean(row.group.sample), Tone.TEXT.style),
+        )
+
+    def copied(self) -> str:
+        """The reply in full."""
+        row = self._row()
+        return clean(row.group.sample) if row else ""
+
+    def subject(self, verb: Verb) -> Subject | None:
+        """The mail of the group for a retry, its provider for the others."""
+        row = self._row()
+        if row is None:
+            return None
+        if verb is Verb.RETRY:
+            narrower = tuple(term for term in self.filter.selection.terms if term[0] is not TermKind.GROUP)
+            return Subject(TermKind.GROUP, (row.group.key,), (), narrower)
+        return Subject(TermKind.PROVIDER, (row.group.provider,), self.filter.selection.hosts)
+
+    def on_fleet_table_chosen(self, event: FleetTable.Chosen) -> None:
+        """The messages of the group."""
+        self.desk.go_down("Messages", self.filter.having((TermKind.GROUP, event.key)))
+
+
+def _group_cells(row: GroupRow, most: int, now: datetime) -> tuple[Cell, ...]:
+    group = row.group
+    return (
+        Cell(count(group.count), Tone.STRONG),
+        Cell(bar(group.count / most, 16), Tone.FLOW),
+        Cell(group.provider, Tone.TEXT),
+        Cell(f"{group.code or '---'} {group.enhanced}".rstrip(), Tone.WARN if group.code < 500 else Tone.BAD),
+        Cell(clean(group.text), Tone.TEXT),
+        age(group.oldest_at, now),
+        Cell(until(group.next_try_at, now), Tone.QUIET),
+    )
+
+
+def bar(fraction: float, width: int) -> str:
+    """A bar of eighths of a cell."""
+    eighths = round(max(0.0, min(1.0, fraction)) * width * 8)
+    return "█" * (eighths // 8) + ("▏▎▍▌▋▊▉"[eighths % 8 - 1] if eighths % 8 else "") or "▏"
+
+
+class MessageRow(NamedTuple):
+    """One waiting recipient on its host."""
+
+    host: str
+    summary: MessageSummary
+
+    @property
+    def key(self) -> str:
+        """Stable key: message, recipient's index."""
+        return f"{self.summary.message_id}/{self.summary.n}"
+
+
+MESSAGE_COLUMNS = (
+    Column("MESSAGE", 17),
+    Column("RECIPIENT", 18, grow=4, most=44),
+    Column("SENDER", 12, grow=3, most=40, drop=2),
+    Column("HOST", 5, grow=1, most=10, drop=3),
+    Column("IP", 6, grow=1, most=12, drop=1),
+    Column("TRY", 3, right=True),
+    Column("AGE", 6, right=True),
+    Column("NEXT", 7, right=True),
+)
+
+
+class MessagesView(View):
+    """Waiting recipients: a window that grows as one scrolls, never the whole queue."""
+
+    TAB = "Deferred"
+    EMPTY = "asking the hosts …"
+    HINTS = (("enter", "why it waits"), ("T", "retry"), ("y", "copy id"), ("esc", "back"))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: list[MessageRow] = []
+        self._seen: set[str] = set()
+        self._cursors: dict[str, str] | None = None  # host -> cursor of its next page; None: first page not asked
+        self._asked: Filter | None = None
+
+    def poll(self) -> None:
+        """Ask for the first page when the filter is new."""
+        if self._asked != self.filter:
+            self._asked, self._cursors = self.filter, None
+            self._rows, self._seen = [], set()
+            self.run_worker(self._fetch(self.filter), name="messages", group="messages", exclusive=True)
+
+    def narrow(self, wanted: Filter) -> None:
+        """Ask again."""
+        super().narrow(wanted)
+        self.poll()
+
+    def on_fleet_table_cursor_moved(self) -> None:
+        """Near the end of what is here: ask for the next page."""
+        index = self.table.source.index_of(self.table.cursor or "")
+        running = any(
+            worker.group == "messages" and worker.is_running for worker in self.workers if worker.node is self
+        )
+        if (
+            index is not None
+            and index > len(self._rows) - 50
+            and self._cursors
+            and not running
+            and len(self._rows) < MOST_ROWS
+        ):
+            self.run_worker(self._fetch(self.filter), name="messages", group="messages", exclusive=True)
+
+    async def _fetch(self, wanted: Filter) -> None:
+        try:
+            narrowed = wanted.message_filter()
+        except SelectorError as exc:
+            self.say(str(exc), Tone.WARN)
+            return
+        first = self._cursors is None
+        if self._cursors is None:
+            hosts = wanted.selection.hosts or [host.name for host in self.desk.state.hosts]
+            self._cursors = dict.fromkeys(map(str, hosts), "")
+        cursors, self._cursors = self._cursors, {}
+        failed = []
+        for host, cursor in cursors.items():
+            request = PageRequest(filter=narrowed, cursor=cursor, limit=PAGE_ROWS)
+            answers = await self.desk.source.ask_all("messages", request, hosts=(host,), deadline_s=ASK_DEADLINE_S)
+            if wanted != self.filter or not self.is_attached:
+                return
+            for answer in answers.values():
+                if not isinstance(answer, MessagePage):
+                    failed.append(host)
+                    continue
+                self._add(host, answer)
+        self.table.empty = "no message waits here"
+        if first:
+            self._rows.sort(key=lambda row: row.summary.received_at)
+        if failed:
+            self.say(f"without {listed(failed)}: no answer", Tone.WARN)
+        else:
+            more = ", more below" if self._cursors else ""
+            self.say(f"{plural(len(self._rows), 'recipient')}{more}", Tone.QUIET)
+        self.show(self.desk.state, self.desk.now())
+
+    def _add(self, host: str, page: MessagePage) -> None:
+        for summary in page.rows:
+            row = MessageRow(host, summary)
+            if row.key not in self._seen:
+                self._seen.add(row.key)
+                self._rows.append(row)
+        if page.cursor and self._cursors is not None:
+            self._cursors[host] = page.cursor
+
+    def show(self, state: FleetState, now: datetime) -> None:
+        """Draw the recipients."""
+        del state
+        words = Filter(words=self.filter.words)
+        rows = (
+            [row for row in self._rows if words.admits({}, f"{row.summary.recipient} {row.summary.sender}")]
+            if words
+            else self._rows
+        )
+        self.table.show(Listing.of(MESSAGE_COLUMNS, rows, lambda row: row.key, lambda row: _message_cells(row, now)))
+
+    def subject(self, verb: Verb) -> Subject | None:
+        """The message for a retry."""
+        ids = tuple(dict.fromkeys(key.partition("/")[0] for key in self.table.selected()))
+        return Subject(TermKind.MESSAGE, ids) if verb is Verb.RETRY and len(ids) == 1 else None
+
+    def copied(self) -> str:
+        """Queue ids."""
+        return " ".join(dict.fromkeys(key.partition("/")[0] for key in self.table.selected()))
+
+    def on_fleet_table_chosen(self, event: FleetTable.Chosen) -> None:
+        """The message."""
+        source = self.table.source
+        row = source.record(event.key) if isinstance(source, Listing) else None
+        if row is not None:
+            self.desk.message = MessageRef(row.host, row.summary.message_id, row.summary.n)
+            self.desk.go_down("Message")
+
+
+def _message_cells(row: MessageRow, now: datetime) -> tuple[Cell, ...]:
+    one = row.summary
+    return (
+        Cell(one.message_id, Tone.ACCENT),
+        Cell(clean(one.recipient), Tone.STRONG),
+        Cell(clean(one.sender) or "<>", Tone.TEXT),
+        Cell(row.host, Tone.QUIET),
+        Cell(one.vmta, Tone.TEXT),
+        Cell(str(one.attempts), Tone.TEXT if one.attempts else Tone.QUIET),
+        age(one.received_at, now),
+        Cell(until(one.next_try_at, now), Tone.QUIET),
+    )

@@ -1,0 +1,209 @@
+"""Destinations: provider × virtual MTA, the unit in which providers judge us, with the reason that binds."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from textual.content import Content
+from textual.widget import Widget
+
+from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.requests import HistoryScope
+from mailctl.fleet.state import DestinationRow, FleetState, deferral_share, oldest, sum_flows
+from mailctl.ops.plan import Verb
+from mailctl.ops.selector import TermKind
+from mailctl.tui.desk import Scope
+from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
+from mailctl.tui.screens.columns import age, failing, gauge, number, rate, trend
+from mailctl.tui.screens.view import View
+from mailctl.tui.text import clean, listed, plural, some, until
+from mailctl.tui.theme import Tone
+from mailctl.tui.verdicts import Subject
+from mailctl.tui.widgets.detail import Detail, beside, fact, lines
+from mailctl.tui.widgets.table import FleetTable
+
+COLUMNS = (
+    Column("PROVIDER", 8, grow=1, most=14, sort=lambda row: row.view.provider),
+    Column("IP", 6, grow=1, most=14, sort=lambda row: row.view.vmta),
+    Column("HOST", 4, grow=1, most=10, drop=2),
+    Column("OUT/MIN", 7, right=True, sort=lambda row: row.view.flow.delivered_1m, descending=True),
+    Column("FAIL", 5, right=True, sort=lambda row: deferral_share(row.view.flow) or 0.0, descending=True),
+    Column("LAST 2 MIN", 8, grow=2, most=24, tail=True, drop=3),
+    Column("OLDEST", 6, right=True),
+    Column("CONN", 5, right=True),
+    Column("READY", 5, right=True, drop=1, sort=lambda row: row.view.ready, descending=True),
+    Column("DEFER", 6, right=True, sort=lambda row: row.view.deferred, descending=True),
+    Column("WAITS FOR", 17, grow=8),
+)
+
+_REASONS = {
+    ReasonKind.SCHEDULE: ("◷", Tone.QUIET),
+    ReasonKind.LIMIT: ("▪", Tone.TEXT),
+    ReasonKind.DIRECTIVE: ("‖", Tone.WARN),
+    ReasonKind.REPLY: ("✉", Tone.WARN),
+    ReasonKind.DNS: ("?", Tone.WARN),
+    ReasonKind.WINDOW: ("▫", Tone.TEXT),
+    ReasonKind.CONNECTING: ("…", Tone.QUIET),
+    ReasonKind.REST: ("◷", Tone.WARN),
+    ReasonKind.NO_SOURCE: ("✕", Tone.BAD),
+    ReasonKind.BIND: ("✕", Tone.BAD),
+    ReasonKind.STORAGE: ("✕", Tone.BAD),
+    ReasonKind.SENDING: ("→", Tone.GOOD),
+}
+
+
+def reason_mark(reason: WaitReason) -> tuple[str, Tone]:
+    """Glyph and tone of a reason."""
+    return _REASONS[reason.kind]
+
+
+class DestinationsView(View):
+    """Cells of provider × IP."""
+
+    TAB = "Destinations"
+    EMPTY = "no mail to or from here in the last quarter of an hour"
+    HINTS = (("D", "drain IP"), ("R", "rotate"), ("S", "suspend"), ("T", "retry"), ("o", "order"))
+    DEFAULT_CSS = """
+    DestinationsView FleetTable { height: 1fr; }
+    DestinationsView.-tall Detail { height: 13; }
+    DestinationsView.-short Detail .legend, DestinationsView.-short Detail Chart { display: none; }
+    DestinationsView.-short Detail { height: 4; }
+    DestinationsView.-short Detail .facts { width: 1fr; padding-left: 0; }
+    """
+
+    def body(self) -> Iterable[Widget]:
+        """Table above, detail below."""
+        yield FleetTable(empty=self.EMPTY)
+        yield Detail()
+
+    def show(self, state: FleetState, now: datetime) -> None:
+        """Draw the cells."""
+        rows = [row for row in state.destinations if self._admits(row)]
+        listing = Listing.of(
+            COLUMNS,
+            rows,
+            lambda row: row.key,
+            lambda row: _cells(row, now),
+            total=_total(rows, now) if rows else None,
+            sorted_by=self.order,
+        )
+        self.table.show(self.hold(listing))
+        self.query_one(Detail).describe(self._facts(now))
+
+    def _admits(self, row: DestinationRow) -> bool:
+        view = row.view
+        facets = {
+            TermKind.HOST: (row.host,),
+            TermKind.POOL: (view.pool,),
+            TermKind.VMTA: (view.vmta,),
+            TermKind.PROVIDER: (view.provider,),
+            TermKind.QUEUE: view.queues,
+        }
+        return self.filter.admits(
+            facets, f"{view.provider} {view.vmta} {view.pool} {row.host} {view.binding.detail if view.binding else ''}"
+        )
+
+    def _cell(self) -> DestinationRow | None:
+        source = self.table.source
+        return source.record(self.table.cursor) if isinstance(source, Listing) and self.table.cursor else None
+
+    def _facts(self, now: datetime) -> Content:
+        row = self._cell()
+        if row is None:
+            return Content("")
+        view, binding = row.view, row.view.binding
+        rows = [
+            beside(
+                Content.styled(row.key, Tone.STRONG.style),
+                fact("pool", view.pool),
+                fact("limit", view.rate_limit or "no rate"),
+                fact("over", plural(view.sites, "site")),
+            )
+        ]
+        if binding is not None:
+            glyph, tone = reason_mark(binding)
+            origin = f" ({clean(binding.origin)})" if binding.origin else ""
+            ends = f"  {until(binding.until, now)}" if binding.until else ""
+            rows.append(Content.assemble((f"{glyph} {clean(binding.detail)}{origin}{ends}", tone.style)))
+        if view.last_reply is not None:
+            rows.append(fact("last reply", clean(view.last_reply.line())))
+        if self.size.height >= 30 and view.queues:
+            rows.append(fact("queues", listed(view.queues, 4)))
+        return lines(*rows)
+
+    def scope(self) -> Scope | None:
+        """The cell."""
+        row = self._cell()
+        return Scope(row.key, HistoryScope.CELL, row.key, (row.host,)) if row else None
+
+    def subject(self, verb: Verb) -> Subject | None:
+        """The virtual MTA; for a suspension the ready queues; for a retry the mail that waits for the cell."""
+        source = self.table.source
+        if not isinstance(source, Listing):
+            return None
+        rows = [row for key in self.table.selected() if (row := source.record(key)) is not None]
+        if not rows:
+            return None
+        if verb is Verb.RETRY:
+            providers = {row.view.provider for row in rows}
+            if len(rows) > 1:
+                return None
+            return Subject(
+                TermKind.VMTA, (rows[0].view.vmta,), (), tuple((TermKind.PROVIDER, name) for name in providers)
+            )
+        if verb in (Verb.SUSPEND, Verb.RESUME):
+            return Subject(TermKind.QUEUE, tuple(dict.fromkeys(key for row in rows for key in row.view.queues)))
+        return Subject(TermKind.VMTA, tuple(dict.fromkeys(row.view.vmta for row in rows)))
+
+    def on_fleet_table_chosen(self, event: FleetTable.Chosen) -> None:
+        """The deferred mail of the cell."""
+        provider, _, vmta = event.key.partition("/")
+        self.desk.go_down("Deferred", self.filter.having((TermKind.PROVIDER, provider), (TermKind.VMTA, vmta)))
+
+
+def _cells(row: DestinationRow, now: datetime) -> tuple[Cell, ...]:
+    view, stale = row.view, not row.link.is_fresh
+    waits = BLANK
+    if stale:
+        waits = Cell(f"~ host is {row.link}", Tone.QUIET)
+    elif view.binding is not None:
+        glyph, tone = reason_mark(view.binding)
+        waits = Cell(f"{glyph} {clean(view.binding.detail)}", tone)
+    return (
+        Cell(view.provider, Tone.QUIET if stale else Tone.STRONG),
+        Cell(view.vmta, Tone.QUIET if stale else Tone.TEXT),
+        Cell(row.host, Tone.QUIET),
+        rate(view.flow, stale=stale),
+        failing(view.flow, stale=stale),
+        trend(view.flow, stale=stale),
+        age(view.oldest_at, now, stale=stale),
+        gauge(view.connections, view.connection_limit, stale=stale),
+        number(view.ready, stale=stale),
+        number(view.deferred, stale=stale),
+        waits,
+    )
+
+
+def _total(rows: list[DestinationRow], now: datetime) -> Row:
+    fresh = [row for row in rows if row.link.is_fresh]
+    flow = sum_flows(row.view.flow for row in fresh)
+    hosts = len({row.host for row in rows})
+    missing = hosts - len({row.host for row in fresh})
+    return Row(
+        "total",
+        (
+            Cell("total", Tone.STRONG),
+            Cell(some(len(rows)), Tone.QUIET),
+            BLANK,
+            rate(flow),
+            failing(flow),
+            trend(flow),
+            age(oldest(row.view.oldest_at for row in fresh), now),
+            number(sum(row.view.connections for row in fresh)),
+            number(sum(row.view.ready for row in fresh)),
+            number(sum(row.view.deferred for row in fresh)),
+            Cell(
+                f"without {plural(missing, 'host')}" if missing else f"of {plural(hosts, 'host')}",
+                Tone.WARN if missing else Tone.QUIET,
+            ),
+        ),
+    )

@@ -1,0 +1,167 @@
+"""Fleet: every host in one table, with the sum of those that answer."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from textual.content import Content
+from textual.widget import Widget
+
+from mailagent.api.requests import HistoryScope
+from mailctl.fleet.state import FleetState, FleetTotals, HostState, LinkState
+from mailctl.ops.plan import Verb
+from mailctl.ops.selector import TermKind
+from mailctl.tui.desk import Scope
+from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
+from mailctl.tui.screens.columns import age, failing, number, rate, trend
+from mailctl.tui.screens.view import View
+from mailctl.tui.states import host_cell
+from mailctl.tui.text import NOTHING, clean, clock, count, size, some, span
+from mailctl.tui.theme import Tone
+from mailctl.tui.verdicts import Subject
+from mailctl.tui.widgets.detail import Detail, fact, lines, spread
+from mailctl.tui.widgets.table import FleetTable
+
+COLUMNS = (
+    Column("HOST", 6, grow=3, most=20),
+    Column("STATE", 8, grow=2, most=14),
+    Column("WAITING", 7, right=True, sort=lambda host: host.view.waiting if host.view else -1, descending=True),
+    Column("READY", 6, right=True, drop=3),
+    Column("DEFERRED", 8, right=True, sort=lambda host: host.view.deferred if host.view else -1, descending=True),
+    Column(
+        "OUT/MIN", 7, right=True, sort=lambda host: host.view.flow.delivered_1m if host.view else -1, descending=True
+    ),
+    Column("FAIL", 5, right=True),
+    Column("LAST 2 MIN", 10, grow=4, most=24, tail=True, drop=1),
+    Column("CONN", 5, right=True, drop=4),
+    Column("OLDEST", 6, right=True, drop=2),
+    Column("DATA", 5, right=True),
+)
+
+
+class FleetView(View):
+    """Hosts × state, queue, rate, failures, age of the data."""
+
+    TAB = "Fleet"
+    EMPTY = "no host passes the filter"
+    HINTS = (("D", "drain host"), ("E", "undrain"), ("U", "undo"), ("enter", "open"))
+    DEFAULT_CSS = """
+    FleetView FleetTable { height: auto; max-height: 60%; }
+    """
+
+    def body(self) -> Iterable[Widget]:
+        """Table above, detail below."""
+        yield FleetTable(empty=self.EMPTY)
+        yield Detail()
+
+    def show(self, state: FleetState, now: datetime) -> None:
+        """Draw the hosts."""
+        hosts = [
+            host
+            for host in state.hosts
+            if self.filter.admits({TermKind.HOST: (host.name,)}, f"{host.name} {host.region} {host.state}")
+        ]
+        listing = Listing.of(
+            COLUMNS,
+            hosts,
+            lambda host: str(host.name),
+            lambda host: _cells(host, now),
+            total=_total(state.totals, now),
+            sorted_by=self.order,
+        )
+        self.table.show(self.hold(listing))
+        self.query_one(Detail).describe(self._facts(self._host(state), now))
+
+    def _host(self, state: FleetState) -> HostState | None:
+        return state.host(self.table.cursor) if self.table.cursor else None
+
+    def scope(self) -> Scope | None:
+        """The host under the cursor."""
+        host = self._host(self.desk.state)
+        return Scope(host.name, HistoryScope.HOST, "", (host.name,)) if host else None
+
+    def subject(self, verb: Verb) -> Subject | None:
+        """Hosts."""
+        del verb
+        return Subject(TermKind.HOST, self.table.selected())
+
+    def on_fleet_table_chosen(self, event: FleetTable.Chosen) -> None:
+        """The pools of the host."""
+        self.desk.go_down("Pools", self.filter.having((TermKind.HOST, event.key)))
+
+    def _facts(self, host: HostState | None, now: datetime) -> Content:
+        rows = []
+        if host is not None and host.state is not LinkState.LIVE and host.error:
+            again = f", next try in {span(host.next_try_s)}" if host.next_try_s else ""
+            rows.append(Content.assemble((clean(host.error) + again, Tone.BAD.style)))
+        if host is not None and (view := host.view) is not None:
+            intake = "accepting" if view.accepting else clean(view.intake_reason) or "refusing"
+            rows += [
+                spread(
+                    fact("intake", intake, Tone.GOOD if view.accepting else Tone.WARN),
+                    fact("window", f"{count(view.window)}/{count(view.window_limit)}"),
+                    fact("in doubt", some(view.in_doubt_listed), Tone.WARN if view.in_doubt_listed else Tone.QUIET),
+                    wide=self.is_wide,
+                ),
+                spread(
+                    fact("up", span((now - view.started_at).total_seconds())),
+                    fact("disk free", size(view.disk_free_bytes)),
+                    fact("memory", size(view.rss_bytes)),
+                    fact("agent", view.version),
+                    wide=self.is_wide,
+                ),
+            ]
+        happened = list(self.desk.happened)[-(10 if self.is_wide else 2) :]
+        if happened and self.is_wide:
+            rows.append(Content(""))
+        for event in reversed(happened):
+            rows.append(
+                Content.assemble(
+                    (f"{clock(event.at)} ", Tone.QUIET.style),
+                    (f"{event.subject} ", Tone.STRONG.style),
+                    (event.text, event.tone.style),
+                )
+            )
+        return lines(*rows)
+
+
+def _cells(host: HostState, now: datetime) -> tuple[Cell, ...]:
+    view, stale = host.view, not host.state.is_fresh
+    data = Cell(
+        NOTHING if host.age_s is None else span(host.age_s), Tone.QUIET if host.state is LinkState.LIVE else Tone.WARN
+    )
+    name = Cell(host.name, Tone.QUIET if stale else Tone.STRONG)
+    if view is None:
+        return (name, host_cell(host), *[BLANK] * (len(COLUMNS) - 3), data)
+    return (
+        name,
+        host_cell(host),
+        number(view.waiting, stale=stale),
+        number(view.ready, stale=stale),
+        number(view.deferred, stale=stale),
+        rate(view.flow, stale=stale),
+        failing(view.flow, stale=stale),
+        trend(view.flow, stale=stale),
+        number(view.connections_out, stale=stale),
+        age(view.oldest_at, now, stale=stale),
+        data,
+    )
+
+
+def _total(totals: FleetTotals, now: datetime) -> Row:
+    whole = totals.hosts.is_whole
+    return Row(
+        "total",
+        (
+            Cell("total", Tone.STRONG),
+            Cell(f"{totals.hosts.fresh} of {totals.hosts.of}", Tone.STRONG if whole else Tone.WARN),
+            number(totals.waiting),
+            number(totals.ready),
+            number(totals.deferred),
+            rate(totals.flow),
+            failing(totals.flow),
+            trend(totals.flow),
+            number(totals.connections_out),
+            age(totals.oldest_at, now),
+            BLANK,
+        ),
+    )

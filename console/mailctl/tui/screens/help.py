@@ -1,0 +1,102 @@
+"""Help: the keys, the states and the words of the filter, on one page."""
+
+from itertools import zip_longest
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from mailagent.api.views import MemberState
+from mailctl.fleet.state import LinkState
+from mailctl.ops.selector import TermKind
+from mailctl.tui.states import link_cell, member_cell
+from mailctl.tui.theme import Tone
+
+_MOVE = (
+    ("1 … 6", "screens"),
+    ("enter", "go into the row"),
+    ("esc", "back up"),
+    ("-", "screen before"),
+    ("j k", "down, up"),
+    ("g G", "first, last"),
+    ("tab", "next table"),
+    ("space", "mark the row"),
+    ("*", "mark all shown"),
+    ("\\", "take marks away"),
+)
+_LOOK = (
+    ("/", "filter"),
+    ("o", "order by next column"),
+    ("f", "fold a pool"),
+    ("y", "copy"),
+    (": ctrl+p", "palette"),
+    ("? q", "this page, quit"),
+)
+_ACT = (
+    ("D", "drain"),
+    ("E", "end drain or suspension"),
+    ("R", "rotate to the standby"),
+    ("S", "suspend for a while"),
+    ("T", "retry deferred mail now"),
+    ("U", "undo"),
+)
+_WIDTH = 23  # of a column
+_KEY = 6
+
+
+class HelpScreen(ModalScreen[None]):
+    """Closes with any of the usual keys."""
+
+    DEFAULT_CSS = """
+    HelpScreen {
+        align: center middle; background: $background 60%;
+        & > Vertical {
+            width: 76; height: auto; max-height: 100%; background: $band; border: round $tone-accent;
+            border-title-color: $tone-strong; padding: 0 2;
+        }
+        & VerticalScroll { height: auto; max-height: 100%; scrollbar-size-vertical: 1; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,q,question_mark", "close", "Close", id="help.close")]
+
+    def compose(self) -> ComposeResult:
+        """The page."""
+        box = Vertical()
+        box.border_title = " Keys "
+        with box, VerticalScroll():
+            yield Static(page(), markup=False)
+
+    def action_close(self) -> None:
+        """Back."""
+        self.dismiss(None)
+
+
+def page() -> Content:
+    """Keys in three columns, then states and filter terms."""
+    titles = ("Move and mark", "Look", "Act")
+    rows = [Content.assemble(*((title.ljust(_WIDTH + 1), f"bold {Tone.ACCENT.style}") for title in titles))]
+    for entries in zip_longest(_MOVE, _LOOK, _ACT, fillvalue=("", "")):
+        rows.append(Content.assemble(*(piece for entry in entries for piece in _entry(*entry))))
+    states = [*(link_cell(state) for state in LinkState), *(member_cell(state) for state in MemberState)]
+    rows += [Content(""), Content.styled("States", f"bold {Tone.ACCENT.style}")]
+    for start in range(0, len(states), 4):
+        cells = states[start : start + 4]
+        rows.append(Content.assemble(*((cell.text.ljust(17), cell.tone.style) for cell in cells)))
+    kinds = [f"{kind}:" for kind in TermKind]
+    rows += [
+        Content(""),
+        Content.styled("Filter", f"bold {Tone.ACCENT.style}"),
+        Content.styled(" ".join(kinds[:7]), Tone.TEXT.style),
+        Content.styled(" ".join(kinds[7:]), Tone.TEXT.style),
+        Content.styled("and words: pool:marketing host:mx1 rate limit.   ~ marks old numbers", Tone.QUIET.style),
+    ]
+    return Content("\n").join(rows)
+
+
+def _entry(key: str, what: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    width = max(_KEY, len(key) + 1)
+    return (key.ljust(width), f"bold {Tone.STRONG.style}"), (what.ljust(_WIDTH + 1 - width), Tone.TEXT.style)

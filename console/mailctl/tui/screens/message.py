@@ -1,0 +1,207 @@
+"""One message: why it waits, when it is tried next, what happened so far, its headers."""
+
+import textwrap
+from collections.abc import Iterable
+from datetime import datetime
+
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from mailagent.api.outcome import Attempt
+from mailagent.api.reasons import WaitReason
+from mailagent.api.requests import MessageRequest
+from mailagent.api.smtp import Verb as Step
+from mailagent.api.views import MessageDetail
+from mailctl.fleet.state import FleetState
+from mailctl.ops.plan import Verb
+from mailctl.ops.selector import TermKind
+from mailctl.tui.desk import MessageRef
+from mailctl.tui.screens.destinations import reason_mark
+from mailctl.tui.screens.view import View
+from mailctl.tui.source import ASK_DEADLINE_S
+from mailctl.tui.text import NOTHING, clean, clean_lines, clock, plural, since, size, until
+from mailctl.tui.theme import Tone
+from mailctl.tui.verdicts import Subject
+from mailctl.tui.widgets.detail import beside, fact, lines
+
+
+class MessageView(View):
+    """Explains one waiting recipient."""
+
+    TAB = "Message"
+    HINTS = (("T", "retry now"), ("y", "copy id"), ("j/k", "scroll"), ("esc", "back"))
+    AUTO_FOCUS = "VerticalScroll"
+    DEFAULT_CSS = """
+    MessageView VerticalScroll { height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
+    MessageView Static { height: auto; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: MessageRef | None = None
+        self._detail: MessageDetail | None = None
+        self._trouble = ""
+
+    def body(self) -> Iterable[Widget]:
+        """One page to scroll."""
+        with VerticalScroll():
+            yield Static(classes="page", markup=False)
+
+    def key_j(self) -> None:
+        """Scroll down."""
+        self.query_one(VerticalScroll).scroll_down(animate=False)
+
+    def key_k(self) -> None:
+        """Scroll up."""
+        self.query_one(VerticalScroll).scroll_up(animate=False)
+
+    def poll(self) -> None:
+        """Ask again: the reasons change while one looks."""
+        ref = self.desk.message
+        if ref is None:
+            return
+        if ref != self._shown:
+            self._shown, self._detail, self._trouble = ref, None, ""
+        elif any(worker.group == "message" and worker.is_running for worker in self.workers if worker.node is self):
+            return
+        self.run_worker(self._fetch(ref), name="message", group="message", exclusive=True)
+
+    async def _fetch(self, ref: MessageRef) -> None:
+        request = MessageRequest(message_id=ref.message_id, n=ref.n)
+        answers = await self.desk.source.ask_all("message", request, hosts=(ref.host,), deadline_s=ASK_DEADLINE_S)
+        if ref != self.desk.message or not self.is_attached:
+            return
+        for answer in answers.values():
+            if isinstance(answer, MessageDetail):
+                self._detail, self._trouble = answer, ""
+            else:
+                self._trouble = clean(str(answer))
+        self.show(self.desk.state, self.desk.now())
+
+    def show(self, state: FleetState, now: datetime) -> None:
+        """Draw the page."""
+        del state
+        ref = self.desk.message
+        if ref is None:
+            page = Content.styled("no message chosen: open one from Deferred (4)", Tone.QUIET.style)
+        elif self._detail is None:
+            page = Content.styled(self._trouble or f"asking {ref.host} for {ref.message_id} …", Tone.QUIET.style)
+        else:
+            page = explained(self._detail, ref.host, now, self.size.width - 4)
+            if self._trouble:
+                page = lines(Content.styled(f"{self._trouble} (below: as it was)", Tone.WARN.style), page)
+        self.query_one(".page", Static).update(page)
+
+    def subject(self, verb: Verb) -> Subject | None:
+        """The message, for a retry."""
+        ref = self.desk.message
+        return Subject(TermKind.MESSAGE, (ref.message_id,), (ref.host,)) if ref and verb is Verb.RETRY else None
+
+    def copied(self) -> str:
+        """The queue id."""
+        return self.desk.message.message_id if self.desk.message else ""
+
+
+def explained(detail: MessageDetail, host: str, now: datetime, width: int) -> Content:
+    """The whole page, `width` cells wide."""
+    one = detail.summary
+    facts = [
+        fact("from", clean(one.sender) or "<>"),
+        fact("size", size(one.size_bytes)),
+        fact("waiting", since(one.received_at, now)),
+        fact("expires", until(one.expires_at, now)),
+        fact("stream", one.stream),
+        fact("pool", one.pool),
+        fact("site", clean(one.site) or "not looked up yet"),
+        fact("provider", one.provider or NOTHING),
+        fact("from host", clean(detail.client)),
+        *([fact("job", clean(detail.job))] if detail.job else []),
+    ]
+    rows = [
+        beside(
+            Content.styled(one.message_id, f"bold {Tone.ACCENT.style}"),
+            fact("on", host),
+            fact("to", clean(one.recipient), Tone.STRONG),
+        ),
+        *_flowed(facts, width),
+    ]
+    if detail.recipients > 1:
+        rows.append(
+            Content.styled(f"{plural(detail.recipients, 'recipient')} of this message still wait", Tone.QUIET.style)
+        )
+    if detail.in_doubt:
+        rows.append(
+            Content.styled("? an earlier delivery was cut after the final dot: it may arrive twice", Tone.WARN.style)
+        )
+    rows += [Content(""), _title(f"Why it waits, next try {until(one.next_try_at, now)}")]
+    for reason in detail.reasons:
+        rows += _reason(reason, now, width)
+    rows += [Content(""), _title(plural(one.attempts, "attempt") if one.attempts else "No attempt yet")]
+    for attempt in reversed(detail.attempts):
+        rows += _attempt(attempt, width)
+    rows += [Content(""), _title("Headers")]
+    for line in clean_lines(detail.headers.rstrip()):
+        name, colon, value = line.partition(":")
+        if colon and name and not name.startswith(" "):
+            rows.append(Content.assemble((f"{name}:", Tone.QUIET.style), (value, Tone.TEXT.style)))
+        else:
+            rows.append(Content.styled(line, Tone.TEXT.style))
+    if detail.headers_truncated:
+        rows.append(Content.styled("… cut at 16 KiB", Tone.QUIET.style))
+    return lines(*rows)
+
+
+def _reason(reason: WaitReason, now: datetime, width: int) -> list[Content]:
+    """What holds it, and below that which setting, whose, and what would end it."""
+    glyph, tone = reason_mark(reason)
+    ends = f"  {until(reason.until, now)}" if reason.until else ""
+    rows = [
+        Content.assemble(
+            (f"{glyph} {reason.kind}".ljust(12), f"bold {tone.style}"),
+            (clean(reason.detail), Tone.TEXT.style),
+            (ends, Tone.QUIET.style),
+        )
+    ]
+    setting = f"{reason.key} = {reason.value}" if reason.key and reason.value else reason.key
+    release = f"ends with {reason.release}" if reason.release else ""
+    notes = [note for note in (clean(setting), clean(reason.origin), clean(release)) if note]
+    return rows + _hanging(" · ".join(notes), 12, width, Tone.QUIET)
+
+
+def _attempt(attempt: Attempt, width: int) -> list[Content]:
+    """When, over which path, and what the peer said."""
+    path = f"{attempt.vmta} {attempt.source} → {clean(attempt.mx)} {attempt.remote}".strip()
+    first = Content.assemble(
+        (f"{attempt.number:>3}  {clock(attempt.at)}  ", Tone.STRONG.style),
+        (f"{attempt.duration_s:.1f}s  ", Tone.QUIET.style),
+        (path, Tone.TEXT.style),
+    )
+    step = {Step.DOT: "after the data", Step.CONNECT: "on connecting"}.get(
+        attempt.reply.verb, f"to {attempt.reply.verb}"
+    )
+    said = f"{attempt.reply.line()} ({step})"
+    return [first.truncate(width, ellipsis=True), *_hanging(clean(said), 5, width, Tone.WARN)]
+
+
+def _hanging(text: str, indent: int, width: int, tone: Tone) -> list[Content]:
+    """`text` wrapped, every line indented."""
+    blank = " " * indent
+    wrapped = textwrap.wrap(text, max(20, width), initial_indent=blank, subsequent_indent=blank)
+    return [Content.styled(line, tone.style) for line in wrapped]
+
+
+def _flowed(facts: list[Content], width: int) -> list[Content]:
+    """Facts on as few lines as they need, none broken."""
+    rows: list[Content] = []
+    for one in facts:
+        if rows and rows[-1].cell_length + 3 + one.cell_length <= width:
+            rows[-1] = beside(rows[-1], one)
+        else:
+            rows.append(one)
+    return rows
+
+
+def _title(text: str) -> Content:
+    return Content.styled(text, f"bold {Tone.ACCENT.style}")

@@ -1,0 +1,208 @@
+"""Operations: standing orders with owner, age, end and progress; and the log of what was done."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from textual.widget import Widget
+
+from mailagent.api.directives import DirectiveKind, DrainProgress
+from mailagent.api.ids import OpId
+from mailagent.api.operations import OperationRecord
+from mailagent.api.replies import OperationPage
+from mailagent.api.requests import PageRequest
+from mailctl.fleet.state import DirectiveRow, FleetState
+from mailctl.tui.listing import Cell, Column, Listing
+from mailctl.tui.screens.view import View
+from mailctl.tui.source import ASK_DEADLINE_S
+from mailctl.tui.text import clean, clock, count, plural, since, until
+from mailctl.tui.theme import Tone
+from mailctl.tui.widgets.table import FleetTable
+
+LOG_ROWS = 200
+
+ORDER_COLUMNS = (
+    Column("ORDER", 9),
+    Column("TARGET", 13, grow=2, most=28),
+    Column("HOSTS", 7, grow=1, most=16),
+    Column("BY", 6, grow=1, most=12),
+    Column("AGE", 5, right=True),
+    Column("ENDS", 7, right=True),
+    Column("PROGRESS", 18, grow=2, most=34),
+    Column("REASON", 8, grow=4, drop=1),
+)
+LOG_COLUMNS = (
+    Column("DONE", 8),
+    Column("VERB", 8),
+    Column("TARGET", 14, grow=3, most=34),
+    Column("HOSTS", 7, grow=1, most=16),
+    Column("BY", 6, grow=1, most=12),
+    Column("RESULT", 9, grow=1, most=16),
+    Column("OPERATION", 15, drop=1),
+    Column("REASON", 8, grow=4, drop=2),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """One operation over the hosts that did it."""
+
+    op_id: OpId
+    record: OperationRecord  # of the first host
+    hosts: tuple[str, ...]
+    undone: bool
+
+
+def logged(pages: dict[str, OperationPage]) -> list[LogRow]:
+    """Operations of all hosts, newest first; what belongs to one operation is one row."""
+    parts: dict[str, list[tuple[str, OperationRecord]]] = {}
+    for host, page in pages.items():
+        for record in page.rows:
+            parts.setdefault(record.op_id.partition(".")[0], []).append((host, record))
+    rows = [
+        LogRow(
+            OpId(op_id),
+            same[0][1],
+            tuple(dict.fromkeys(host for host, _ in same)),
+            all(record.undone_by is not None for _, record in same),
+        )
+        for op_id, same in parts.items()
+    ]
+    rows.sort(key=lambda row: (row.record.at, row.op_id), reverse=True)
+    return rows
+
+
+class OperationsView(View):
+    """Standing orders above, log below; tab goes from one to the other."""
+
+    TAB = "Operations"
+    HINTS = (("U", "undo the selected one"), ("tab", "orders / log"), ("y", "copy id"))
+    AUTO_FOCUS = "#orders"
+    DEFAULT_CSS = """
+    OperationsView #orders { height: auto; max-height: 50%; min-height: 3; }
+    OperationsView #log { height: 1fr; margin-top: 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._log: list[LogRow] = []
+
+    def body(self) -> Iterable[Widget]:
+        """Two tables."""
+        yield FleetTable(id="orders", empty="no standing orders: the configuration is the whole truth")
+        yield FleetTable(id="log", empty="asking the hosts …")
+
+    def poll(self) -> None:
+        """Ask for the log."""
+        if not any(worker.group == "log" and worker.is_running for worker in self.workers if worker.node is self):
+            self.run_worker(self._fetch(), name="log", group="log", exclusive=True)
+
+    async def _fetch(self) -> None:
+        answers = await self.desk.source.ask_all("operations", PageRequest(limit=LOG_ROWS), deadline_s=ASK_DEADLINE_S)
+        if not self.is_attached:
+            return
+        self._log = logged({str(host): page for host, page in answers.items() if isinstance(page, OperationPage)})
+        self.query_one("#log", FleetTable).empty = "no operation in the last seven days"
+        self.show(self.desk.state, self.desk.now())
+
+    def show(self, state: FleetState, now: datetime) -> None:
+        """Draw both tables."""
+        orders = [
+            row
+            for row in state.directives
+            if self.filter.admits({}, f"{row.directive.kind} {row.directive.target} {row.directive.author}")
+        ]
+        log = [
+            row
+            for row in self._log
+            if self.filter.admits({}, f"{row.record.verb} {row.record.target} {row.record.author}")
+        ]
+        self.query_one("#orders", FleetTable).show(
+            Listing.of(ORDER_COLUMNS, orders, lambda row: row.key, lambda row: _order_cells(row, now))
+        )
+        self.query_one("#log", FleetTable).show(
+            Listing.of(LOG_COLUMNS, log, lambda row: str(row.op_id), lambda row: _log_cells(row))
+        )
+
+    def _selected(self) -> OpId | None:
+        table = self.table
+        source = table.source
+        if table.cursor is None or not isinstance(source, Listing):
+            return None
+        record = source.record(table.cursor)
+        return record.op_id if isinstance(record, LogRow | DirectiveRow) else None
+
+    def action_undo(self) -> None:
+        """Undo the operation under the cursor."""
+        if (chosen := self._selected()) is not None:
+            self.desk.ask_before_undo(chosen)
+        else:
+            self.say("nothing to undo here", Tone.WARN)
+
+    def copied(self) -> str:
+        """The operation's id."""
+        return str(self._selected() or "")
+
+
+def progress_cell(progress: DrainProgress | None, *, stale: bool) -> Cell:
+    """How far a drain is."""
+    if progress is None:
+        return Cell("")
+    if stale:
+        return Cell("~ a host is lost", Tone.WARN)
+    if progress.empty:
+        held = f", {count(progress.waiting)} held" if progress.waiting else ""
+        return Cell(f"✓ empty{held}", Tone.GOOD)
+    parts = [
+        f"{count(number)} {word}"
+        for number, word in (
+            (progress.connections, "conn"),
+            (progress.ready, "ready"),
+            (progress.in_doubt, "in doubt"),
+            (progress.waiting, "waiting"),
+        )
+        if number
+    ]
+    return Cell("▽ " + ", ".join(parts), Tone.WARN)
+
+
+def _at(hosts: tuple[str, ...]) -> str:
+    """The host, or how many."""
+    return hosts[0] if len(hosts) == 1 else plural(len(hosts), "host")
+
+
+def _order_cells(row: DirectiveRow, now: datetime) -> tuple[Cell, ...]:
+    order = row.directive
+    target = f"{order.target}"
+    if order.kind is DirectiveKind.ROTATE:
+        target = f"{order.target.name} → {order.standby}"
+    elif order.kind is DirectiveKind.LIMIT:
+        target = f"{order.target} {order.limit} {order.value}"
+    return (
+        Cell(f"{'‖' if order.kind is DirectiveKind.SUSPEND else '▽'} {order.kind}", Tone.WARN),
+        Cell(clean(target), Tone.STRONG),
+        Cell(_at(row.hosts), Tone.TEXT),
+        Cell(clean(order.author), Tone.TEXT),
+        Cell(since(order.created_at, now), Tone.TEXT),
+        Cell(until(order.expires_at, now) if order.expires_at else "by undo", Tone.QUIET),
+        progress_cell(row.progress, stale=row.stale)
+        if row.progress
+        else Cell(f"{count(row.waiting)} held" if row.waiting else "", Tone.TEXT),
+        Cell(clean(order.reason), Tone.QUIET),
+    )
+
+
+def _log_cells(row: LogRow) -> tuple[Cell, ...]:
+    record = row.record
+    what = str(record.target) if record.target else f"{record.undoes}" if record.undoes else "messages"
+    result = Cell("undone", Tone.QUIET) if row.undone else Cell(str(record.result).replace("-", " "), Tone.GOOD)
+    return (
+        Cell(clock(record.at), Tone.QUIET),
+        Cell(record.verb, Tone.STRONG),
+        Cell(clean(what), Tone.TEXT),
+        Cell(_at(row.hosts), Tone.TEXT),
+        Cell(clean(record.author), Tone.TEXT),
+        result,
+        Cell(row.op_id, Tone.QUIET),
+        Cell(clean(record.reason or record.detail), Tone.QUIET),
+    )

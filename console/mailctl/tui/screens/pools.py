@@ -1,0 +1,205 @@
+"""Pools and IPs: each pool over all hosts, its virtual MTAs below it."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import ClassVar, NamedTuple
+
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widget import Widget
+
+from mailagent.api.requests import HistoryScope
+from mailagent.api.views import MemberState
+from mailctl.fleet.state import FleetState, PoolRow, VmtaRow
+from mailctl.ops.plan import Verb
+from mailctl.ops.selector import TermKind
+from mailctl.tui.desk import Scope
+from mailctl.tui.listing import BLANK, Cell, Column, Listing
+from mailctl.tui.screens.columns import failing, number, rate, trend
+from mailctl.tui.screens.view import View
+from mailctl.tui.states import member_cell, pool_cell
+from mailctl.tui.text import clean, plural, some
+from mailctl.tui.theme import Tone
+from mailctl.tui.verdicts import Subject
+from mailctl.tui.widgets.detail import Detail, beside, fact, lines
+from mailctl.tui.widgets.table import FleetTable
+
+COLUMNS = (
+    Column("POOL / IP", 14, grow=3, most=24),
+    Column("STATE", 12, grow=1, most=13),
+    Column("HOST", 6, grow=1, most=12),
+    Column("ADDRESS", 13, grow=1, most=24, drop=2),
+    Column("READY", 6, right=True),
+    Column("OUT/MIN", 7, right=True),
+    Column("FAIL", 5, right=True),
+    Column("LAST 2 MIN", 10, grow=4, most=24, tail=True, drop=1),
+    Column("CONN", 4, right=True),
+)
+
+
+class Entry(NamedTuple):
+    """A pool, or one of its virtual MTAs."""
+
+    pool: PoolRow
+    vmta: VmtaRow | None
+    last: bool = False  # the last one of its pool
+
+    @property
+    def key(self) -> str:
+        """The selector of the row."""
+        return f"vmta:{self.vmta.view.name}" if self.vmta else f"pool:{self.pool.name}"
+
+
+class PoolsView(View):
+    """Pools, expandable to virtual MTAs."""
+
+    TAB = "Pools"
+    EMPTY = "no pool passes the filter"
+    HINTS = (*View.HINTS, ("U", "undo"))
+    DEFAULT_CSS = """
+    PoolsView FleetTable { height: 1fr; }
+    PoolsView Detail { height: 6; }
+    PoolsView.-tall Detail { height: 13; }
+    PoolsView.-short Detail .legend, PoolsView.-short Detail Chart { display: none; }
+    PoolsView.-short Detail { height: 4; }
+    PoolsView.-short Detail .facts { width: 1fr; padding-left: 0; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,right,f", "fold", "Fold", show=False, id="pools.fold"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folded: set[str] = set()  # pools whose members are hidden
+
+    def body(self) -> Iterable[Widget]:
+        """Table above, detail below."""
+        yield FleetTable(empty=self.EMPTY)
+        yield Detail()
+
+    def show(self, state: FleetState, now: datetime) -> None:
+        """Draw pools and members."""
+        del now
+        listing = Listing.of(COLUMNS, self._entries(state), lambda entry: entry.key, self._cells)
+        self.table.show(listing)
+        self.query_one(Detail).describe(self._facts(self._entry(), state))
+
+    def _entries(self, state: FleetState) -> list[Entry]:
+        members: dict[str, list[VmtaRow]] = {}
+        for row in state.vmtas:
+            facets = {TermKind.HOST: (row.host,), TermKind.POOL: (row.view.pool,), TermKind.VMTA: (row.view.name,)}
+            text = f"{row.view.pool} {row.view.name} {row.host} {row.view.state} {row.view.address} {row.view.public}"
+            if self.filter.admits(facets, text):
+                members.setdefault(row.view.pool, []).append(row)
+        entries = []
+        for pool in state.pools:
+            rows = members.get(pool.name, [])
+            if self.filter and not rows:
+                continue
+            entries.append(Entry(pool, None))
+            if pool.name not in self._folded:
+                entries += [Entry(pool, row, row is rows[-1]) for row in rows]
+        return entries
+
+    def _cells(self, entry: Entry) -> tuple[Cell, ...]:
+        pool, row = entry.pool, entry.vmta
+        if row is None:
+            fold = "▸" if pool.name in self._folded else "▾"
+            return (
+                Cell(f"{fold} {pool.name}", Tone.STRONG),
+                pool_cell(pool.state),
+                Cell(f"{pool.hosts.fresh}/{pool.hosts.of}", Tone.STRONG if pool.hosts.is_whole else Tone.WARN),
+                Cell(f"{pool.active}+{pool.standby} of {pool.members}", Tone.QUIET),
+                number(pool.ready, tone=Tone.STRONG),
+                rate(pool.flow),
+                failing(pool.flow),
+                trend(pool.flow),
+                number(pool.connections, tone=Tone.STRONG),
+            )
+        view, stale = row.view, not row.link.is_fresh
+        branch = "└" if entry.last else "├"
+        idle = view.state in (MemberState.STANDBY, MemberState.RETIRED) and not view.flow.delivered_1m
+        return (
+            Cell(f"{branch}─ {view.name}", Tone.QUIET if stale or idle else Tone.TEXT),
+            Cell(f"~ {row.link}", Tone.QUIET) if stale else member_cell(view.state),
+            Cell(row.host, Tone.QUIET if stale else Tone.TEXT),
+            Cell(view.public or view.address or view.address6, Tone.QUIET),
+            number(view.ready, stale=stale),
+            rate(view.flow, stale=stale),
+            failing(view.flow, stale=stale),
+            BLANK if idle else trend(view.flow, stale=stale),
+            number(view.connections, stale=stale),
+        )
+
+    def _entry(self) -> Entry | None:
+        source = self.table.source
+        return source.record(self.table.cursor) if isinstance(source, Listing) and self.table.cursor else None
+
+    def _facts(self, entry: Entry | None, state: FleetState) -> Content:
+        if entry is None:
+            return Content("")
+        pool, row = entry.pool, entry.vmta
+        if row is None:
+            why = clean(pool.reason) or f"{pool.active} active, {pool.standby} standby"
+            return lines(
+                beside(Content.styled(f"pool {pool.name}", Tone.STRONG.style), Content.styled(why, Tone.TEXT.style)),
+                beside(
+                    fact("waiting", some(pool.waiting)),
+                    fact("deferred", some(pool.deferred)),
+                    fact("on", str(pool.hosts)),
+                ),
+            )
+        view = row.view
+        mates = [
+            other.view.name
+            for other in state.vmtas
+            if other.host == row.host and other.view.pool == view.pool and other.view.state is MemberState.STANDBY
+        ]
+        warm = f"R rotates to {mates[0]}" if mates and view.state is MemberState.ACTIVE else ""
+        return lines(
+            beside(
+                Content.styled(view.name, Tone.STRONG.style),
+                fact("ehlo", clean(view.ehlo)),
+                fact("from", view.address or view.address6),
+                fact("in doubt", some(view.in_doubt)),
+            ),
+            beside(
+                Content.styled(clean(view.reason) or f"{view.state} in {pool.name}", Tone.TEXT.style),
+                Content.styled(warm, Tone.ACCENT.style),
+            ),
+        )
+
+    def scope(self) -> Scope | None:
+        """The pool on all hosts, or the virtual MTA."""
+        entry = self._entry()
+        if entry is None:
+            return None
+        if entry.vmta:
+            name = entry.vmta.view.name
+            return Scope(name, HistoryScope.VMTA, name, (entry.vmta.host,))
+        hosts = tuple(str(host) for host, _ in entry.pool.parts)
+        return Scope(f"{entry.pool.name} on {plural(len(hosts), 'host')}", HistoryScope.POOL, entry.pool.name, hosts)
+
+    def subject(self, verb: Verb) -> Subject | None:
+        """Pools or virtual MTAs, of the hosts that the filter names; marks of both kinds are of no one kind."""
+        del verb
+        keys = [key.partition(":") for key in self.table.selected()]
+        if len({kind for kind, _, _ in keys}) != 1:
+            return None
+        kind = TermKind(keys[0][0])
+        hosts = self.filter.selection.hosts if kind is TermKind.POOL else ()
+        return Subject(kind, tuple(name for _, _, name in keys), hosts)
+
+    def action_fold(self) -> None:
+        """Hide or show the members of the pool."""
+        entry = self._entry()
+        if entry is not None:
+            self._folded ^= {str(entry.pool.name)}
+            self.table.move_to(f"pool:{entry.pool.name}")
+            self.show(self.desk.state, self.desk.now())
+
+    def on_fleet_table_chosen(self, event: FleetTable.Chosen) -> None:
+        """The destinations of the pool or virtual MTA."""
+        kind, _, name = event.key.partition(":")
+        self.desk.go_down("Destinations", self.filter.having((TermKind(kind), name)))

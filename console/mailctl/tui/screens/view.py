@@ -1,0 +1,286 @@
+"""What all screens share: the frame, the filter, the order, the way down and up, and the verbs."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from time import monotonic
+from typing import ClassVar, cast
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Input
+
+from mailagent.api.requests import HistoryRequest
+from mailagent.api.views import Series
+from mailctl.fleet.state import FleetState
+from mailctl.ops.plan import Verb
+from mailctl.tui.desk import Desk, Scope
+from mailctl.tui.filters import Filter
+from mailctl.tui.listing import Listing, Record
+from mailctl.tui.source import ASK_DEADLINE_S, summed
+from mailctl.tui.theme import Tone
+from mailctl.tui.verdicts import Subject, Verdict, verdict
+from mailctl.tui.widgets.detail import Detail
+from mailctl.tui.widgets.filterbar import FilterBar
+from mailctl.tui.widgets.status import Hint, Hints, StatusLine
+from mailctl.tui.widgets.table import FleetTable
+from mailctl.tui.widgets.topbar import Tabs, Vitals
+
+WIDE = 100
+"""Columns from which on there is room beside the chart."""
+HOLD_S = 1.0
+"""Rows keep their order this long after a key press."""
+RESORT_S = 5.0
+"""And this long anyway, so that live numbers do not make the table dance."""
+
+
+class View(Screen[None]):
+    """One screen of the console. Draws plain values; never waits for the network."""
+
+    TAB: ClassVar[str] = ""
+    EMPTY: ClassVar[str] = "nothing here"
+    HINTS: ClassVar[tuple[tuple[str, str], ...]] = (("D", "drain"), ("R", "rotate"), ("S", "suspend"), ("E", "resume"))
+    AUTO_FOCUS = "FleetTable"
+    HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
+    DEFAULT_CSS = """
+    View { layout: vertical; background: $background; }
+    View.-wide Detail > .sides { layout: horizontal; }
+    View.-wide Detail .facts { width: 46; height: 100%; padding-left: 2; }
+    View.-wide Detail Chart { width: 1fr; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "down", "Open", show=False, id="view.open"),
+        Binding("escape", "up", "Up", show=False, id="view.up"),
+        Binding("slash", "filter", "Filter", show=False, id="view.filter"),
+        Binding("o", "order", "Order", show=False, id="view.order"),
+        Binding("y", "copy", "Copy", show=False, id="view.copy"),
+        Binding("D", "verb('drain')", "Drain", show=False, id="verb.drain"),
+        Binding("R", "verb('rotate')", "Rotate", show=False, id="verb.rotate"),
+        Binding("S", "verb('suspend')", "Suspend", show=False, id="verb.suspend"),
+        Binding("E", "verb('resume')", "Resume", show=False, id="verb.resume"),
+        Binding("T", "verb('retry')", "Retry now", show=False, id="verb.retry"),
+        Binding("U", "undo", "Undo", show=False, id="verb.undo"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filter = Filter()
+        self.order: tuple[int, bool] | None = None
+        self._order_at = -1
+        self._places: Mapping[str, int] = {}
+        self._key_at = self._sorted_at = -RESORT_S
+        self._plotted: Scope | None = None
+
+    @property
+    def desk(self) -> Desk:
+        """The app, as screens see it."""
+        return cast(Desk, self.app)
+
+    # frame
+
+    def compose(self) -> ComposeResult:
+        """Two lines above, two below, the body between."""
+        yield Tabs(self.TAB)
+        yield Vitals()
+        yield from self.body()
+        yield FilterBar()
+        yield StatusLine()
+        yield Hints()
+
+    def body(self) -> Iterable[Widget]:
+        """What fills the screen."""
+        yield FleetTable(empty=self.EMPTY)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether facts stand beside the chart."""
+        return self.size.width >= WIDE
+
+    @property
+    def table(self) -> FleetTable:
+        """The table that has the focus, else the first."""
+        focused = self.focused
+        return focused if isinstance(focused, FleetTable) else self.query(FleetTable).first()
+
+    # data
+
+    def on_screen_resume(self) -> None:
+        """Come back up to date."""
+        self.draw(self.desk.state, self.desk.now())
+        self.poll()
+
+    def draw(self, state: FleetState, now: datetime) -> None:
+        """Show `state`."""
+        self.query_one(Vitals).show(state, now)
+        self.show(state, now)
+        self._draw_hints()
+
+    def show(self, state: FleetState, now: datetime) -> None:
+        """Show the body."""
+
+    def poll(self) -> None:
+        """Ask for what the state does not carry; called once a second while the screen is on top."""
+        self.poll_history()
+
+    def hold(self, listing: Listing[Record]) -> Listing[Record]:
+        """`listing`, its rows standing still while somebody types or a question is open."""
+        now = monotonic()
+        typing = now - self._key_at < HOLD_S or now - self._sorted_at < RESORT_S or self.app.screen is not self
+        if self.order is not None and typing:
+            listing = listing.in_order(self._places)
+        else:
+            self._sorted_at = now
+        self._places = listing.places
+        return listing
+
+    def on_key(self, _event: events.Key) -> None:
+        """Remember when a key was pressed."""
+        self._key_at = monotonic()
+
+    # history
+
+    def scope(self) -> Scope | None:
+        """The history to plot, None when there is no chart."""
+        return None
+
+    def poll_history(self) -> None:
+        """Fetch the history of what the cursor stands on, unless that is under way."""
+        wanted = self.scope()
+        if wanted is None:
+            return
+        running = any(worker.group == "history" and worker.is_running for worker in self.workers if worker.node is self)
+        if wanted == self._plotted and running:
+            return
+        self._plotted = wanted
+        self.run_worker(self._history(wanted), group="history", name="history", exclusive=True)
+
+    async def _history(self, wanted: Scope) -> None:
+        answers = await self.desk.source.ask_all(
+            "history",
+            HistoryRequest(scope=wanted.kind, name=wanted.name),
+            hosts=wanted.hosts,
+            deadline_s=ASK_DEADLINE_S,
+        )
+        series = summed(answer for answer in answers.values() if isinstance(answer, Series))
+        if wanted == self._plotted and self.is_attached:
+            self.query_one(Detail).plot(wanted.title, series)
+
+    @on(FleetTable.CursorMoved)
+    def _cursor_moved(self) -> None:
+        self.show(self.desk.state, self.desk.now())
+        self._draw_hints()
+        self.poll_history()
+
+    # filter
+
+    def action_filter(self) -> None:
+        """Open the filter line."""
+        self.query_one(FilterBar).open(str(self.filter))
+
+    @on(Input.Changed)
+    def _filter_typed(self, event: Input.Changed) -> None:
+        if isinstance(event.input, FilterBar) and event.input.has_class("-open"):
+            self.narrow(Filter.parse(event.value))
+
+    @on(FilterBar.Closed)
+    def _filter_closed(self, event: FilterBar.Closed) -> None:
+        if not event.keep:
+            self.narrow(Filter())
+        self.table.focus()
+
+    def narrow(self, wanted: Filter) -> None:
+        """Show only what `wanted` admits."""
+        if wanted != self.filter:
+            self.filter = wanted
+            self._sorted_at = -RESORT_S
+            self._draw_aside()
+            self.show(self.desk.state, self.desk.now())
+
+    # moving
+
+    def action_down(self) -> None:
+        """Go into the row."""
+        if self.query(FleetTable):
+            self.table.action_choose()
+
+    def action_up(self) -> None:
+        """Back to where we came from; else take the filter away; else to the fleet."""
+        self.desk.go_up()
+
+    def action_order(self) -> None:
+        """Order by the next column that can be ordered by; after the last, the screen's own order."""
+        columns = self.table.source.columns
+        sortable = [index for index, column in enumerate(columns) if column.sort is not None]
+        later = [index for index in sortable if index > self._order_at]
+        self._order_at = later[0] if later else -1
+        self.order = (self._order_at, columns[self._order_at].descending) if later else None
+        self._key_at = self._sorted_at = -RESORT_S
+        self.show(self.desk.state, self.desk.now())
+        self.table.action_edge(0)
+        name = columns[self._order_at].title.lower() if later else "its own order"
+        self.say(f"ordered by {name}" if later else "in its own order")
+
+    def copied(self) -> str:
+        """What `y` copies."""
+        return " ".join(self.table.selected()) if self.query(FleetTable) else ""
+
+    def action_copy(self) -> None:
+        """Copy the keys of the rows."""
+        if text := self.copied():
+            self.app.copy_to_clipboard(text)
+            self.say(f"copied {text}")
+        else:
+            self.say("nothing to copy", Tone.WARN)
+
+    # verbs
+
+    def subject(self, verb: Verb) -> Subject | None:
+        """What `verb` would act on."""
+        del verb
+        return None
+
+    def verdict(self, verb: Verb) -> Verdict:
+        """What a key means here."""
+        return verdict(verb, self.subject(verb), self.desk.state)
+
+    def action_verb(self, name: str) -> None:
+        """Plan a verb, or say why it is not possible."""
+        verb = Verb(name)
+        answer = self.verdict(verb)
+        subject = self.subject(verb)
+        if answer.verb is None or subject is None:
+            self.say(answer.why_not, Tone.WARN)
+        else:
+            self.desk.ask_before(answer.verb, subject.selection)
+
+    def action_undo(self) -> None:
+        """Undo the last operation of this console."""
+        self.desk.ask_before_undo(None)
+
+    # lines at the bottom
+
+    def say(self, message: str, tone: Tone = Tone.TEXT) -> None:
+        """Put a message into the status line."""
+        self.query_one(StatusLine).say(message, tone)
+
+    @on(FleetTable.Marked)
+    def _marked(self, event: FleetTable.Marked) -> None:
+        self._draw_aside()
+        self._draw_hints()
+        if event.lost:
+            self.say(f"{event.lost} marked rows are no longer shown: their marks are gone", Tone.WARN)
+
+    def _draw_aside(self) -> None:
+        marks = len(self.table.marks) if self.query(FleetTable) else 0
+        parts = [f"/{self.filter}" if self.filter else "", f"{marks} marked" if marks else ""]
+        self.query_one(StatusLine).aside("  ".join(part for part in parts if part))
+
+    def _draw_hints(self) -> None:
+        names = {"D": Verb.DRAIN, "R": Verb.ROTATE, "S": Verb.SUSPEND, "E": Verb.RESUME, "T": Verb.RETRY}
+        hints = [
+            Hint(key, label, key not in names or self.verdict(names[key]).verb is not None) for key, label in self.HINTS
+        ]
+        self.query_one(Hints).show((*hints, Hint("/", "filter"), Hint("?", "help"), Hint("q", "quit")))

@@ -1,0 +1,99 @@
+"""What the screens ask of the fleet, and the one way in which they act."""
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import msgspec
+
+from mailagent.api.ids import HostName, OpId
+from mailagent.api.views import Series
+from mailctl.fleet import Fleet
+from mailctl.fleet.state import FleetState
+from mailctl.ops import verbs
+from mailctl.ops.plan import Options, Plan, Report, Verb
+from mailctl.ops.selector import Selection
+
+ASK_DEADLINE_S = 5.0
+"""A list that takes longer is shown as missing."""
+
+
+class FleetSource(Protocol):
+    """The merged state of all hosts and questions to them, while the context is open: `mailctl.fleet.Fleet`."""
+
+    @property
+    def state(self) -> FleetState:
+        """The newest tick; a new value for each, so that identity tells whether something is new."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def ask_all(
+        self, method: str, params: msgspec.Struct, *, hosts: Iterable[str] | None = None, deadline_s: float = ...
+    ) -> dict[HostName, Any]:
+        """The answer of each host (None: all): its result, or the LinkError or ApiError in its place."""
+
+
+class Operator(Protocol):
+    """Verbs, as `mailctl.ops` has them: plan with a dry run, then execute."""
+
+    async def plan(self, verb: Verb, selection: Selection, options: Options) -> Plan:
+        """What the verb would do.
+
+        Raises:
+            OpsError: nothing selected, or nothing that can be planned.
+        """
+
+    async def plan_undo(self, op_id: OpId, options: Options) -> Plan:
+        """What undoing an operation would do."""
+
+    async def execute(self, plan: Plan) -> Report:
+        """Do it, and say what became of it on each host."""
+
+
+class FleetOperator:
+    """The operator of a real fleet."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    async def plan(self, verb: Verb, selection: Selection, options: Options) -> Plan:
+        """What the verb would do."""
+        return await verbs.plan(self._fleet, verb, selection, options)
+
+    async def plan_undo(self, op_id: OpId, options: Options) -> Plan:
+        """What undoing an operation would do."""
+        return await verbs.plan_undo(self._fleet, op_id, options)
+
+    async def execute(self, plan: Plan) -> Report:
+        """Do it."""
+        return await verbs.execute(self._fleet, plan)
+
+
+def summed(series: Iterable[Series]) -> Series | None:
+    """Several hosts' histories as one, aligned at their newest second; None without any."""
+    parts = [part for part in series if part.delivered]
+    if not parts:
+        return None
+    longest = max(parts, key=lambda part: len(part.delivered))
+    length = len(longest.delivered)
+
+    def total(name: str) -> tuple[int, ...]:
+        sums = [0] * length
+        for part in parts:
+            values: tuple[int, ...] = getattr(part, name)
+            for index, value in enumerate(values, start=length - len(values)):
+                sums[index] += value
+        return tuple(sums)
+
+    return Series(
+        start=longest.start,
+        step_s=longest.step_s,
+        received=total("received"),
+        delivered=total("delivered"),
+        deferred=total("deferred"),
+        bounced=total("bounced"),
+    )

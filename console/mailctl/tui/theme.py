@@ -1,0 +1,145 @@
+"""Colours: three themes, and the tones that all screens paint with.
+
+A tone says what a word means (good, warn, bad …), never how it looks; each theme gives it a colour with a contrast of
+at least 4.5 to 1 on its background, so that quiet text stays readable.
+"""
+
+from enum import StrEnum
+
+from textual.theme import Theme
+
+
+class Tone(StrEnum):
+    """What a piece of text means."""
+
+    TEXT = "text"
+    STRONG = "strong"  # names and totals
+    QUIET = "quiet"  # labels, zeroes, old numbers
+    GOOD = "good"
+    WARN = "warn"
+    BAD = "bad"
+    ACCENT = "accent"  # keys, links, what the eye should find
+    FLOW = "flow"  # sparklines
+
+    @property
+    def style(self) -> str:
+        """For Textual's Content: a style with the theme's variable."""
+        return _STYLES[self]
+
+
+_STYLES = {
+    Tone.TEXT: "$tone-text",
+    Tone.STRONG: "bold $tone-strong",
+    Tone.QUIET: "$tone-quiet",
+    Tone.GOOD: "$tone-good",
+    Tone.WARN: "$tone-warn",
+    Tone.BAD: "bold $tone-bad",
+    Tone.ACCENT: "$tone-accent",
+    Tone.FLOW: "$tone-flow",
+}
+
+
+def _theme(name: str, *, dark: bool, ansi: bool = False, **colours: str) -> Theme:
+    tones = {f"tone-{tone}": colours[tone] for tone in Tone}
+    return Theme(
+        name=name,
+        dark=dark,
+        ansi=ansi,
+        primary=colours["accent"],
+        secondary=colours["flow"],
+        accent=colours["accent"],
+        success=colours["good"],
+        warning=colours["warn"],
+        error=colours["bad"],
+        foreground=colours["text"],
+        background=colours["ground"],
+        surface=colours["ground"],
+        panel=colours["band"],
+        variables={
+            **tones,
+            "band": colours["band"],
+            "cursor-band": colours["cursor"],
+            "mark-band": colours["mark"],
+            "rule": colours["rule"],
+            "block-cursor-background": colours["cursor"],
+            "block-cursor-foreground": colours["strong"],
+            "block-cursor-text-style": "bold",
+            "input-cursor-background": colours["accent"],
+            "input-selection-background": colours["mark"],
+            "border": colours["rule"],
+            "scrollbar": colours["rule"],
+            "scrollbar-hover": colours["quiet"],
+            "scrollbar-active": colours["accent"],
+            "scrollbar-background": colours["ground"],
+            "scrollbar-background-hover": colours["ground"],
+            "scrollbar-background-active": colours["ground"],
+            "scrollbar-corner-color": colours["ground"],
+        },
+    )
+
+
+DARK = _theme(
+    "harbour",
+    dark=True,
+    ground="#10141a",
+    band="#171d26",
+    cursor="#23344a",
+    mark="#2c2f47",
+    rule="#2a3442",
+    text="#c5cedb",
+    strong="#eef2f7",
+    quiet="#8491a3",
+    good="#7fc8a0",
+    warn="#e8b866",
+    bad="#f0838b",
+    accent="#7cb7f0",
+    flow="#5fa8a8",
+)
+LIGHT = _theme(
+    "daylight",
+    dark=False,
+    ground="#fbfbf9",
+    band="#f0f1ee",
+    cursor="#d5e4f5",
+    mark="#e6e2f4",
+    rule="#cfd4d8",
+    text="#2c3640",
+    strong="#0e151c",
+    quiet="#66717d",
+    good="#1d7a4b",
+    warn="#8f5b00",
+    bad="#b3263a",
+    accent="#1f63b0",
+    flow="#1c7c80",
+)
+ANSI = _theme(
+    "sixteen",
+    dark=True,
+    ansi=True,
+    ground="ansi_default",
+    band="ansi_default",
+    cursor="ansi_blue",
+    mark="ansi_magenta",
+    rule="ansi_bright_black",
+    text="ansi_default",
+    strong="ansi_bright_white",
+    quiet="ansi_white",
+    good="ansi_green",
+    warn="ansi_yellow",
+    bad="ansi_bright_red",
+    accent="ansi_bright_blue",
+    flow="ansi_cyan",
+)
+THEMES = (DARK, LIGHT, ANSI)
+
+RGB = tuple[int, int, int]
+
+
+def chart_colours(theme: Theme) -> dict[Tone, RGB | None]:
+    """Each tone as red, green and blue for plots; None where the terminal's own colours rule."""
+    colours: dict[Tone, RGB | None] = {}
+    for tone in Tone:
+        value = theme.variables[f"tone-{tone}"]
+        rgb = (int(value[1:3], 16), int(value[3:5], 16), int(value[5:7], 16)) if value.startswith("#") else None
+        colours[tone] = rgb
+    return colours

@@ -1,0 +1,112 @@
+"""Which verb fits what the cursor stands on, and if none, why: shown in grey, said when pressed. Pure."""
+
+from dataclasses import dataclass
+
+from mailagent.api.directives import DirectiveKind
+from mailagent.api.requests import Role
+from mailagent.api.targets import TargetKind
+from mailagent.api.views import MemberState
+from mailctl.fleet.state import FleetState
+from mailctl.ops import selector
+from mailctl.ops.plan import Verb
+from mailctl.ops.selector import Selection, TermKind
+from mailctl.tui.text import listed
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a verb would act on: objects of one kind, on some hosts (none: all that have them)."""
+
+    kind: TermKind
+    names: tuple[str, ...]
+    hosts: tuple[str, ...] = ()
+    also: tuple[tuple[TermKind, str], ...] = ()  # further terms that narrow a list of messages
+
+    @property
+    def selection(self) -> Selection:
+        """As operators type it."""
+        base = (
+            selector.of(TermKind.HOST, self.names)
+            if self.kind is TermKind.HOST
+            else selector.of(self.kind, self.names, self.hosts)
+        )
+        return Selection(tuple(dict.fromkeys(base.terms + self.also)))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The verb that a key means here, or why it means none."""
+
+    verb: Verb | None
+    why_not: str = ""
+
+
+_DRAINABLE = (TermKind.HOST, TermKind.POOL, TermKind.VMTA)
+_SUSPENDABLE = (TermKind.VMTA, TermKind.POOL, TermKind.PROVIDER, TermKind.QUEUE, TermKind.STREAM)
+
+
+def verdict(verb: Verb, subject: Subject | None, state: FleetState) -> Verdict:
+    """What `verb` means for `subject`; RESUME stands for ending whatever holds it."""
+    if subject is None or not subject.names:
+        return Verdict(None, f"nothing to {verb} here")
+    if why := _role(subject, state):
+        return Verdict(None, why)
+    names = listed(subject.names)
+    match verb:
+        case Verb.DRAIN if subject.kind not in _DRAINABLE:
+            return Verdict(None, f"a {subject.kind} cannot be drained; hosts, pools and virtual MTAs can")
+        case Verb.SUSPEND if subject.kind not in _SUSPENDABLE:
+            return Verdict(None, f"a {subject.kind} cannot be suspended; drain it instead")
+        case Verb.ROTATE:
+            return _rotation(subject, state)
+        case Verb.DRAIN | Verb.SUSPEND:
+            kind = DirectiveKind.DRAIN if verb is Verb.DRAIN else DirectiveKind.SUSPEND
+            if _held(subject, state, kind) == set(subject.names):
+                return Verdict(None, f"{names}: already {'drained' if verb is Verb.DRAIN else 'suspended'}; E ends it")
+        case Verb.RESUME:
+            if _held(subject, state, DirectiveKind.SUSPEND):
+                return Verdict(Verb.RESUME)
+            if _held(subject, state, DirectiveKind.DRAIN):
+                return Verdict(Verb.UNDRAIN)
+            if _held(subject, state, DirectiveKind.ROTATE):
+                return Verdict(None, f"{names}: rotated away; undo the rotation in Operations (6, U)")
+            return Verdict(None, f"{names}: neither suspended nor drained")
+    return Verdict(verb)
+
+
+def _role(subject: Subject, state: FleetState) -> str:
+    hosts = (
+        subject.names if subject.kind is TermKind.HOST else subject.hosts or tuple(host.name for host in state.hosts)
+    )
+    known = [host for name in hosts if (host := state.host(name)) is not None]
+    if not any(host.state.is_fresh for host in known):
+        return f"no answer from {listed([host.name for host in known])}: verbs need a live host"
+    roles = {host.hello.role for host in known if host.hello is not None}
+    return "your role is viewer: looking only" if roles == {Role.VIEWER} else ""
+
+
+def _held(subject: Subject, state: FleetState, kind: DirectiveKind) -> set[str]:
+    """Names of the subject that a live directive of `kind` is about."""
+    wanted = {str(subject.kind)}
+    return {
+        row.directive.target.name
+        for row in state.directives
+        if row.directive.kind is kind
+        and row.directive.target.kind in wanted
+        and row.directive.target.name in subject.names
+        and (not subject.hosts or row.directive.target.kind is TargetKind.HOST or set(row.hosts) & set(subject.hosts))
+    }
+
+
+def _rotation(subject: Subject, state: FleetState) -> Verdict:
+    if subject.kind is not TermKind.VMTA:
+        return Verdict(None, "rotate takes a virtual MTA: choose one in Pools (2)")
+    for row in state.vmtas:
+        if row.view.name not in subject.names:
+            continue
+        if row.view.state is not MemberState.ACTIVE:
+            return Verdict(None, f"{row.view.name} is {row.view.state}; rotate takes an active virtual MTA")
+        mates = [mate for mate in state.vmtas if mate.host == row.host and mate.view.pool == row.view.pool]
+        if not any(mate.view.state is MemberState.STANDBY for mate in mates):
+            return Verdict(None, f"pool {row.view.pool} has no standby on {row.host}")
+    return Verdict(Verb.ROTATE)

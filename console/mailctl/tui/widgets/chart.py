@@ -1,0 +1,106 @@
+"""Rates over the last minutes, drawn by plotext. The only module that knows plotext.
+
+plotext keeps one global figure and takes 15 to 70 ms for a braille plot, so a picture is drawn only for new data or a
+new size, which come at most once a second.
+"""
+
+from collections.abc import Sequence
+
+import plotext
+from rich.text import Text
+from textual.app import RenderResult
+from textual.content import Content
+from textual.widget import Widget
+
+from mailagent.api.views import Series
+from mailctl.tui.text import share
+from mailctl.tui.theme import Tone, chart_colours
+
+_TREND_S = 10  # seconds averaged for the figures of the legend
+
+
+class Chart(Widget):
+    """Delivered and deferred per second of one scope."""
+
+    DEFAULT_CSS = """
+    Chart { height: 1fr; background: $background; color: $tone-quiet; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._title = ""
+        self._series: Series | None = None
+        self._drawn: tuple[object, Text] | None = None
+
+    def plot(self, title: str, series: Series | None) -> None:
+        """Show `series`; None says that there is no data yet."""
+        if (title, series) != (self._title, self._series):
+            self._title, self._series = title, series
+            self.refresh()
+
+    def legend(self) -> Content:
+        """Title, and what the lines mean with their newest values."""
+        parts: list[Content | tuple[str, str]] = [(self._title, Tone.STRONG.style)]
+        if self._series is not None:
+            delivered, deferred = _mean(self._series.delivered), _mean(self._series.deferred)
+            parts += [
+                ("   ━ delivered ", Tone.GOOD.style),
+                (f"{delivered:.0f}/s" if delivered >= 10 else f"{delivered:.1f}/s", Tone.STRONG.style),
+                ("   ━ deferred ", Tone.WARN.style),
+                (f"{deferred:.0f}/s" if deferred >= 10 else f"{deferred:.1f}/s", Tone.STRONG.style),
+                (f"   {share(deferred / (delivered + deferred))} fail" if deferred else "", Tone.QUIET.style),
+            ]
+        return Content.assemble(*parts)
+
+    def render(self) -> RenderResult:
+        """The plot, as tall and wide as there is room."""
+        width, height = self.size
+        if self._series is None or height < 4 or width < 24:
+            return Content.styled("  no history yet" if self._series is None else "", Tone.QUIET.style)
+        identity = (self._series, width, height, self.app.theme, self.app.no_color)
+        if self._drawn is None or self._drawn[0] != identity:
+            self._drawn = (identity, self._picture(self._series, width, height))
+        return self._drawn[1]
+
+    def _picture(self, series: Series, width: int, height: int) -> Text:
+        colours = chart_colours(self.app.current_theme)
+        points = (width - 6) * 2  # a braille cell is two points wide
+        plotext.clear_figure()
+        plotext.limit_size(False, False)
+        plotext.plotsize(width, height)
+        plotext.theme("clear")
+        for values, tone in ((series.delivered, Tone.GOOD), (series.deferred, Tone.WARN)):
+            xs, ys = _thinned(values, points, series.step_s)
+            plotext.plot(xs, ys, marker="braille", color=colours[tone] or ("green" if tone is Tone.GOOD else "orange"))
+        seconds = len(series.delivered) * series.step_s
+        marks = [-seconds + seconds * part // 3 for part in range(4)]
+        plotext.xticks(
+            marks, [f"{-mark // 60}m ago" if mark < -90 else "now" if not mark else f"{-mark}s ago" for mark in marks]
+        )
+        top = max(1.0, *map(float, series.delivered), *map(float, series.deferred))
+        plotext.ylim(0, top)
+        steps = 3 if height >= 9 else 2
+        ticks = [top * step / (steps - 1) for step in range(steps)]
+        plotext.yticks(ticks, [f"{tick:4.0f}" if top >= 4 else f"{tick:4.1f}" for tick in ticks])
+        plotext.xaxes(False, False)
+        plotext.yaxes(False, False)
+        picture = Text.from_ansi(plotext.build(), no_wrap=True)
+        plotext.clear_figure()
+        return picture
+
+
+def _mean(values: Sequence[int]) -> float:
+    newest = values[-_TREND_S:]
+    return sum(newest) / len(newest) if newest else 0.0
+
+
+def _thinned(values: Sequence[int], points: int, step_s: int) -> tuple[list[float], list[float]]:
+    """(seconds before now, mean) of at most `points` equal slices of `values`."""
+    slice_len = max(1, -(-len(values) // max(1, points)), min(5, len(values) // 30))
+    first = len(values) % slice_len  # whole slices, ending at the newest value
+    xs, ys = [], []
+    for start in range(first, len(values), slice_len):
+        part = values[start : start + slice_len]
+        xs.append(float((start + slice_len - len(values)) * step_s))
+        ys.append(sum(part) / len(part))
+    return xs, ys

@@ -1,0 +1,58 @@
+"""The filter line: opens with `/`, narrows while one types."""
+
+from textual import events
+from textual.message import Message
+from textual.widgets import Input
+
+
+class FilterBar(Input):
+    """Hidden until asked for; enter keeps the filter, escape takes it away."""
+
+    DEFAULT_CSS = """
+    FilterBar {
+        display: none; height: 1; border: none; padding: 0 1; background: $cursor-band; color: $tone-strong;
+        &:focus { border: none; background: $cursor-band; }
+        &.-open { display: block; }
+        & > .input--placeholder { color: $tone-quiet; }
+    }
+    """
+
+    class Closed(Message):
+        """The line was left; `keep` says whether the filter stays."""
+
+        def __init__(self, keep: bool) -> None:
+            super().__init__()
+            self.keep = keep
+
+    def __init__(self) -> None:
+        super().__init__(
+            placeholder="/ pool:marketing host:mx1 words …  enter keeps, esc clears",
+            compact=True,
+            select_on_focus=False,
+        )
+        self.can_focus = False
+
+    def open(self, text: str) -> None:
+        """Show the line with `text` in it."""
+        self.can_focus = True
+        self.add_class("-open")
+        self.value = text
+        self.cursor_position = len(text)
+        self.focus()
+
+    def _close(self, *, keep: bool) -> None:
+        self.remove_class("-open")
+        self.can_focus = False
+        self.post_message(self.Closed(keep))
+
+    def on_key(self, event: events.Key) -> None:
+        """Enter and escape leave the line."""
+        if event.key in ("enter", "escape"):
+            event.stop()
+            event.prevent_default()
+            self._close(keep=event.key == "enter")
+
+    def on_blur(self) -> None:
+        """Leaving by mouse keeps the filter."""
+        if self.has_class("-open"):
+            self._close(keep=True)

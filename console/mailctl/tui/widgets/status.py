@@ -1,0 +1,84 @@
+"""The two lines at the bottom: what just happened, and what can be pressed."""
+
+from dataclasses import dataclass
+
+from textual.app import RenderResult
+from textual.content import Content
+from textual.widget import Widget
+
+from mailctl.tui.text import clean
+from mailctl.tui.theme import Tone
+
+MOST_HINTS = 8
+
+
+class StatusLine(Widget):
+    """The last message, which stays until the next; at the right the filter and the marks."""
+
+    DEFAULT_CSS = """
+    StatusLine { height: 1; background: $band; color: $tone-text; padding: 0 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._message = ("", Tone.TEXT)
+        self._aside = ""
+
+    @property
+    def message(self) -> str:
+        """What it says."""
+        return self._message[0]
+
+    def say(self, message: str, tone: Tone = Tone.TEXT) -> None:
+        """Show `message` until the next one."""
+        self._message = (clean(message), tone)
+        self.refresh()
+
+    def aside(self, text: str) -> None:
+        """Show `text` at the right."""
+        if text != self._aside:
+            self._aside = text
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        """Message at the left, aside at the right."""
+        message, tone = self._message
+        room = self.size.width - len(self._aside) - (2 if self._aside else 0)
+        text = Content.styled(message, tone.style).truncate(max(0, room), ellipsis=True, pad=bool(self._aside))
+        return Content.assemble(text, ("  " if self._aside else "", ""), (self._aside, Tone.ACCENT.style))
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """One key and what it does now; an impossible one is grey."""
+
+    key: str
+    label: str
+    possible: bool = True
+
+
+class Hints(Widget):
+    """Up to eight keys that matter here."""
+
+    DEFAULT_CSS = """
+    Hints { height: 1; background: $background; color: $tone-text; padding: 0 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._hints: tuple[Hint, ...] = ()
+
+    def show(self, hints: tuple[Hint, ...]) -> None:
+        """Draw `hints`."""
+        if hints != self._hints:
+            self._hints = hints[:MOST_HINTS]
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        """`D drain  R rotate …`; grey ones are struck through, so that they are told apart without colour."""
+        parts: list[tuple[str, str]] = []
+        for hint in self._hints:
+            parts.append((hint.key, f"bold {Tone.ACCENT.style}" if hint.possible else Tone.QUIET.style))
+            parts.append((f" {hint.label}", Tone.TEXT.style if hint.possible else f"strike {Tone.QUIET.style}"))
+            parts.append(("  ", ""))
+        return Content.assemble(*parts)

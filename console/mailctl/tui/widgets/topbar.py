@@ -1,0 +1,94 @@
+"""The two lines at the top: where we are, and how the fleet is."""
+
+from datetime import datetime
+
+from textual.app import RenderResult
+from textual.content import Content
+from textual.widget import Widget
+
+from mailctl.fleet.state import FleetState, LinkState, deferral_share
+from mailctl.tui.states import deferral_tone
+from mailctl.tui.text import clock, count, plural, share, since
+from mailctl.tui.theme import Tone
+
+TABS = ("Fleet", "Pools", "Destinations", "Deferred", "Message", "Operations")
+
+
+class Tabs(Widget):
+    """The screens with their keys; the current one stands out."""
+
+    DEFAULT_CSS = """
+    Tabs { height: 1; background: $band; color: $tone-quiet; padding: 0 1; }
+    Tabs:nocolor { text-style: underline; }
+    """
+
+    def __init__(self, current: str) -> None:
+        super().__init__()
+        self._current = current
+
+    def render(self) -> RenderResult:
+        """Name, tabs, and the fleet file when there is room."""
+        parts: list[Content | tuple[str, str]] = [("mailctl", Tone.STRONG.style)]
+        for number, name in enumerate(TABS, start=1):
+            here = name == self._current
+            parts.append(("  ", ""))
+            parts.append((f"{number} ", Tone.ACCENT.style if not here else f"bold reverse {Tone.ACCENT.style}"))
+            parts.append((name, Tone.QUIET.style if not here else f"bold reverse {Tone.ACCENT.style}"))
+        line = Content.assemble(*parts)
+        name = self.app.sub_title
+        room = self.size.width - line.cell_length
+        return Content.assemble(line, (name.rjust(room), Tone.QUIET.style)) if len(name) + 2 <= room else line
+
+
+class Vitals(Widget):
+    """The fleet in one line: hosts, waiting, deferred, rate, share of failures, oldest, time."""
+
+    DEFAULT_CSS = """
+    Vitals { height: 1; background: $background; color: $tone-text; padding: 0 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._line: Content = Content("")
+        self._time = ""
+
+    def show(self, state: FleetState, now: datetime) -> None:
+        """Draw the vitals of `state`."""
+        line, time = vitals(state, now, max(0, self.size.width - 10)), clock(now)
+        if (line, time) != (self._line, self._time):
+            self._line, self._time = line, time
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        """The line, with the time at its right end."""
+        room = self.size.width - self._line.cell_length
+        time = f"{self._time} UTC" if room >= 14 else self._time
+        return Content.assemble(self._line, (time.rjust(room), Tone.QUIET.style)) if room >= 9 else self._line
+
+
+def vitals(state: FleetState, now: datetime, width: int) -> Content:
+    """`● 3 of 3 hosts  1,204 waiting …`: as many figures as fit into `width`."""
+    totals, cover = state.totals, state.coverage
+    late = any(host.state is LinkState.LATE for host in state.hosts)
+    glyph, tone = (
+        ("●", Tone.GOOD) if cover.is_whole and not late else ("◍", Tone.WARN) if cover.fresh else ("✕", Tone.BAD)
+    )
+    if not cover.fresh and all(host.state is LinkState.CONNECTING for host in state.hosts):
+        return Content.assemble(
+            ("◌ ", Tone.QUIET.style), (f"connecting to {plural(cover.of, 'host')}", Tone.TEXT.style)
+        )
+    failing = deferral_share(totals.flow)
+    figures = (
+        (count(totals.waiting), "waiting", Tone.STRONG),
+        (count(totals.deferred), "deferred", Tone.STRONG),
+        (f"{count(totals.flow.delivered_1m)}/min", "out", Tone.STRONG),
+        (share(failing), "fail", deferral_tone(failing)),
+        (since(totals.oldest_at, now), "oldest", Tone.STRONG),
+    )
+    line = Content.assemble((f"{glyph} ", tone.style), (str(cover), (Tone.STRONG if tone is Tone.GOOD else tone).style))
+    for figure, label, meaning in figures:
+        longer = Content.assemble(line, ("  ", ""), (figure, meaning.style), (f" {label}", Tone.QUIET.style))
+        if longer.cell_length > width:
+            break
+        line = longer
+    return line
