@@ -27,7 +27,7 @@ from mailagent.api.targets import MessageFilter, Target
 from mailagent.census import Census
 from mailagent.config import config_hash
 from mailagent.config.structs import AgentConfig
-from mailagent.control.state import HostState, host_state
+from mailagent.control.state import HostState
 from mailagent.control.verbs import Control
 from mailagent.delivery import BindFailed, ConnectFailed, Source, connect
 from mailagent.dns import Resolver
@@ -41,7 +41,7 @@ from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.settlement import Settler
 from mailagent.spool.errors import StorageFailed
-from mailagent.spool.records import NewMessage, Waiting
+from mailagent.spool.records import LedgerEntry, NewMessage, Waiting
 from mailagent.spool.store import Spool
 from mailagent.telemetry.counters import Counters
 from mailagent.telemetry.history import History
@@ -49,6 +49,8 @@ from mailagent.version import __version__
 
 log = logging.getLogger(__name__)
 
+STANDING = ("scheduler", "control", "census", "tick")
+"""Tasks whose end is the end of the engine."""
 TICK_S = 1.0
 """Interval of counters, history and expiring directives."""
 UPKEEP_TICKS = 60
@@ -57,6 +59,24 @@ SNAPSHOT_S = 0.2
 """Age up to which one snapshot serves every caller."""
 RESTART_ONLY = ("host", "state_dir", "rpc.socket", "intake.listeners")
 """Keys that a reload cannot change."""
+
+
+class Ledger:
+    """The spool as control sees it; after a change of due times the scheduler looks again."""
+
+    def __init__(self, spool: Spool, recheck: Callable[[], None]) -> None:
+        self._recheck = recheck
+        self._spool = spool
+        self.stored_operation = spool.stored_operation
+        self.operations = spool.operations
+        self.directives = spool.directives
+
+    async def record(self, entry: LedgerEntry) -> int:
+        """Write an operation with its effects; the recipients that it made due."""
+        made_due = await self._spool.record(entry)
+        if entry.due is not None:
+            self._recheck()
+        return made_due
 
 
 class Engine:
@@ -89,7 +109,8 @@ class Engine:
         self._resolver = Resolver(config.dns)
         self._router = Router(config, self._resolver)
         self._limits = LimitTable(config)
-        self._state = host_state(config, await self._spool.directives())
+        self._control = Control(config, ledger=Ledger(self._spool, self.recheck), effects=self)
+        self._state = await self._control.load()
         self._scheduler = Scheduler(
             config,
             spool=self._spool,
@@ -106,12 +127,12 @@ class Engine:
         self._census = Census(self._spool)
         await self._census.count()
         self._acceptor.waiting = sum(total.count for total in self._census.waiting)
-        self._control = await Control.open(config, ledger=self._spool, effects=self)
         self._overview = Overview(
             config, self._spool, self._scheduler, self._census, self._history, self._control.generations
         )
         self._intake = Intake(config.intake, config.host, self)
         self._spawn(self._scheduler.run(), "scheduler")
+        self._spawn(self._control.run(), "control")
         self._spawn(self._census.run(), "census")
         self._spawn(self._tick(), "tick")
         await self._intake.start()
@@ -140,7 +161,7 @@ class Engine:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("task=%s failed", task.get_name(), exc_info=error)
-            if task.get_name() in ("scheduler", "census", "tick"):
+            if task.get_name() in STANDING:
                 self._fail(f"{task.get_name()} failed: {error!r}")
 
     def _storage_failed(self, error: StorageFailed) -> None:
@@ -153,11 +174,10 @@ class Engine:
             self.failed.set_result(why)
 
     async def _tick(self) -> None:
-        """Once a second: close the second, end what has expired; once a minute the accounting files."""
+        """Close the second, once a second; look at the accounting files, once a minute."""
         upkeep = 0
         while True:
             self._history.tick(time.time())
-            await self._control.expire()
             upkeep += 1
             if upkeep % UPKEEP_TICKS == 0:
                 await asyncio.to_thread(self._accounting.maintain)
@@ -464,7 +484,7 @@ class Engine:
         self._router = Router(config, self._resolver, before=self._router)
         self._limits = LimitTable(config)
         self._scheduler.use_router(self._router)
-        await self._control.reconfigure(config, author)
+        self._control.reconfigure(config, author)
         log.info("configuration reloaded by=%s changed=%s", author, ",".join(changed))
         return changed
 

@@ -150,7 +150,8 @@ class Overview:
         )
         deferred, oldest = self._deferred_by(lambda total: (ProviderName(total.provider), VmtaName(total.vmta)))
         pool_of = {vmta: name for name, pool in self.config.pools.items() for vmta in pool.members}
-        cells = {cell for cell in (*queues, *deferred, *self._history.cells()) if all(cell) and cell[1] in pool_of}
+        known = ((ProviderName(provider), VmtaName(vmta)) for provider, vmta in self._history.cells())
+        cells = {cell for cell in (*queues, *deferred, *known) if all(cell) and cell[1] in pool_of}
         rows = [
             self._destination(
                 state, cell, pool_of[cell[1]], queues.get(cell, []), deferred.get(cell, 0), oldest.get(cell)
