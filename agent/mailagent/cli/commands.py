@@ -3,17 +3,24 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from mailagent.cli.failure import (
+    FAILED,
+    INTERRUPTED,
+    REFUSED,
+    UNKNOWN,
+    UNREACHABLE,
+    USAGE,
+    Failure,
+    count,
+    load,
+    unusable,
+)
+from mailagent.cli.spool import spool
 from mailagent.version import __version__
 
-if TYPE_CHECKING:
-    from mailagent.config import AgentConfig, ConfigError
-
-FAILED, USAGE, UNREACHABLE, REFUSED, UNKNOWN, INTERRUPTED = 1, 2, 3, 4, 6, 130
-"""Exit codes beside 0; the console uses the same ones."""
 DEFAULT_CONFIG = "/etc/mailagent/agent.yaml"
 DEFAULT_DEADLINE_S = 30.0
 
@@ -57,9 +64,9 @@ def run(config_path: Path) -> None:
     try:
         code = run_agent(config_path)
     except ConfigError as exc:
-        raise _unusable(exc) from exc
+        raise unusable(exc) from exc
     except (TwoOwners, StorageError, OSError) as exc:
-        raise _Failure(str(exc), FAILED) from exc
+        raise Failure(str(exc), FAILED) from exc
     sys.exit(code)
 
 
@@ -67,12 +74,12 @@ def run(config_path: Path) -> None:
 @_config_option
 def validate(config_path: Path) -> None:
     """Check a host's file: every mistake at once, with file, line and key."""
-    config = _load(config_path)
+    config = load(config_path)
     counts = (
-        _count(len(config.virtual_mtas), "virtual MTA"),
-        _count(len(config.pools), "pool"),
-        _count(len(config.streams), "stream"),
-        _count(len(config.routes), "route"),
+        count(len(config.virtual_mtas), "virtual MTA"),
+        count(len(config.pools), "pool"),
+        count(len(config.streams), "stream"),
+        count(len(config.routes), "route"),
     )
     click.echo(f"{config_path}: valid: host {config.host}, {', '.join(counts)}")
 
@@ -94,28 +101,29 @@ def reload(config_path: Path, socket: Path | None, reason: str, timeout: float) 
     from mailagent.api.requests import Reload
     from mailagent.cli.call import AgentCalls, AgentSilent
 
-    path = socket or _load(config_path).rpc.socket
+    path = socket or load(config_path).rpc.socket
     try:
         with AgentCalls(path, timeout) as agent:
             result = agent.call("reload", Reload(op_id=OpId(f"reload-{secrets.token_hex(8)}"), reason=reason))
     except AgentSilent as exc:
-        raise _Failure(str(exc), UNKNOWN if exc.sent else UNREACHABLE) from exc
+        raise Failure(str(exc), UNKNOWN if exc.sent else UNREACHABLE) from exc
     except PermissionError as exc:
-        raise _Failure(
-            f"{path}: this user may not open the agent's socket; join a group of rpc.roles", REFUSED
-        ) from exc
+        raise Failure(f"{path}: this user may not open the agent's socket; join a group of rpc.roles", REFUSED) from exc
     except OSError as exc:
-        raise _Failure(f"no agent answers at {path}: {exc.strerror}; is it running?", UNREACHABLE) from exc
+        raise Failure(f"no agent answers at {path}: {exc.strerror}; is it running?", UNREACHABLE) from exc
     except (Refused, RoleRefused) as exc:
-        raise _Failure(exc.message, REFUSED) from exc
+        raise Failure(exc.message, REFUSED) from exc
     except InvalidRequest as exc:
-        raise _Failure(exc.message, USAGE) from exc
+        raise Failure(exc.message, USAGE) from exc
     except ApiError as exc:
-        raise _Failure(exc.message, FAILED) from exc
+        raise Failure(exc.message, FAILED) from exc
     assert isinstance(result, OperationResult)  # noqa: S101 - the method table says so
     click.echo(f"{result.result}: {result.detail}")
     for warning in result.warnings:
         click.echo(f"mailagent: warning: {warning}", err=True)
+
+
+cli.add_command(spool)
 
 
 @cli.command()
@@ -135,41 +143,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if exc.ctx:
             click.echo(exc.ctx.get_usage(), err=True)
         _fail(exc.format_message(), USAGE)
-    except _Failure as exc:
+    except Failure as exc:
         _fail(str(exc), exc.code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
 
 
-class _Failure(Exception):
-    """An end with a message and an exit code."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 def _fail(message: str, code: int) -> None:
     click.echo(f"mailagent: error: {message}", err=True)
     sys.exit(code)
-
-
-def _unusable(error: "ConfigError") -> _Failure:
-    """Print every mistake of a file; the failure to raise."""
-    if len(error.errors) == 1 and not error.errors[0].line:
-        return _Failure(str(error), USAGE)
-    click.echo(str(error), err=True)
-    return _Failure(f"{_count(len(error.errors), 'mistake')} in {error.errors[0].file}", USAGE)
-
-
-def _load(path: Path) -> "AgentConfig":
-    from mailagent.config import ConfigError, load_agent
-
-    try:
-        return load_agent(path)
-    except ConfigError as exc:
-        raise _unusable(exc) from exc
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,0 +1,67 @@
+# One environment in .venv, made from the lock files. Its stamps carry their checksum: a later run has nothing to do.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench screenshots venv components lock clean
+
+BIN := .venv/bin
+SUM := $(shell cat requirements.lock requirements-dev.lock pyproject.toml | cksum | tr ' ' '-')
+RUN := .venv/.run-$(SUM)
+DEV := .venv/.dev-$(SUM)
+PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
+PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.14; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+ARGS ?=
+
+help: ## say what can be made
+	@sed -n 's/^\([a-z]*\):[^#]*## /make \1@/p' $(MAKEFILE_LIST) | tr @ '\t' | expand -t 20
+
+demo: $(RUN) ## start the loopback fleet and open the console
+	@exec $(BIN)/mailctl demo $(ARGS)
+
+test: components lint ## lint, types, import contract and all tests; ARGS go to pytest
+	$(BIN)/pytest $(ARGS)
+
+lint: $(DEV) ## ruff, mypy and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(DEV) ## measure against Postfix, side by side
+	$(BIN)/python bench/run.py $(ARGS)
+
+screenshots: $(DEV) ## draw the screens again
+	$(BIN)/python screenshots/make.py $(ARGS)
+
+venv: $(RUN) ## make .venv with what running needs
+
+$(RUN):
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is missing: apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "Python's venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	@echo "making .venv; this is needed once"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@rm -f .venv/.run-* .venv/.dev-* && touch $@
+
+$(DEV): $(RUN)
+	@echo "adding what tests need"
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+components: # system programs that tests use; without CI a test that lacks one is skipped and says so
+	@test "$(CI)" != true || .ci/components
+
+lock: ## pin all dependencies again; ARGS=--upgrade takes newer ones
+	@command -v uv >/dev/null || { echo "uv is missing: pipx install uv" >&2; exit 1; }
+	uv pip compile $(LOCK) --group build -o requirements.lock pyproject.toml $(ARGS)
+	uv pip compile $(LOCK) --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml $(ARGS)
+
+# Names, versions and hashes only: where packages come from is the reader's own business.
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
+
+clean: ## remove what was made
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

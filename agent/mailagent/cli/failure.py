@@ -1,0 +1,47 @@
+"""How a command ends when it cannot do what was asked: a sentence on stderr and an exit code."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mailagent.config import AgentConfig, ConfigError
+
+FAILED, USAGE, UNREACHABLE, REFUSED, UNKNOWN, INTERRUPTED = 1, 2, 3, 4, 6, 130
+"""Exit codes beside 0; the console uses the same ones."""
+
+
+class Failure(Exception):
+    """An end with a message and an exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def unusable(error: "ConfigError") -> Failure:
+    """Print every mistake of a file; the failure to raise."""
+    if len(error.errors) == 1 and not error.errors[0].line:
+        return Failure(str(error), USAGE)
+    click.echo(str(error), err=True)
+    return Failure(f"{count(len(error.errors), 'mistake')} in {error.errors[0].file}", USAGE)
+
+
+def load(path: Path) -> "AgentConfig":
+    """The configuration at `path`.
+
+    Raises:
+        Failure: it cannot be used; every mistake is printed.
+    """
+    from mailagent.config import ConfigError, load_agent
+
+    try:
+        return load_agent(path)
+    except ConfigError as exc:
+        raise unusable(exc) from exc
+
+
+def count(number: int, thing: str) -> str:
+    """`1 pool`, `2 pools`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,0 +1,103 @@
+"""`mailagent spool`: look at a spool without a running agent, or beside one. Reads only."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mailagent.cli.failure import FAILED, Failure, count, load
+
+if TYPE_CHECKING:
+    from mailagent.api.views import MessageSummary
+
+_COLUMNS = ("MESSAGE", "RECIPIENT", "POOL", "TRIES", "NEXT TRY", "LAST REPLY")
+
+
+@click.group()
+def spool() -> None:
+    """Look into a spool, also while an agent runs on it."""
+
+
+def _place(config_path: Path | None, state_dir: Path | None) -> Path:
+    if (config_path is None) == (state_dir is None):
+        raise click.UsageError("name the spool by --config FILE or by --state-dir DIR, one of them")
+    return state_dir if state_dir is not None else load(config_path or Path()).state_dir
+
+
+_config_option = click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), metavar="FILE", help="The host's own file."
+)
+_state_option = click.option("--state-dir", type=click.Path(path_type=Path), metavar="DIR", help="The spool's folder.")
+
+
+@spool.command("list")
+@_config_option
+@_state_option
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="Rows at most.")
+@click.option("--recipient", default="", help="Only this recipient.")
+@click.option("--domain", default="", help="Only recipients of this domain.")
+@click.option("--pool", default="", help="Only mail of this pool.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+def list_waiting(
+    config_path: Path | None, state_dir: Path | None, limit: int, recipient: str, domain: str, pool: str, as_json: bool
+) -> None:
+    """List waiting recipients, oldest first."""
+    from mailagent.api.codec import encode
+    from mailagent.api.targets import MessageFilter
+    from mailagent.spool import StorageError, spool_list
+
+    chosen = MessageFilter(recipient=recipient, domain=domain, pool=pool)
+    try:
+        rows = spool_list(_place(config_path, state_dir), limit, chosen)
+    except StorageError as exc:
+        raise Failure(str(exc), FAILED) from exc
+    if as_json:
+        for row in rows:
+            click.echo(encode(row))
+        return
+    _print(rows)
+    if len(rows) == limit:
+        click.echo(f"mailagent: note: stopped at --limit {limit}; there may be more", err=True)
+
+
+@spool.command()
+@_config_option
+@_state_option
+def check(config_path: Path | None, state_dir: Path | None) -> None:
+    """Check a spool's database, indices and counts; exit 1 when something is wrong."""
+    from mailagent.spool import StorageError, spool_check
+
+    place = _place(config_path, state_dir)
+    try:
+        findings = spool_check(place)
+    except StorageError as exc:
+        raise Failure(str(exc), FAILED) from exc
+    for finding in findings:
+        click.echo(finding)
+    if findings:
+        raise Failure(f"{count(len(findings), 'finding')} in the spool at {place}", FAILED)
+    click.echo(f"{place}: no findings")
+
+
+def _print(rows: "list[MessageSummary]") -> None:
+    now = datetime.now(UTC)
+    table = [_COLUMNS]
+    for row in rows:
+        wait_s = (row.next_try_at - now).total_seconds()
+        reply = f"{row.reply.code} {row.reply.text}" if row.reply else "-"
+        table.append(
+            (
+                f"{row.message_id}.{row.n}",
+                row.recipient,
+                row.pool,
+                str(row.attempts),
+                "due" if wait_s <= 0 else f"in {wait_s:.0f} s",
+                reply,
+            )
+        )
+    widths = [max(len(line[column]) for line in table) for column in range(len(_COLUMNS) - 1)]
+    for line in table:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
+        # Remote text must not steer the terminal that shows it.
+        click.echo("".join(c if c.isprintable() else "?" for c in "  ".join((*cells, line[-1]))).rstrip())
