@@ -1,0 +1,32 @@
+from mailagent.spool.errors import (
+    ItemRefused,
+    ReadTooLong,
+    SpoolClosed,
+    SpoolLocked,
+    SpoolUnusable,
+    StorageError,
+    StorageFailed,
+    StorageFull,
+)
+from mailagent.spool.inspection import StoredMessage
+from mailagent.spool.offline import spool_check, spool_list
+from mailagent.spool.recovery import Recovery
+from mailagent.spool.space import SpaceView
+from mailagent.spool.store import Spool
+
+__all__ = [
+    "ItemRefused",
+    "ReadTooLong",
+    "Recovery",
+    "SpaceView",
+    "Spool",
+    "SpoolClosed",
+    "SpoolLocked",
+    "SpoolUnusable",
+    "StorageError",
+    "StorageFailed",
+    "StorageFull",
+    "StoredMessage",
+    "spool_check",
+    "spool_list",
+]

@@ -102,7 +102,7 @@ class Page:
     """A page of rows as it fills: full when a row comes that has no place within `limit` and MAX_PAGE_BYTES."""
 
     def __init__(self, limit: int) -> None:
-        self.limit = max(1, min(limit, PAGE_LIMIT))
+        self.limit = limit
         self.rows: list[MessageSummary] = []
         self._bytes = 0
         self.is_full = False

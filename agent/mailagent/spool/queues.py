@@ -21,9 +21,8 @@ _due_rows = msgspec.json.Decoder(list[tuple[int, str, str, str, str, int, int, s
 _Row = tuple[int, int, str, int, str, str, str, int, bool, str, int, int, str, str, str]
 _loaded_rows = msgspec.json.Decoder(list[tuple[int | None, list[_Row]]])
 
-
 _UNPARKED = "parked IS NULL AND next_due IS NOT NULL"
-_PARKED_ON = f"parked = ?3 AND parked IS NOT NULL AND parked <> '{WINDOW}'"
+_PARKED_ON = f"parked = :parked AND parked IS NOT NULL AND parked <> '{WINDOW}'"
 
 
 def due_queues(
@@ -34,11 +33,12 @@ def due_queues(
     The latter is None when there is no other.
     """
     among = _UNPARKED if parked is None else _PARKED_ON
-    bindings = (now, limit) if parked is None else (now, limit, parked)
+    bindings = {"now": now, "limit": limit, "parked": parked}
     rows = rows_of(
         db,
         "SELECT json_group_array(json_array(id, pool, stream, priority, domain, next_due, waiting, site, provider)"
-        f" ORDER BY next_due) FROM (SELECT * FROM queue WHERE {among} AND next_due <= ?1 ORDER BY next_due LIMIT ?2)",
+        f" ORDER BY next_due) FROM (SELECT * FROM queue WHERE {among} AND next_due <= :now"
+        " ORDER BY next_due LIMIT :limit)",
         bindings,
         _due_rows,
     )
@@ -53,10 +53,8 @@ def due_queues(
         )
         for queue, pool, stream, priority, domain, next_due, waiting, site, provider in rows
     ]
-    ((later,),) = db.execute(
-        f"SELECT min(next_due) FROM queue WHERE {among} AND next_due > ?1 AND ?2", bindings
-    ).fetchall()
-    return queues, None if later is None else int(later)  # type: ignore[arg-type]
+    ((later,),) = fetch(db, f"SELECT min(next_due) FROM queue WHERE {among} AND next_due > :now", bindings)
+    return queues, later
 
 
 _LOAD = f"""

@@ -275,7 +275,7 @@ class Spool:
         """
         chosen = self._selection(filter)
         after: int | None = int(cursor) if cursor else chosen.first - 1
-        page = inspection.Page(limit)
+        page = inspection.Page(max(1, min(limit, PAGE_LIMIT)))
         while after is not None and not page.is_full:
             after = await self._list(partial(inspection.fill_page, chosen=chosen, after=after, page=page, tag=self.tag))
         return MessagePage(rows=tuple(page.rows), cursor="" if after is None else str(after))

@@ -113,7 +113,7 @@ class Transaction:
         self.park(queue, WINDOW)
 
     def park(self, queue: int, key: str) -> None:
-        """Stage: the queue is not due before `key` is unparked."""
+        """Stage: the queue is not due before `key` is unparked; an empty one goes."""
         if self._parked.get(queue) == _RELEASED:
             self.flush()
         self._parked[queue] = key
@@ -270,15 +270,16 @@ class Transaction:
     def _write_state(self, key: str, queues: str) -> None:
         if key == WINDOW:
             self.db.execute(f"UPDATE queue SET parked = '{WINDOW}' WHERE id IN {_LISTED}", (queues,))
-        elif key != _RELEASED:
-            self.db.execute(f"UPDATE queue SET parked = ?2, {_TRUE_NEXT_DUE} WHERE id IN {_LISTED}", (queues, key))
-        else:
-            self.db.execute(
-                f"DELETE FROM queue WHERE id IN {_LISTED}"
-                " AND NOT EXISTS (SELECT 1 FROM recipient WHERE recipient.queue = queue.id)",
-                (queues,),
-            )
-            self.db.execute(f"UPDATE queue SET parked = NULL, {_TRUE_NEXT_DUE} WHERE id IN {_LISTED}", (queues,))
+            return
+        self.db.execute(
+            f"DELETE FROM queue WHERE id IN {_LISTED}"
+            " AND NOT EXISTS (SELECT 1 FROM recipient WHERE recipient.queue = queue.id)",
+            (queues,),
+        )
+        self.db.execute(
+            f"UPDATE queue SET parked = ?2, {_TRUE_NEXT_DUE} WHERE id IN {_LISTED}",
+            (queues, None if key == _RELEASED else key),
+        )
 
 
 def _attempt_row(recipient: int, attempt: Attempt) -> Sequence[Any]:
