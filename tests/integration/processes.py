@@ -1,0 +1,133 @@
+"""Real processes for integration tests: agents, smtp-sink, and waiting for a condition."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+AGENT_YAML = """\
+host: mx1
+state_dir: ./state                 # spool, accounting, audit
+rpc: {{socket: ./state/rpc.sock}}
+intake:
+  listeners: [{{address: 127.0.0.1, port: {port}}}]
+  relay_from: [127.0.0.0/8]
+virtual_mtas:
+  a1: {{address: 127.0.0.1, ehlo: mx1.example.test}}
+pools:
+  default: {{active: [a1]}}
+streams:
+  default: {{pool: default}}
+routes:
+  - {{match: "*", to: "127.0.0.1:{sink}"}}      # fixed next hop instead of MX lookup
+"""
+
+
+def free_port() -> int:
+    """A port for a process that cannot tell which one it took; nothing else listens there now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 30) -> None:
+    """Poll until `condition` holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
+        time.sleep(0.02)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str, *, timeout_s: float = 30) -> None:
+    """The same in a coroutine."""
+    deadline = time.monotonic() + timeout_s
+    while not await condition():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
+        await asyncio.sleep(0.02)
+
+
+def accepts(port: int) -> bool:
+    """Whether something greets on `port`."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as sock:
+            return sock.recv(3) == b"220"
+    except OSError:
+        return False
+
+
+class Agent:
+    """One `mailagent run`, its files in `directory`."""
+
+    def __init__(self, directory: Path, text: str, port: int) -> None:
+        self.directory = directory
+        self.config = directory / "agent.yaml"
+        self.config.write_text(text, encoding="utf-8")
+        self.port = port
+        self.log = directory / "agent.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "state" / "rpc.sock"
+
+    def start(self, **env: str) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mailagent", "run", "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | env,
+            )
+        try:
+            wait_until(self._is_up, "agent greets")
+        except AssertionError as exc:
+            raise AssertionError(f"{exc}\n{self.log.read_text(encoding='utf-8')}") from None
+
+    def _is_up(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
+        return accepts(self.port)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(how)
+        code = self.process.wait(timeout=30)
+        self.process = None
+        return code
+
+    def rss_bytes(self) -> int:
+        assert self.process is not None
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGESIZE")
+
+
+@contextmanager
+def agent(directory: Path, text: str, port: int) -> Iterator[Agent]:
+    """A running agent that is gone afterwards."""
+    one = Agent(directory, text, port)
+    one.start()
+    try:
+        yield one
+    finally:
+        if one.process is not None:
+            one.process.kill()
+            one.process.wait()
+
+
+@contextmanager
+def program(*command: str, ready: Callable[[], bool]) -> Iterator[subprocess.Popen[bytes]]:
+    """A running program that is gone afterwards."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(ready, f"{command[0]} is ready")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
