@@ -12,7 +12,9 @@ BODY = b"Subject: hello\r\n\r\nworld\r\n"
 IN_FLIGHT = 5000
 
 
-async def preload(state_dir: Path, recipients: Iterable[str], *, pool: str, stream: str, priority: str = "normal") -> int:
+async def preload(
+    state_dir: Path, recipients: Iterable[str], *, pool: str, stream: str, priority: str = "normal"
+) -> int:
     """Accept one small message for each of `recipients`; how many there were."""
     spool = await Spool.open(state_dir)
     pending = asyncio.Semaphore(IN_FLIGHT)

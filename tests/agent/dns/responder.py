@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import dns.flags
@@ -20,6 +20,7 @@ class Responder(asyncio.DatagramProtocol):
 
     def __init__(self) -> None:
         self.zone: dict[tuple[str, str], list[str]] = {}
+        self.fallback: Callable[[str, str], list[str] | None] = lambda name, kind: None  # for names not in the zone
         self.ttl = 3600
         self.negative_ttl = 3600
         self.rcode: dns.rcode.Rcode | None = None  # answer everything with it
@@ -90,7 +91,7 @@ class Responder(asyncio.DatagramProtocol):
             target = self.zone[name, "CNAME"][0]
             response.answer.append(dns.rrset.from_text(name + ".", self.ttl, "IN", "CNAME", target))
             name = target.rstrip(".")
-        records = self.zone.get((name, kind))
+        records = self.zone.get((name, kind)) or self.fallback(name, kind)
         if records:
             response.answer.append(dns.rrset.from_text(name + ".", self.ttl, "IN", kind, *records))
         else:
