@@ -15,7 +15,7 @@ from typing import TextIO
 import uvloop
 
 from mailagent.api.errors import ApiError
-from mailagent.config import AgentConfig, ConfigError, load_agent
+from mailagent.config import AgentConfig, load_agent
 from mailagent.config.structs import Log
 from mailagent.engine import Engine
 from mailagent.rpc import RpcServer
@@ -127,11 +127,9 @@ async def _reload(engine: Engine) -> None:
     """Load the file again; the old configuration stays, and the log says why, when it cannot be used."""
     try:
         await engine.reload_config()
-    except ConfigError as exc:
-        for problem in exc.errors:
-            log.error("reload refused: %s", problem)
-    except (ApiError, OSError) as exc:
-        log.error("reload refused: %s", exc)
+    except ApiError as exc:
+        for line in exc.message.splitlines():
+            log.error("reload refused: %s", line)
 
 
 def _end_at_once(number: int) -> None:

@@ -1,6 +1,6 @@
 """`mailagent spool`: look at a spool without a running agent, or beside one. Reads only."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,10 +81,12 @@ def check(config_path: Path | None, state_dir: Path | None) -> None:
 
 
 def _print(rows: "list[MessageSummary]") -> None:
+    from mailagent.config.scalars import format_duration
+
     now = datetime.now(UTC)
     table = [_COLUMNS]
     for row in rows:
-        wait_s = (row.next_try_at - now).total_seconds()
+        wait = timedelta(seconds=int((row.next_try_at - now).total_seconds()))
         reply = f"{row.reply.code} {row.reply.text}" if row.reply else "-"
         table.append(
             (
@@ -92,7 +94,7 @@ def _print(rows: "list[MessageSummary]") -> None:
                 row.recipient,
                 row.pool,
                 str(row.attempts),
-                "due" if wait_s <= 0 else f"in {wait_s:.0f} s",
+                f"in {format_duration(wait)}" if wait > timedelta(0) else "due",
                 reply,
             )
         )

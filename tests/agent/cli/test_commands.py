@@ -1,0 +1,140 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mailagent.cli import main
+from mailagent.spool.schema import FILE_NAME
+from mailagent.version import __version__
+from tests.agent.spool.mail import NOW, accept, deferred, message, settle, spool_in
+
+AGENT = """\
+host: mx1
+state_dir: ./state
+rpc: {socket: ./state/rpc.sock}
+virtual_mtas: {a1: {address: 127.0.0.1}}
+pools: {default: {active: [a1]}}
+streams: {default: {pool: default}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "agent.yaml"
+    path.write_text(AGENT)
+    return path
+
+
+def run(*arguments: str | Path) -> int | str | None:
+    """The exit code of `mailagent` with these arguments."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def test_help_starts_without_the_engines_libraries() -> None:
+    code = (
+        "import sys; from mailagent.cli import main; main(['--help'])\n"
+        "print({'uvloop', 'apsw', 'dns', 'yaml', 'msgspec', 'asyncio'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.startswith("Usage: mailagent")
+    assert done.stdout.endswith("set()\n")
+
+
+def test_no_command_shows_help_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 2
+    out = capsys.readouterr()
+    assert (out.out, out.err.startswith("Usage: mailagent")) == ("", True)
+
+
+def test_an_unknown_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("validate", "--confg", "x") == 2
+    assert "mailagent: error: No such option '--confg'" in capsys.readouterr().err
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    run("version")
+    run("--version")
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == f"mailagent {__version__}"
+    assert __version__ in out.splitlines()[1]
+
+
+def test_a_valid_file_gets_one_line(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("validate", "--config", config) == 0
+    assert capsys.readouterr().out == f"{config}: valid: host mx1, 1 virtual MTA, 1 pool, 1 stream, 0 routes\n"
+
+
+def test_every_mistake_of_a_file_is_printed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text(AGENT.replace("active: [a1]", "active: [a2]") + "dns: {timeout: 5}\n")
+    assert run("validate", "--config", config) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"{config}:4: virtual_mtas.a1: is in no pool, so nothing would ever leave from it; list it in one",
+        f"{config}:5: pools.default.active[0]: `a2` is no virtual MTA; there are a1",
+        f"{config}:7: dns.timeout: `5` has no unit; write 5s, 5m, 5h or 5d",
+        f"mailagent: error: 3 mistakes in {config}",
+    ]
+
+
+def test_a_missing_file_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("validate", "--config", tmp_path / "none.yaml") == 2
+    assert (
+        capsys.readouterr().err
+        == f"mailagent: error: {tmp_path}/none.yaml: cannot be read: No such file or directory\n"
+    )
+
+
+def test_reload_says_that_no_agent_runs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("reload", "--config", config) == 3
+    assert "no agent answers at" in capsys.readouterr().err
+
+
+def test_reload_of_a_broken_file_asks_no_agent(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text(AGENT + "nonsense: 1\n")
+    assert run("reload", "--config", config) == 2
+    assert "nonsense: unknown key" in capsys.readouterr().err
+
+
+async def test_spool_list_shows_what_waits_beside_a_running_agent(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with spool_in(tmp_path / "state") as spool:
+        late = message(spool, "late@gmail.com", "evil@gmail.com")
+        await accept(spool, late, message(spool, "new@example.com"))
+        await settle(spool, deferred(late, 1, due=NOW + 10**12, text="busy \x1b[2J"))
+        assert run("spool", "list", "--config", config) == 0
+        shown = capsys.readouterr().out.splitlines()
+        assert run("spool", "list", "--config", config, "--domain", "example.com", "--json") == 0
+        (row,) = map(json.loads, capsys.readouterr().out.splitlines())
+        assert run("spool", "list", "--config", config, "--limit", "1") == 0
+        assert "stopped at --limit 1" in capsys.readouterr().err
+    assert [line.split()[1] for line in shown] == ["RECIPIENT", "late@gmail.com", "evil@gmail.com", "new@example.com"]
+    assert "busy ?[2J" in shown[2]
+    assert row["recipient"] == "new@example.com"
+
+
+async def test_spool_check_tells_a_sound_spool_from_a_damaged_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with spool_in(tmp_path) as spool:
+        await accept(spool, *(message(spool, body=b"x" * 20_000) for _ in range(20)))
+    assert run("spool", "check", "--state-dir", tmp_path) == 0
+    assert capsys.readouterr().out == f"{tmp_path}: no findings\n"
+    database = tmp_path / FILE_NAME
+    data = bytearray(database.read_bytes())
+    data[8192 * 10 :] = bytes(len(data) - 8192 * 10)
+    database.write_bytes(data)
+    assert run("spool", "check", "--state-dir", tmp_path) == 1
+    assert "in the spool at" in capsys.readouterr().err
+
+
+def test_a_spool_is_named_in_one_way(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("spool", "check") == 2
+    assert run("spool", "check", "--config", config, "--state-dir", tmp_path) == 2
+    assert run("spool", "check", "--state-dir", tmp_path) == 1
+    assert "one of them" in capsys.readouterr().err
