@@ -36,7 +36,7 @@ class OperationResult(msgspec.Struct, frozen=True, kw_only=True):
     directives: tuple[Directive, ...] = ()  # made or ended by it
     impact: Impact = Impact()
     warnings: tuple[str, ...] = ()
-    generation: int = 0  # of the target, after the act
+    generation: int = 0  # of the target, after the act; of a dry run: as it is now, for `expect`
     undoable: bool = False
     undo_note: str = ""  # why not, or what undo will not bring back
 

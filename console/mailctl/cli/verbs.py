@@ -176,7 +176,7 @@ def limit(setup: Setup, /, selection: tuple[str, ...], **given: Any) -> None:
 @click.option(
     "--spread", "spread_s", type=Duration(), default="1m", show_default=True, help="Spread the attempts over this."
 )
-@click.option("--max-affected", type=click.IntRange(1), help="Refuse when more recipients match on a host.")
+@click.option("--max-affected", type=click.IntRange(1), help="Refuse when more recipients match.")
 @_common
 @pass_setup
 def retry(setup: Setup, /, **given: Any) -> None:
@@ -194,6 +194,7 @@ def retry(setup: Setup, /, **given: Any) -> None:
 
 @click.command()
 @click.argument("directive", metavar="DIRECTIVE")
+@_override
 @_common
 @pass_setup
 def cancel(setup: Setup, /, directive: str, **given: Any) -> None:

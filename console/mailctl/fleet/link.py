@@ -38,6 +38,9 @@ CONNECTS_PER_BASTION = 8
 KEEPALIVE_S = 15
 KEEPALIVE_MISSES = 3
 LOGIN_DEADLINE_S = 15
+SSH_CONFIGS = (Path("~/.ssh/config"), Path("/etc/ssh/ssh_config"))
+"""What `ssh` reads, in its order; asyncssh by itself leaves out the second."""
+NO_KEYS: tuple[list[str], list[str], list[str]] = ([], [], [])
 CLOSE_DEADLINE_S = 2.0
 
 logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it logs each connection at INFO
@@ -177,7 +180,8 @@ async def _options(
     if ssh.no_config:
         settings["config"] = None
     else:
-        settings["config"] = [str(ssh.config)] if ssh.config else ()
+        files = [ssh.config] if ssh.config else [path for path in SSH_CONFIGS if os.access(path.expanduser(), os.R_OK)]
+        settings["config"] = [str(file.expanduser()) for file in files]
     if ssh.identity is not None:
         if not os.access(ssh.identity, os.R_OK):
             raise SshMisconfigured(name, f"cannot read the key {ssh.identity} that the fleet file names")
@@ -190,7 +194,7 @@ async def _options(
         options: asyncssh.SSHClientConnectionOptions = await asyncssh.SSHClientConnectionOptions.construct(**settings)
         if options.known_hosts is None:
             # `UserKnownHostsFile none`: asyncssh would stop checking, ssh would refuse. So do we.
-            options = await asyncssh.SSHClientConnectionOptions.construct(options, known_hosts=b"")
+            options = await asyncssh.SSHClientConnectionOptions.construct(options, known_hosts=NO_KEYS)
     except (OSError, ValueError, asyncssh.Error) as exc:
         raise SshMisconfigured(name, f"ssh configuration: {exc}") from exc
     return options
@@ -206,6 +210,7 @@ async def _connect(
     try:
         return await asyncssh.connect(
             options.orig_host,
+            config=options.kwargs["config"],  # else asyncssh would read ~/.ssh/config after all
             options=options,
             tunnel=bastion,
             client_factory=lambda: keys,
@@ -225,8 +230,12 @@ async def _connect(
     except asyncssh.ChannelOpenError as exc:
         raise Unreachable(name, f"the jump host cannot reach {where}: {exc.reason}") from exc
     except asyncssh.KeyExchangeFailed as exc:
-        raise SshMisconfigured(
-            name, f"no common ssh algorithm with {where} (or its key is of a kind that known_hosts lacks): {exc.reason}"
+        raise SshMisconfigured(name, f"no common ssh algorithm with {where}: {exc.reason}") from exc
+    except asyncssh.ConnectionLost as exc:
+        raise Unreachable(
+            name,
+            f"{where} closed the connection before the login; it may be busy (MaxStartups), or have no host key of a "
+            f"kind that known_hosts has for it: compare with ssh-keyscan -p {options.port} {options.host}",
         ) from exc
     except asyncssh.Error as exc:
         raise Unreachable(name, f"ssh to {where} failed: {exc.reason}") from exc
@@ -248,30 +257,27 @@ def _host_key_refusal(
     """Why the host's key is refused, with the commands that a careful operator would run next."""
     label = options.host_key_alias or options.host
     entry = label if options.port == 22 else f"[{label}]:{options.port}"
-    files = [str(file) for file in options.known_hosts] if isinstance(options.known_hosts, list | tuple) else []
-    file = files[0] if files else str(Path("~/.ssh/known_hosts").expanduser())
-    if shown is None:
-        return HostKeyChanged(name, f"the host key of {entry} is refused: {reason}")
-    print_ = f"{shown.get_algorithm()} {shown.get_fingerprint()}"
-    known = any(_has_keys(path, label, options.port) for path in files or [file])
-    path = shlex.quote(file)
-    if known:
+    known_hosts = options.known_hosts if isinstance(options.known_hosts, list) else []
+    files = [str(file) for file in known_hosts] or [str(Path("~/.ssh/known_hosts").expanduser())]
+    path = shlex.quote(files[0])
+    what = f"it shows {shown.get_algorithm()} {shown.get_fingerprint()}" if shown else reason  # revoked, or a CA's
+    if shown is None or any(_has_keys(file, label, options.port) for file in files):
         return HostKeyChanged(
             name,
-            f"HOST KEY CHANGED: {entry} shows {print_}, which is not the key in {file}. Somebody may be in between. "
+            f"HOST KEY CHANGED: the key of {entry} is not the one in {files[0]} ({what}). Somebody may be in between. "
             f"Only if you know why it changed: ssh-keygen -f {path} -R {shlex.quote(entry)}",
         )
     port = "" if options.port == 22 else f"-p {options.port} "
     return HostKeyUnknown(
         name,
-        f"host key of {entry} is unknown: it shows {print_}. Compare that with the host's own, "
+        f"host key of {entry} is unknown ({what}). Compare that with the host's own, "
         f"then: ssh-keyscan {port}{options.host} >> {path}",
     )
 
 
 def _has_keys(path: str, label: str, port: int) -> bool:
     try:
-        trusted, *_ = asyncssh.match_known_hosts([path], label, "", port)
+        trusted, *_ = asyncssh.match_known_hosts([path], label, "", None if port == 22 else port)
     except (OSError, ValueError):
         return False
     return bool(trusted)

@@ -95,7 +95,10 @@ async def plan_undo(fleet: Fleet, operation: OpId, options: Options = DEFAULTS) 
     silent = []
     for host, answer in answers.items():
         if not isinstance(answer, OperationPage):
-            silent.append(host)
+            # What the host said last tells whether it is one of them; then it is a line of the report.
+            known = _last_known(fleet, host, operation)
+            drafts += [_Draft(host, f"operation {one}", requests.Undo(op_id=_UNNAMED, undoes=one)) for one in known]
+            silent += [] if known else [host]
             continue
         for record in await _records(fleet, host, operation, answer):
             undone = f"{record.verb} {record.target or ''}".rstrip()
@@ -209,6 +212,13 @@ def _retries(fleet: Fleet, selection: Selection, options: Options) -> list[_Draf
     return [_Draft(host.name, words or "all deferred mail", request) for host in selected_hosts(fleet.state, selection)]
 
 
+def _last_known(fleet: Fleet, host: HostName, operation: OpId) -> list[OpId]:
+    """Ids of the steps of `operation` whose directives stood on `host` when it was last heard."""
+    snapshot = state.snapshot if (state := fleet.state.host(host)) else None
+    stood = [view.directive.op_id for view in snapshot.directives] if snapshot else []
+    return [one for one in dict.fromkeys(stood) if op_ids.belongs(one, operation)]
+
+
 async def _records(fleet: Fleet, host: HostName, operation: OpId, page: OperationPage) -> list[OperationRecord]:
     """Records of `operation` on `host`: from the newest page, else by asking for it."""
     if found := [record for record in page.rows if op_ids.belongs(record.op_id, operation)]:
@@ -246,7 +256,19 @@ async def _planned(
         )
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_preview(fleet, verb, step), name=f"plan:{step.host}") for step in steps]
-    return _sum_up(fleet, verb, op_id, tuple(task.result() for task in tasks), options, selection, words)
+    previewed = _within(tuple(task.result() for task in tasks), options.max_affected)
+    return _sum_up(fleet, verb, op_id, previewed, options, selection, words)
+
+
+def _within(steps: tuple[Step, ...], most: int | None) -> tuple[Step, ...]:
+    """`steps`, refused when together they touch more than `most` recipients; each agent checks its own part alone."""
+    messages = sum(step.impact.messages for step in steps if step.state is StepState.READY)
+    if most is None or messages <= most:
+        return steps
+    why = f"{messages:,} recipients match in all, more than {most:,}"
+    return tuple(
+        replace(step, state=StepState.REFUSED, detail=why) if step.state is StepState.READY else step for step in steps
+    )
 
 
 async def _preview(fleet: Fleet, verb: Verb, step: Step) -> Step:

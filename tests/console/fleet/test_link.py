@@ -169,6 +169,25 @@ async def test_the_operators_ssh_configuration_is_used(server: Sshd, agent: Loop
     await reaches(FleetHost(ssh=Ssh(config=config), rpc=server.host(agent.socket).rpc))
 
 
+async def test_config_none_reads_no_personal_configuration(
+    server: Sshd, agent: LoopbackAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert server.known_hosts
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_text("Host *\n  HostName 127.0.0.1\n  ProxyJump 127.0.0.1:1\n")
+    await reaches(server.host(agent.socket))
+    error = await refusal(server.host(agent.socket, no_config=False))
+    assert "jump host 127.0.0.1:1" in error.reason
+
+
+async def test_a_host_without_a_key_of_the_known_kind_is_not_trusted(server: Sshd, agent: LoopbackAgent) -> None:
+    await shell(f"ssh-keygen -q -t ecdsa -N '' -f {server.directory}/other")
+    key = " ".join((server.directory / "other.pub").read_text().split()[:2])
+    (server.directory / "known_hosts").write_text(f"[127.0.0.1]:{server.port} {key}\n")
+    assert "no host key of a kind that known_hosts has" in (await refusal(server.host(agent.socket))).reason
+
+
 async def test_known_hosts_none_does_not_switch_the_check_off(
     server: Sshd, agent: LoopbackAgent, tmp_path: Path
 ) -> None:

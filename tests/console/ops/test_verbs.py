@@ -1,6 +1,7 @@
 """Plan, execute, report, wait, undo: against agents on real sockets."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,31 @@ async def test_retry_counts_and_has_no_undo(fleet: Fleet) -> None:
     assert not retry.undoable
     assert "cannot be made to wait" in retry.undo_note
     assert (await ops.execute(fleet, retry)).undo_command == ""
+
+
+async def test_the_most_that_a_retry_may_touch_counts_over_all_hosts(agents: Agents, fleet: Fleet) -> None:
+    retry = await plan(fleet, Verb.RETRY, "provider:gmail", Options(max_affected=299))
+    assert {step.state for step in retry.steps} == {StepState.REFUSED}
+    assert "300 recipients match in all, more than 299" in retry.steps[0].detail
+    assert not retry.runnable
+
+
+async def test_undo_reports_a_lost_host_that_had_executed_the_operation(agents: Agents, sockets: Path) -> None:
+    async with AsyncExitStack() as stack:
+        extra = LoopbackAgent("mx4", 3, sockets / "4.sock")
+        up = await stack.enter_async_context(AsyncExitStack())
+        await up.enter_async_context(extra.running())
+        config = fleet_config(agents | {"mx4": extra})
+        fleet = await stack.enter_async_context(Fleet(config))
+        await fleet.settled(5)
+        report = await ops.execute(fleet, await plan(fleet, Verb.DRAIN, "pool:marketing"))
+        assert await fleet.until(
+            lambda state: bool(state.directives and len(state.directives[0].hosts) == 4), within_s=5
+        )
+        await up.aclose()
+        assert await fleet.until(lambda state: not state.coverage.is_whole, within_s=5)
+        undone = await ops.execute(fleet, await ops.plan_undo(fleet, report.op_id))
+        assert undone.summary == "applied on 3 of 4 hosts, unreachable on 1 of 4 hosts"
 
 
 async def test_a_directive_is_cancelled_by_its_id(agents: Agents, fleet: Fleet) -> None:
