@@ -231,7 +231,7 @@ async def _connect(
         raise Unreachable(name, f"the jump host cannot reach {where}: {exc.reason}") from exc
     except asyncssh.KeyExchangeFailed as exc:
         raise SshMisconfigured(name, f"no common ssh algorithm with {where}: {exc.reason}") from exc
-    except asyncssh.ConnectionLost as exc:
+    except (asyncssh.ConnectionLost, ConnectionResetError) as exc:
         raise Unreachable(
             name,
             f"{where} closed the connection before the login; it may be busy (MaxStartups), or have no host key of a "
