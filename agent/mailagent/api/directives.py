@@ -48,6 +48,7 @@ class Directive(msgspec.Struct, frozen=True, kw_only=True):
     refuse: bool = False  # drain of a pool: answer 451 4.3.2 to new mail instead of keeping it
     limit: str = ""  # limit: name of the key (`connections`, `rate`, `provider_rate` …)
     value: str = ""  # limit: its value, as in the configuration
+    continues: str = ""  # id of the directive that an undo brought back with this one
 
 
 class DrainProgress(msgspec.Struct, frozen=True, kw_only=True):

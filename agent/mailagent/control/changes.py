@@ -1,0 +1,362 @@
+"""What each verb would change: pure functions from a situation and a request to a `Change`, or a refusal."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from mailagent.api import requests
+from mailagent.api.directives import Directive, DirectiveKind, DirectiveState
+from mailagent.api.errors import GuardRefused, InvalidRequest, NotFound, Refused, Unavailable
+from mailagent.api.ids import DirectiveId, OpId, PoolName, VmtaName
+from mailagent.api.operations import Impact
+from mailagent.api.targets import MessageFilter, Target, TargetKind
+from mailagent.api.views import MemberState
+from mailagent.config.structs import AgentConfig
+from mailagent.control.limits import limit_names, parse_limit
+from mailagent.control.state import IN_SERVICE, HostState, MemberStatus, PoolStatus, host_state, sentence
+from mailagent.control.targets import near, pool_of, require
+from mailagent.spool.records import DueChange, StoredOperation
+
+SUSPEND_S: Final = 30 * 60
+"""Life of a suspension when the request does not say."""
+SUSPEND_MAX_S: Final = 24 * 3600
+"""A longer suspension wants an override: mail that waits a day is about to be late or expired."""
+LIMIT_S: Final = 4 * 3600
+"""Life of a limit override when the request does not say."""
+
+DRAINED: Final = (TargetKind.VMTA, TargetKind.POOL, TargetKind.HOST)
+HELD: Final = (TargetKind.VMTA, TargetKind.POOL, TargetKind.PROVIDER, TargetKind.QUEUE, TargetKind.STREAM)
+LIMITED: Final = (TargetKind.VMTA, TargetKind.PROVIDER, TargetKind.QUEUE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """The effects of one operation, and what to say about it."""
+
+    target: Target | None = None
+    filter: MessageFilter | None = None
+    detail: str
+    created: tuple[Directive, ...] = ()
+    ended: tuple[Directive, ...] = ()  # as they are while they live
+    due: DueChange | None = None
+    warnings: tuple[str, ...] = ()
+    undoable: bool = True
+    undo_note: str = ""
+    undoes: OpId | None = None
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.created or self.ended or self.due)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a verb is planned on."""
+
+    config: AgentConfig
+    state: HostState
+    author: str
+    now: datetime
+    undone: StoredOperation | None = None  # the operation that an undo is about
+
+    def all_live(self, kind: DirectiveKind, target: Target, limit: str = "") -> tuple[Directive, ...]:
+        """The directives of `kind` that live on exactly `target`, oldest first."""
+        return tuple(
+            one for one in self.state.directives if one.kind is kind and one.target == target and one.limit == limit
+        )
+
+    def live(self, kind: DirectiveKind, target: Target) -> Directive | None:
+        """The latest of them."""
+        found = self.all_live(kind, target)
+        return found[-1] if found else None
+
+    def directive(
+        self, kind: DirectiveKind, target: Target, request: requests.Mutation, *, default_s: int | None = None
+    ) -> Directive:
+        """A new directive with the life that `request` asks for, else `default_s` (None: no end but undo)."""
+        life_s = default_s if request.ttl_s is None else request.ttl_s
+        return Directive(
+            id=directive_id(request.op_id, 1),
+            kind=kind,
+            target=target,
+            author=self.author,
+            reason=request.reason,
+            created_at=self.now,
+            expires_at=None if life_s is None else self.now + timedelta(seconds=life_s),
+            op_id=request.op_id,
+        )
+
+
+def directive_id(op_id: OpId, n: int) -> DirectiveId:
+    """The id of the `n`-th directive that an operation makes on a host."""
+    return DirectiveId(f"{op_id}-{n}")
+
+
+def drain(at: Situation, request: requests.Drain) -> Change:
+    """Stop new mail from going to a virtual MTA, a pool or the host."""
+    target = request.target
+    require(at.config, target, DRAINED, "drain")
+    if request.refuse and target.kind is not TargetKind.POOL:
+        raise InvalidRequest(f"refuse is for pools; {target} is none")
+    live = at.live(DirectiveKind.DRAIN, target)
+    if live is not None and live.refuse == request.refuse and request.ttl_s is None:
+        return Change(target=target, detail=f"{target.name} is already {sentence(live)}")
+    made = msgspec.structs.replace(at.directive(DirectiveKind.DRAIN, target, request), refuse=request.refuse)
+    change = Change(target=target, detail="", created=(made,), ended=(live,) if live else ())
+    warnings = floor(at, change, override=request.override)
+    return replace(change, detail=_drain_detail(at, change, request), warnings=warnings)
+
+
+def undrain(at: Situation, request: requests.Undrain) -> Change:
+    """End the drain of a target."""
+    require(at.config, request.target, DRAINED, "undrain")
+    return _end(at, DirectiveKind.DRAIN, request.target)
+
+
+def suspend(at: Situation, request: requests.Suspend) -> Change:
+    """Hold delivery of a target for a time."""
+    target = request.target
+    require(at.config, target, HELD, "suspend")
+    live = at.live(DirectiveKind.SUSPEND, target)
+    if live is not None and request.ttl_s is None:
+        return Change(target=target, detail=f"{target.name} is already {sentence(live)}")
+    made = at.directive(DirectiveKind.SUSPEND, target, request, default_s=SUSPEND_S)
+    change = Change(
+        target=target,
+        detail=f"{target.name} holds its mail until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC",
+        created=(made,),
+        ended=(live,) if live else (),
+    )
+    problems = []
+    if request.ttl_s is not None and request.ttl_s > SUSPEND_MAX_S:
+        problems.append(f"a suspension lasts {SUSPEND_MAX_S // 3600} h at most, {request.ttl_s / 3600:.3g} h are asked")
+    return replace(change, warnings=floor(at, change, override=request.override, problems=problems))
+
+
+def resume(at: Situation, request: requests.Resume) -> Change:
+    """End the suspension of a target."""
+    require(at.config, request.target, HELD, "resume")
+    return _end(at, DirectiveKind.SUSPEND, request.target)
+
+
+def limit(at: Situation, request: requests.Limit) -> Change:
+    """Lower one limit for a time."""
+    target = request.target
+    require(at.config, target, LIMITED, "limit")
+    names = limit_names(target.kind)
+    if request.limit not in names:
+        raise InvalidRequest(f"{request.limit} is no limit of a {target.kind}; there are {', '.join(names)}")
+    try:
+        value = str(parse_limit(request.limit, request.value))
+    except ValueError as exc:
+        raise InvalidRequest(f"{request.limit}: {exc}") from exc
+    same = at.all_live(DirectiveKind.LIMIT, target, request.limit)
+    if request.ttl_s is None and any(one.value == value for one in same):
+        return Change(target=target, detail=f"{request.limit} of {target.name} is already {sentence(same[-1])}")
+    made = msgspec.structs.replace(
+        at.directive(DirectiveKind.LIMIT, target, request, default_s=LIMIT_S), limit=request.limit, value=value
+    )
+    return Change(
+        target=target,
+        detail=f"{request.limit} of {target.name} is at most {value} until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC",
+        created=(made,),
+        ended=same,
+    )
+
+
+def retry(at: Situation, request: requests.Retry) -> Change:
+    """Make deferred mail due, spread out. How much there is, only the spool knows."""
+    if not 0 <= request.spread_s <= SUSPEND_MAX_S:
+        raise InvalidRequest(f"spread_s is 0 to {SUSPEND_MAX_S}, not {request.spread_s}")
+    which = msgspec.structs.replace(request.filter, deferred_only=True)
+    return Change(
+        filter=which,
+        detail=f"matching mail becomes due within {request.spread_s} s",
+        due=due_change(which, at.now, request.spread_s),
+        undoable=False,
+        undo_note="mail that was tried again cannot be called back",
+    )
+
+
+def sized(change: Change, request: requests.Mutation, impact: Impact | None) -> Change:
+    """`change` now that its size is known; None where it could not be counted in time.
+
+    Raises:
+        Refused: more recipients match than a retry may affect.
+        Unavailable: that many may match, and they could not be counted.
+    """
+    if not isinstance(request, requests.Retry):
+        return (
+            change
+            if impact
+            else replace(change, warnings=(*change.warnings, "what it touches was not counted in time"))
+        )
+    if impact is None:
+        if request.max_affected is not None:
+            raise Unavailable("matching mail could not be counted in time; try again, or without max_affected")
+        return replace(change, warnings=("matching mail was not counted in time",))
+    if request.max_affected is not None and impact.messages > request.max_affected:
+        raise Refused(f"{impact.messages} recipients match, more than {request.max_affected}; narrow the filter")
+    if impact.messages == 0:
+        return replace(change, detail="no deferred mail matches", due=None)
+    return replace(change, detail=f"{impact.messages} recipients become due within {request.spread_s} s")
+
+
+def cancel(at: Situation, request: requests.Cancel) -> Change:
+    """End one directive."""
+    live = {one.id: one for one in at.state.directives}
+    found = live.get(request.directive)
+    if found is None:
+        raise NotFound(f"{at.config.host} has no live directive {request.directive}{near(request.directive, live)}")
+    change = Change(target=found.target, detail=_ended_detail(found), ended=(found,))
+    return replace(change, warnings=floor(at, change, override=request.override))
+
+
+def undo(at: Situation, request: requests.Undo) -> Change:
+    """The inverse of an operation: what it made ends, what it ended comes back with what was left of its time."""
+    stored = at.undone
+    if stored is None:
+        raise NotFound(f"{at.config.host} has no operation {request.undoes}; it keeps them for 7 days")
+    record = stored.record
+    if not record.undoable:
+        why = stored.result.undo_note or "it changed nothing"
+        raise Refused(f"{record.verb} {request.undoes} cannot be undone: {why}")
+    if record.undone_by is not None:
+        return Change(target=record.target, detail=f"{record.verb} {request.undoes} is undone by {record.undone_by}")
+    ended = tuple(one for one in at.state.directives if one.id in record.created or one.continues in record.created)
+    notes = [_ended_detail(one) for one in ended]
+    if len(ended) < len(record.created):
+        notes.append("what it ordered has ended already" if not ended else "the rest has ended already")
+    created: list[Directive] = []
+    for old in record.cancelled:
+        since = [one for one in at.all_live(old.kind, old.target, old.limit) if one not in ended]
+        if since:
+            notes.append(f"{old.target} is {sentence(since[-1])} since, which stays")
+            continue
+        left = None if old.expires_at is None else old.expires_at - record.at
+        made = msgspec.structs.replace(
+            old,
+            id=directive_id(request.op_id, len(created) + 1),
+            author=at.author,
+            created_at=at.now,
+            expires_at=None if left is None else at.now + left,
+            op_id=request.op_id,
+            continues=old.continues or old.id,
+        )
+        created.append(made)
+        notes.append(f"{old.target} is {sentence(made)}")
+    change = Change(
+        target=record.target,
+        detail="; ".join(notes),
+        created=tuple(created),
+        ended=ended,
+        undoes=record.op_id,
+    )
+    return replace(change, warnings=floor(at, change, override=request.override))
+
+
+def expiry(one: Directive) -> Change:
+    """A directive whose time is over ends."""
+    return Change(
+        target=one.target,
+        detail=f"{one.kind} of {one.target} by {one.author} has expired",
+        ended=(one,),
+        undoable=False,
+        undo_note="it ended by itself",
+    )
+
+
+def due_change(which: MessageFilter, now: datetime, spread_s: int) -> DueChange:
+    """Matching mail becomes due between `now` and `spread_s` later."""
+    return DueChange(filter=which, now=int(now.timestamp() * 1000), spread=spread_s * 1000)
+
+
+def ended_now(one: Directive, at: datetime, by: str) -> Directive:
+    """`one` as it is kept after its end."""
+    expired = one.expires_at is not None and one.expires_at <= at
+    state = DirectiveState.EXPIRED if expired else DirectiveState.CANCELLED
+    return msgspec.structs.replace(one, state=state, ended_at=at, ended_by=by)
+
+
+def after(at: Situation, change: Change) -> HostState:
+    """The state that `change` leads to."""
+    ended = {one.id for one in change.ended}
+    return host_state(at.config, [one for one in at.state.directives if one.id not in ended] + list(change.created))
+
+
+def _end(at: Situation, kind: DirectiveKind, target: Target) -> Change:
+    live = [one for one in at.state.directives if one.kind is kind and one.target == target]
+    if live:
+        change = Change(target=target, detail="; ".join(map(_ended_detail, live)), ended=tuple(live))
+        still = _still_held(after(at, change), target)
+        return replace(change, warnings=(f"{target.name} stays held: {still}",)) if still else change
+    word = "drained" if kind is DirectiveKind.DRAIN else "suspended"
+    still = _still_held(at.state, target)
+    return Change(target=target, detail=f"{target.name} is not {word}" + (f" itself; it is {still}" if still else ""))
+
+
+def _still_held(state: HostState, target: Target) -> str:
+    """What else holds a virtual MTA or a pool, as a sentence."""
+    status: MemberStatus | PoolStatus | None = None
+    if target.kind is TargetKind.VMTA:
+        status = state.member(VmtaName(target.name))
+    elif target.kind is TargetKind.POOL:
+        status = state.pool(PoolName(target.name))
+    if status is None or status.directive is None or status.state in IN_SERVICE:
+        return ""
+    return status.reason
+
+
+def _ended_detail(one: Directive) -> str:
+    what = (
+        f"{one.limit} {one.value} of {one.target}" if one.kind is DirectiveKind.LIMIT else f"{one.kind} of {one.target}"
+    )
+    return f"{what} (by {one.author} since {one.created_at:%Y-%m-%d %H:%M} UTC) ends"
+
+
+def _drain_detail(at: Situation, change: Change, request: requests.Drain) -> str:
+    target = request.target
+    if target.kind is TargetKind.HOST:
+        return f"{target.name} refuses new mail and goes on delivering what waits"
+    if target.kind is TargetKind.POOL:
+        new_mail = "new mail is refused with 451" if request.refuse else "new mail is accepted and waits"
+        senders = len(at.state.fit(PoolName(target.name)))
+        return f"{senders} virtual MTA{'' if senders == 1 else 's'} of {target.name} stop sending; {new_mail}"
+    pool = pool_of(at.config, target.name)
+    others = after(at, change).fit(pool) if pool is not None else ()
+    return f"{target.name} stops sending; " + (
+        f"its mail goes out through {', '.join(others)}" if others else "mail of its pool waits"
+    )
+
+
+def floor(at: Situation, change: Change, *, override: bool, problems: Iterable[str] = ()) -> tuple[str, ...]:
+    """Guard: an act on single virtual MTAs leaves each pool an eligible IP on this host; warnings when overridden.
+
+    `problems` are what else speaks against the act. Holding a pool as a whole states its intent and is exempt.
+
+    Raises:
+        GuardRefused: there are problems and no override.
+    """
+    found = list(problems)
+    then = after(at, change)
+    for pool, members in at.config.pools.items():
+        if at.state.fit(pool) and not then.fit(pool):
+            spare = [vmta for vmta in members.members if then.member(vmta).state is MemberState.STANDBY]
+            hint = f"; rotate puts {spare[0]} in its place" if spare else ""
+            found.append(f"no eligible IP of pool {pool} would be left on {at.config.host}{hint}")
+    return guard(found, override=override)
+
+
+def guard(problems: list[str], *, override: bool) -> tuple[str, ...]:
+    """The warnings that `problems` become when overridden.
+
+    Raises:
+        GuardRefused: there are problems and no override.
+    """
+    if problems and not override:
+        raise GuardRefused(f"{'; '.join(problems)} (override with a reason to act all the same)")
+    return tuple(f"overridden: {problem}" for problem in problems)

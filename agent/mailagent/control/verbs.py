@@ -1,0 +1,350 @@
+"""The verbs of a host: one at a time, each is checked, planned, written to the ledger and put into effect."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from hashlib import blake2b
+from typing import Final
+
+from mailagent.api import codec, requests
+from mailagent.api.directives import Directive, DirectiveKind, DirectiveView
+from mailagent.api.errors import InvalidRequest, StalePlan, Unavailable
+from mailagent.api.ids import OpId
+from mailagent.api.operations import Impact, OperationRecord, OperationResult, Result
+from mailagent.api.targets import Target
+from mailagent.config.structs import AgentConfig
+from mailagent.control import changes
+from mailagent.control.changes import Change, Situation
+from mailagent.control.effects import Caller, Effects, Ledger
+from mailagent.control.generations import Change as Raised
+from mailagent.control.generations import Generations
+from mailagent.control.rotation import rotate
+from mailagent.control.state import HostState, host_state
+from mailagent.control.targets import touched
+from mailagent.spool.errors import StorageError
+from mailagent.spool.records import LedgerEntry, StoredOperation
+
+log = logging.getLogger(__name__)
+
+AGENT: Final = "mailagent"
+"""Author of what the agent does by itself: expiries."""
+IMPACT_S: Final = 1.0
+"""Longest time spent on counting what a verb touches; an operator in an incident does not wait for numbers."""
+RECORD_S: Final = 30.0
+"""Longest time for the ledger's answer."""
+LOOK_S: Final = 30.0
+"""Expiries are looked for at least this often, so that a step of the clock does not delay them for long."""
+RETRY_S: Final = 5.0
+"""Pause after an expiry that could not be recorded."""
+MAX_LIFE_S: Final = 366 * 24 * 3600
+MAX_WORDS: Final = 1000
+"""Longest reason, in characters."""
+_OP_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+class Control:
+    """Owner of the live directives of one host. Runs on the loop thread."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        *,
+        ledger: Ledger,
+        effects: Effects,
+        clock: Callable[[], datetime] = codec.now,
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._effects = effects
+        self._clock = clock
+        self._live: dict[str, Directive] = {}
+        self._unsure = False  # the ledger may hold something that is not in effect
+        self._lock = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self.state = host_state(config, ())
+        self.generations = Generations(int(clock().timestamp()), config.host)
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def load(self) -> HostState:
+        """Read the live directives from the ledger; the state that they make, not yet applied."""
+        self._live = {one.id: one for one in await self._ledger.directives()}
+        self.state = self._derive()
+        return self.state
+
+    def reconfigure(self, config: AgentConfig, author: str) -> HostState:
+        """Another configuration is the base from now on; applied, and every plan made before is stale."""
+        self._config = config
+        self.generations.raise_all(Raised("configuration reloaded", author, self._clock()))
+        self.state = self._derive()
+        self._effects.apply(self.state)
+        return self.state
+
+    async def run(self) -> None:
+        """End directives whose time is over, until cancelled."""
+        while True:
+            self._changed.clear()
+            try:
+                await self.expire(self._clock())
+                pause_s = self._until_next_expiry_s()
+            except (StorageError, Unavailable):
+                log.exception("an expiry could not be recorded; trying again in %g s", RETRY_S)
+                pause_s = RETRY_S
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+
+    @property
+    def directives(self) -> tuple[Directive, ...]:
+        """The live ones, oldest first."""
+        return self.state.directives
+
+    @property
+    def next_expiry(self) -> datetime | None:
+        """When the next directive ends by itself."""
+        return min((one.expires_at for one in self._live.values() if one.expires_at is not None), default=None)
+
+    async def expire(self, now: datetime) -> None:
+        """End the directives whose time is over at `now`, each as an operation of the agent itself."""
+        async with self._lock:
+            await self._be_sure()
+            for one in list(self._live.values()):
+                if one.expires_at is not None and one.expires_at <= now:
+                    request = requests.Cancel(op_id=OpId(f"expire-{one.id}"), directive=one.id)
+                    await self._commit("expire", request, AGENT, now, changes.expiry(one), Impact())
+
+    def views(self) -> tuple[DirectiveView, ...]:
+        """The live directives with how far they are, oldest first."""
+        return tuple(map(self._view, self.state.directives))
+
+    # -- verbs -----------------------------------------------------------------------------------------------------
+
+    async def drain(self, request: requests.Drain, caller: Caller) -> OperationResult:
+        """Drain a virtual MTA, a pool or the host."""
+        return await self._execute("drain", request, caller, partial(changes.drain, request=request))
+
+    async def undrain(self, request: requests.Undrain, caller: Caller) -> OperationResult:
+        """End a drain."""
+        return await self._execute("undrain", request, caller, partial(changes.undrain, request=request))
+
+    async def suspend(self, request: requests.Suspend, caller: Caller) -> OperationResult:
+        """Hold delivery of a target for a time."""
+        return await self._execute("suspend", request, caller, partial(changes.suspend, request=request))
+
+    async def resume(self, request: requests.Resume, caller: Caller) -> OperationResult:
+        """End a suspension."""
+        return await self._execute("resume", request, caller, partial(changes.resume, request=request))
+
+    async def rotate(self, request: requests.Rotate, caller: Caller) -> OperationResult:
+        """Swap an active virtual MTA for a standby."""
+        plan = partial(rotate, request=request, bind_problem=self._effects.bind_problem)
+        return await self._execute("rotate", request, caller, plan)
+
+    async def limit(self, request: requests.Limit, caller: Caller) -> OperationResult:
+        """Lower one limit for a time."""
+        return await self._execute("limit", request, caller, partial(changes.limit, request=request))
+
+    async def retry(self, request: requests.Retry, caller: Caller) -> OperationResult:
+        """Make deferred mail due, paced."""
+        return await self._execute("retry", request, caller, partial(changes.retry, request=request))
+
+    async def cancel(self, request: requests.Cancel, caller: Caller) -> OperationResult:
+        """End one directive."""
+        return await self._execute("cancel", request, caller, partial(changes.cancel, request=request))
+
+    async def undo(self, request: requests.Undo, caller: Caller) -> OperationResult:
+        """Do the stored inverse of an operation."""
+        return await self._execute("undo", request, caller, partial(changes.undo, request=request))
+
+    # -- one operation ---------------------------------------------------------------------------------------------
+
+    async def _execute(
+        self, verb: str, request: requests.Mutation, caller: Caller, plan: Callable[[Situation], Change]
+    ) -> OperationResult:
+        """Check, plan, and unless it is a dry run, do.
+
+        Raises:
+            InvalidRequest: the request contradicts itself, or its op_id was used for another one.
+            Refused: see `mailagent.api.errors`.
+            Unavailable: the ledger did not answer; nothing is in effect that is not on disk.
+        """
+        _check(request)
+        async with self._lock:
+            await self._be_sure()
+            if not request.dry_run:
+                done = await self._stored(request.op_id)
+                if done is not None:
+                    if done.digest != _digest(verb, request):
+                        raise InvalidRequest(f"op_id {request.op_id} stands for another request; take a new one")
+                    return done.result
+            now = self._clock()
+            undone = await self._stored(request.undoes) if isinstance(request, requests.Undo) else None
+            change = plan(Situation(self._config, self.state, caller.user, now, undone))
+            self._check_expected(request, change)
+            impact = Impact()
+            if not change.is_nothing:
+                counted = await self._count(change)
+                impact = counted or impact
+                change = changes.sized(change, request, counted)
+            if request.dry_run:
+                result = Result.NOTHING_TO_DO if change.is_nothing else Result.PLANNED
+                return self._result(request.op_id, result, change, impact, now, caller.user)
+            return await self._commit(verb, request, caller.user, now, change, impact)
+
+    async def _commit(
+        self, verb: str, request: requests.Mutation, author: str, now: datetime, change: Change, impact: Impact
+    ) -> OperationResult:
+        """Write the operation to the ledger, then put it into effect."""
+        outcome = Result.NOTHING_TO_DO if change.is_nothing else Result.APPLIED
+        result = self._result(request.op_id, outcome, change, impact, now, author)
+        record = OperationRecord(
+            op_id=request.op_id,
+            verb=verb,
+            target=change.target,
+            filter=change.filter,
+            author=author,
+            reason=request.reason,
+            at=now,
+            result=outcome,
+            detail=change.detail,
+            created=tuple(one.id for one in change.created),
+            cancelled=change.ended,
+            undoable=result.undoable,
+            undoes=change.undoes,
+        )
+        entry = LedgerEntry(
+            operation=StoredOperation(digest=_digest(verb, request), record=record, result=result),
+            directives=result.directives,
+            undone=(change.undoes,) if change.undoes is not None and not change.is_nothing else (),
+            due=change.due,
+        )
+        self._unsure = True
+        try:
+            async with asyncio.timeout(RECORD_S):
+                await self._ledger.record(entry)
+        except TimeoutError as exc:
+            raise Unavailable(
+                f"the spool did not confirm {verb} within {RECORD_S:g} s; ask again with op_id {request.op_id}"
+            ) from exc
+        except StorageError as exc:
+            raise Unavailable(f"{verb} could not be recorded and is not in effect: {exc}") from exc
+        self._unsure = False
+        log.info(
+            "%s op=%s target=%s user=%s result=%s: %s",
+            verb,
+            request.op_id,
+            change.target or "-",
+            author,
+            outcome,
+            change.detail,
+        )
+        if change.created or change.ended:
+            self._enact(verb, author, now, change)
+        return result
+
+    def _enact(self, verb: str, author: str, now: datetime, change: Change) -> None:
+        for one in change.ended:
+            del self._live[one.id]
+        self._live.update({one.id: one for one in change.created})
+        self.generations.raise_each(self._touched(change), Raised(verb, author, now))
+        self.state = self._derive()
+        self._effects.apply(self.state)
+        self._changed.set()
+
+    def _result(
+        self, op_id: OpId, result: Result, change: Change, impact: Impact, now: datetime, author: str
+    ) -> OperationResult:
+        """The answer; generations are those that hold once it is in effect."""
+        generation = 0
+        if change.target is not None:
+            raised = result is Result.APPLIED and change.target in self._touched(change)
+            generation = self.generations.of(change.target) + raised
+        return OperationResult(
+            op_id=op_id,
+            result=result,
+            detail=change.detail,
+            directives=(*change.created, *(changes.ended_now(one, now, author) for one in change.ended)),
+            impact=impact,
+            warnings=change.warnings,
+            generation=generation,
+            undoable=change.undoable and not change.is_nothing,
+            undo_note=change.undo_note,
+        )
+
+    async def _count(self, change: Change) -> Impact | None:
+        """Size of what `change` touches; None when counting takes too long."""
+        try:
+            async with asyncio.timeout(IMPACT_S):
+                return await self._effects.impact(change.target, change.filter)
+        except (TimeoutError, StorageError) as exc:
+            log.warning("impact of target=%s filter=%s not counted: %r", change.target, change.filter, exc)
+            return None
+
+    def _check_expected(self, request: requests.Mutation, change: Change) -> None:
+        if request.expect is None or change.target is None or request.expect == self.generations.of(change.target):
+            return
+        last = self.generations.last_change(change.target)
+        why = str(last) if last is not None else "the agent was started again"
+        raise StalePlan(f"{change.target} has changed since the plan was made ({why}); plan again")
+
+    async def _stored(self, op_id: OpId) -> StoredOperation | None:
+        try:
+            async with asyncio.timeout(RECORD_S):
+                return await self._ledger.stored_operation(op_id)
+        except (TimeoutError, StorageError) as exc:
+            raise Unavailable(f"operations cannot be read: {exc or 'no answer in time'}; nothing was changed") from exc
+
+    async def _be_sure(self) -> None:
+        """After a write of unknown outcome: what is on disk holds."""
+        if self._unsure:
+            try:
+                async with asyncio.timeout(RECORD_S):
+                    await self.load()
+            except (TimeoutError, StorageError) as exc:
+                raise Unavailable(f"directives cannot be read: {exc or 'no answer in time'}") from exc
+            self._effects.apply(self.state)
+            self._unsure = False
+
+    def _derive(self) -> HostState:
+        return host_state(self._config, self._live.values())
+
+    def _touched(self, change: Change) -> set[Target]:
+        return {target for one in (*change.created, *change.ended) for target in touched(self._config, one)}
+
+    def _view(self, one: Directive) -> DirectiveView:
+        if one.kind is DirectiveKind.LIMIT:
+            return DirectiveView(directive=one)
+        progress = self._effects.progress(one.target)
+        shown = progress if one.kind in (DirectiveKind.DRAIN, DirectiveKind.ROTATE) else None
+        return DirectiveView(directive=one, progress=shown, waiting=progress.waiting)
+
+    def _until_next_expiry_s(self) -> float:
+        if self.next_expiry is None:
+            return LOOK_S
+        return min(LOOK_S, max(0.0, (self.next_expiry - self._clock()).total_seconds()))
+
+
+def _check(request: requests.Mutation) -> None:
+    """What holds for every verb.
+
+    Raises:
+        InvalidRequest: see there.
+    """
+    if not _OP_ID.fullmatch(request.op_id):
+        raise InvalidRequest("op_id is 1 to 64 letters, digits and . _ : -")
+    if len(request.reason) > MAX_WORDS:
+        raise InvalidRequest(f"the reason is longer than {MAX_WORDS} characters")
+    if request.override and not request.reason.strip():
+        raise InvalidRequest("an override wants a reason")
+    if request.ttl_s is not None and not 1 <= request.ttl_s <= MAX_LIFE_S:
+        raise InvalidRequest(f"ttl_s is 1 to {MAX_LIFE_S} (a year), not {request.ttl_s}")
+
+
+def _digest(verb: str, request: requests.Mutation) -> str:
+    """What tells a repeated request from another one with the same op_id."""
+    return blake2b(verb.encode() + b" " + codec.encode(request), digest_size=16).hexdigest()
