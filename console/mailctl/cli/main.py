@@ -66,10 +66,12 @@ def cli(context: click.Context, fleet_file: Path | None, role: str | None, timeo
     setup = Setup(fleet_file=fleet_file, role=role, timeout_s=timeout_s)
     context.obj = setup
     if context.invoked_subcommand is None:
+        config = setup.load()
+        if not sys.stdout.isatty():
+            raise click.UsageError("the console needs a terminal; for scripts there is `mailctl status --json`")
         from mailagent.api.requests import Role
         from mailctl.tui.app import run
 
-        config = setup.load()
         context.exit(run(config, setup.path(), as_role=Role(role) if role else None))
 
 

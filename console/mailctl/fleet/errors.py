@@ -9,8 +9,8 @@ LinkError                   no answer from this host; each message names host, c
 │   ├── HostKeyUnknown      never seen: compare the fingerprint, then add it
 │   ├── HostKeyChanged      not the key we know: find out why before removing it
 │   ├── LoginRefused        sshd takes none of our keys
-│   └── SocketRefused       logged in, but no channel to the agent's socket
-├── SocketMissing           local transport: no agent listens there
+│   └── SocketRefused       the agent's socket, or the agent behind it, refuses this user
+├── SocketMissing           the host is reached, and no agent answers at its socket: start it, or mend the path
 └── Incompatible            the other side speaks another protocol, or no protocol of ours
 """
 
@@ -57,11 +57,11 @@ class LoginRefused(Denied):
 
 
 class SocketRefused(Denied):
-    """No channel to the agent's socket: forwarding forbidden, no permission, or nothing listens."""
+    """No permission for the agent's socket, or no role at the agent."""
 
 
-class SocketMissing(LinkError, FileNotFoundError):
-    """With the local transport: no socket, or a dead one, at the path."""
+class SocketMissing(LinkError):
+    """No agent answers at the socket. Through OpenSSH a missing permission looks the same."""
 
 
 class Incompatible(LinkError):

@@ -26,6 +26,7 @@ from mailctl.fleet.errors import (
     HostKeyUnknown,
     LinkError,
     LoginRefused,
+    SocketMissing,
     SocketRefused,
     SshMisconfigured,
     Unreachable,
@@ -95,7 +96,7 @@ class SshDialler:
             await connection.create_unix_connection(lambda: _Session(client), str(host.rpc.socket))
         except asyncssh.ChannelOpenError as exc:
             await _close(connection)
-            raise SocketRefused(name, _channel_refusal(exc, host.rpc.socket, options.username)) from exc
+            raise _no_channel(name, exc, host.rpc.socket, options.username) from exc
         except (OSError, asyncssh.Error) as exc:
             await _close(connection)
             raise Unreachable(name, f"ssh connection broke: {exc}") from exc
@@ -283,11 +284,14 @@ def _has_keys(path: str, label: str, port: int) -> bool:
     return bool(trusted)
 
 
-def _channel_refusal(exc: asyncssh.ChannelOpenError, path: Path, user: str) -> str:
-    """Why there is no channel. OpenSSH tells the client nothing more than `open failed`, so all causes are named."""
-    return (
+def _no_channel(name: HostName, exc: asyncssh.ChannelOpenError, path: Path, user: str) -> LinkError:
+    """Why there is no channel. OpenSSH says `open failed` whatever the cause, so all of them are named."""
+    if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+        return SocketRefused(name, f"sshd does not let {user} reach {path}: {exc.reason}")
+    return SocketMissing(
+        name,
         f"no channel to {path} ({exc.reason or 'open failed'}): is mailagent running, is {user} in a group of its "
-        f"rpc.roles, and does sshd_config allow it (AllowStreamLocalForwarding yes)?"
+        f"rpc.roles, and does sshd_config allow it (AllowStreamLocalForwarding yes)?",
     )
 
 

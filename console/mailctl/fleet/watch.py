@@ -193,7 +193,7 @@ def retry_wait_s(failures: int, *, denied: bool, jitter: float) -> float:
     back in one clump. After a refusal the wait is long at once: sshd punishes sources that keep failing
     (PerSourcePenalties).
     """
-    top = RETRY_MAX_S if denied else min(RETRY_MAX_S, RETRY_FIRST_S * 2 ** min(failures + 1, 10))
+    top = RETRY_MAX_S if denied else min(RETRY_MAX_S, RETRY_FIRST_S * 2 ** min(failures, 10))
     return max(RETRY_FIRST_S, top / 2 + top / 2 * jitter)
 
 

@@ -98,6 +98,12 @@ async def test_usage_errors_are_two(mailctl: Mailctl) -> None:
         assert "Traceback" not in ran.err
 
 
+async def test_the_console_wants_a_terminal(mailctl: Mailctl) -> None:
+    ran = await mailctl()
+    assert ran.code == 2
+    assert "needs a terminal" in ran.err
+
+
 async def test_version_is_one(mailctl: Mailctl) -> None:
     assert (await mailctl("version")).out == f"mailctl {__version__}\n"
     assert (await mailctl("--version")).out == f"mailctl {__version__}\n"

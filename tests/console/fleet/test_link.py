@@ -18,7 +18,7 @@ from mailctl.fleet.errors import (
     HostKeyUnknown,
     LinkError,
     LoginRefused,
-    SocketRefused,
+    SocketMissing,
     SshMisconfigured,
     Unreachable,
 )
@@ -130,7 +130,7 @@ async def test_a_key_that_sshd_does_not_take_is_a_refused_login(server: Sshd, ag
 async def test_a_missing_agent_socket_is_said_with_its_path(server: Sshd, sockets: Path) -> None:
     assert server.known_hosts
     error = await refusal(server.host(sockets / "nothing.sock"))
-    assert isinstance(error, SocketRefused)
+    assert isinstance(error, SocketMissing)
     assert "nothing.sock (open failed): is mailagent running" in error.reason
 
 
@@ -138,7 +138,7 @@ async def test_forbidden_forwarding_names_the_option(sockets: Path, agent: Loopb
     async with sshd(sockets / "b", options="AllowStreamLocalForwarding no") as server:
         assert server.known_hosts
         error = await refusal(server.host(agent.socket))
-        assert isinstance(error, SocketRefused)
+        assert isinstance(error, SocketMissing)
         assert "AllowStreamLocalForwarding" in error.reason
 
 
