@@ -1,0 +1,91 @@
+"""The example loads, and the page about the file has every key with its default."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mailagent.config import dump_agent, host_part, load_agent, load_fleet, structs
+from mailagent.config.nodes import Mapping, compose
+from mailagent.config.providers import shipped_providers
+from mailagent.config.scalars import format_duration
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs/fleet-file.md").read_text(encoding="utf-8")
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "`hosts.NAME`": structs.FleetHost,
+    "`ssh`": structs.Ssh,
+    "`rpc`": structs.Rpc,
+    "`intake`": structs.Intake,
+    "`intake.listeners`": structs.Listener,
+    "`virtual_mtas.NAME`": structs.VirtualMta,
+    "`log`": structs.Log,
+    "`pools.NAME`": structs.Pool,
+    "`streams.NAME`": structs.Stream,
+    "`routes`": structs.Route,
+    "`providers.NAME`": structs.Provider,
+    "`dns`": structs.Dns,
+    "`delivery`": structs.Delivery,
+    "`delivery.timeouts`": structs.Timeouts,
+    "`retry`": structs.Retry,
+    "`queue`": structs.QueueLimits,
+    "`accounting`": structs.Accounting,
+    "Top level of `fleet.yaml`": structs.FleetConfig,
+}
+UNWRITTEN = {"no_config"}  # `config: none` in the file
+
+
+def table_of(heading: str) -> dict[str, str]:
+    """Key and default of each row under a heading of the page."""
+    section = re.split(r"^##+ ", PAGE.split(f"# {heading}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+    return dict(re.findall(r"^\| `(\w+)` \| ([^|]+?) \|", section, flags=re.MULTILINE))
+
+
+def written(field: msgspec.structs.FieldInfo) -> str:
+    """The default as the page writes it."""
+    if field.required:
+        return "required"
+    value = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
+    if value in (None, "", (), {}):
+        return "none"
+    if isinstance(value, msgspec.Struct):
+        return "see below"
+    return f"`{word(value, field.name)}`"
+
+
+def word(value: object, key: str) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(word(item, key) for item in value)}]"
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, int) and key.endswith("_bytes"):
+        return f"{value // 1024**2}M"
+    return str(value)
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_the_page_has_every_key_with_its_default(heading: str) -> None:
+    fields = [field for field in msgspec.structs.fields(SECTIONS[heading]) if field.name not in UNWRITTEN]
+    assert table_of(heading) == {field.name: written(field) for field in fields}
+
+
+def test_the_page_names_the_shipped_providers() -> None:
+    listed = re.search(r"Shipped are ([^(]+)\(", PAGE)
+    assert listed
+    assert re.split(r",\s+|\s+and\s+", listed[1].strip()) == list(shipped_providers())
+
+
+def test_the_example_loads_and_each_host_can_load_its_part(tmp_path: Path) -> None:
+    fleet = load_fleet(ROOT / "fleet.yaml.example")
+    for host in fleet.hosts:
+        path = tmp_path / f"{host}.yaml"
+        path.write_text(dump_agent(host_part(fleet, host)))
+        assert load_agent(path).host == host
+
+
+def test_the_example_has_every_section() -> None:
+    root = compose((ROOT / "fleet.yaml.example").read_text(), "fleet.yaml.example", [])
+    assert isinstance(root, Mapping)
+    assert set(root.entries) == set(structs.FleetConfig.__struct_fields__)
