@@ -128,7 +128,13 @@ class Engine:
         await self._census.count()
         self._acceptor.waiting = sum(total.count for total in self._census.waiting)
         self._overview = Overview(
-            config, self._spool, self._scheduler, self._census, self._history, self._control.generations
+            config,
+            self._spool,
+            self._scheduler,
+            self._census,
+            self._history,
+            self._control.generations,
+            attempts.last_replies,
         )
         self._intake = Intake(config.intake, config.host, self)
         self._spawn(self._scheduler.run(), "scheduler")

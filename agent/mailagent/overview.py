@@ -1,7 +1,7 @@
 """The host as it is now: rows of a snapshot, from counters, ready queues, the census, and what directives allow."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -33,7 +33,7 @@ K = TypeVar("K")
 
 
 class Overview:
-    """Builds rows. Of its own it keeps only the last reply of each cell."""
+    """Builds rows, and keeps none."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Overview:
         census: Census,
         history: History,
         generations: Generations,
+        last_replies: Mapping[Cell, SmtpReply],
     ) -> None:
         self.config = config
         self._spool = spool
@@ -50,11 +51,7 @@ class Overview:
         self._census = census
         self._history = history
         self._generations = generations
-        self._last_replies: dict[Cell, SmtpReply] = {}
-
-    def note_reply(self, provider: ProviderName, vmta: VmtaName, reply: SmtpReply) -> None:
-        """Remember a reply that was not a success."""
-        self._last_replies[provider, vmta] = reply
+        self._last_replies = last_replies
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -173,7 +170,8 @@ class Overview:
         provider, vmta = cell
         queues.sort(key=lambda queue: -len(queue.items))
         limits = [queue.limits for queue in queues]
-        caps = [one.provider_connections.value or one.connections.value for one in limits]
+        caps = [one.provider_connections.value for one in limits] if len(limits) > 1 else []
+        caps += [one.provider_connections.value or one.connections.value for one in limits if len(limits) == 1]
         rates = [str(one.provider_rate) or str(one.rate) for one in limits]
         last_reply = self._last_replies.get(cell)
         return DestinationView(

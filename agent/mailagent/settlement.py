@@ -50,6 +50,8 @@ class Settler:
         self._tag = tag
         self._counters = counters
         self._make_dsn = make_dsn
+        self.last_replies: dict[tuple[ProviderName, VmtaName], SmtpReply] = {}
+        """The last reply of each provider to each virtual MTA that was not a success."""
 
     def settlements(
         self,
@@ -109,6 +111,7 @@ class Settler:
                 outcome = Bounced(reply=outcome.reply, expired=True)
             else:
                 self._counters.deferred(pool, path.vmta, path.provider, 1)
+                self.last_replies[path.provider, path.vmta] = outcome.reply
                 return Settlement(
                     recipient=row.id,
                     queue=row.queue,
@@ -131,6 +134,7 @@ class Settler:
         dsn: NewMessage | None = None
         if isinstance(outcome, Bounced):
             self._counters.bounced(pool, path.vmta, path.provider, 1)
+            self.last_replies[path.provider, path.vmta] = outcome.reply
             event = EventType.EXPIRED if outcome.expired else EventType.BOUNCED
             dsn = self._make_dsn(row, item.body, outcome.reply, path.mx)
         return Settlement(

@@ -69,6 +69,7 @@ _VARYING = (
     (re.compile(r"<[^<>\s]*@[^<>\s]*>|\b[\w.+%=-]+@[\w.-]+\.\w+"), "<address>"),
     (re.compile(r"\[?\b(?:\d{1,3}\.){3}\d{1,3}(?:/\d+)?\b(?: \d+)?\]?"), "<ip>"),
     (re.compile(r"\[?\b(?:[0-9A-Fa-f]{1,4}:){3,7}[0-9A-Fa-f]{0,4}\b\]?"), "<ip>"),
+    (re.compile(r"(?<=/)[\w-]+(?:\.[\w-]+)+(?=\.html\b)"), "<domain>"),
     # session tokens: runs of 8 and more with both letters and digits, with inner dashes, dots and underscores
     (re.compile(r"\b(?=[\w.-]*\d)(?=[\w.-]*[A-Za-z])[\w]+(?:[-._][\w]+)+\b(?= - gsmtp)"), "<id>"),
     (re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])\w{8,}(?:[-.]\w+)*\b"), "<id>"),

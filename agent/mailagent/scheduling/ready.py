@@ -122,10 +122,14 @@ class ReadyQueue:
         """The one reason that holds its mail now; None when there is none to hold."""
         if self.block is not None:
             return self.block
-        if self.resting or self.pause_until > self._scheduler.clock():
+        if self.resting or (self._failures and self.pause_until > self._scheduler.clock()):
             return self._rest_reason()
         if not self.items:
             return WaitReason(kind=ReasonKind.SENDING, detail="being sent") if self.busy else None
+        if self.pause_until > self._scheduler.clock() and self._last_reply is not None:
+            return WaitReason(
+                kind=ReasonKind.REPLY, detail=self._last_reply.line(), reply=self._last_reply, release="a pause"
+            )
         if self._bound:
             return self._limit_reason(self._bound)
         if self._opening and not self.busy:
@@ -333,6 +337,7 @@ class ReadyQueue:
         for gate in self.gates:
             gate.leave()
         if reply.code == CLOSING_CHANNEL and not reply.local:
+            self._last_reply = reply
             self.pause_until = self._scheduler.clock() + PAUSE_S
         if item is None:
             pass
