@@ -35,5 +35,5 @@ def read(db: apsw.Connection, messages: Sequence[int]) -> dict[int, bytes]:
 def head(db: apsw.Connection, message: int, limit: int) -> bytes:
     """The first `limit` bytes of one body, empty when it is gone."""
     for (data,) in db.execute("SELECT substr(data, 1, ?) FROM body WHERE id = ?", (limit, message)):
-        return bytes(data)
+        return data or b""  # SQLite gives NULL for a part of nothing
     return b""

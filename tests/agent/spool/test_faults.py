@@ -1,0 +1,223 @@
+"""A disk that fails, a disk that is full, a second owner."""
+
+import asyncio
+import errno
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from mailagent.spool import (
+    Spool,
+    SpoolLocked,
+    SpoolUnusable,
+    StorageError,
+    StorageFailed,
+    StorageFull,
+    schema,
+    spool_check,
+    spool_list,
+    writer,
+)
+from tests.agent.spool.mail import accept, deferred, mark, message, removed, settle, spool_in, until
+
+
+class Disk:
+    """Switches of the faulty file layer."""
+
+    sync_fails = False
+    full = False
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, disk: Disk, base: str, filename: str | apsw.URIFilename | None, flags: list[int]) -> None:
+        super().__init__(base, filename, flags)
+        self._disk = disk
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        if self._disk.sync_fails:
+            raise apsw.IOError("injected: sync failed")
+        super().xSync(flags)
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+        if self._disk.full:
+            raise apsw.FullError("injected: no space left on device")
+        super().xWrite(data, offset)
+
+
+class _Layer(apsw.VFS):
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        super().__init__("faulty", "")
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+        return _File(self._disk, "", name, flags)
+
+    def excepthook(self, *_: object) -> bool:
+        """The spool reports what matters."""
+        return True
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    faults = Disk()
+    layer = _Layer(faults)
+    yield faults
+    layer.unregister()
+
+
+async def test_a_failed_sync_stops_the_spool_for_good(tmp_path: Path, disk: Disk) -> None:
+    failures: list[StorageFailed] = []
+    spool = await Spool.open(tmp_path, on_failure=failures.append, vfs="faulty")
+    kept, lost, late = message(spool), message(spool), message(spool)
+    await accept(spool, kept)
+    disk.sync_fails = True
+    with pytest.raises(StorageFailed, match="check the disk"):
+        await accept(spool, lost)
+    disk.sync_fails = False  # a later sync that works proves nothing
+    with pytest.raises(StorageFailed):
+        await accept(spool, late)
+    with pytest.raises(StorageFailed):
+        spool.mark([mark(kept, at=1)])
+    assert len(failures) == 1
+    assert spool.failed is failures[0]
+    await spool.close(clean=True)
+    async with spool_in(tmp_path) as spool:
+        assert not spool.recovered.clean
+        assert kept.id in await spool.bodies([kept.id, late.id])
+        assert late.id not in await spool.bodies([late.id])
+
+
+async def test_a_full_disk_refuses_mail_and_recovers(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PAUSE_S", 0.01)
+    failures: list[StorageFailed] = []
+    spool = await Spool.open(tmp_path, on_failure=failures.append, vfs="faulty")
+    old, refused = message(spool), message(spool)
+    await accept(spool, old)
+    disk.full = True
+    stored = asyncio.Event()
+    answers: list[StorageError | None] = []
+    spool.settle([removed(old)], stored.set)
+    spool.accept(refused, answers.append)
+    await until(lambda: bool(answers))
+    assert isinstance(answers[0], StorageFull)
+    assert not stored.is_set()
+    disk.full = False
+    async with asyncio.timeout(10):
+        await stored.wait()
+    await accept(spool, message(spool))
+    assert failures == []
+    await spool.close(clean=True)
+    assert spool_check(tmp_path) == []
+    assert len(spool_list(tmp_path, 10)) == 1
+
+
+async def test_a_disk_that_stays_full_stops_the_spool(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PAUSE_S", 0.01)
+    monkeypatch.setattr(writer, "PATIENCE_S", 0.05)
+    failures: list[StorageFailed] = []
+    spool = await Spool.open(tmp_path, on_failure=failures.append, vfs="faulty")
+    old = message(spool)
+    await accept(spool, old)
+    disk.full = True
+    spool.settle([deferred(old, due=5)])
+    await until(lambda: bool(failures))
+    await spool.close(clean=True)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+async def test_accounting_that_cannot_be_written_holds_the_commit(tmp_path: Path, number: int) -> None:
+    trouble = [OSError(number, "injected")]
+
+    def write(_lines: list[bytes]) -> None:
+        if trouble:
+            raise trouble[0]
+
+    failures: list[StorageFailed] = []
+    spool = await Spool.open(tmp_path, before_commit=write, on_failure=failures.append)
+    new = message(spool)
+    await accept(spool, new)
+    if number == errno.EIO:
+        spool.settle([removed(new, line=b"x")])
+        await until(lambda: bool(failures))
+    else:
+        stored = asyncio.Event()
+        spool.settle([removed(new, line=b"x")], stored.set)
+        with pytest.raises(StorageFull):
+            await accept(spool, message(spool))
+        trouble.clear()
+        async with asyncio.timeout(10):
+            await stored.wait()
+    await spool.close(clean=True)
+    assert len(spool_list(tmp_path, 10)) == (1 if number == errno.EIO else 0)
+
+
+async def test_a_second_owner_is_refused_by_name(tmp_path: Path) -> None:
+    async with spool_in(tmp_path) as spool:
+        with pytest.raises(SpoolLocked, match=r"\(pid \d+\)"):
+            await Spool.open(tmp_path)
+        await accept(spool, message(spool))
+    async with spool_in(tmp_path):
+        pass
+
+
+async def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys\nfrom pathlib import Path\nfrom mailagent.spool import Spool\n"
+        "asyncio.run(Spool.open(Path(sys.argv[1])))"
+    )
+    async with spool_in(tmp_path):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, str(tmp_path), stderr=subprocess.PIPE
+        )
+        async with asyncio.timeout(20):
+            _, stderr = await process.communicate()
+    assert process.returncode == 1
+    assert b"the spool belongs to" in stderr
+
+
+async def test_readers_do_not_block_and_are_not_blocked(tmp_path: Path) -> None:
+    async with spool_in(tmp_path) as spool:
+        await accept(spool, message(spool))
+        reader = schema.open_reader(tmp_path / schema.FILE_NAME)
+        reader.execute("BEGIN")
+        before = reader.execute("SELECT count(*) FROM message").fetchall()
+        await accept(spool, *(message(spool) for _ in range(50)))
+        await settle(spool, removed(message(spool)))
+        assert reader.execute("SELECT count(*) FROM message").fetchall() == before
+        reader.execute("COMMIT")
+        assert reader.execute("SELECT count(*) FROM message").fetchall() == [(51,)]
+        assert spool_check(tmp_path) == []
+        reader.close()
+
+
+def test_an_sqlite_with_the_wal_reset_bug_is_refused() -> None:
+    for version in ("3.40.1", "3.51.2"):
+        with pytest.raises(SpoolUnusable, match=r"3\.51\.3"):
+            schema.require_library(version)
+    schema.require_library("3.51.3")
+
+
+async def test_a_spool_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    async with spool_in(tmp_path):
+        pass
+    db = apsw.Connection(str(tmp_path / schema.FILE_NAME))
+    db.pragma("user_version", 99)
+    db.close()
+    with pytest.raises(SpoolUnusable, match="version 99"):
+        await Spool.open(tmp_path)
+
+
+async def test_a_file_that_is_no_spool_is_named(tmp_path: Path) -> None:
+    (tmp_path / schema.FILE_NAME).write_bytes(b"not a database, " * 1000)
+    with pytest.raises(StorageFailed, match=r"spool\.db"):
+        await Spool.open(tmp_path)
+    with pytest.raises(SpoolUnusable):
+        spool_list(tmp_path / "nowhere", 10)

@@ -1,0 +1,200 @@
+"""What operators see of waiting mail."""
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from mailagent.api.methods import MAX_PAGE_BYTES, MAX_TEXT_CHARS
+from mailagent.api.smtp import SmtpReply
+from mailagent.api.targets import MessageFilter
+from mailagent.spool import Spool, inspection, spool_check, spool_list
+from mailagent.spool.ids import group_of, message_name
+from mailagent.spool.records import DeferredTotal, NewMessage
+from mailagent.spool.schema import FILE_NAME
+from tests.agent.spool.mail import NOW, accept, deferred, message, settle, spool_in
+
+
+@pytest.fixture(autouse=True)
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "SLICE_ROWS", 7)
+
+
+async def fill(spool: Spool) -> list[NewMessage]:
+    """40 recipients of gmail, 20 of yahoo; every other one deferred."""
+    mails = [message(spool, f"user{n}@gmail.example", pool="marketing", at=NOW + n) for n in range(40)]
+    mails += [
+        message(spool, f"user{n}@yahoo.example", pool="cold", stream="cold", sender="cold@s.example") for n in range(20)
+    ]
+    await accept(spool, *mails)
+    outcomes = [
+        deferred(
+            new,
+            due=NOW + 60_000 + n,
+            provider="gmail" if n < 40 else "yahoo",
+            vmta=f"mkt-{n % 4}",
+            text=f"rate limited <user{n}@x.example>" if n % 8 else "mailbox full",
+        )
+        for n, new in enumerate(mails)
+        if n % 2 == 0
+    ]
+    await settle(spool, *outcomes)
+    spool.placed(mails[0].recipients[0].queue, "gmail-mx", "gmail")
+    await spool.parked_keys()  # waits for it: listings may be a commit behind
+    return mails
+
+
+@pytest.mark.parametrize(
+    ("narrow", "count"),
+    [
+        (MessageFilter(), 60),
+        (MessageFilter(pool="cold"), 20),
+        (MessageFilter(stream="news"), 40),
+        (MessageFilter(domain="GMAIL.example"), 40),
+        (MessageFilter(provider="gmail"), 40),
+        (MessageFilter(site="gmail-mx"), 20),
+        (MessageFilter(site="gmail-site"), 20),
+        (MessageFilter(vmta="mkt-2", pool="marketing"), 10),
+        (MessageFilter(recipient="USER3@gmail.example"), 1),
+        (MessageFilter(sender="cold@s.example", deferred_only=True), 10),
+        (MessageFilter(deferred_only=True), 30),
+        (MessageFilter(group="zz"), 0),
+        (MessageFilter(message_id="x"), 0),
+    ],
+)
+async def test_filters_narrow_counts_and_pages_alike(spool: Spool, narrow: MessageFilter, count: int) -> None:
+    await fill(spool)
+    assert await spool.count(narrow) == count
+    names: list[tuple[str, int]] = []
+    cursor = ""
+    while True:
+        page = await spool.messages(narrow, cursor, 9)
+        assert len(page.rows) <= 9
+        names += [(row.message_id, row.n) for row in page.rows]
+        cursor = page.cursor
+        if not cursor:
+            break
+    assert len(names) == count
+    assert names == sorted(set(names))
+
+
+async def test_a_message_of_another_spool_is_not_here(spool: Spool) -> None:
+    new = message(spool, "a@x.example", "b@y.example")
+    await accept(spool, new, message(spool))
+    name = message_name(new.id, spool.tag)
+    assert await spool.count(MessageFilter(message_id=name)) == 2
+    other = message_name(new.id, "000000" if spool.tag != "000000" else "000001")
+    assert await spool.count(MessageFilter(message_id=other)) == 0
+    assert await spool.message(other, None) is None
+    assert await spool.message(name, 2) is None
+    assert await spool.message("nonsense", None) is None
+
+
+async def test_groups_join_replies_that_mean_the_same(spool: Spool) -> None:
+    await fill(spool)
+    found = await spool.groups(MessageFilter(), 10)
+    shown = [(group.provider, group.text, group.count) for group in found.groups]
+    assert shown == [
+        ("gmail", "rate limited <address>", 15),
+        ("yahoo", "rate limited <address>", 7),
+        ("gmail", "mailbox full", 5),
+        ("yahoo", "mailbox full", 3),
+    ]
+    largest = found.groups[0]
+    assert largest.sample.startswith("rate limited <user")
+    assert largest.next_try_at is not None
+    reply = SmtpReply(code=421, enhanced="4.7.28", text="rate limited <someone@else.example>")
+    assert largest.key == group_of("gmail", reply)[0]
+    assert await spool.count(MessageFilter(group=largest.key)) == 15
+    assert (await spool.groups(MessageFilter(), 2)).truncated
+
+
+@pytest.mark.parametrize(
+    "narrow", [MessageFilter(provider="yahoo"), MessageFilter(pool="cold"), MessageFilter(domain="yahoo.example")]
+)
+async def test_groups_are_the_same_by_index_and_by_slices(spool: Spool, narrow: MessageFilter) -> None:
+    await fill(spool)
+    found = await spool.groups(narrow, 10)
+    assert [(group.text, group.count) for group in found.groups] == [("rate limited <address>", 7), ("mailbox full", 3)]
+
+
+async def test_totals_add_up(spool: Spool) -> None:
+    mails = await fill(spool)
+    assert sorted((total.pool, total.provider, total.count) for total in await spool.waiting_totals()) == [
+        ("cold", "", 20),
+        ("marketing", "gmail", 40),
+    ]
+    totals = await spool.deferred_totals()
+    assert sum(total.count for total in totals) == 30
+    assert DeferredTotal(provider="gmail", vmta="mkt-0", count=10, oldest_at=totals[0].oldest_at) in totals
+    assert await spool.oldest() == mails[0].received_at
+
+
+async def test_a_page_ends_before_it_is_too_large(spool: Spool) -> None:
+    text = "x" * 5000
+    mails = [message(spool, f"user{n}@example.com") for n in range(400)]
+    await accept(spool, *mails)
+    await settle(spool, *(deferred(new, due=NOW, text=text) for new in mails))
+    page = await spool.messages(MessageFilter(), "", 500)
+    assert 0 < len(page.rows) < MAX_PAGE_BYTES // MAX_TEXT_CHARS
+    assert page.cursor
+    assert page.rows[0].reply is not None
+    assert page.rows[0].reply.text.endswith("[truncated]")
+    rest = await spool.messages(MessageFilter(), page.cursor, 500)
+    assert rest.rows[0].message_id == message_name(mails[len(page.rows)].id, spool.tag)
+
+
+async def test_hostile_bytes_are_shown_escaped(spool: Spool) -> None:
+    new = message(spool, body=b"Subject: \xff\x1b[31m\r\nX: y\r\n\r\nbody")
+    await accept(spool, new)
+    stored = await spool.message(message_name(new.id, spool.tag), None)
+    assert stored is not None
+    assert stored.headers == "Received: from client by mx1\r\nSubject: \\xff\x1b[31m\r\nX: y\r\n"
+    assert not stored.headers_truncated
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [(b"\r\nno header", ""), (b"", ""), (b"A: b\r\n", "A: b\r\n"), (b"A: b\r\n\r\ntext", "A: b\r\n")],
+)
+async def test_headers_end_at_the_first_empty_line(spool: Spool, body: bytes, shown: str) -> None:
+    new = message(spool, body=body)
+    await accept(spool, new)
+    stored = await spool.message(message_name(new.id, spool.tag), None)
+    assert stored is not None
+    assert stored.headers == "Received: from client by mx1\r\n" + shown
+
+
+async def test_a_long_header_block_is_cut_and_says_so(spool: Spool) -> None:
+    new = message(spool, body=b"X: " + b"y" * 100_000 + b"\r\n\r\n")
+    await accept(spool, new)
+    stored = await spool.message(message_name(new.id, spool.tag), None)
+    assert stored is not None
+    assert len(stored.headers) == inspection.HEADER_BYTES
+    assert stored.headers_truncated
+
+
+async def test_the_spool_is_listed_and_checked_beside_a_running_agent_and_without(tmp_path: Path) -> None:
+    async with spool_in(tmp_path) as spool:
+        await fill(spool)
+        await spool.parked_keys()
+        beside = spool_list(tmp_path, 1000)
+        assert len(beside) == 60
+        assert spool_check(tmp_path) == []
+    assert spool_list(tmp_path, 1000) == beside
+    assert len(spool_list(tmp_path, 5)) == 5
+    assert len(spool_list(tmp_path, 100, MessageFilter(pool="cold"))) == 20
+
+
+async def test_a_damaged_spool_is_described(tmp_path: Path) -> None:
+    async with spool_in(tmp_path) as spool:
+        new = message(spool)
+        await accept(spool, new)
+        name = message_name(new.id, spool.tag)
+    db = apsw.Connection(str(tmp_path / FILE_NAME))
+    db.execute("DELETE FROM body; UPDATE queue SET waiting = 5")
+    db.close()
+    assert spool_check(tmp_path) == [
+        f"1 messages without their body: {name}",
+        "queue marketing/news/example.com counts 5 waiting recipients and has 1",
+    ]
