@@ -58,7 +58,12 @@ def act(setup: Setup, verb: Verb, words: Sequence[str], subject: str, options: O
                 return Exit.INTERRUPTED
             return await _execute(setup, fleet, plan, manner)
 
-    leave(run(work()))
+    try:
+        code = run(work())
+    except KeyboardInterrupt:
+        narrate("interrupted; what was applied by then stands (see mailctl directives)")
+        raise
+    leave(code)
 
 
 async def _confirmed() -> bool:

@@ -162,12 +162,13 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """`applied on 2 of 3 hosts, unreachable on 1 of 3 hosts`."""
-        hosts = {line.host for line in self.lines}
-        parts = []
-        for result in LineResult:
-            at = {line.host for line in self.lines if line.result is result}
-            if at:
-                word = str(result).replace("-", " ")
-                parts.append(f"{word} on {len(at)} of {len(hosts)} host{'' if len(hosts) == 1 else 's'}")
+        """`applied on 2 of 3 hosts, unreachable on 1 of 3 hosts`; objects are counted where a host has several."""
+        of = len(self.lines)
+        thing = "host" if of == len({line.host for line in self.lines}) else "object"
+        things = thing if of == 1 else f"{thing}s"
+        parts = [
+            f"{str(result).replace('-', ' ')} on {self.count(result)} of {of} {things}"
+            for result in LineResult
+            if self.count(result)
+        ]
         return ", ".join(parts)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pty
+import signal
 import sys
 from pathlib import Path
 
@@ -169,6 +170,30 @@ async def test_limit_takes_its_key_beside_the_selectors(agents: Agents, mailctl:
     assert ran.code == 0
     assert agents["mx1"].executed == ["limit"]
     assert "command: mailctl limit vmta:mkt-1 connections=2 --for 1h" in ran.err
+
+
+async def test_an_interrupted_wait_leaves_the_drain_standing(agents: Agents, path: Path) -> None:
+    agents["mx1"].empty = False
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from mailctl.cli import main; main()",
+        "--fleet",
+        str(path),
+        *("drain", "vmta:mkt-1", "--yes", "--wait"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(20):
+        while b"waiting until empty" not in await process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        rest = await process.stderr.read()
+        assert await process.wait() == 130
+    assert b"what was applied by then stands" in rest
+    assert b"Traceback" not in rest
+    assert len(agents["mx1"].live) == 1
 
 
 async def test_a_person_at_the_terminal_is_asked(agents: Agents, path: Path) -> None:

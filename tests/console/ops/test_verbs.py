@@ -57,6 +57,7 @@ async def test_several_objects_of_one_host_are_one_operation(agents: Agents, fle
         ("mx1", "vmta:mkt-2"),
         ("mx2", "vmta:mkt-3"),
     ]
+    assert report.summary == "applied on 3 of 3 objects"
     assert list(agents["mx1"].records) == [report.op_id, f"{report.op_id}.2"]
     await ops.execute(fleet, await ops.plan_undo(fleet, report.op_id))
     assert not agents["mx1"].live
