@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import ClassVar
 
 from textual.app import App, SystemCommand
@@ -86,6 +87,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
         *,
         name: str = "",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         super().__init__()
         for theme in THEMES:
@@ -98,6 +100,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
         self.happened: deque[Event] = deque(maxlen=MOST_EVENTS)
         self.message: MessageRef | None = None
         self._now = now
+        self._clock = clock
         self._trail: list[tuple[str, str, Filter]] = []  # (came from, went to, filter that stood there)
         self._before = ""  # the screen that `-` goes back to
         self._drawn_second = -1
@@ -150,12 +153,12 @@ class ConsoleApp(App[int], inherit_bindings=False):
         self.happened.extend(events_between(self.state, state, now))
         self.state, self._drawn_second = state, int(now.timestamp())
         view = self._view()
-        if view is not None and view.is_mounted:
+        if view is not None and view.is_drawable:
             view.draw(state, now)
 
     def _poll(self) -> None:
         view = self._view()
-        if view is not None and view.is_mounted:
+        if view is not None and view.is_drawable:
             view.poll()
 
     def _view(self) -> View | None:
@@ -215,7 +218,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
 
     def say(self, message: str, tone: Tone = Tone.TEXT) -> None:
         """Put a message into the status line of the screen on top."""
-        if (view := self._view()) is not None and view.is_mounted:
+        if (view := self._view()) is not None and view.is_drawable:
             view.say(message, tone)
 
     # verbs
@@ -242,7 +245,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
         try:
             while True:
                 made = await plan(options)
-                answer = await self.push_screen_wait(ConfirmDialog(made, note=note))
+                answer = await self.push_screen_wait(ConfirmDialog(made, note=note, clock=self._clock))
                 if answer is None:
                     self.say(f"{title}: cancelled, nothing changed")
                     return

@@ -66,6 +66,8 @@ def _theme(name: str, *, dark: bool, ansi: bool = False, **colours: str) -> Them
             "block-cursor-text-style": "bold",
             "input-cursor-background": colours["accent"],
             "input-selection-background": colours["mark"],
+            # Textual's own styles ask for these in ANSI themes.
+            **({"ansi-background": "ansi_black", "ansi-foreground": "ansi_white"} if ansi else {}),
             "border": colours["rule"],
             "scrollbar": colours["rule"],
             "scrollbar-hover": colours["quiet"],

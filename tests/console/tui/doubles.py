@@ -14,7 +14,7 @@ from typing import Any, Self
 import msgspec
 
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView, DrainProgress
-from mailagent.api.errors import ApiError, NotFound
+from mailagent.api.errors import NotFound
 from mailagent.api.ids import (
     DirectiveId,
     HostName,
@@ -502,9 +502,9 @@ class StillOperator:
 
     plans: list[Plan] = field(default_factory=list)
     executed: list[Plan] = field(default_factory=list)
+    undone: list[OpId] = field(default_factory=list)
     stale_once: bool = False
     results: dict[str, LineResult] = field(default_factory=dict)
-    refusal: ApiError | None = None
 
     async def plan(self, verb: Verb, selection: Selection, options: Options) -> Plan:
         hosts = selection.hosts or HOSTS
@@ -542,6 +542,7 @@ class StillOperator:
         return made
 
     async def plan_undo(self, op_id: OpId, options: Options) -> Plan:
+        self.undone.append(op_id)
         return replace(await self.plan(Verb.UNDO, Selection(), options), selection=str(op_id))
 
     async def execute(self, plan: Plan) -> Report:

@@ -189,8 +189,12 @@ def summary(plan: Plan, note: str = "") -> Content:
     if plan.connections:
         touches.append(plural(plan.connections, "connection"))
     if plan.share:
-        touches.append(f"{share(plan.share)} of the fleet's traffic")
+        touches.append(f"{share(plan.share)} of the traffic")
     row("touches", ", ".join(touches), Tone.STRONG)
+    effects = {step.detail for step in plan.steps if step.runs}
+    effect = effects.pop() if len(effects) == 1 else ""
+    if effect:
+        row("effect", clean(effect))
     if plan.untouched:
         row("stays", "; ".join(map(clean, plan.untouched)))
     if plan.options.ttl_s:
@@ -206,18 +210,18 @@ def summary(plan: Plan, note: str = "") -> Content:
     for warning in plan.warnings:
         row("warning", clean(warning), Tone.WARN)
     rows.append(Content(""))
-    rows += [_step(step) for step in plan.steps]
+    rows += [_step(step, effect) for step in plan.steps]
     return Content("\n").join(rows)
 
 
-def _step(step: Step) -> Content:
+def _step(step: Step, told: str) -> Content:
     glyph, tone = _STEPS[step.state]
     sizes = [f"{count(step.impact.messages)} waiting"] if step.impact.messages else []
     if step.impact.share:
-        sizes.append(f"{share(step.impact.share)} of its traffic")
+        sizes.append(f"{share(step.impact.share)} of its mail")
     return Content.assemble(
         (f"{glyph} {step.host}  ", tone.style),
         (f"{step.target}  ", Tone.STRONG.style),
         (f"{listed(sizes)}  " if sizes else "", Tone.TEXT.style),
-        (clean(step.detail), Tone.QUIET.style if step.runs else Tone.BAD.style),
+        ("" if step.detail == told else clean(step.detail), Tone.QUIET.style if step.runs else Tone.BAD.style),
     )

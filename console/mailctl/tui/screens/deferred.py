@@ -83,6 +83,7 @@ class DeferredView(View):
     """What providers say, largest group first."""
 
     TAB = "Deferred"
+    COLUMNS = GROUP_COLUMNS
     EMPTY = "asking the hosts …"
     HINTS = (("enter", "messages"), ("T", "retry"), ("S", "suspend"), ("o", "order"), ("y", "copy"))
     DEFAULT_CSS = """
@@ -122,7 +123,7 @@ class DeferredView(View):
             return
         hosts = wanted.selection.hosts or None
         answers = await self.desk.source.ask_all("deferred", request, hosts=hosts, deadline_s=ASK_DEADLINE_S)
-        if wanted != self.filter or not self.is_attached:
+        if wanted != self.filter or not self.is_drawable:
             return
         good = {str(host): answer for host, answer in answers.items() if isinstance(answer, DeferredGroups)}
         self._rows, self._asked = merged(good), wanted
@@ -286,7 +287,7 @@ class MessagesView(View):
         for host, cursor in cursors.items():
             request = PageRequest(filter=narrowed, cursor=cursor, limit=PAGE_ROWS)
             answers = await self.desk.source.ask_all("messages", request, hosts=(host,), deadline_s=ASK_DEADLINE_S)
-            if wanted != self.filter or not self.is_attached:
+            if wanted != self.filter or not self.is_drawable:
                 return
             for answer in answers.values():
                 if not isinstance(answer, MessagePage):

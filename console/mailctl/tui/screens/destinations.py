@@ -18,20 +18,21 @@ from mailctl.tui.screens.view import View
 from mailctl.tui.text import clean, listed, plural, some, until
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject
-from mailctl.tui.widgets.detail import Detail, beside, fact, lines
+from mailctl.tui.widgets.detail import Detail, fact, lines, spread
 from mailctl.tui.widgets.table import FleetTable
 
+_DEFER = Column("DEFER", 6, right=True, sort=lambda row: row.view.deferred, descending=True)
 COLUMNS = (
     Column("PROVIDER", 8, grow=1, most=14, sort=lambda row: row.view.provider),
     Column("IP", 6, grow=1, most=14, sort=lambda row: row.view.vmta),
     Column("HOST", 4, grow=1, most=10, drop=2),
     Column("OUT/MIN", 7, right=True, sort=lambda row: row.view.flow.delivered_1m, descending=True),
     Column("FAIL", 5, right=True, sort=lambda row: deferral_share(row.view.flow) or 0.0, descending=True),
-    Column("LAST 2 MIN", 8, grow=2, most=24, tail=True, drop=3),
+    Column("2 MIN", 8, grow=2, most=24, tail=True, drop=3),
     Column("OLDEST", 6, right=True),
     Column("CONN", 5, right=True),
     Column("READY", 5, right=True, drop=1, sort=lambda row: row.view.ready, descending=True),
-    Column("DEFER", 6, right=True, sort=lambda row: row.view.deferred, descending=True),
+    _DEFER,
     Column("WAITS FOR", 17, grow=8),
 )
 
@@ -60,6 +61,7 @@ class DestinationsView(View):
     """Cells of provider × IP."""
 
     TAB = "Destinations"
+    COLUMNS = COLUMNS
     EMPTY = "no mail to or from here in the last quarter of an hour"
     HINTS = (("D", "drain IP"), ("R", "rotate"), ("S", "suspend"), ("T", "retry"), ("o", "order"))
     DEFAULT_CSS = """
@@ -69,6 +71,10 @@ class DestinationsView(View):
     DestinationsView.-short Detail { height: 4; }
     DestinationsView.-short Detail .facts { width: 1fr; padding-left: 0; }
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order_by(COLUMNS.index(_DEFER))  # what burns comes first
 
     def body(self) -> Iterable[Widget]:
         """Table above, detail below."""
@@ -112,11 +118,12 @@ class DestinationsView(View):
             return Content("")
         view, binding = row.view, row.view.binding
         rows = [
-            beside(
-                Content.styled(row.key, Tone.STRONG.style),
-                fact("pool", view.pool),
-                fact("limit", view.rate_limit or "no rate"),
-                fact("over", plural(view.sites, "site")),
+            spread(
+                ("cell", row.key, Tone.STRONG),
+                ("pool", view.pool, Tone.TEXT),
+                ("limit", view.rate_limit or "no rate", Tone.TEXT),
+                ("over", plural(view.sites, "site"), Tone.TEXT),
+                wide=self.is_wide,
             )
         ]
         if binding is not None:

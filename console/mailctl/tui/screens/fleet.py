@@ -18,7 +18,7 @@ from mailctl.tui.states import host_cell
 from mailctl.tui.text import NOTHING, clean, clock, count, size, some, span
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject
-from mailctl.tui.widgets.detail import Detail, fact, lines, spread
+from mailctl.tui.widgets.detail import Detail, lines, spread
 from mailctl.tui.widgets.table import FleetTable
 
 COLUMNS = (
@@ -31,7 +31,7 @@ COLUMNS = (
         "OUT/MIN", 7, right=True, sort=lambda host: host.view.flow.delivered_1m if host.view else -1, descending=True
     ),
     Column("FAIL", 5, right=True),
-    Column("LAST 2 MIN", 10, grow=4, most=24, tail=True, drop=1),
+    Column("2 MIN", 8, grow=4, most=24, tail=True, drop=1),
     Column("CONN", 5, right=True, drop=4),
     Column("OLDEST", 6, right=True, drop=2),
     Column("DATA", 5, right=True),
@@ -42,6 +42,7 @@ class FleetView(View):
     """Hosts × state, queue, rate, failures, age of the data."""
 
     TAB = "Fleet"
+    COLUMNS = COLUMNS
     EMPTY = "no host passes the filter"
     HINTS = (("D", "drain host"), ("E", "undrain"), ("U", "undo"), ("enter", "open"))
     DEFAULT_CSS = """
@@ -95,21 +96,22 @@ class FleetView(View):
             rows.append(Content.assemble((clean(host.error) + again, Tone.BAD.style)))
         if host is not None and (view := host.view) is not None:
             intake = "accepting" if view.accepting else clean(view.intake_reason) or "refusing"
-            rows += [
-                spread(
-                    fact("intake", intake, Tone.GOOD if view.accepting else Tone.WARN),
-                    fact("window", f"{count(view.window)}/{count(view.window_limit)}"),
-                    fact("in doubt", some(view.in_doubt_listed), Tone.WARN if view.in_doubt_listed else Tone.QUIET),
-                    wide=self.is_wide,
-                ),
-                spread(
-                    fact("up", span((now - view.started_at).total_seconds())),
-                    fact("disk free", size(view.disk_free_bytes)),
-                    fact("memory", size(view.rss_bytes)),
-                    fact("agent", view.version),
-                    wide=self.is_wide,
-                ),
-            ]
+            doubt = Tone.WARN if view.in_doubt_listed else Tone.QUIET
+            first = (
+                ("intake", intake, Tone.GOOD if view.accepting else Tone.WARN),
+                ("window", f"{count(view.window)}/{count(view.window_limit)}", Tone.TEXT),
+                ("in doubt", some(view.in_doubt_listed), doubt),
+            )
+            second = (
+                ("up", span((now - view.started_at).total_seconds()), Tone.TEXT),
+                ("disk free", size(view.disk_free_bytes), Tone.TEXT),
+                ("memory", size(view.rss_bytes), Tone.TEXT),
+                ("agent", view.version, Tone.TEXT),
+            )
+            if self.is_wide:
+                rows.append(spread(*first, *second, wide=True))
+            else:
+                rows += [spread(*first, wide=False), spread(*second, wide=False)]
         happened = list(self.desk.happened)[-(10 if self.is_wide else 2) :]
         if happened and self.is_wide:
             rows.append(Content(""))

@@ -30,7 +30,7 @@ _MOVE = (
 )
 _LOOK = (
     ("/", "filter"),
-    ("o", "order by next column"),
+    ("o", "order by …"),
     ("f", "fold a pool"),
     ("y", "copy"),
     (": ctrl+p", "palette"),
@@ -38,13 +38,13 @@ _LOOK = (
 )
 _ACT = (
     ("D", "drain"),
-    ("E", "end drain or suspension"),
-    ("R", "rotate to the standby"),
-    ("S", "suspend for a while"),
-    ("T", "retry deferred mail now"),
+    ("E", "end D or S"),
+    ("R", "rotate to standby"),
+    ("S", "suspend"),
+    ("T", "retry now"),
     ("U", "undo"),
 )
-_WIDTH = 23  # of a column
+_WIDTH = 22  # of a column
 _KEY = 6
 
 
@@ -79,13 +79,14 @@ def page() -> Content:
     """Keys in three columns, then states and filter terms."""
     titles = ("Move and mark", "Look", "Act")
     rows = [Content.assemble(*((title.ljust(_WIDTH + 1), f"bold {Tone.ACCENT.style}") for title in titles))]
-    for entries in zip_longest(_MOVE, _LOOK, _ACT, fillvalue=("", "")):
-        rows.append(Content.assemble(*(piece for entry in entries for piece in _entry(*entry))))
+    rows += [
+        Content.assemble(*(piece for entry in entries for piece in _entry(*entry)))
+        for entries in zip_longest(_MOVE, _LOOK, _ACT, fillvalue=("", ""))
+    ]
     states = [*(link_cell(state) for state in LinkState), *(member_cell(state) for state in MemberState)]
     rows += [Content(""), Content.styled("States", f"bold {Tone.ACCENT.style}")]
-    for start in range(0, len(states), 4):
-        cells = states[start : start + 4]
-        rows.append(Content.assemble(*((cell.text.ljust(17), cell.tone.style) for cell in cells)))
+    by_four = [states[start : start + 4] for start in range(0, len(states), 4)]
+    rows += [Content.assemble(*((cell.text.ljust(17), cell.tone.style) for cell in cells)) for cells in by_four]
     kinds = [f"{kind}:" for kind in TermKind]
     rows += [
         Content(""),

@@ -71,7 +71,7 @@ class MessageView(View):
     async def _fetch(self, ref: MessageRef) -> None:
         request = MessageRequest(message_id=ref.message_id, n=ref.n)
         answers = await self.desk.source.ask_all("message", request, hosts=(ref.host,), deadline_s=ASK_DEADLINE_S)
-        if ref != self.desk.message or not self.is_attached:
+        if ref != self.desk.message or not self.is_drawable:
             return
         for answer in answers.values():
             if isinstance(answer, MessageDetail):
@@ -172,7 +172,7 @@ def _reason(reason: WaitReason, now: datetime, width: int) -> list[Content]:
 
 def _attempt(attempt: Attempt, width: int) -> list[Content]:
     """When, over which path, and what the peer said."""
-    path = f"{attempt.vmta} {attempt.source} → {clean(attempt.mx)} {attempt.remote}".strip()
+    path = f"{attempt.vmta} → {clean(attempt.mx)} {attempt.remote} from {attempt.source or NOTHING}"
     first = Content.assemble(
         (f"{attempt.number:>3}  {clock(attempt.at)}  ", Tone.STRONG.style),
         (f"{attempt.duration_s:.1f}s  ", Tone.QUIET.style),

@@ -28,7 +28,7 @@ ORDER_COLUMNS = (
     Column("BY", 6, grow=1, most=12),
     Column("AGE", 5, right=True),
     Column("ENDS", 7, right=True),
-    Column("PROGRESS", 18, grow=2, most=34),
+    Column("PROGRESS", 18, grow=6, most=44),
     Column("REASON", 8, grow=4, drop=1),
 )
 LOG_COLUMNS = (
@@ -99,7 +99,7 @@ class OperationsView(View):
 
     async def _fetch(self) -> None:
         answers = await self.desk.source.ask_all("operations", PageRequest(limit=LOG_ROWS), deadline_s=ASK_DEADLINE_S)
-        if not self.is_attached:
+        if not self.is_drawable:
             return
         self._log = logged({str(host): page for host, page in answers.items() if isinstance(page, OperationPage)})
         self.query_one("#log", FleetTable).empty = "no operation in the last seven days"

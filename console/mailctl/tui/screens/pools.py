@@ -21,7 +21,7 @@ from mailctl.tui.states import member_cell, pool_cell
 from mailctl.tui.text import clean, plural, some
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject
-from mailctl.tui.widgets.detail import Detail, beside, fact, lines
+from mailctl.tui.widgets.detail import Detail, beside, fact, lines, spread
 from mailctl.tui.widgets.table import FleetTable
 
 COLUMNS = (
@@ -32,7 +32,7 @@ COLUMNS = (
     Column("READY", 6, right=True),
     Column("OUT/MIN", 7, right=True),
     Column("FAIL", 5, right=True),
-    Column("LAST 2 MIN", 10, grow=4, most=24, tail=True, drop=1),
+    Column("2 MIN", 8, grow=4, most=24, tail=True, drop=1),
     Column("CONN", 4, right=True),
 )
 
@@ -54,6 +54,7 @@ class PoolsView(View):
     """Pools, expandable to virtual MTAs."""
 
     TAB = "Pools"
+    COLUMNS = COLUMNS
     EMPTY = "no pool passes the filter"
     HINTS = (*View.HINTS, ("U", "undo"))
     DEFAULT_CSS = """
@@ -158,11 +159,12 @@ class PoolsView(View):
         ]
         warm = f"R rotates to {mates[0]}" if mates and view.state is MemberState.ACTIVE else ""
         return lines(
-            beside(
-                Content.styled(view.name, Tone.STRONG.style),
-                fact("ehlo", clean(view.ehlo)),
-                fact("from", view.address or view.address6),
-                fact("in doubt", some(view.in_doubt)),
+            spread(
+                ("IP", view.name, Tone.STRONG),
+                ("ehlo", clean(view.ehlo), Tone.TEXT),
+                ("from", view.address or view.address6, Tone.TEXT),
+                ("in doubt", some(view.in_doubt), Tone.QUIET),
+                wide=self.is_wide,
             ),
             beside(
                 Content.styled(clean(view.reason) or f"{view.state} in {pool.name}", Tone.TEXT.style),

@@ -18,7 +18,7 @@ from mailctl.fleet.state import FleetState
 from mailctl.ops.plan import Verb
 from mailctl.tui.desk import Desk, Scope
 from mailctl.tui.filters import Filter
-from mailctl.tui.listing import Listing, Record
+from mailctl.tui.listing import Column, Listing, Record
 from mailctl.tui.source import ASK_DEADLINE_S, summed
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject, Verdict, verdict
@@ -41,6 +41,7 @@ class View(Screen[None]):
 
     TAB: ClassVar[str] = ""
     EMPTY: ClassVar[str] = "nothing here"
+    COLUMNS: ClassVar[tuple[Column, ...]] = ()
     HINTS: ClassVar[tuple[tuple[str, str], ...]] = (("D", "drain"), ("R", "rotate"), ("S", "suspend"), ("E", "resume"))
     AUTO_FOCUS = "FleetTable"
     HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012
@@ -105,12 +106,18 @@ class View(Screen[None]):
         focused = self.focused
         return focused if isinstance(focused, FleetTable) else self.query(FleetTable).first()
 
+    @property
+    def is_drawable(self) -> bool:
+        """Whether the frame stands: not before it is composed, and no more while the app shuts down."""
+        return self.is_attached and all(self.query(kind) for kind in (Vitals, FilterBar, StatusLine, Hints))
+
     # data
 
     def on_screen_resume(self) -> None:
         """Come back up to date."""
-        self.draw(self.desk.state, self.desk.now())
-        self.poll()
+        if self.is_drawable:
+            self.draw(self.desk.state, self.desk.now())
+            self.poll()
 
     def draw(self, state: FleetState, now: datetime) -> None:
         """Show `state`."""
@@ -165,7 +172,7 @@ class View(Screen[None]):
             deadline_s=ASK_DEADLINE_S,
         )
         series = summed(answer for answer in answers.values() if isinstance(answer, Series))
-        if wanted == self._plotted and self.is_attached:
+        if wanted == self._plotted and self.is_drawable:
             self.query_one(Detail).plot(wanted.title, series)
 
     @on(FleetTable.CursorMoved)
@@ -212,16 +219,22 @@ class View(Screen[None]):
 
     def action_order(self) -> None:
         """Order by the next column that can be ordered by; after the last, the screen's own order."""
-        columns = self.table.source.columns
+        columns = self.COLUMNS
         sortable = [index for index, column in enumerate(columns) if column.sort is not None]
         later = [index for index in sortable if index > self._order_at]
-        self._order_at = later[0] if later else -1
-        self.order = (self._order_at, columns[self._order_at].descending) if later else None
+        if later:
+            self.order_by(later[0])
+            self.say(f"ordered by {columns[later[0]].title.lower()}")
+        else:
+            self._order_at, self.order = -1, None
+            self.say("in its own order")
         self._key_at = self._sorted_at = -RESORT_S
         self.show(self.desk.state, self.desk.now())
         self.table.action_edge(0)
-        name = columns[self._order_at].title.lower() if later else "its own order"
-        self.say(f"ordered by {name}" if later else "in its own order")
+
+    def order_by(self, index: int) -> None:
+        """Order by the column at `index`, in the direction that makes sense for it."""
+        self._order_at, self.order = index, (index, self.COLUMNS[index].descending)
 
     def copied(self) -> str:
         """What `y` copies."""

@@ -60,9 +60,12 @@ def lines(*rows: Content) -> Content:
     return Content("\n").join(rows)
 
 
-def spread(*facts: Content, wide: bool) -> Content:
-    """Facts below each other when there is room, else on one line."""
-    return Content("\n" if wide else "   ").join(facts)
+def spread(*facts: tuple[str, str, Tone], wide: bool) -> Content:
+    """Facts as (label, value, tone): below each other, labels aligned, when there is room, else on one line."""
+    if not wide:
+        return beside(*(fact(*one) for one in facts))
+    width = max(len(label) for label, _, _ in facts)
+    return lines(*(fact(label.ljust(width + 1), value, tone) for label, value, tone in facts))
 
 
 def beside(*facts: Content) -> Content:

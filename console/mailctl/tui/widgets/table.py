@@ -291,7 +291,7 @@ class FleetTable(ScrollView, can_focus=True):
             if place:
                 yield gap
             cell, column = cells[index], self._source.columns[index]
-            text = cell.text[-width:] if column.tail else sized(cell.text, width, right=column.right)
+            text = cell.text[-width:].rjust(width) if column.tail else sized(cell.text, width, right=column.right)
             yield Segment(text, band + self._tone(cell.tone))
 
     def _header(self, width: int) -> Strip:

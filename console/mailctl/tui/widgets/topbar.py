@@ -1,6 +1,6 @@
 """The two lines at the top: where we are, and how the fleet is."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from textual.app import RenderResult
 from textual.content import Content
@@ -49,21 +49,22 @@ class Vitals(Widget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._line: Content = Content("")
-        self._time = ""
+        self._state = FleetState()
+        self._now = datetime.fromtimestamp(0, UTC)
 
     def show(self, state: FleetState, now: datetime) -> None:
         """Draw the vitals of `state`."""
-        line, time = vitals(state, now, max(0, self.size.width - 10)), clock(now)
-        if (line, time) != (self._line, self._time):
-            self._line, self._time = line, time
+        if state is not self._state or int(now.timestamp()) != int(self._now.timestamp()):
+            self._state, self._now = state, now
             self.refresh()
 
     def render(self) -> RenderResult:
         """The line, with the time at its right end."""
-        room = self.size.width - self._line.cell_length
-        time = f"{self._time} UTC" if room >= 14 else self._time
-        return Content.assemble(self._line, (time.rjust(room), Tone.QUIET.style)) if room >= 9 else self._line
+        width = self.size.width
+        line = vitals(self._state, self._now, width - 10)
+        room = width - line.cell_length
+        time = f"{clock(self._now)} UTC" if room >= 14 else clock(self._now)
+        return Content.assemble(line, (time.rjust(room), Tone.QUIET.style))
 
 
 def vitals(state: FleetState, now: datetime, width: int) -> Content:

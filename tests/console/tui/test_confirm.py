@@ -1,0 +1,146 @@
+"""The question before a verb acts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from mailctl.ops.plan import LineResult
+from mailctl.tui.app import ConsoleApp
+from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog, seconds_in, summary
+from mailctl.tui.dialogs.report import ReportDialog
+from mailctl.tui.widgets.status import StatusLine
+from mailctl.tui.widgets.table import FleetTable
+from tests.console.tui.doubles import NOW, StillFleet, StillOperator
+from tests.console.tui.waiting import until
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def app_with(operator: StillOperator, clock: Callable[[], float]) -> ConsoleApp:
+    return ConsoleApp(StillFleet(), operator, name="fleet.yaml", now=lambda: NOW, clock=clock)
+
+
+async def ask(pilot: Pilot[Any]) -> None:
+    """Open the question about a drain of the first pool."""
+    await until(pilot, lambda: bool(pilot.app.screen.query(FleetTable)))
+    await pilot.press("2")
+    await until(pilot, lambda: pilot.app.screen.query_one(FleetTable).cursor == "pool:cold")
+    await pilot.press("D")
+    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+
+
+def said(pilot: Pilot[Any]) -> str:
+    return pilot.app.screen.query_one(StatusLine).message
+
+
+async def test_enter_alone_never_confirms() -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await ask(pilot)
+        clock.now += DEAF_S
+        await pilot.press("enter")
+        await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
+        assert operator.executed == []
+        await until(pilot, lambda: "cancelled, nothing changed" in said(pilot))
+
+
+async def test_keys_in_the_first_moment_are_dropped_and_y_then_confirms() -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await ask(pilot)
+        await pilot.press("y", "enter", "escape")
+        assert isinstance(pilot.app.screen, ConfirmDialog)
+        assert operator.executed == []
+        clock.now += DEAF_S
+        await pilot.press("y")
+        await until(pilot, lambda: len(operator.executed) == 1)
+        await until(pilot, lambda: "applied on 3 of 3 hosts" in said(pilot) and "U undoes it" in said(pilot))
+
+
+async def test_what_is_executed_is_the_plan_that_was_shown() -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await ask(pilot)
+        shown = pilot.app.screen
+        assert isinstance(shown, ConfirmDialog)
+        clock.now += DEAF_S
+        await pilot.press("y")
+        await until(pilot, lambda: bool(operator.executed))
+        assert operator.executed[0] is shown.plan
+
+
+async def test_a_stale_plan_is_made_and_asked_again() -> None:
+    operator, clock = StillOperator(stale_once=True), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await ask(pilot)
+        clock.now += DEAF_S
+        await pilot.press("y")
+        await until(pilot, lambda: len(operator.plans) == 2 and isinstance(pilot.app.screen, ConfirmDialog))
+        clock.now += DEAF_S
+        await pilot.press("y")
+        await until(pilot, lambda: len(operator.executed) == 2)
+
+
+async def test_a_reason_is_part_of_a_new_plan() -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await ask(pilot)
+        clock.now += DEAF_S
+        await pilot.press("r", *"yes", "enter")
+        await until(pilot, lambda: len(operator.plans) == 2 and isinstance(pilot.app.screen, ConfirmDialog))
+        assert operator.plans[1].options.reason == "yes"
+        assert operator.executed == []
+
+
+async def test_a_host_that_fails_opens_the_report() -> None:
+    operator, clock = StillOperator(results={"mx2": LineResult.FAILED}), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await ask(pilot)
+        clock.now += DEAF_S
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ReportDialog))
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(pilot.app.screen, ReportDialog))
+
+
+async def test_undo_without_anything_done_says_where_to_look() -> None:
+    async with app_with(StillOperator(), Clock()).run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: bool(pilot.app.screen.query(FleetTable)))
+        await pilot.press("U")
+        await until(pilot, lambda: "Operations (6)" in said(pilot))
+
+
+async def test_the_question_names_size_share_undo_and_the_shell_command() -> None:
+    from mailctl.ops.plan import Options, Verb
+    from mailctl.ops.selector import parse
+
+    plan = await StillOperator().plan(Verb.DRAIN, parse("pool:marketing"), Options(reason="\x1b[31mticket", ttl_s=1800))
+    text = summary(plan).plain
+    for part in (
+        "3 of 3",
+        "3,930 waiting messages",
+        "38% of the traffic",
+        "pools transactional, cold",
+        "30 min",
+        "mailctl drain pool:marketing",
+    ):
+        assert part in text
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30m", 1800), ("4h", 14_400), ("90s", 90), ("", None), ("0m", None), ("m", None), ("-3m", None)],
+)
+def test_a_time_is_a_number_and_a_unit(text: str, seconds: int | None) -> None:
+    assert seconds_in(text) == seconds

@@ -1,0 +1,189 @@
+"""The screens, over a fleet that stands still."""
+
+import re
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from mailctl.tui.app import ConsoleApp
+from mailctl.tui.screens.help import HelpScreen
+from mailctl.tui.screens.view import View
+from mailctl.tui.widgets.status import StatusLine
+from mailctl.tui.widgets.table import FleetTable
+from tests.console.tui.doubles import NOW, StillFleet, StillOperator, asleep, troubled
+from tests.console.tui.waiting import until
+
+SIZES = [(80, 24), (120, 36)]
+
+
+def app_over(fleet: StillFleet | None = None) -> ConsoleApp:
+    return ConsoleApp(fleet or StillFleet(), StillOperator(), name="fleet.yaml", now=lambda: NOW)
+
+
+def shown(pilot: Pilot[Any]) -> str:
+    """The text on the terminal."""
+    svg = pilot.app.export_screenshot(simplify=True)
+    lines = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    return " ".join(lines).replace("&#160;", " ")
+
+
+def table(pilot: Pilot[Any]) -> FleetTable:
+    return pilot.app.screen.query(FleetTable).first()
+
+
+async def ready(pilot: Pilot[Any]) -> None:
+    await until(pilot, lambda: isinstance(pilot.app.screen, View) and bool(pilot.app.screen.query(FleetTable)))
+    await until(pilot, lambda: table(pilot).row_count > 0)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_hosts_stand_in_one_table_with_their_sum(size: tuple[int, int]) -> None:
+    async with app_over().run_test(size=size) as pilot:
+        await ready(pilot)
+        await until(
+            pilot, lambda: all(word in shown(pilot) for word in ("mx1", "mx2", "mx3", "total", "3 of 3", "2,303"))
+        )
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_lost_host_shows_its_reason_and_is_not_in_the_sum(size: tuple[int, int]) -> None:
+    async with app_over(StillFleet(troubled())).run_test(size=size) as pilot:
+        await ready(pilot)
+        await pilot.press("j")
+        await until(pilot, lambda: "connection refused by 192.0.2.2" in shown(pilot))
+        assert "2 of 3 hosts" in shown(pilot)
+        assert "~207" in shown(pilot)
+        assert "lost" in shown(pilot)
+
+
+async def test_the_first_frame_needs_no_host() -> None:
+    async with app_over(StillFleet(asleep())).run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await until(pilot, lambda: "connecting to 3 hosts" in shown(pilot))
+
+
+async def test_enter_goes_down_to_a_message_and_escape_comes_back_up() -> None:
+    async with app_over().run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: table(pilot).cursor == "pool:cold")
+        await pilot.press("g", "enter")
+        await until(pilot, lambda: (table(pilot).cursor or "").endswith("cold-1"))
+        await pilot.press("enter")
+        await until(pilot, lambda: table(pilot).cursor == "g1")
+        await pilot.press("enter")
+        await until(pilot, lambda: (table(pilot).cursor or "").startswith("0g5t2k9mz000"))
+        await pilot.press("enter")
+        await until(pilot, lambda: "attempt 5 is due" in shown(pilot))
+        await pilot.press("escape")
+        await until(pilot, lambda: bool(pilot.app.screen.query(FleetTable)) and table(pilot).row_count == 40)
+        await pilot.press("escape", "escape", "escape", "escape")
+        await until(pilot, lambda: bool(pilot.app.screen.query(FleetTable)) and table(pilot).cursor == "mx1")
+        assert not pilot.app.screen.filter  # type: ignore[attr-defined]
+
+
+async def test_headers_and_replies_reach_the_screen_without_escapes_or_markup() -> None:
+    async with app_over().run_test(size=(120, 60)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await until(pilot, lambda: table(pilot).cursor == "g1")
+        await pilot.press("enter")
+        await until(pilot, lambda: table(pilot).row_count == 40)
+        await pilot.press("enter")
+        await until(pilot, lambda: "[20% off]" in shown(pilot))
+        assert "\x1b" not in shown(pilot)
+
+
+async def test_typing_a_filter_narrows_at_once_and_escape_takes_it_away() -> None:
+    async with app_over().run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await until(pilot, lambda: table(pilot).row_count == 36)
+        await pilot.press("slash", *"provider:gmail")
+        await until(pilot, lambda: table(pilot).row_count == 9)
+        await pilot.press("escape")
+        await until(pilot, lambda: table(pilot).row_count == 36)
+
+
+async def test_marks_that_a_filter_hides_are_dropped_and_said() -> None:
+    async with app_over().run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await until(pilot, lambda: table(pilot).row_count == 36)
+        table(pilot).move_to("yahoo/mkt-1")
+        await pilot.press("space", "slash", *"provider:gmail", "enter")
+        await until(pilot, lambda: table(pilot).marks == set())
+        await until(pilot, lambda: "marks are gone" in pilot.app.screen.query_one(StatusLine).message)
+
+
+async def test_a_verb_that_is_not_possible_says_why() -> None:
+    async with app_over().run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("R")
+        await until(pilot, lambda: "rotate takes a virtual MTA" in pilot.app.screen.query_one(StatusLine).message)
+
+
+async def test_worst_destination_stands_on_top() -> None:
+    async with app_over().run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await until(pilot, lambda: table(pilot).row_count == 36)
+        assert table(pilot).source.key(0) == "gmail/mkt-1"
+
+
+async def test_minus_goes_to_the_screen_before() -> None:
+    async with app_over().run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("6")
+        await until(pilot, lambda: bool(pilot.app.screen.query("#log")))
+        await pilot.press("minus")
+        await until(pilot, lambda: not pilot.app.screen.query("#log") and table(pilot).cursor == "mx1")
+
+
+async def test_operations_of_one_id_are_one_row_and_undo_takes_the_selected() -> None:
+    fleet, operator = StillFleet(troubled()), StillOperator()
+    app = ConsoleApp(fleet, operator, now=lambda: NOW)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("6")
+        await until(pilot, lambda: bool(pilot.app.screen.query("#log")))
+        log = pilot.app.screen.query_one("#log", FleetTable)
+        await until(pilot, lambda: log.row_count == 3)
+        await pilot.press("tab", "j", "U")
+        await until(pilot, lambda: operator.undone == ["01j9qk2m7x4c0de"])
+
+
+async def test_help_lists_keys_and_closes_with_the_same_key() -> None:
+    async with app_over().run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
+        await until(pilot, lambda: "rotate to standby" in shown(pilot))
+        await pilot.press("question_mark")
+        await until(pilot, lambda: not isinstance(pilot.app.screen, HelpScreen))
+
+
+@pytest.mark.parametrize("theme", ["harbour", "daylight", "sixteen"])
+async def test_every_screen_draws_in_every_theme(theme: str) -> None:
+    async with app_over(StillFleet(troubled())).run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        pilot.app.theme = theme
+        for key, word in zip("123456", ("HOST", "POOL / IP", "WAITS FOR", "REPLY", "no message", "ORDER"), strict=True):
+            await pilot.press(key)
+            await until(pilot, lambda word=word: word in shown(pilot))  # type: ignore[misc]
+
+
+async def test_states_are_readable_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with app_over(StillFleet(troubled())).run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await until(pilot, lambda: "● live" in shown(pilot) and "✕ lost" in shown(pilot))
+
+
+async def test_q_leaves() -> None:
+    app = app_over()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("q")
+        await until(pilot, lambda: not app.is_running)
