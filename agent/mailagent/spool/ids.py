@@ -11,8 +11,8 @@ import hashlib
 import time
 from functools import lru_cache
 
-from mailagent.api.ids import MessageId, ProviderName
-from mailagent.api.smtp import ReplyGroup, SmtpReply, normalised
+from mailagent.api.ids import MessageId
+from mailagent.api.smtp import normalised
 from mailagent.spool.records import QueueName
 
 EPOCH_US = 1_577_836_800_000_000
@@ -104,13 +104,6 @@ def reply_group(provider: str, code: int, enhanced: str, text: str) -> tuple[int
     """(key, normalised text) of the group of a reply; the key is the same on every host."""
     normal = normalised(text)
     return _hash63("\0".join((provider, str(code), enhanced, normal)).encode("utf-8", "backslashreplace")), normal
-
-
-def group_of(provider: str, reply: SmtpReply) -> tuple[str, ReplyGroup]:
-    """The wire key (`DeferredGroup.key`) and the group that a reply of `provider` falls in."""
-    key, text = reply_group(provider, reply.code, reply.enhanced, reply.text)
-    group = ReplyGroup(code=reply.code, enhanced=reply.enhanced, text=text, provider=ProviderName(provider))
-    return group_key(key), group
 
 
 def group_key(key: int) -> str:

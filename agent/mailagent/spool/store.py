@@ -102,24 +102,26 @@ class Spool:
             SpoolUnusable: not a spool of this version, or an SQLite that is too old.
             StorageFailed: the disk failed.
         """
+        found: list[tuple[Identity, Recovery]] = []
+
+        def opening() -> Opened:
+            try:
+                db = open_writer(state_dir / FILE_NAME, vfs)
+                boot_id = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
+                identity, recovery = recover(db, read_marks(state_dir / MARKS_NAME), boot_id)
+            except (apsw.Error, OSError) as exc:
+                raise StorageFailed(f"opening {state_dir / FILE_NAME}", exc) from exc
+            found.append((identity, recovery))
+            return Opened(db, identity.queue_key, housekeeping)
+
         lock = _lock(state_dir)
+        writer = Writer(opening, before_commit=before_commit, on_failure=on_failure)
         try:
-            found: list[tuple[Identity, Recovery]] = []
-
-            def opening() -> Opened:
-                try:
-                    db = open_writer(state_dir / FILE_NAME, vfs)
-                    boot_id = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
-                    identity, recovery = recover(db, read_marks(state_dir / MARKS_NAME), boot_id)
-                except (apsw.Error, OSError) as exc:
-                    raise StorageFailed(f"opening {state_dir / FILE_NAME}", exc) from exc
-                found.append((identity, recovery))
-                return Opened(db, identity.queue_key, housekeeping)
-
-            writer = Writer(opening, before_commit=before_commit, on_failure=on_failure)
             await writer.start()
             return cls(state_dir, lock, writer, found[0])
         except BaseException:
+            async with asyncio.timeout(CLOSE_S):
+                await writer.close(clean=False)
             os.close(lock)
             raise
 

@@ -6,10 +6,9 @@ import apsw
 import pytest
 
 from mailagent.api.methods import MAX_PAGE_BYTES, MAX_TEXT_CHARS
-from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter
 from mailagent.spool import Spool, inspection, spool_check, spool_list
-from mailagent.spool.ids import group_of, message_name
+from mailagent.spool.ids import group_key, message_name, reply_group
 from mailagent.spool.records import DeferredTotal, NewMessage
 from mailagent.spool.schema import FILE_NAME
 from tests.agent.spool.mail import NOW, accept, deferred, message, settle, spool_in
@@ -103,8 +102,8 @@ async def test_groups_join_replies_that_mean_the_same(spool: Spool) -> None:
     largest = found.groups[0]
     assert largest.sample.startswith("rate limited <user")
     assert largest.next_try_at is not None
-    reply = SmtpReply(code=421, enhanced="4.7.28", text="rate limited <someone@else.example>")
-    assert largest.key == group_of("gmail", reply)[0]
+    key, _ = reply_group("gmail", 421, "4.7.28", "rate limited <someone@else.example>")
+    assert largest.key == group_key(key)
     assert await spool.count(MessageFilter(group=largest.key)) == 15
     assert (await spool.groups(MessageFilter(), 2)).truncated
 
