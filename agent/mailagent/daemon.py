@@ -60,7 +60,9 @@ class LogStream(logging.StreamHandler[TextIO]):
         except OSError as exc:
             log.error("log file stays the old one: %s", exc)
             return
-        self.setStream(stream).close()
+        old = self.setStream(stream)
+        if old is not None:
+            old.close()
 
     def _open(self) -> TextIO:
         if self._path is None:
@@ -110,9 +112,10 @@ async def _until_stopped(engine: Engine, rpc: RpcServer, stream: LogStream) -> i
     for number in (*_STOP_SIGNALS, signal.SIGHUP):
         loop.add_signal_handler(number, events.put_nowait, number)
     engine.failed.add_done_callback(lambda _: events.put_nowait(_FAILED))
+    log.info("agent runs pid=%d", os.getpid())
     while (event := await events.get()) == signal.SIGHUP:
         stream.reopen()
-        rpc.reopen_audit()
+        rpc.audit.reopen()
         await _reload(engine)
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, _end_at_once, number)
