@@ -46,9 +46,9 @@ class ReadyQueue:
 
     __slots__ = (
         "_bound",
-        "_closing",
         "_failures",
         "_last_reply",
+        "_open",
         "_opening",
         "_scheduler",
         "_timer",
@@ -94,7 +94,7 @@ class ReadyQueue:
         self.pause_until = 0.0
         self.resting = False
         self.bind_problem = ""  # why the source address could not be used the last time
-        self._closing: set[Connection] = set()  # QUIT is out
+        self._open: set[Connection] = set()  # idle, busy, or QUIT is out
         self._opening = 0
         self._failures = 0
         self._bound = ""  # the limit that stopped the last pump
@@ -106,7 +106,7 @@ class ReadyQueue:
     @property
     def connections(self) -> int:
         """Open and opening ones."""
-        return len(self.busy) + len(self.idle) + len(self._closing) + self._opening
+        return len(self._open) + self._opening
 
     @property
     def is_closed(self) -> bool:
@@ -210,7 +210,6 @@ class ReadyQueue:
 
     def _quit(self, connection: Connection) -> None:
         self.idle.pop(connection, None)
-        self._closing.add(connection)
         connection.quit()
 
     def pump(self) -> None:
@@ -299,7 +298,8 @@ class ReadyQueue:
 
     def ready(self, connection: Connection) -> None:
         """A handshake is done, or a transaction settled."""
-        if self.busy.pop(connection, None) is None and connection not in self.idle:
+        if connection not in self._open:
+            self._open.add(connection)
             self._opening -= 1
             self._failures = 0
             self.pause_until = 0.0
@@ -326,14 +326,13 @@ class ReadyQueue:
         self, connection: Connection, transaction: Transaction, replies: Sequence[SmtpReply], duration_s: float
     ) -> None:
         """The peer answered for each recipient."""
-        item: Item = transaction.token  # type: ignore[assignment]
-        self._scheduler.settle(self, connection, item, replies, duration_s)
+        self._scheduler.settle(self, connection, self.busy.pop(connection), replies, duration_s)
 
     def closed(self, connection: Connection, reply: SmtpReply, transaction: Transaction | None, in_doubt: bool) -> None:
         """A connection ended, perhaps in the middle of a transaction."""
         item = self.busy.pop(connection, None)
         self.idle.pop(connection, None)
-        self._closing.discard(connection)
+        self._open.discard(connection)
         for gate in self.gates:
             gate.leave()
         if reply.code == CLOSING_CHANNEL and not reply.local:
@@ -403,5 +402,6 @@ def transaction_of(item: Item) -> Transaction:
         added=first.added,
         body=item.body or b"",
         eightbit=first.eightbit,
+        plain=item.plain,
         token=item,
     )
