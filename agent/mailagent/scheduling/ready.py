@@ -48,7 +48,7 @@ class ReadyQueue:
         "_bound",
         "_failures",
         "_last_reply",
-        "_open",
+        "_standing",
         "_opening",
         "_scheduler",
         "_timer",
@@ -94,7 +94,7 @@ class ReadyQueue:
         self.pause_until = 0.0
         self.resting = False
         self.bind_problem = ""  # why the source address could not be used the last time
-        self._open: set[Connection] = set()  # idle, busy, or QUIT is out
+        self._standing: set[Connection] = set()  # idle, busy, or QUIT is out
         self._opening = 0
         self._failures = 0
         self._bound = ""  # the limit that stopped the last pump
@@ -106,7 +106,7 @@ class ReadyQueue:
     @property
     def connections(self) -> int:
         """Open and opening ones."""
-        return len(self._open) + self._opening
+        return len(self._standing) + self._opening
 
     @property
     def is_closed(self) -> bool:
@@ -298,8 +298,8 @@ class ReadyQueue:
 
     def ready(self, connection: Connection) -> None:
         """A handshake is done, or a transaction settled."""
-        if connection not in self._open:
-            self._open.add(connection)
+        if connection not in self._standing:
+            self._standing.add(connection)
             self._opening -= 1
             self._failures = 0
             self.pause_until = 0.0
@@ -325,14 +325,16 @@ class ReadyQueue:
     def settled(
         self, connection: Connection, transaction: Transaction, replies: Sequence[SmtpReply], duration_s: float
     ) -> None:
-        """The peer answered for each recipient."""
-        self._scheduler.settle(self, connection, self.busy.pop(connection), replies, duration_s)
+        """The peer answered for each recipient of `transaction`."""
+        item: Item = transaction.token  # type: ignore[assignment]
+        del self.busy[connection]
+        self._scheduler.settle(self, connection, item, replies, duration_s)
 
     def closed(self, connection: Connection, reply: SmtpReply, transaction: Transaction | None, in_doubt: bool) -> None:
         """A connection ended, perhaps in the middle of a transaction."""
         item = self.busy.pop(connection, None)
         self.idle.pop(connection, None)
-        self._open.discard(connection)
+        self._standing.discard(connection)
         for gate in self.gates:
             gate.leave()
         if reply.code == CLOSING_CHANNEL and not reply.local:
