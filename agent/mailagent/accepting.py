@@ -59,7 +59,7 @@ class Acceptor:
             return
         message = self._message(submission, name)
         admitted = sum(recipient.admitted for recipient in message.recipients)
-        self._spool.accept(message, partial(self._accepted, message, admitted, done))
+        self._spool.accept(message, partial(self._accepted, message, submission.plain, admitted, done))
 
     def _message(self, submission: Submission, stream_name: StreamName) -> NewMessage:
         stream = self._config.streams[stream_name]
@@ -114,7 +114,12 @@ class Acceptor:
         return found
 
     def _accepted(
-        self, message: NewMessage, admitted: int, done: Callable[[SmtpReply], None], error: StorageError | None
+        self,
+        message: NewMessage,
+        plain: bool,
+        admitted: int,
+        done: Callable[[SmtpReply], None],
+        error: StorageError | None,
     ) -> None:
         if error is not None:
             for recipient in message.recipients:
@@ -127,11 +132,11 @@ class Acceptor:
         self._counters.received(message.pool, count)
         done(_reply(250, "2.0.0", f"Ok: queued as {message_name(message.id, self._spool.tag)}"))
         if admitted:
-            self._enter(message)
+            self._enter(message, plain=plain)
         if admitted < count:
             self._scheduler.on_disk()
 
-    def _enter(self, message: NewMessage) -> None:
+    def _enter(self, message: NewMessage, *, plain: bool) -> None:
         """Hand the admitted recipients to the scheduler, those of one queue together."""
         groups: dict[int, list[Waiting]] = {}
         for n, recipient in enumerate(message.recipients):
@@ -162,7 +167,7 @@ class Acceptor:
         for rows in groups.values():
             for start in range(0, len(rows), most):
                 body = message.body if self._scheduler.bodies.keep(len(message.body)) else None
-                self._scheduler.enter(Item(rows[start : start + most], priority, body))
+                self._scheduler.enter(Item(rows[start : start + most], priority, body, plain=plain))
 
     def dsn(self, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
         """The bounce message for one recipient, to be accepted with its outcome; none for mail without a sender."""

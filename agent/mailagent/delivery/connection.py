@@ -218,7 +218,7 @@ class Connection(asyncio.Protocol):
         """Send the message, as fast as the peer takes it."""
         transaction = cast(Transaction, self._transaction)
         self._accepted = accepted
-        self._blocks, self._last_block = wire_blocks(transaction.added, transaction.body)
+        self._blocks, self._last_block = wire_blocks(transaction.added, transaction.body, plain=transaction.plain)
         self._send_blocks()
 
     def settled(self, replies: Sequence[SmtpReply]) -> None:

@@ -6,13 +6,17 @@ BLOCK_BYTES = 65_536
 _END = b".\r\n"
 
 
-def wire_blocks(added: bytes, body: bytes) -> tuple[Iterator[bytes], bytes]:
+def wire_blocks(added: bytes, body: bytes, *, plain: bool = False) -> tuple[Iterator[bytes], bytes]:
     """(all blocks but the last, the last one), about BLOCK_BYTES each; the last one ends with the final dot.
 
-    `added` and `body` have CRLF line ends only. A last line without its end gets one.
+    `added` and `body` have CRLF line ends only; a `plain` body has no line that begins with a dot. A last line without
+    its end gets one.
     """
-    body = body.replace(b"\r\n.", b"\r\n..")  # the same object when there is nothing to stuff
-    head = added + b"." if body.startswith(b".") else added
+    head = added
+    if not plain:
+        body = body.replace(b"\r\n.", b"\r\n..")
+        if body.startswith(b"."):
+            head += b"."
     tail = _END if body.endswith(b"\r\n") or not body else b"\r\n" + _END
     if len(head) + len(body) <= BLOCK_BYTES:
         return iter(()), b"".join((head, body, tail))

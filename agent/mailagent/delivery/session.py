@@ -36,6 +36,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     added: bytes  # our header block, ends in CRLF
     body: bytes  # canonical: CRLF line ends only, not dot-stuffed
     eightbit: bool
+    plain: bool = False  # the body is known to be canonical and to have no line that begins with a dot
     token: object = None
 
 
@@ -138,7 +139,7 @@ class ClientSession:
             return _local(554, "5.6.3", "8-bit message, and the peer does not offer 8BITMIME")
         if self.max_size and len(transaction.added) + len(body) > self.max_size:
             return _local(552, "5.3.4", f"message of more than {self.max_size} bytes, the peer's limit")
-        if not body.count(b"\n") == body.count(b"\r") == body.count(b"\r\n"):
+        if not (transaction.plain or body.count(b"\n") == body.count(b"\r") == body.count(b"\r\n")):
             return _local(554, "5.6.0", "bare CR or LF in the stored message")
         if _UNSAFE.search(transaction.sender) or any(map(_UNSAFE.search, transaction.recipients)):
             return _local(553, "5.1.3", "control or 8-bit characters in an address")

@@ -1,9 +1,11 @@
 """The text of one message as it arrives after 354: end of data, strict line ends, bounded memory."""
 
 from enum import Enum
+from io import IncrementalNewlineDecoder
 
 MAX_LINE = 1000  # octets with CRLF (RFC 5321 section 4.5.3.1.6), dot stuffing not counted
 
+_DOT = b"\r\n."
 _END = b"\r\n.\r\n"
 
 
@@ -24,35 +26,46 @@ class DataReader:
 
     def __init__(self, max_bytes: int) -> None:
         self.octets = 0  # of the transfer so far
+        self.stuffed = False  # lines began with a dot; exact after `finish`
         self._max_bytes = max_bytes
         # Stuffed dots are no part of the size (RFC 1870 section 4) and make at most four octets of three.
         self._max_octets = max_bytes + max_bytes // 3 + len(_END)
         self._chunks: list[bytes] = []
         self._tail = b"\r\n"  # last octets, at most four; the line end of DATA itself precedes the first line
-        self._lf = self._cr = self._crlf = 0
+        self._line_ends = IncrementalNewlineDecoder(None, translate=False)  # one scan for all three kinds
         self._nul = False
 
     def feed(self, data: bytes, start: int = 0) -> int:
         """Take octets from `data[start:]`; the position after the end of data, or -1 when it has not come yet."""
         tail = self._tail
-        seam = (tail + data[start : start + 4]).find(_END)
-        if seam >= 0:  # the end began in an earlier chunk
-            end = start + seam + len(_END) - len(tail)
+        seam = tail + data[start : start + 4]
+        dot = seam.find(_DOT)
+        if dot >= 0 and (found := seam.find(_END, dot)) >= 0:  # the end began in an earlier chunk
+            end = start + found + len(_END) - len(tail)
         else:
-            found = data.find(_END, start)
-            end = found + len(_END) if found >= 0 else -1
+            self.stuffed = self.stuffed or dot >= 0
+            end = self._find_end(data, start)
         chunk = data[start : end if end >= 0 else len(data)]
         self.octets += len(chunk)
         if self.octets <= self._max_octets:
             self._chunks.append(chunk)
-            self._lf += chunk.count(b"\n")
-            self._cr += chunk.count(b"\r")
-            self._crlf += chunk.count(b"\r\n") + (tail[-1:] == b"\r" and chunk[:1] == b"\n")
+            self._line_ends.decode(chunk.decode("latin-1"))
             self._nul = self._nul or b"\0" in chunk
         else:
             self._chunks.clear()
         self._tail = chunk[-4:] if len(chunk) >= 4 else (tail + chunk)[-4:]
         return end
+
+    def _find_end(self, data: bytes, start: int) -> int:
+        """The position after the first end of data that lies in `data[start:]`, or -1; notes stuffed dots before it."""
+        dot = data.find(_DOT, start)
+        if dot < 0:
+            return -1
+        if data.startswith(_END, dot):  # the usual: the first dot that leads a line is the last
+            return dot + len(_END)
+        self.stuffed = True
+        found = data.find(_END, dot)
+        return found + len(_END) if found >= 0 else -1
 
     def finish(self) -> bytes | Fault:
         """The text, dots unstuffed, each line ended by CRLF; or what is wrong with it. Call once, after the end."""
@@ -60,15 +73,15 @@ class DataReader:
             return Fault.TOO_LARGE
         text = b"".join(self._chunks)[: -len(b".\r\n")]
         self._chunks.clear()
-        if text[:1] == b".":
-            text = text[1:]
-        if b"\r\n." in text:
-            text = text.replace(b"\r\n.", b"\r\n")  # RFC 5321 section 4.5.2
+        if self.stuffed:  # or it was the end of data in two portions
+            octets = len(text)
+            text = text.removeprefix(b".").replace(_DOT, b"\r\n")  # RFC 5321 section 4.5.2
+            self.stuffed = len(text) < octets
         if len(text) > self._max_bytes:
             return Fault.TOO_LARGE
         if self._nul:
             return Fault.NUL
-        if not self._lf == self._cr == self._crlf:
+        if self._line_ends.newlines != "\r\n":
             return Fault.LINE_ENDS
         return Fault.LONG_LINE if _has_long_line(text) else text
 

@@ -327,6 +327,7 @@ class ServerSession:
             sender=self._sender,
             recipients=tuple(self._recipients),
             body=message.body,
+            plain=not reader.stuffed,
             eightbit=not message.body.isascii(),
             headers=message.values,
             job=message.job,

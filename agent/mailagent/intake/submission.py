@@ -14,6 +14,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     sender: bytes  # without angle brackets; empty for <>
     recipients: tuple[bytes, ...]  # as given in RCPT, without angle brackets
     body: bytes  # canonical CRLF, dots unstuffed, control headers removed
+    plain: bool  # no line of the body begins with a dot: it goes over the wire as it is
     eightbit: bool  # the body really holds octets above 127, whatever BODY= said
     headers: dict[bytes, bytes]  # lower-cased names that the gate wants -> first value, unfolded
     job: str  # X-Job, or empty

@@ -35,6 +35,7 @@ class Bodies:
         if item.body is not None:
             self.used -= len(item.body)
             item.body = None
+            item.plain = False  # what comes back from disk is checked
 
     def want(self, item: Item, then: Callable[[], None]) -> None:
         """Load the body of `item`, then call; all that is wanted in one turn of the loop is one read."""

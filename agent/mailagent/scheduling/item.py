@@ -8,16 +8,20 @@ from mailagent.spool.records import Waiting
 class Item:
     """A message in the active window, with the recipients that travel together.
 
-    `body` is None while it is on disk only. Made per message, so it is a plain slotted object.
+    `body` is None while it is on disk only; `plain` says that it comes from intake, checked, and goes over the wire as
+    it is. Made per message, so it is a slotted object and no struct.
     """
 
-    __slots__ = ("body", "first", "priority", "recipients")
+    __slots__ = ("body", "first", "plain", "priority", "recipients")
 
-    def __init__(self, recipients: Sequence[Waiting], priority: str, body: bytes | None = None) -> None:
+    def __init__(
+        self, recipients: Sequence[Waiting], priority: str, body: bytes | None = None, *, plain: bool = False
+    ) -> None:
         self.recipients = recipients
         self.first = recipients[0]
         self.priority = priority
         self.body = body
+        self.plain = plain
 
     @property
     def queue(self) -> int:

@@ -11,6 +11,7 @@ SUBMISSION = Submission(
     sender=b"a@one.test",
     recipients=(b"b@two.test",),
     body=b"",
+    plain=True,
     eightbit=False,
     headers={},
     job="",
