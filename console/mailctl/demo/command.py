@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 END_S = 12.0
 """How long the world may take to end before it is killed."""
+LAST_S = 20
+"""After a signal the kernel ends us at the latest then, even if the console hangs on a dead terminal."""
 _INTERRUPTED = 130
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -55,7 +57,8 @@ def demo_command(open_console: Callable[[Path], int]) -> click.Command:
         except DemoError as exc:
             raise click.ClickException(str(exc)) from exc
         except _Stopped as stopped:
-            code = _INTERRUPTED if stopped.number == signal.SIGINT else 0
+            # not sys.exit: a console cut off from its terminal leaves threads that would be waited for
+            os._exit(_INTERRUPTED if stopped.number == signal.SIGINT else 0)
         sys.exit(code)
 
     return demo
@@ -75,6 +78,7 @@ def _signals_raise() -> Iterator[None]:
 
     def stop(number: int, _frame: FrameType | None) -> None:
         _ignore_signals()  # what follows is the clean end
+        signal.alarm(LAST_S)
         raise _Stopped(number)
 
     before = {number: signal.getsignal(number) for number in _ENDING}

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -38,6 +39,18 @@ def processes(directory: Path) -> list[str]:
             continue
         if str(directory) in line:
             found.append(line)
+    return found
+
+
+def leftovers(temporary: Path) -> list[str]:
+    """Processes that were started with `temporary` as their TMPDIR, and what is still in it."""
+    found = [path.name for path in temporary.iterdir()]
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"TMPDIR={temporary}".encode() in path.read_bytes().split(b"\0"):
+                found.append(path.parent.name)
+        except OSError:
+            continue
     return found
 
 
@@ -81,6 +94,25 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     yield start_one
     for run in runs:
         run.close()
+
+
+def ask(socket_path: Path, **command: str) -> dict[str, object]:
+    """One command to the demo's control socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect(str(socket_path))
+        client.sendall(json.dumps(command).encode() + b"\n")
+        answer: dict[str, object] = json.loads(client.makefile().readline())
+        return answer
+
+
+def greets(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=2) as client:
+            return client.recv(100).startswith(b"220")
+    except OSError:
+        return False
 
 
 def delivered(log: Path) -> dict[str, list[judge.Line]]:
@@ -143,6 +175,36 @@ def test_the_console_opens_at_once_and_its_end_is_the_end(start: Callable[..., R
     assert run.process.wait(GONE_S) == len("quit\n")
     assert processes(fleet.parent) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_terminal_leaves_nothing(tmp_path: Path) -> None:
+    mailctl = str(Path(sys.executable).with_name("mailctl"))
+    temporary, screen = tmp_path / "tmp", tmp_path / "screen"
+    temporary.mkdir()
+    with screen.open("wb") as output:
+        terminal = subprocess.Popen(  # holds the other end of the console's terminal
+            [sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])", mailctl, "demo"],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            env={**os.environ, "TMPDIR": str(temporary), "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"},
+        )
+    try:
+        until(lambda: b"live" in screen.read_bytes(), READY_S)
+    finally:
+        terminal.kill()
+        terminal.communicate(timeout=GONE_S)
+    until(lambda: not leftovers(temporary), GONE_S)
+
+
+def test_a_host_dies_and_comes_back_on_command(start: Callable[..., Run]) -> None:
+    run = start(FOREGROUND, "--no-console")
+    ready = json.loads(run.line())
+    control = Path(ready["fleet"]).with_name("demo.sock")
+    assert ask(control, action="start", incident="host-down")["ok"] is True
+    until(lambda: not greets(ready["smtp"][2]), READY_S)
+    assert greets(ready["smtp"][0])
+    assert ask(control, action="stop", incident="host-down")["ok"] is True
+    until(lambda: greets(ready["smtp"][2]), READY_S)
 
 
 def test_an_incident_runs_from_the_start_and_a_named_directory_stays(start: Callable[..., Run], tmp_path: Path) -> None:
