@@ -115,7 +115,7 @@ async def _until_stopped(engine: Engine, rpc: RpcServer, stream: LogStream) -> i
     log.info("agent runs pid=%d", os.getpid())
     while (event := await events.get()) == signal.SIGHUP:
         stream.reopen()
-        rpc.audit.reopen()
+        rpc.reopen_audit()
         await _reload(engine)
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, _end_at_once, number)

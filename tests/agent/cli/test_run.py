@@ -42,7 +42,7 @@ class Agent:
         """Wait for `condition`; fail early when the agent dies first."""
         async with asyncio.timeout(DEADLINE_S):
             while not condition():
-                assert self.process.returncode is None, self.log()
+                assert self.process.returncode is None, self.log() + (self.folder / "stderr").read_text()
                 await asyncio.sleep(0.01)
 
     async def ended(self) -> int:
@@ -66,11 +66,10 @@ async def mailagent(folder: Path, *arguments: str) -> tuple[int | None, str, str
 @pytest.fixture
 async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
     (tmp_path / "agent.yaml").write_text(CONFIG)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "mailagent", "run", "--config", "agent.yaml"),
-        cwd=tmp_path,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    with (tmp_path / "stderr").open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mailagent", "run", "--config", "agent.yaml"), cwd=tmp_path, stderr=stderr
+        )
     agent = Agent(tmp_path, process)
     try:
         await agent.until(lambda: "agent runs" in agent.log())
