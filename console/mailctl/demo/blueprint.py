@@ -17,6 +17,8 @@ OPERATOR = "operator"
 """User that the demo's SSH servers know."""
 DNS_HOST = 53
 """Last octet of the DNS server's address."""
+CONTROL_SOCKET = "demo.sock"
+"""Name of the socket where incidents are started and stopped; it stands beside the fleet file."""
 MAX_SOCKET_PATH = 107
 
 _NETWORKS = 2500
@@ -66,8 +68,8 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def control_socket(self) -> Path:
-        """Where incidents are started and stopped; always beside the fleet file."""
-        return self.directory / "demo.sock"
+        """Where incidents are started and stopped."""
+        return self.directory / CONTROL_SOCKET
 
     @property
     def ssh_directory(self) -> Path:

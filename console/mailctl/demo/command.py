@@ -32,7 +32,7 @@ def demo_command(open_console: Callable[[Path], int]) -> click.Command:
 
     @click.command("demo")
     @click.option("--no-console", is_flag=True, help="Run in the foreground and print one JSON line when ready.")
-    @click.option("--incident", type=click.Choice(NAMES), help="Start with this incident, without the timeline.")
+    @click.option("--incident", type=click.Choice(tuple(NAMES)), help="Start with this incident, without the timeline.")
     @click.option(
         "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), help="Keep all data in this directory."
     )

@@ -11,8 +11,12 @@ from mailctl.demo.errors import NoSuchIncident
 
 log = logging.getLogger(__name__)
 
-NAMES = ("throttle", "slow", "host-down")
-"""All incidents of the demo."""
+NAMES = {
+    "throttle": "Gmail throttles mkt-1",
+    "slow": "Outlook slows down",
+    "host-down": "mx3 dies",
+}
+"""All incidents of the demo, and in a few words what happens."""
 
 
 @dataclass(frozen=True, slots=True)
