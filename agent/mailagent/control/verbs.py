@@ -297,7 +297,9 @@ class Control:
             async with asyncio.timeout(RECORD_S):
                 return await self._ledger.stored_operation(op_id)
         except (TimeoutError, StorageError) as exc:
-            raise Unavailable(f"operations cannot be read: {exc or 'no answer in time'}; nothing was changed") from exc
+            raise Unavailable(
+                f"operations cannot be read: {str(exc) or 'no answer in time'}; nothing was changed"
+            ) from exc
 
     async def _be_sure(self) -> None:
         """After a write of unknown outcome: what is on disk holds."""
@@ -306,7 +308,7 @@ class Control:
                 async with asyncio.timeout(RECORD_S):
                     await self.load()
             except (TimeoutError, StorageError) as exc:
-                raise Unavailable(f"directives cannot be read: {exc or 'no answer in time'}") from exc
+                raise Unavailable(f"directives cannot be read: {str(exc) or 'no answer in time'}") from exc
             self._effects.apply(self.state)
             self._unsure = False
 

@@ -1,7 +1,9 @@
-"""Errors of the socket.
+"""Errors of the RPC server.
 
-MethodUnknown   no such method in this version (JSON-RPC -32601)
-SocketInUse     another agent answers on the socket
+OSError
+└── SocketTaken        something lives at the socket's path: stop it, or choose another path
+ApiError
+└── UnknownMethod      no such method (JSON-RPC -32601)
 """
 
 from pathlib import Path
@@ -9,17 +11,15 @@ from pathlib import Path
 from mailagent.api.errors import ApiError
 
 
-class MethodUnknown(ApiError):
-    """This agent has no such method."""
+class SocketTaken(OSError):
+    """The path of the socket is in use."""
+
+    def __init__(self, path: Path, by: str) -> None:
+        super().__init__(f"{path}: {by}; stop it, or set another rpc.socket")
+        self.path = path
+
+
+class UnknownMethod(ApiError):
+    """The method table has no such name."""
 
     code = -32601
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"no method {name!r} in this version")
-
-
-class SocketInUse(OSError):
-    """Another agent is alive on the socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"{path}: another agent answers there; stop it, or give this one a socket of its own")

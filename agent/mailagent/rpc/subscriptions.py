@@ -1,49 +1,79 @@
-"""What a subscriber has and what it lacks: a snapshot first, then only rows that differ."""
+"""Subscriptions: a snapshot, then the rows that differ from what the subscriber has. A slow one gets fewer."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
-import msgspec
+from mailagent.api import codec
+from mailagent.api.directives import DirectiveView
+from mailagent.api.methods import CHANGES
+from mailagent.api.views import Changes, DestinationView, PoolView, ProviderView, Snapshot, VmtaView
 
-from mailagent.api.views import Changes, Snapshot
+MIN_INTERVAL_S: Final = 0.25
+MAX_INTERVAL_S: Final = 60.0
 
-_KEYS: dict[str, Callable[[Any], str]] = {
-    "pools": lambda row: str(row.name),
-    "vmtas": lambda row: str(row.name),
-    "providers": lambda row: str(row.name),
-    "destinations": lambda row: f"{row.provider}/{row.vmta}",
-    "directives": lambda row: str(row.directive.id),
-}
-
-
-class Subscriber:
-    """The rows that one connection got last; a slow one gets fewer changes, never a queue that grows."""
-
-    def __init__(self, snapshot: Snapshot, interval_s: float, now: float) -> None:
-        self.interval_s = interval_s
-        self.due = now + interval_s
-        self.progress_at = now  # when its buffer was last seen empty
-        self._last = snapshot
-        self._rows = {table: _by_key(table, getattr(snapshot, table)) for table in _KEYS}
-
-    def changes(self, snapshot: Snapshot) -> Changes | None:
-        """What differs from the last time; None when nothing does."""
-        if snapshot.seq == self._last.seq:
-            return None
-        fresh: dict[str, tuple[msgspec.Struct, ...]] = {}
-        gone: list[str] = []
-        for table in _KEYS:
-            before, rows = self._rows[table], _by_key(table, getattr(snapshot, table))
-            fresh[table] = tuple(row for key, row in rows.items() if before.get(key) != row)
-            gone += [f"{table}:{key}" for key in before.keys() - rows.keys()]
-            self._rows[table] = rows
-        host = snapshot.host if snapshot.host != self._last.host else None
-        streams = snapshot.streams if snapshot.streams != self._last.streams else None
-        self._last = snapshot
-        # an empty change says that the host is alive: its `at` is what the console takes the age from
-        return Changes(seq=snapshot.seq, at=snapshot.at, host=host, streams=streams, gone=tuple(gone), **fresh)  # type: ignore[arg-type]
+Row = TypeVar("Row", PoolView, VmtaView, ProviderView, DestinationView, DirectiveView)
 
 
-def _by_key(table: str, rows: Iterable[Any]) -> dict[str, Any]:
-    key = _KEYS[table]
+@dataclass(slots=True)
+class Subscription:
+    """What one subscriber has, and when it gets more."""
+
+    interval_s: float
+    snapshot: Snapshot
+    due_at: float  # on the loop's clock
+
+
+@dataclass(slots=True)
+class Differ:
+    """Lines of `changes`, each made once for all subscribers that have the same snapshot."""
+
+    _lines: dict[int, bytes] = field(default_factory=dict)
+    _seq: int = -1
+
+    def line(self, base: Snapshot, new: Snapshot) -> bytes:
+        """The notification that leads from `base` to `new`."""
+        if new.seq != self._seq:
+            self._lines.clear()
+            self._seq = new.seq
+        line = self._lines.get(base.seq)
+        if line is None:
+            line = self._lines[base.seq] = codec.notification(CHANGES, difference(base, new))
+        return line
+
+
+def clamped(interval_s: float) -> float:
+    """The interval that a subscriber gets who asks for `interval_s`."""
+    return min(MAX_INTERVAL_S, max(MIN_INTERVAL_S, interval_s))
+
+
+def difference(base: Snapshot, new: Snapshot) -> Changes:
+    """The rows of `new` that `base` does not have as they are, and the keys that are gone."""
+    gone: list[str] = []
+
+    def rows(section: str, old: Sequence[Row], now: Sequence[Row], key: Callable[[Row], str]) -> tuple[Row, ...]:
+        if old is now:
+            return ()
+        before = _keyed(old, key)
+        changed = tuple(row for row in now if before.pop(key(row), None) != row)
+        gone.extend(f"{section}:{name}" for name in before)
+        return changed
+
+    return Changes(
+        seq=new.seq,
+        at=new.at,
+        host=new.host if new.host != base.host else None,
+        pools=rows("pools", base.pools, new.pools, lambda row: row.name),
+        vmtas=rows("vmtas", base.vmtas, new.vmtas, lambda row: row.name),
+        providers=rows("providers", base.providers, new.providers, lambda row: row.name),
+        destinations=rows(
+            "destinations", base.destinations, new.destinations, lambda row: f"{row.provider}/{row.vmta}"
+        ),
+        directives=rows("directives", base.directives, new.directives, lambda row: row.directive.id),
+        streams=new.streams if new.streams != base.streams else None,
+        gone=tuple(gone),
+    )
+
+
+def _keyed(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, Row]:
     return {key(row): row for row in rows}
