@@ -46,8 +46,8 @@ class Owner(Protocol):
     def ready(self, connection: "Connection") -> None:
         """The handshake is done or the last transaction settled: `send` the next one, now or later, or `quit`."""
 
-    def before_dot(self, connection: "Connection", transaction: Transaction, recipients: Sequence[int]) -> None:
-        """The final dot goes out right after this, for these recipients (indexes)."""
+    def before_dot(self, connection: "Connection", transaction: Transaction, recipients: Sequence[int]) -> bool:
+        """Whether the final dot may go out now, for these recipients (indexes); if not, call `end` later."""
 
     def settled(
         self, connection: "Connection", transaction: Transaction, replies: Sequence[SmtpReply], duration_s: float
@@ -190,6 +190,11 @@ class Connection(asyncio.Protocol):
             self._await_answer()
         # else the connection ended a moment ago: `closed` is on its way
 
+    def end(self) -> None:
+        """Ask the owner again whether the final dot may go out, if it waits for that."""
+        if self._blocks is not None and not self._paused:
+            self._send_blocks()
+
     def quit(self) -> None:
         """Take leave, after the transaction under way if there is one."""
         if self._transaction is not None:
@@ -297,8 +302,10 @@ class Connection(asyncio.Protocol):
         while not self._paused:
             block = next(blocks, None)
             if block is None:
+                owner = cast(Owner, self._owner)
+                if not owner.before_dot(self, cast(Transaction, self._transaction), self._accepted):
+                    break
                 self._blocks = None
-                cast(Owner, self._owner).before_dot(self, cast(Transaction, self._transaction), self._accepted)
                 self._session.dot_written()
                 transport.write(self._last_block)
                 self._last_block = b""

@@ -52,6 +52,7 @@ class ReadyQueue:
         "_scheduler",
         "_standing",
         "_timer",
+        "_uncommitted",
         "bind_problem",
         "block",
         "busy",
@@ -94,6 +95,7 @@ class ReadyQueue:
         self.pause_until = 0.0
         self.resting = False
         self.bind_problem = ""  # why the source address could not be used the last time
+        self._uncommitted: set[Connection] = set()  # the outcome of the last message is not on disk yet
         self._standing: set[Connection] = set()  # idle, busy, or QUIT is out
         self._opening = 0
         self._failures = 0
@@ -317,10 +319,17 @@ class ReadyQueue:
         else:
             self.pump()
 
-    def before_dot(self, connection: Connection, transaction: Transaction, recipients: Sequence[int]) -> None:
-        """The final dot is about to go out: from here on a crash may deliver twice."""
+    def before_dot(self, connection: Connection, transaction: Transaction, recipients: Sequence[int]) -> bool:
+        """The final dot is about to go out: from here on a crash may deliver twice.
+
+        It waits until the outcome of the message before is on disk, so that a crash repeats at most one message per
+        connection. Everything up to the dot has gone out meanwhile.
+        """
+        if connection in self._uncommitted:
+            return False
         item: Item = transaction.token  # type: ignore[assignment]
         self._scheduler.mark_in_doubt(self, connection, [item.recipients[index].id for index in recipients])
+        return True
 
     def settled(
         self, connection: Connection, transaction: Transaction, replies: Sequence[SmtpReply], duration_s: float
@@ -328,13 +337,21 @@ class ReadyQueue:
         """The peer answered for each recipient of `transaction`."""
         item: Item = transaction.token  # type: ignore[assignment]
         del self.busy[connection]
+        self._uncommitted.add(connection)
         self._scheduler.settle(self, connection, item, replies, duration_s)
+
+    def committed(self, connection: Connection) -> None:
+        """The outcome of its last message is on disk."""
+        self._uncommitted.discard(connection)
+        if connection in self.busy:
+            connection.end()
 
     def closed(self, connection: Connection, reply: SmtpReply, transaction: Transaction | None, in_doubt: bool) -> None:
         """A connection ended, perhaps in the middle of a transaction."""
         item = self.busy.pop(connection, None)
         self.idle.pop(connection, None)
         self._standing.discard(connection)
+        self._uncommitted.discard(connection)
         for gate in self.gates:
             gate.leave()
         if reply.code == CLOSING_CHANNEL and not reply.local:

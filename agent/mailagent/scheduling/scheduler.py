@@ -571,7 +571,8 @@ class Scheduler:
         self, queue: ReadyQueue, connection: Connection, item: Item, replies: Sequence[SmtpReply], duration_s: float
     ) -> None:
         """An attempt ended with one reply per recipient."""
-        self._commit(item, self._attempts.settlements(queue, connection, item, replies, duration_s))
+        settlements = self._attempts.settlements(queue, connection, item, replies, duration_s)
+        self._commit(item, settlements, partial(queue.committed, connection))
 
     def unroutable(self, item: Item, reply: SmtpReply, *, permanent: bool) -> None:
         """No path to the destination, for now or for good."""
@@ -604,12 +605,14 @@ class Scheduler:
         else:
             self._commit(item, make())
 
-    def _commit(self, item: Item, settlements: list[Settlement]) -> None:
+    def _commit(self, item: Item, settlements: list[Settlement], then: Callable[[], None] | None = None) -> None:
         self.bodies.drop(item)
-        self._spool.settle(settlements, partial(self._settled, item, settlements))
+        self._spool.settle(settlements, partial(self._settled, item, settlements, then))
 
-    def _settled(self, item: Item, settlements: list[Settlement]) -> None:
+    def _settled(self, item: Item, settlements: list[Settlement], then: Callable[[], None] | None) -> None:
         """The outcome is on disk: the places are free."""
+        if then is not None:
+            then()
         self._drop(item)
         hot = self._hot[item.queue]
         gone = 0

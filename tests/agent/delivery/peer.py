@@ -122,6 +122,7 @@ class Recorder:
         )
         self.quit_when_done = True
         self.on_before_dot: Callable[[Connection], object] = lambda connection: None
+        self.holds_dot = False
 
     def ready(self, connection: Connection) -> None:
         self.connection = connection
@@ -132,10 +133,11 @@ class Recorder:
         elif self.quit_when_done:
             connection.quit()
 
-    def before_dot(self, connection: Connection, transaction: Transaction, recipients: Sequence[int]) -> None:
+    def before_dot(self, connection: Connection, transaction: Transaction, recipients: Sequence[int]) -> bool:
         assert not connection.past_dot
         self.events.append(("before_dot", list(recipients)))
         self.on_before_dot(connection)
+        return not self.holds_dot
 
     def settled(
         self, connection: Connection, transaction: Transaction, replies: Sequence[SmtpReply], duration_s: float

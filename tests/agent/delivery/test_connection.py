@@ -280,6 +280,23 @@ async def test_quit_during_a_transaction_waits_for_its_end() -> None:
     assert (reply.code, transaction) == (221, None)
 
 
+async def test_a_final_dot_waits_until_its_owner_lets_it_go() -> None:
+    async with peer(take_all) as hop:
+        owner = Recorder(message())
+        owner.holds_dot = True
+
+        def let_go(connection: Connection) -> None:
+            owner.on_before_dot = lambda connection: None
+            owner.holds_dot = False
+            assert not connection.past_dot
+            connection.end()
+
+        owner.on_before_dot = lambda connection: asyncio.get_running_loop().call_soon(let_go, connection)
+        await owner.run(hop)
+    assert owner.names() == ["ready", "before_dot", "before_dot", "settled", "ready", "closed"]
+    assert ("settled", [250]) in owner.events
+
+
 async def test_abort_closes_at_once_and_knows_whether_the_dot_was_out() -> None:
     heard = asyncio.Event()
 
