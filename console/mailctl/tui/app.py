@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.command import Provider
 from textual.screen import Screen
 
 from mailagent.api.errors import ApiError
@@ -28,6 +29,8 @@ from mailctl.tui.dialogs.confirm import Changed, ConfirmDialog
 from mailctl.tui.dialogs.report import ReportDialog
 from mailctl.tui.events import Event, events_between
 from mailctl.tui.filters import Filter
+from mailctl.tui.incidents import IncidentError, Incidents
+from mailctl.tui.palette import IncidentProvider, PlaceProvider
 from mailctl.tui.screens.deferred import DeferredView, MessagesView
 from mailctl.tui.screens.destinations import DestinationsView
 from mailctl.tui.screens.fleet import FleetView
@@ -37,6 +40,7 @@ from mailctl.tui.screens.operations import OperationsView
 from mailctl.tui.screens.pools import PoolsView
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import FleetOperator, FleetSource, Operator
+from mailctl.tui.text import clean
 from mailctl.tui.theme import DARK, THEMES, Tone
 from mailctl.tui.widgets.topbar import TABS
 
@@ -44,6 +48,8 @@ DRAW_S = 0.25
 """At most four data refreshes a second."""
 POLL_S = 1.0
 MOST_EVENTS = 200
+FIRST_INCIDENT_KEY = 5
+"""F5, F6 and F7 start and stop the incidents of the demo."""
 
 logger = logging.getLogger(__name__)
 Planner = Callable[[Options], Awaitable[Plan]]
@@ -65,6 +71,10 @@ class ConsoleApp(App[int], inherit_bindings=False):
     TITLE = "mailctl"
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = App.COMMANDS | {
+        PlaceProvider,
+        IncidentProvider,
+    }
     DEFAULT_CSS = """
     App { background: $background; color: $tone-text; }
     """
@@ -72,6 +82,10 @@ class ConsoleApp(App[int], inherit_bindings=False):
         *(
             Binding(str(number), f"tab('{name}')", name, show=False, id=f"go.{name.lower()}")
             for number, name in enumerate(TABS, 1)
+        ),
+        *(
+            Binding(f"f{number}", f"incident({number - FIRST_INCIDENT_KEY})", show=False, id=f"demo.incident-{number}")
+            for number in range(FIRST_INCIDENT_KEY, FIRST_INCIDENT_KEY + 3)
         ),
         Binding("minus", "previous", "Back", show=False, id="go.back"),
         Binding("colon", "command_palette", "Palette", show=False, id="app.palette"),
@@ -85,7 +99,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
         source: FleetSource,
         operator: Operator,
         *,
-        name: str = "",
+        path: Path = Path("fleet.yaml"),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -93,7 +107,8 @@ class ConsoleApp(App[int], inherit_bindings=False):
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = DARK.name
-        self.sub_title = name
+        self.sub_title = path.name
+        self.incidents = Incidents(path.parent)
         self.source = source
         self.operator = operator
         self.state: FleetState = source.state
@@ -221,6 +236,36 @@ class ConsoleApp(App[int], inherit_bindings=False):
         if (view := self._view()) is not None and view.is_drawable:
             view.say(message, tone)
 
+    # incidents of the demo
+
+    def toggle_incident(self, name: str) -> None:
+        """Start or stop an incident of the demo."""
+        self.run_worker(self._toggle(name), name="incident", group="incident")
+
+    def action_incident(self, index: int) -> None:
+        """The incident behind a function key."""
+        if self.incidents.exist:
+            self.run_worker(self._toggle_at(index), name="incident", group="incident")
+        else:
+            self.say("incidents are for the demo: mailctl demo", Tone.WARN)
+
+    async def _toggle_at(self, index: int) -> None:
+        try:
+            known = await self.incidents.list()
+        except IncidentError as exc:
+            self.say(str(exc), Tone.WARN)
+        else:
+            if index < len(known):
+                await self._toggle(known[index].name)
+
+    async def _toggle(self, name: str) -> None:
+        try:
+            incident = await self.incidents.toggle(name)
+        except IncidentError as exc:
+            self.say(str(exc), Tone.WARN)
+        else:
+            self.say(f"incident {'begins' if incident.running else 'ends'}: {clean(incident.description)}", Tone.WARN)
+
     # verbs
 
     def ask_before(self, verb: Verb, selection: Selection) -> None:
@@ -281,5 +326,5 @@ class ConsoleApp(App[int], inherit_bindings=False):
 def run(config: FleetConfig, path: Path, *, as_role: Role | None = None) -> int:
     """Open the console on a fleet; the exit code of the process."""
     fleet = Fleet(config, path=path, as_role=as_role)
-    app = ConsoleApp(fleet, FleetOperator(fleet), name=path.name)
+    app = ConsoleApp(fleet, FleetOperator(fleet), path=path)
     return app.run() or 0

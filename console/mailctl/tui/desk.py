@@ -11,7 +11,9 @@ from mailctl.ops.plan import Verb
 from mailctl.ops.selector import Selection
 from mailctl.tui.events import Event
 from mailctl.tui.filters import Filter
+from mailctl.tui.incidents import Incidents
 from mailctl.tui.source import FleetSource
+from mailctl.tui.theme import Tone
 
 
 class Scope(NamedTuple):
@@ -37,6 +39,7 @@ class Desk(Protocol):
     source: FleetSource
     state: FleetState  # what is on the screens
     happened: Sequence[Event]  # newest last
+    incidents: Incidents
     message: MessageRef | None  # the one to show on the message screen
 
     def now(self) -> datetime:
@@ -47,6 +50,12 @@ class Desk(Protocol):
 
     def go_up(self) -> None:
         """Back to where `go_down` came from; else take the filter away; else to the fleet."""
+
+    def say(self, message: str, tone: Tone = Tone.TEXT) -> None:
+        """Put a message into the status line of the screen on top."""
+
+    def toggle_incident(self, name: str) -> None:
+        """Start or stop an incident of the demo."""
 
     def ask_before(self, verb: Verb, selection: Selection) -> None:
         """Plan a verb and ask for confirmation."""

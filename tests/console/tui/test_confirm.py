@@ -27,7 +27,7 @@ class Clock:
 
 
 def app_with(operator: StillOperator, clock: Callable[[], float]) -> ConsoleApp:
-    return ConsoleApp(StillFleet(), operator, name="fleet.yaml", now=lambda: NOW, clock=clock)
+    return ConsoleApp(StillFleet(), operator, now=lambda: NOW, clock=clock)
 
 
 async def ask(pilot: Pilot[Any]) -> None:
@@ -125,7 +125,7 @@ async def test_the_question_names_size_share_undo_and_the_shell_command() -> Non
     from mailctl.ops.selector import parse
 
     plan = await StillOperator().plan(Verb.DRAIN, parse("pool:marketing"), Options(reason="\x1b[31mticket", ttl_s=1800))
-    text = summary(plan).plain
+    text = summary(plan, 80).plain
     for part in (
         "3 of 3",
         "3,930 waiting messages",

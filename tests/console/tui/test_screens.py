@@ -18,7 +18,7 @@ SIZES = [(80, 24), (120, 36)]
 
 
 def app_over(fleet: StillFleet | None = None) -> ConsoleApp:
-    return ConsoleApp(fleet or StillFleet(), StillOperator(), name="fleet.yaml", now=lambda: NOW)
+    return ConsoleApp(fleet or StillFleet(), StillOperator(), now=lambda: NOW)
 
 
 def shown(pilot: Pilot[Any]) -> str:

@@ -1,5 +1,6 @@
 """The question before a verb acts. Cancel has the focus, so a repeated enter never confirms anything."""
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -13,7 +14,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
-from mailctl.ops.plan import Options, Plan, Step, StepState
+from mailctl.ops.plan import Options, Plan, Step, StepState, Verb
 from mailctl.tui.text import clean, count, listed, plural, share
 from mailctl.tui.theme import Tone
 
@@ -27,6 +28,7 @@ _STEPS = {
     StepState.FAILED: ("✕", Tone.BAD),
     StepState.UNREACHABLE: ("✕", Tone.BAD),
 }
+_TIMED = (Verb.DRAIN, Verb.SUSPEND, Verb.ROTATE, Verb.LIMIT)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -85,11 +87,15 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
         box.border_title = f" {self.plan.title} "
         with box:
             with VerticalScroll(can_focus=False):
-                yield Static(summary(self.plan, self._note), markup=False)
+                yield Static(summary(self.plan, self._text_width(), self._note), markup=False)
             yield Input(compact=True)
             with Horizontal(classes="keys"):
                 yield Button("Cancel", compact=True)
                 yield Static(self._keys(), markup=False)
+
+    def _text_width(self) -> int:
+        """Cells for text: the box as its style says, without border, padding and scroll bar."""
+        return min(96, max(60, self.app.size.width * 84 // 100)) - 7
 
     def on_mount(self) -> None:
         """Cancel has the focus."""
@@ -104,15 +110,11 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
     def _keys(self) -> Content:
         if not self.plan.is_possible:
             return Content.styled("nothing can be done: see above", Tone.WARN.style)
-        return Content.assemble(
-            ("y", f"bold {Tone.ACCENT.style}"),
-            (f" {self.plan.verb}   ", Tone.STRONG.style),
-            ("r", f"bold {Tone.ACCENT.style}"),
-            (" reason   ", Tone.TEXT.style),
-            ("t", f"bold {Tone.ACCENT.style}"),
-            (" time   ", Tone.TEXT.style),
-            ("esc", f"bold {Tone.ACCENT.style}"),
-            (" cancel", Tone.TEXT.style),
+        keys = [("y", str(self.plan.verb)), ("r", "reason"), ("esc", "cancel")]
+        if self.plan.verb in _TIMED:
+            keys.insert(2, ("t", "time"))
+        return Content("   ").join(
+            Content.assemble((key, f"bold {Tone.ACCENT.style}"), (f" {label}", Tone.TEXT.style)) for key, label in keys
         )
 
     def action_confirm(self) -> None:
@@ -136,7 +138,7 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
 
     def action_edit(self, what: str) -> None:
         """Type a reason or a time."""
-        if self.is_deaf or not self.plan.is_possible:
+        if self.is_deaf or not self.plan.is_possible or (what == "time" and self.plan.verb not in _TIMED):
             return
         self._editing = what
         line = self.query_one(Input)
@@ -169,7 +171,7 @@ def seconds_in(text: str) -> int | None:
     return int(number) * _UNITS[unit] if number.isdigit() and int(number) and unit in _UNITS else None
 
 
-def summary(plan: Plan, note: str = "") -> Content:
+def summary(plan: Plan, width: int, note: str = "") -> Content:
     """The plan in words: size, what stays, undo, each host, and the same for the shell."""
     label = 11
     rows: list[Content] = []
@@ -177,7 +179,9 @@ def summary(plan: Plan, note: str = "") -> Content:
         rows += [Content.styled(note, Tone.WARN.style), Content("")]
 
     def row(name: str, text: str, tone: Tone = Tone.TEXT) -> None:
-        rows.append(Content.assemble((name.ljust(label), Tone.QUIET.style), (text, tone.style)))
+        wrapped = textwrap.wrap(text, width - label, break_on_hyphens=False) or [""]
+        for line, head in zip(wrapped, [name, *[""] * len(wrapped)], strict=False):
+            rows.append(Content.assemble((head.ljust(label), Tone.QUIET.style), (line, tone.style)))
 
     ready = {step.host for step in plan.steps if step.state is StepState.READY}
     row(

@@ -68,9 +68,10 @@ def merged(answers: dict[str, DeferredGroups]) -> list[GroupRow]:
     return rows
 
 
+BAR_WIDTH = 12
 GROUP_COLUMNS = (
     Column("COUNT", 7, right=True, sort=lambda row: row.group.count, descending=True),
-    Column("SHARE", 8, grow=1, most=16, drop=2),
+    Column("SHARE", BAR_WIDTH, drop=2),
     Column("PROVIDER", 8, grow=1, most=12, sort=lambda row: row.group.provider),
     Column("CODE", 11, sort=lambda row: (row.group.code, row.group.enhanced)),
     Column("REPLY", 20, grow=12),
@@ -192,7 +193,7 @@ def _group_cells(row: GroupRow, most: int, now: datetime) -> tuple[Cell, ...]:
     group = row.group
     return (
         Cell(count(group.count), Tone.STRONG),
-        Cell(bar(group.count / most, 16), Tone.FLOW),
+        Cell(bar(group.count / most, BAR_WIDTH), Tone.FLOW),
         Cell(group.provider, Tone.TEXT),
         Cell(f"{group.code or '---'} {group.enhanced}".rstrip(), Tone.WARN if group.code < 500 else Tone.BAD),
         Cell(clean(group.text), Tone.TEXT),

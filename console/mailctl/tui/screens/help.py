@@ -35,6 +35,7 @@ _LOOK = (
     ("y", "copy"),
     (": ctrl+p", "palette"),
     ("? q", "this page, quit"),
+    ("F5 … 7", "demo incidents"),
 )
 _ACT = (
     ("D", "drain"),
@@ -45,7 +46,7 @@ _ACT = (
     ("U", "undo"),
 )
 _WIDTH = 22  # of a column
-_KEY = 6
+_KEY = 7
 
 
 class HelpScreen(ModalScreen[None]):

@@ -25,8 +25,8 @@ from mailctl.tui.widgets.detail import Detail, beside, fact, lines, spread
 from mailctl.tui.widgets.table import FleetTable
 
 COLUMNS = (
-    Column("POOL / IP", 14, grow=3, most=24),
-    Column("STATE", 12, grow=1, most=13),
+    Column("POOL / IP", 15, grow=3, most=24),
+    Column("STATE", 13),
     Column("HOST", 6, grow=1, most=12),
     Column("ADDRESS", 13, grow=1, most=24, drop=2),
     Column("READY", 6, right=True),

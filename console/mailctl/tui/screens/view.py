@@ -122,6 +122,8 @@ class View(Screen[None]):
     def draw(self, state: FleetState, now: datetime) -> None:
         """Show `state`."""
         self.query_one(Vitals).show(state, now)
+        for table in self.query(FleetTable):
+            table.silent = not state.coverage.fresh
         self.show(state, now)
         self._draw_hints()
 
@@ -194,8 +196,7 @@ class View(Screen[None]):
 
     @on(FilterBar.Closed)
     def _filter_closed(self, event: FilterBar.Closed) -> None:
-        if not event.keep:
-            self.narrow(Filter())
+        self.narrow(Filter.parse(event.text))
         self.table.focus()
 
     def narrow(self, wanted: Filter) -> None:

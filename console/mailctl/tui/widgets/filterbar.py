@@ -18,11 +18,11 @@ class FilterBar(Input):
     """
 
     class Closed(Message):
-        """The line was left; `keep` says whether the filter stays."""
+        """The line was left with `text`, empty when the filter goes."""
 
-        def __init__(self, keep: bool) -> None:
+        def __init__(self, text: str) -> None:
             super().__init__()
-            self.keep = keep
+            self.text = text
 
     def __init__(self) -> None:
         super().__init__(
@@ -43,7 +43,7 @@ class FilterBar(Input):
     def _close(self, *, keep: bool) -> None:
         self.remove_class("-open")
         self.can_focus = False
-        self.post_message(self.Closed(keep))
+        self.post_message(self.Closed(self.value if keep else ""))
 
     def on_key(self, event: events.Key) -> None:
         """Enter and escape leave the line."""

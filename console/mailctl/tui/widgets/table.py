@@ -111,7 +111,8 @@ class FleetTable(ScrollView, can_focus=True):
 
     def __init__(self, *, id: str | None = None, empty: str = "nothing here") -> None:
         super().__init__(id=id)
-        self.empty = empty
+        self.empty = empty  # what to say when there are no rows
+        self.silent = False  # no host answers: an empty table means nothing
         self.marks: set[str] = set()
         self._source: RowSource = _EMPTY
         self._cursor: str | None = None
@@ -240,7 +241,9 @@ class FleetTable(ScrollView, can_focus=True):
         if index < count:
             row = source.row(index)
             return (row, row.key == self._cursor, row.key in self.marks, self.has_focus)
-        return ("empty",) if not count and y == 1 else ("blank",)
+        if count or y != 1:
+            return ("blank",)
+        return ("empty", "no host answers yet" if self.silent else self.empty)
 
     def render_line(self, y: int) -> Strip:
         """Line `y` of the viewport."""
@@ -268,11 +271,9 @@ class FleetTable(ScrollView, can_focus=True):
                 return Strip([Segment("  ", style), *self._cells(row.cells, style)]).adjust_cell_length(width, style)
             case ("header", _):
                 return self._header(width)
-            case ("empty",):
+            case ("empty", str(what)):
                 style = self._band("")
-                return Strip([Segment(f"  {self.empty}", style + self._tone(Tone.QUIET))]).adjust_cell_length(
-                    width, style
-                )
+                return Strip([Segment(f"  {what}", style + self._tone(Tone.QUIET))]).adjust_cell_length(width, style)
             case _:
                 return Strip.blank(width, self._band(""))
 

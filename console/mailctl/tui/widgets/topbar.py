@@ -87,7 +87,7 @@ def vitals(state: FleetState, now: datetime, width: int) -> Content:
         (since(totals.oldest_at, now), "oldest", Tone.STRONG),
     )
     line = Content.assemble((f"{glyph} ", tone.style), (str(cover), (Tone.STRONG if tone is Tone.GOOD else tone).style))
-    for figure, label, meaning in figures:
+    for figure, label, meaning in figures if cover.fresh else ():
         longer = Content.assemble(line, ("  ", ""), (figure, meaning.style), (f" {label}", Tone.QUIET.style))
         if longer.cell_length > width:
             break
