@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from mailagent.api.directives import Directive, DrainProgress
+from mailagent.api.directives import Directive
 from mailagent.api.ids import OpId
 from mailagent.api.operations import Impact
 from mailagent.api.replies import OperationPage
@@ -30,9 +30,6 @@ class Effects(Protocol):
 
     async def impact(self, target: Target | None, filter: MessageFilter | None) -> Impact:
         """Size of what a verb on `target`, or on the mail that `filter` matches, touches."""
-
-    def progress(self, target: Target) -> DrainProgress:
-        """How far the drain of `target` is."""
 
 
 class Ledger(Protocol):

@@ -9,8 +9,10 @@ from functools import partial
 from hashlib import blake2b
 from typing import Final
 
+import msgspec
+
 from mailagent.api import codec, requests
-from mailagent.api.directives import Directive, DirectiveKind, DirectiveView
+from mailagent.api.directives import Directive
 from mailagent.api.errors import InvalidRequest, StalePlan, Unavailable
 from mailagent.api.ids import OpId
 from mailagent.api.operations import Impact, OperationRecord, OperationResult, Result
@@ -31,8 +33,10 @@ log = logging.getLogger(__name__)
 
 AGENT: Final = "mailagent"
 """Author of what the agent does by itself: expiries."""
-IMPACT_S: Final = 1.0
-"""Longest time spent on counting what a verb touches; an operator in an incident does not wait for numbers."""
+PLAN_COUNT_S: Final = 1.0
+"""Longest time that a dry run counts what a verb touches."""
+ACT_COUNT_S: Final = 0.3
+"""The same before an act: its operator has seen the numbers in the plan, and now wants it done."""
 RECORD_S: Final = 30.0
 """Longest time for the ledger's answer."""
 LOOK_S: Final = 30.0
@@ -100,11 +104,6 @@ class Control:
                 pass
 
     @property
-    def directives(self) -> tuple[Directive, ...]:
-        """The live ones, oldest first."""
-        return self.state.directives
-
-    @property
     def next_expiry(self) -> datetime | None:
         """When the next directive ends by itself."""
         return min((one.expires_at for one in self._live.values() if one.expires_at is not None), default=None)
@@ -117,10 +116,6 @@ class Control:
                 if one.expires_at is not None and one.expires_at <= now:
                     request = requests.Cancel(op_id=OpId(f"expire-{one.id}"), directive=one.id)
                     await self._commit("expire", request, AGENT, now, changes.expiry(one), Impact())
-
-    def views(self) -> tuple[DirectiveView, ...]:
-        """The live directives with how far they are, oldest first."""
-        return tuple(map(self._view, self.state.directives))
 
     # -- verbs -----------------------------------------------------------------------------------------------------
 
@@ -183,12 +178,12 @@ class Control:
                         raise InvalidRequest(f"op_id {request.op_id} stands for another request; take a new one")
                     return done.result
             now = self._clock()
-            undone = await self._stored(request.undoes) if isinstance(request, requests.Undo) else None
+            undone = await self._to_undo(request.undoes) if isinstance(request, requests.Undo) else None
             change = plan(Situation(self._config, self.state, caller.user, now, undone))
             self._check_expected(request, change)
             impact = Impact()
             if not change.is_nothing:
-                counted = await self._count(change)
+                counted = await self._count(change, PLAN_COUNT_S if request.dry_run or change.filter else ACT_COUNT_S)
                 impact = counted or impact
                 change = changes.sized(change, request, counted)
             if request.dry_run:
@@ -276,10 +271,10 @@ class Control:
             undo_note=change.undo_note,
         )
 
-    async def _count(self, change: Change) -> Impact | None:
+    async def _count(self, change: Change, deadline_s: float) -> Impact | None:
         """Size of what `change` touches; None when counting takes too long."""
         try:
-            async with asyncio.timeout(IMPACT_S):
+            async with asyncio.timeout(deadline_s):
                 return await self._effects.impact(change.target, change.filter)
         except (TimeoutError, StorageError) as exc:
             log.warning("impact of target=%s filter=%s not counted: %r", change.target, change.filter, exc)
@@ -301,6 +296,17 @@ class Control:
                 f"operations cannot be read: {str(exc) or 'no answer in time'}; nothing was changed"
             ) from exc
 
+    async def _to_undo(self, op_id: OpId) -> StoredOperation | None:
+        """An operation, its `undone_by` empty also when that undo was undone itself."""
+        stored = await self._stored(op_id)
+        if stored is None or stored.record.undone_by is None:
+            return stored
+        undoing = await self._to_undo(stored.record.undone_by)
+        if undoing is None or undoing.record.undone_by is None:
+            return stored
+        record = msgspec.structs.replace(stored.record, undone_by=None)
+        return msgspec.structs.replace(stored, record=record)
+
     async def _be_sure(self) -> None:
         """After a write of unknown outcome: what is on disk holds."""
         if self._unsure:
@@ -317,13 +323,6 @@ class Control:
 
     def _touched(self, change: Change) -> set[Target]:
         return {target for one in (*change.created, *change.ended) for target in touched(self._config, one)}
-
-    def _view(self, one: Directive) -> DirectiveView:
-        if one.kind is DirectiveKind.LIMIT:
-            return DirectiveView(directive=one)
-        progress = self._effects.progress(one.target)
-        shown = progress if one.kind in (DirectiveKind.DRAIN, DirectiveKind.ROTATE) else None
-        return DirectiveView(directive=one, progress=shown, waiting=progress.waiting)
 
     def _until_next_expiry_s(self) -> float:
         if self.next_expiry is None:

@@ -92,6 +92,10 @@ class Calls:
         try:
             async with asyncio.timeout(READ_S):
                 return await getattr(self._host, method.name)(params)
+        except ValueError as exc:
+            if isinstance(params, requests.PageRequest) and params.cursor:
+                raise InvalidRequest(f"{method.name}: {exc}") from exc
+            raise
         except OSError as exc:  # also its own deadline: TimeoutError is one
             why = str(exc) or f"no answer within {READ_S:g} s"
             raise Unavailable(f"{method.name}: {why}; ask for less, or later") from exc

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from mailagent.api import codec
-from mailagent.api.directives import Directive, DirectiveState, DrainProgress
+from mailagent.api.directives import Directive, DirectiveState
 from mailagent.api.ids import OpId
 from mailagent.api.operations import Impact
 from mailagent.api.replies import OperationPage
@@ -72,9 +72,6 @@ class Flow:
     async def impact(self, target: Target | None, filter: MessageFilter | None) -> Impact:
         self.filters.append(filter)
         return self.size
-
-    def progress(self, target: Target) -> DrainProgress:
-        return DrainProgress(connections=0, ready=0, in_doubt=0, waiting=3, empty=True)
 
 
 @dataclass(frozen=True)
