@@ -51,7 +51,7 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
     ConfirmDialog {
         align: center middle; background: $background 60%;
         & > Vertical {
-            width: 84%; max-width: 96; min-width: 60; height: auto; max-height: 92%;
+            width: 92%; max-width: 100; min-width: 60; height: auto; max-height: 92%;
             background: $band; border: round $tone-accent; border-title-color: $tone-strong; padding: 1 2 0 2;
         }
         & VerticalScroll { height: auto; max-height: 16; scrollbar-size-vertical: 1; }
@@ -95,7 +95,7 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
 
     def _text_width(self) -> int:
         """Cells for text: the box as its style says, without border, padding and scroll bar."""
-        return min(96, max(60, self.app.size.width * 84 // 100)) - 7
+        return min(100, max(60, self.app.size.width * 92 // 100)) - 7
 
     def on_mount(self) -> None:
         """Cancel has the focus."""

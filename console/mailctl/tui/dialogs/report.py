@@ -30,7 +30,7 @@ class ReportDialog(ModalScreen[None]):
     ReportDialog {
         align: center middle; background: $background 60%;
         & > Vertical {
-            width: 84%; max-width: 96; min-width: 60; height: auto; max-height: 92%;
+            width: 92%; max-width: 100; min-width: 60; height: auto; max-height: 92%;
             background: $band; border: round $tone-warn; border-title-color: $tone-strong; padding: 1 2;
         }
         & VerticalScroll { height: auto; max-height: 18; scrollbar-size-vertical: 1; }

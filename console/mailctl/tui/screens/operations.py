@@ -22,8 +22,8 @@ from mailctl.tui.widgets.table import FleetTable
 LOG_ROWS = 200
 
 ORDER_COLUMNS = (
-    Column("ORDER", 9),
-    Column("TARGET", 13, grow=2, most=28),
+    Column("ORDER", 8),
+    Column("TARGET", 14, grow=2, most=28),
     Column("HOSTS", 7, grow=1, most=16),
     Column("BY", 6, grow=1, most=12),
     Column("AGE", 5, right=True),
