@@ -15,7 +15,7 @@ from typing import TextIO
 import uvloop
 
 from mailagent.api.errors import ApiError
-from mailagent.config import AgentConfig, load_agent
+from mailagent.config import AgentConfig, Origins, load_agent_with_origins
 from mailagent.config.structs import Log
 from mailagent.engine import Engine
 from mailagent.rpc import RpcServer
@@ -81,26 +81,27 @@ def run(path: Path) -> int:
     """
     if all(map(_installed, _OWNERS)):
         raise TwoOwners
-    config = load_agent(path)
+    config, origins = load_agent_with_origins(path)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     stream = _start_logging(config.log)
     _raise_file_limit()
     log.info("agent starts host=%s version=%s config=%s pid=%d", config.host, __version__, path, os.getpid())
-    return uvloop.run(_serve(config, path, stream))
+    return uvloop.run(_serve(config, origins, path, stream))
 
 
-async def _serve(config: AgentConfig, path: Path, stream: LogStream) -> int:
-    engine = Engine(config, reload=partial(load_agent, path))
+async def _serve(config: AgentConfig, origins: Origins, path: Path, stream: LogStream) -> int:
+    engine = Engine(config, origins, reload=partial(load_agent_with_origins, path))
     await engine.start()
     try:
         rpc = RpcServer(config.rpc, engine, config.state_dir / AUDIT_FILE)
         await rpc.start()
+        engine.on_reload = lambda fresh: rpc.configure(fresh.rpc)
         try:
             code = await _until_stopped(engine, rpc, stream)
         finally:
             await rpc.stop()
     finally:
-        await engine.stop(config.stop_grace_s)
+        await engine.stop(engine.config.stop_grace_s)
     log.info("agent stopped host=%s", config.host)
     return code
 

@@ -25,7 +25,7 @@ from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.api.targets import MessageFilter, Target
 from mailagent.census import Census
-from mailagent.config import config_hash
+from mailagent.config import Origins, config_hash
 from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState
 from mailagent.control.verbs import Control
@@ -57,7 +57,7 @@ UPKEEP_TICKS = 60
 """Ticks between two looks at old accounting files."""
 SNAPSHOT_S = 0.2
 """Age up to which one snapshot serves every caller."""
-RESTART_ONLY = ("host", "state_dir", "rpc.socket", "intake.listeners")
+RESTART_ONLY = ("host", "state_dir", "rpc.socket", "rpc.backlog", "intake.listeners", "log")
 """Keys that a reload cannot change."""
 
 
@@ -82,9 +82,15 @@ class Ledger:
 class Engine:
     """One host's mail flow. `start`, then `stop`; everything between runs on the loop and the spool's two threads."""
 
-    def __init__(self, config: AgentConfig, *, reload: Callable[[], AgentConfig]) -> None:
+    def __init__(
+        self, config: AgentConfig, origins: Origins, *, reload: Callable[[], tuple[AgentConfig, Origins]]
+    ) -> None:
+        """`reload` reads the configuration file again."""
         self._config = config
+        self._origins = origins
         self._reload = reload
+        self.on_reload: Callable[[AgentConfig], None] = lambda _: None
+        """Told of each configuration that was taken over."""
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Done when storage failed: the agent has stopped taking and sending mail, and should end."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -98,6 +104,11 @@ class Engine:
         self._snapshot_at = 0.0
         self._seq = 0
 
+    @property
+    def config(self) -> AgentConfig:
+        """The configuration in effect."""
+        return self._config
+
     # -- life ----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -108,7 +119,7 @@ class Engine:
         )
         self._resolver = Resolver(config.dns)
         self._router = Router(config, self._resolver)
-        self._limits = LimitTable(config)
+        self._limits = LimitTable(config, self._origins.find)
         self._control = Control(config, ledger=Ledger(self._spool, self.recheck), effects=self)
         self._state = await self._control.load()
         self._scheduler = Scheduler(
@@ -142,7 +153,8 @@ class Engine:
         self._spawn(self._census.run(), "census")
         self._spawn(self._tick(), "tick")
         await self._intake.start()
-        log.info("engine runs host=%s waiting=%d in_doubt=%d", config.host, self._acceptor.waiting, 0)
+        found = self._spool.recovered
+        log.info("engine runs host=%s waiting=%d in_doubt=%d", config.host, self._acceptor.waiting, found.in_doubt)
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new mail, let final dots finish for `grace_s` at most; what is left stays in doubt."""
@@ -255,6 +267,7 @@ class Engine:
     def apply(self, state: HostState) -> None:
         """Directives or configuration have changed: take effect at once."""
         self._state = state
+        self._snapshot = None  # whoever looks after a verb sees its effect
         self._scheduler.apply(self._config, state)
 
     def recheck(self) -> None:
@@ -460,7 +473,7 @@ class Engine:
     async def reload(self, request: requests.Reload, caller: Principal) -> OperationResult:
         """Load the configuration file again: whole, or not at all with the reason."""
         if request.dry_run:
-            changed = changed_sections(self._config, self._load())
+            changed = changed_sections(self._config, self._load()[0])
             detail = f"would change {', '.join(changed)}" if changed else "the file says what is already in effect"
             return OperationResult(op_id=request.op_id, result=Result.PLANNED, detail=detail)
         changed = await self.reload_config(caller.user)
@@ -478,8 +491,9 @@ class Engine:
         Raises:
             InvalidRequest: the file is wrong, or changes what needs a restart; everything stays as it was.
         """
-        config = self._load()
+        config, origins = self._load()
         changed = changed_sections(self._config, config)
+        self._origins = origins
         if not changed:
             return changed
         self._config = config
@@ -488,15 +502,16 @@ class Engine:
         self._intake.configure(config.intake)
         self._acceptor.configure(config)
         self._router = Router(config, self._resolver, before=self._router)
-        self._limits = LimitTable(config)
+        self._limits = LimitTable(config, self._origins.find)
         self._scheduler.use_router(self._router)
         self._control.reconfigure(config, author)
+        self.on_reload(config)
         log.info("configuration reloaded by=%s changed=%s", author, ",".join(changed))
         return changed
 
-    def _load(self) -> AgentConfig:
+    def _load(self) -> tuple[AgentConfig, Origins]:
         try:
-            config = self._reload()
+            config, origins = self._reload()
         except (OSError, ValueError) as exc:
             raise InvalidRequest(f"the old configuration stays in effect: {exc}") from exc
         fixed = [key for key in RESTART_ONLY if _value(config, key) != _value(self._config, key)]
@@ -504,7 +519,7 @@ class Engine:
             raise InvalidRequest(
                 f"the old configuration stays in effect: {', '.join(fixed)} can only change with a restart of the agent"
             )
-        return config
+        return config, origins
 
     def _dsn(self, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
         return self._acceptor.dsn(row, body, reply, peer)
