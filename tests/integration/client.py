@@ -3,6 +3,60 @@
 import asyncio
 from collections.abc import Iterator
 
+BODY = b"Subject: hello\r\n\r\nworld\r\n"
+
+
+class Session:
+    """One SMTP connection of a client that goes step by step."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, port: int) -> tuple["Session", str]:
+        """The connection and its greeting."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        session = cls(reader, writer)
+        return session, await session.reply()
+
+    async def say(self, line: str) -> str:
+        """Send a command (or a text and its end): the reply."""
+        self._writer.write(line.encode() + b"\r\n")
+        return await self.reply()
+
+    async def reply(self) -> str:
+        """The last line of the next reply."""
+        async with asyncio.timeout(30):
+            while True:
+                line = await self._reader.readuntil(b"\r\n")
+                if line[3:4] != b"-":
+                    return line.decode().strip()
+
+    async def close(self) -> None:
+        """Leave without a word."""
+        self._writer.close()
+        await self._writer.wait_closed()
+
+
+async def hand_in(port: int, *recipients: str, sender: str = "a@sender.example", headers: str = "") -> str:
+    """One message over a connection of its own; the reply to its final dot, or the first one that refused."""
+    session, reply = await Session.open(port)
+    try:
+        for line in (
+            "EHLO client.example",
+            f"MAIL FROM:<{sender}>",
+            *(f"RCPT TO:<{recipient}>" for recipient in recipients),
+            "DATA",
+            f"{headers}{BODY.decode()}.",
+        ):
+            if reply[0] not in "23":
+                break
+            reply = await session.say(line)
+    finally:
+        await session.close()
+    return reply
+
 
 class Client:
     """Sends one message per recipient over `connections`.
@@ -11,9 +65,7 @@ class Client:
     again and may arrive twice through no fault of the agent (RFC 1047).
     """
 
-    def __init__(
-        self, port: int, recipients: Iterator[str], *, body: bytes = b"Subject: hello\r\n\r\nworld\r\n"
-    ) -> None:
+    def __init__(self, port: int, recipients: Iterator[str], *, body: bytes = BODY) -> None:
         self.acknowledged: set[str] = set()
         self.repeated: set[str] = set()
         self.refused: list[bytes] = []
