@@ -1,7 +1,8 @@
 """The writer thread: group commit by natural batching, and every checkpoint.
 
-Everything that was asked for while the last commit ran goes into the next one; there is no timer. Who asked is told on
-the event loop, through one wake-up per batch.
+Everything that was asked for while the last commit ran goes into the next one; there is no timer. What one turn of the
+event loop asks for is handed over when the turn ends: the thread is woken once, and does not contend with the loop for
+the interpreter while there is more to come. Who asked is told on the loop, through one wake-up per batch.
 
 What happens when a batch cannot be committed:
 
@@ -84,7 +85,8 @@ class Writer:
         self._before_commit = before_commit
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
-        self._inbox: SimpleQueue[Change | _Stop] = SimpleQueue()
+        self._turn: list[Change] = []  # asked for in this turn of the loop
+        self._inbox: SimpleQueue[list[Change] | _Stop] = SimpleQueue()
         self._outstanding = 0
         self._closed = False
         self._started: asyncio.Future[None] = self._loop.create_future()
@@ -114,12 +116,21 @@ class Writer:
             self._loop.call_soon(self._finish_one, change, self.failed or SpoolClosed())
             return
         self._outstanding += 1
-        self._inbox.put(change)
+        if not self._turn:
+            self._loop.call_soon(self._hand_over)
+        self._turn.append(change)
+
+    def _hand_over(self) -> None:
+        """Give the thread all that was asked for in one turn of the loop, so that it is woken once."""
+        if self._turn:
+            self._inbox.put(self._turn)
+            self._turn = []
 
     async def close(self, *, clean: bool) -> None:
         """Commit what was asked for and end the thread; `clean` leaves word that nothing was cut off."""
         if not self._closed:
             self._closed = True
+            self._hand_over()
             self._inbox.put(_Stop(clean))
         await asyncio.shield(self._ended)
 
@@ -175,19 +186,19 @@ class Writer:
         self._tell(_end, self._ended, None)
 
     def _collect(self, stop: _Stop | None, *, wait: bool) -> tuple[list[Change], _Stop | None]:
-        """What has been asked for meanwhile, up to the caps; waits for something when `wait`."""
+        """What has been asked for meanwhile, until a cap is reached; waits for something when `wait`."""
         batch: list[Change] = []
         size = 0
         while stop is None and len(batch) < BATCH_CHANGES and size < BATCH_BYTES:
             try:
-                change = self._inbox.get(block=wait and not batch)
+                found = self._inbox.get(block=wait and not batch)
             except Empty:
                 break
-            if isinstance(change, _Stop):
-                stop = change
+            if isinstance(found, _Stop):
+                stop = found
             else:
-                batch.append(change)
-                size += change.size_bytes
+                batch += found
+                size += sum(change.size_bytes for change in found)
         return batch, stop
 
     def _commit(self, batch: list[Change]) -> list[Change]:
