@@ -325,7 +325,8 @@ def _drain_detail(at: Situation, change: Change, request: requests.Drain) -> str
     if target.kind is TargetKind.POOL:
         new_mail = "new mail is refused with 451" if request.refuse else "new mail is accepted and waits"
         senders = len(at.state.fit(PoolName(target.name)))
-        return f"{senders} virtual MTA{'' if senders == 1 else 's'} of {target.name} stop sending; {new_mail}"
+        who = "1 virtual MTA stops" if senders == 1 else f"{senders} virtual MTAs stop"
+        return f"{who} sending for {target.name}; {new_mail}"
     pool = pool_of(at.config, target.name)
     others = after(at, change).fit(pool) if pool is not None else ()
     return f"{target.name} stops sending; " + (

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import secrets
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ class Calls:
             await self._note(talk, Event.DENIED, None, "hello", detail=exc.message)
             raise
         talk.ceiling, talk.greeted = request.as_role, True
-        if talk.peer.uid == 0:
+        if talk.peer.uid == 0 != os.getuid():
             log.warning("rpc break-glass: root connects pid=%d role=%s", talk.peer.pid, role)
         log.info("rpc hello user=%s role=%s pid=%d client=%r", talk.user, role, talk.peer.pid, request.client[:80])
         return replies.Hello(
