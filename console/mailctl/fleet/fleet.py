@@ -52,8 +52,11 @@ class Fleet:
         only: Iterable[str] = (),
         as_role: Role | None = None,
         interval_s: float = INTERVAL_S,
+        patience_s: float = 0.0,
     ) -> None:
-        """`path`: where the file was found when it was named by hand, for commands that are shown to be repeated.
+        """`patience_s`: how long hosts that were never reached count as connecting rather than lost.
+
+        `path`: where the file was found when it was named by hand, for commands that are shown to be repeated.
 
         Raises:
             LookupError: `only` names a host that the file does not have.
@@ -72,6 +75,7 @@ class Fleet:
                 self._dialler.dial,
                 as_role=as_role,
                 interval_s=interval_s,
+                patience_s=patience_s,
                 on_change=self._note,
             )
             for name, host in self.inventory.hosts.items()

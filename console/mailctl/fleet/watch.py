@@ -21,6 +21,8 @@ from mailctl.fleet.state import HostState, LinkState, apply_changes
 CONNECT_DEADLINE_S = 20.0
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 30.0
+RETRY_YOUNG_S = 2.0
+"""Longest wait while a screen is still patient with a host that was never reached: it may be just starting."""
 LATE_PERIODS = 2.5
 """A host is late when it was silent for more than two periods and a little."""
 
@@ -53,13 +55,16 @@ class HostWatch:
         *,
         as_role: requests.Role | None,
         interval_s: float,
+        patience_s: float,
         on_change: Callable[[], None],
     ) -> None:
+        """For `patience_s` a host that was never reached counts as connecting, whatever its first attempts say."""
         self.name = name
         self._host = host
         self._dial = dial
         self._as_role = as_role
         self._interval_s = interval_s
+        self._patient_until = time.monotonic() + patience_s
         self._on_change = on_change
         self._client: Client | None = None  # only while hello and subscription stand
         self._hello: replies.Hello | None = None
@@ -86,7 +91,7 @@ class HostWatch:
         if self._client is not None:
             late = age_s is not None and age_s > LATE_PERIODS * self._interval_s
             state = LinkState.LATE if late else LinkState.LIVE
-        elif (failure := self._failure) is None:
+        elif (failure := self._failure) is None or self._is_young(failure, now):
             state = LinkState.CONNECTING
         else:
             state = _state_of(failure)
@@ -102,6 +107,11 @@ class HostWatch:
             hello=self._hello,
             snapshot=self._snapshot,
         )
+
+    def _is_young(self, failure: LinkError, now: float) -> bool:
+        """Whether the host may be just starting."""
+        refused = isinstance(failure, Denied | Incompatible)
+        return self._heard_at is None and now < self._patient_until and not refused
 
     async def ask(self, method: str, params: msgspec.Struct, deadline_s: float = CALL_DEADLINE_S) -> Any:
         """The result of one call; see `Client.call`.
@@ -132,6 +142,8 @@ class HostWatch:
             failures = 0 if was_connected else failures + 1
             self._failure = failure
             wait_s = retry_wait_s(failures, denied=isinstance(failure, Denied | Incompatible), jitter=random.random())
+            if self._is_young(failure, time.monotonic()):
+                wait_s = min(wait_s, RETRY_YOUNG_S)
             self._next_try_at = time.monotonic() + wait_s
             logger.info("host=%s link=%s retry_s=%.1f reason=%s", self.name, _state_of(failure), wait_s, failure.reason)
             self._on_change()

@@ -64,6 +64,9 @@ VIEWS: dict[str, type[View]] = {
     "Operations": OperationsView,
 }
 
+PATIENCE_S = 5.0
+"""How long a host may take to answer for the first time before the screen calls it lost."""
+
 
 class ConsoleApp(App[int], inherit_bindings=False):
     """All screens over one fleet."""
@@ -325,6 +328,6 @@ class ConsoleApp(App[int], inherit_bindings=False):
 
 def run(config: FleetConfig, path: Path, *, as_role: Role | None = None) -> int:
     """Open the console on a fleet; the exit code of the process."""
-    fleet = Fleet(config, path=path, as_role=as_role)
+    fleet = Fleet(config, path=path, as_role=as_role, patience_s=PATIENCE_S)
     app = ConsoleApp(fleet, FleetOperator(fleet), path=path)
     return app.run() or 0
