@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.conftest import program as installed
+
 AGENT_YAML = """\
 host: mx1
 state_dir: ./state                 # spool, accounting, audit
@@ -119,6 +121,12 @@ def agent(directory: Path, text: str, port: int) -> Iterator[Agent]:
         if one.process is not None:
             one.process.kill()
             one.process.wait()
+
+
+def smtp_sink(*arguments: str) -> list[str]:
+    """The command of Postfix's smtp-sink, which refuses to run as root unless told that root is meant."""
+    user = ("-u", "root") if os.geteuid() == 0 else ()
+    return [str(installed("smtp-sink")), *user, *arguments]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import program as installed
-from tests.integration.processes import AGENT_YAML, accepts, agent, free_port, program, wait_until
+from tests.integration.processes import AGENT_YAML, accepts, agent, free_port, program, smtp_sink, wait_until
 
 MESSAGES = 20_000
 
@@ -17,9 +17,9 @@ MESSAGES = 20_000
 def test_twenty_thousand_messages_arrive_once_each(tmp_path: Path) -> None:
     port, sink_port = free_port(), free_port()
     dump = tmp_path / "dump"
-    sink = str(installed("smtp-sink"))
+    sink = smtp_sink("-D", str(dump), f"127.0.0.1:{sink_port}", "1000")
     with (
-        program(sink, "-D", str(dump), f"127.0.0.1:{sink_port}", "1000", ready=lambda: accepts(sink_port)),
+        program(*sink, ready=lambda: accepts(sink_port)),
         agent(tmp_path, AGENT_YAML.format(port=port, sink=sink_port), port) as one,
     ):
         subprocess.run(
