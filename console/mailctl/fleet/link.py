@@ -247,7 +247,9 @@ async def _connect(
     except FileNotFoundError as exc:
         raise SshMisconfigured(name, f"no file {exc.filename}") from exc
     except OSError as exc:
-        raise Unreachable(name, f"cannot connect to {where}: {exc.strerror or exc}") from exc
+        # asyncio's own texts name the address once more and not the cause
+        cause = os.strerror(exc.errno).lower() if exc.errno else str(exc)
+        raise Unreachable(name, f"cannot connect to {where}: {cause}") from exc
     except ValueError as exc:
         raise SshMisconfigured(name, f"ssh configuration: {exc}") from exc
 
