@@ -1,4 +1,4 @@
-"""Message bodies: written once, never changed, gone with the message.
+"""Message bodies: written once, never changed, gone with the message (by a trigger of the schema).
 
 The only module that knows where bodies are. They stand inside the database, so that a message is one atomic commit;
 append-only segment files can take their place here when large bodies ask for it.
@@ -15,15 +15,6 @@ from mailagent.spool.records import NewMessage
 def write(db: apsw.Connection, messages: Sequence[NewMessage]) -> None:
     """Store the bodies of new messages."""
     execute_rows(db, "INSERT INTO body {values}", [(message.id, message.body) for message in messages])
-
-
-def delete_orphans(db: apsw.Connection, messages: str) -> None:
-    """Delete the bodies of those `messages` (ids as a JSON text) that are gone."""
-    db.execute(
-        "DELETE FROM body WHERE id IN (SELECT value FROM json_each(?))"
-        " AND NOT EXISTS (SELECT 1 FROM message WHERE message.id = body.id)",
-        (messages,),
-    )
 
 
 def read(db: apsw.Connection, messages: Sequence[int]) -> dict[int, bytes]:

@@ -14,6 +14,7 @@ import apsw
 import msgspec
 
 CHUNK_ROWS = 64
+CHUNK_STEP = 16
 
 Bindings = tuple[Any, ...] | Mapping[str, Any]
 
@@ -37,10 +38,15 @@ def rows_of(db: apsw.Connection, sql: str, bindings: Bindings, decoder: msgspec.
 
 
 def _chunks(count: int) -> Iterator[tuple[int, int]]:
-    """Spans of at most CHUNK_ROWS rows; their lengths are powers of two, so that few statements are compiled."""
+    """Spans of at most CHUNK_ROWS rows, few for any count: each is one more statement that has to get the lock back.
+
+    Their lengths are those up to CHUNK_STEP and its multiples, so that few statements are compiled.
+    """
     start = 0
     while start < count:
-        length = min(CHUNK_ROWS, 1 << (count - start).bit_length() - 1)
+        length = min(CHUNK_ROWS, count - start)
+        if length > CHUNK_STEP:
+            length -= length % CHUNK_STEP
         yield start, start + length
         start += length
 

@@ -10,19 +10,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import apsw
-import msgspec
 
 from mailagent.api.outcome import Attempt
 from mailagent.spool import bodies
-from mailagent.spool.bulk import execute_rows, json_text, rows_of
-from mailagent.spool.ids import MAX_RECIPIENTS, RECIPIENT_BITS, queue_id, recipient_id, reply_group
+from mailagent.spool.bulk import execute_rows, json_text
+from mailagent.spool.ids import MAX_RECIPIENTS, queue_id, recipient_id, reply_group
 from mailagent.spool.records import WINDOW, InDoubtMark, NewMessage, QueueName, Settlement
 
 KEPT_ATTEMPTS = 20
 """Attempts kept per recipient, the last ones."""
 
 _RELEASED = ""
-_removed_rows = msgspec.json.Decoder(list[tuple[int, int, int]])
 
 _LOWER_NEXT_DUE = (
     "next_due = CASE WHEN {new} IS NULL THEN next_due WHEN next_due IS NULL THEN {new} ELSE min(next_due, {new}) END"
@@ -141,9 +139,10 @@ class Transaction:
             list_in_doubt(self.db, self._doubts)
         if self._deferred:
             self._write_deferrals()
-        if self._removed:
-            self._write_removals()
         self._write_queues()
+        if self._removed:  # counts itself off queues that are there by now
+            self._write_removals()
+        self._write_states()
         self._clear()
 
     def _write_messages(self) -> None:
@@ -213,18 +212,7 @@ class Transaction:
 
     def _write_removals(self) -> None:
         listed = json_text([recipient for recipient, _ in self._removed])
-        found: list[tuple[int, int, int]] = rows_of(
-            self.db,
-            f"SELECT json_group_array(json_array(id, queue, attempts)) FROM recipient WHERE id IN {_LISTED}",
-            (listed,),
-            _removed_rows,
-        )
-        for _, queue, _ in found:
-            self._count(queue, -1, None)
         self.db.execute(f"DELETE FROM recipient WHERE id IN {_LISTED}", (listed,))
-        tried = [recipient for recipient, _, attempts in found if attempts]
-        if tried:
-            self.db.execute(f"DELETE FROM attempt WHERE recipient IN {_LISTED}", (json_text(tried),))
         resolved: dict[str, list[int]] = {}
         for recipient, resolution in self._removed:
             if resolution:
@@ -235,13 +223,6 @@ class Transaction:
                 f" WHERE recipient IN {_LISTED} AND resolution = 'open'",
                 (json_text(recipients), resolution, self._removed_at),
             )
-        messages = json_text(list({recipient >> RECIPIENT_BITS for recipient, _, _ in found}))
-        self.db.execute(
-            f"DELETE FROM message WHERE id IN {_LISTED} AND NOT EXISTS (SELECT 1 FROM recipient AS r"
-            f" WHERE r.id >= message.id << {RECIPIENT_BITS} AND r.id < (message.id + 1) << {RECIPIENT_BITS})",
-            (messages,),
-        )
-        bodies.delete_orphans(self.db, messages)
 
     def _write_queues(self) -> None:
         new: list[Sequence[Any]] = []
@@ -261,6 +242,8 @@ class Transaction:
             " WHERE queue.id = v.column1 AND (site <> v.column2 OR provider <> v.column3)",
             [(queue, site, provider) for queue, (site, provider) in self._placed.items()],
         )
+
+    def _write_states(self) -> None:
         states: dict[str, list[int]] = {}
         for queue, key in self._parked.items():
             states.setdefault(key, []).append(queue)
