@@ -744,7 +744,7 @@ class Scheduler:
                     value=str(self.window.limit),
                 )
             )
-        return reasons
+        return reasons or [WaitReason(kind=ReasonKind.SENDING, detail="on its way, or its outcome is being written")]
 
 
 def _now_ms() -> int:
