@@ -3,8 +3,9 @@
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.outcome import Attempt, Bounced, Deferred, Delivered, Outcome
@@ -30,8 +31,7 @@ MakeDsn = Callable[[Waiting, bytes | None, SmtpReply, str], NewMessage | None]
 """(recipient, body if at hand, reply, peer) -> the DSN to its sender, None for mail without one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(msgspec.Struct, frozen=True, kw_only=True):
     """Where an attempt went, as far as it came."""
 
     vmta: VmtaName

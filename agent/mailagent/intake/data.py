@@ -58,10 +58,12 @@ class DataReader:
 
     def _find_end(self, data: bytes, start: int) -> int:
         """The position after the first end of data that lies in `data[start:]`, or -1; notes stuffed dots before it."""
+        if data.endswith(_END, start) and data.rfind(_DOT, start, -len(_DOT)) < 0:  # the usual; backwards is fastest
+            return len(data)
         dot = data.find(_DOT, start)
         if dot < 0:
             return -1
-        if data.startswith(_END, dot):  # the usual: the first dot that leads a line is the last
+        if data.startswith(_END, dot):
             return dot + len(_END)
         self.stuffed = True
         found = data.find(_END, dot)

@@ -139,22 +139,17 @@ class Connection(asyncio.Protocol):
         self._advancing = True
         try:
             while (submission := session.take_submission()) is not None:
-                self._flush(session)
                 self._submit(submission)
         finally:
             self._advancing = False
-        self._flush(session)
+        if output := session.take_output():
+            self._transport.write(output)
         if session.closed or (self._ended and not session.in_flight):
             if self._closing_at is None:
                 self._closing_at = asyncio.get_running_loop().time()
                 self._transport.close()
         else:
             self._steer()
-
-    def _flush(self, session: ServerSession) -> None:
-        output = session.take_output()
-        if output:
-            self._transport.write(output)
 
     def _submit(self, submission: Submission) -> None:
         self._ticket += 1

@@ -23,6 +23,7 @@ TAG_CHARS = 6
 
 _TIME_CHARS = 11
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 _VALUES = {char: value for value, char in enumerate(_ALPHABET)} | {"O": 0, "I": 1, "L": 1}
 
 
@@ -66,7 +67,11 @@ def split(recipient: int) -> tuple[int, int]:
 
 def base32(value: int, chars: int) -> str:
     """`value` in Crockford base32, exactly `chars` characters."""
-    return "".join(_ALPHABET[value >> 5 * place & 31] for place in range(chars - 1, -1, -1))
+    text = ""
+    for _ in range(chars // 2):
+        text = _PAIRS[value & 1023] + text
+        value >>= 10
+    return _ALPHABET[value & 31] + text if chars % 2 else text
 
 
 def message_name(message: int, tag: str) -> MessageId:
