@@ -117,6 +117,17 @@ class Rig:
         detail: MessageDetail = await self.call("message", message_id=row.message_id, n=row.n)
         return detail
 
+    async def explained(self, recipient: str, condition: Callable[[MessageDetail], bool], what: str) -> MessageDetail:
+        """The same, once it satisfies `condition`."""
+        seen: list[MessageDetail] = []
+
+        async def check() -> bool:
+            seen.append(await self.explain(recipient))
+            return condition(seen[-1])
+
+        await until(check, what)
+        return seen[-1]
+
     async def hang_up(self) -> None:
         """Close the connection to the agent's socket."""
         if self._caller is not None:
@@ -161,11 +172,11 @@ class Rig:
         return seen[-1]
 
     async def deferred(self, count: int) -> None:
-        """Wait until so many recipients wait after a failed attempt."""
+        """Wait until at least so many recipients wait after a failed attempt."""
         await until(lambda: self._deferred(count), f"{count} deferred")
 
     async def _deferred(self, count: int) -> bool:
-        return len(await self.waiting(deferred_only=True)) == count
+        return len(await self.waiting(deferred_only=True)) >= count
 
     def accounting(self) -> list[dict[str, Any]]:
         """Lines of the finished accounting files."""
@@ -191,6 +202,8 @@ async def rig(directory: Path, text: str = POOLS + SOON, *, sink: Sink | None = 
 
 
 def _every_example(name: str, kind: str) -> list[str] | None:
-    if kind == "MX" and not name.startswith("mx."):
+    if not name.endswith(".example"):
+        return None
+    if kind == "MX":
         return [f"10 mx.{name}."]
     return ["127.0.0.1"] if kind == "A" and name.startswith("mx.") else None

@@ -1,4 +1,4 @@
-"""A receiver that writes down every recipient before it answers the final dot, and refuses what a test wants refused."""
+"""A receiver that writes down every recipient before it answers the final dot, and refuses what a test wants."""
 
 import asyncio
 import itertools

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ async def test_five_kills_lose_nothing_and_every_duplicate_is_listed(tmp_path: P
             open_at_kill = 0
             for kill in range(1, KILLS + 1):
                 goal = kill * PER_KILL + jitter.randrange(PER_KILL // 2)
-                await until(lambda goal=goal: _reached(client, goal), f"{goal} accepted")
+                await until(partial(_reached, client, goal), f"{goal} accepted")
                 open_at_kill += sink.open
                 await asyncio.to_thread(one.stop, signal.SIGKILL)
                 await asyncio.to_thread(one.start)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from mailagent.api.ids import OpId
 from mailagent.api.requests import Suspend
 from mailagent.api.targets import Target, TargetKind
+from mailagent.api.views import Snapshot
 from tests.agent.dns.responder import Responder, responding
 from tests.integration.client import Client
 from tests.integration.preload import preload
@@ -43,7 +45,8 @@ async def test_a_suspended_provider_with_200_000_messages_leaves_the_window_to_o
         with agent(tmp_path, TEXT.format(port=port, sink=sink.port, dns=dns.port), port) as one:
             caller = await Caller.connect(one.socket)
             await caller.call(
-                "suspend", Suspend(op_id="s1", reason="test", target=Target(kind=TargetKind.PROVIDER, name="gmail"))
+                "suspend",
+                Suspend(op_id=OpId("s1"), reason="test", target=Target(kind=TargetKind.PROVIDER, name="gmail")),
             )
             await caller.close()
             one.stop()
@@ -77,7 +80,8 @@ async def test_one_message_to_each_of_200_000_domains_fits_in_200_mb(tmp_path: P
             async def tried() -> bool:
                 nonlocal peak
                 peak = max(peak, one.rss_bytes())
-                return (await caller.call("snapshot")).host.deferred >= 10_000
+                snapshot: Snapshot = await caller.call("snapshot")
+                return snapshot.host.deferred >= 10_000
 
             await until(tried, "attempts for 10,000 domains", timeout_s=90)
             view = (await caller.call("snapshot")).host

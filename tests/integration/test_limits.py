@@ -1,0 +1,75 @@
+"""Limits lowered by an operator bind at once, say so, and end by themselves."""
+
+import asyncio
+from itertools import pairwise
+from pathlib import Path
+
+from mailagent.api.reasons import ReasonKind
+from tests.integration.client import Client
+from tests.integration.rig import MKT1, SOON, rig
+
+TEXT = """\
+virtual_mtas: {mkt-1: {address: 127.0.1.1}}
+pools: {marketing: {active: [mkt-1]}}
+streams: {default: {pool: marketing}}
+providers:
+  big: {mx: [big.example], sites: {big: [mx.big.example]}}
+"""
+
+
+async def test_lowered_connections_bind_explain_themselves_and_expire(tmp_path: Path) -> None:
+    async with rig(tmp_path, TEXT + SOON) as one:
+        one.sink.gate = asyncio.Event()
+        await one.do("limit", "provider:big", limit="provider_connections", value="2", ttl_s=4)
+        recipients = [f"r{n}@big.example" for n in range(40)]
+        await Client(one.port, iter(recipients)).run(4)
+        await one.holds(lambda: one.sink.at_gate == 2, "two connections at work")
+        (destination,) = (await one.snapshot()).destinations
+        assert destination.connection_limit == 2
+        assert destination.binding is not None
+        reason = (await one.explain("r39@big.example")).reasons[0]
+        for binding in (destination.binding, reason):
+            assert binding.kind is ReasonKind.LIMIT
+            assert (binding.key, binding.value) == ("provider_connections", "2")
+            assert "lowered by" in binding.origin
+        assert one.sink.most_open == 2
+        await one.holds(lambda: one.sink.at_gate > 2, "more connections after the end")
+        assert (await one.snapshot()).directives == ()
+        one.sink.gate.set()
+        await one.delivered(*recipients)
+
+
+async def test_a_lowered_connection_limit_closes_what_is_above_it(tmp_path: Path) -> None:
+    async with rig(tmp_path, TEXT + SOON) as one:
+        one.sink.gate = asyncio.Event()
+        recipients = [f"r{n}@big.example" for n in range(60)]
+        await Client(one.port, iter(recipients)).run(4)
+        await one.holds(lambda: one.sink.at_gate >= 4, "several connections")
+        await one.do("limit", "vmta:mkt-1", limit="connections", value="1")
+        one.sink.gate.set()
+        await one.delivered(*recipients)
+        last = one.sink.mails[-20:]
+        assert {mail.source for mail in last} == {MKT1}
+        assert len({mail.connection for mail in last}) == 1
+        assert set(one.sink.received.values()) == {1}
+
+
+async def test_a_lowered_rate_spaces_messages_evenly(tmp_path: Path) -> None:
+    async with rig(tmp_path, TEXT + SOON) as one:
+        await one.do("limit", "queue:big/mkt-1", limit="rate", value="10/s")
+        recipients = [f"r{n}@big.example" for n in range(12)]
+        await Client(one.port, iter(recipients)).run(4)
+        await one.delivered(*recipients)
+        times = [mail.at for mail in one.sink.mails]
+        assert times[-1] - times[0] > 0.9  # eleven gaps of 0.1 s, less what the clocks blur
+        assert max(later - earlier for earlier, later in pairwise(times)) < 1
+
+
+async def test_messages_per_connection_are_counted(tmp_path: Path) -> None:
+    async with rig(tmp_path, TEXT + SOON) as one:
+        await one.do("limit", "vmta:mkt-1", limit="messages_per_connection", value="3")
+        recipients = [f"r{n}@big.example" for n in range(20)]
+        await Client(one.port, iter(recipients)).run(2)
+        await one.delivered(*recipients)
+        connections = [mail.connection for mail in one.sink.mails]
+        assert max(map(connections.count, connections)) <= 3
