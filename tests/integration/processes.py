@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,11 +63,15 @@ def accepts(port: int) -> bool:
         return False
 
 
+MAILAGENT = (sys.executable, "-m", "mailagent")
+
+
 class Agent:
     """One `mailagent run`, its files in `directory`."""
 
-    def __init__(self, directory: Path, text: str, port: int) -> None:
+    def __init__(self, directory: Path, text: str, port: int, command: Sequence[str] = MAILAGENT) -> None:
         self.directory = directory
+        self.command = command
         self.config = directory / "agent.yaml"
         self.config.write_text(text, encoding="utf-8")
         self.port = port
@@ -81,7 +85,7 @@ class Agent:
     def start(self, **env: str) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mailagent", "run", "--config", str(self.config)],
+                [*self.command, "run", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -111,10 +115,10 @@ class Agent:
 
 
 @contextmanager
-def agent(directory: Path, text: str, port: int) -> Iterator[Agent]:
+def agent(directory: Path, text: str, port: int, command: Sequence[str] = MAILAGENT, **env: str) -> Iterator[Agent]:
     """A running agent that is gone afterwards."""
-    one = Agent(directory, text, port)
-    one.start()
+    one = Agent(directory, text, port, command)
+    one.start(**env)
     try:
         yield one
     finally:

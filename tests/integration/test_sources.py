@@ -38,7 +38,7 @@ async def test_an_address_that_is_not_on_the_host_stops_its_mail_and_not_that_of
         )
         assert f"{LOST}: not an address of this host" in detail.reasons[0].detail
         assert detail.summary.attempts == 0
-        shown = {vmta.name: vmta.reason for vmta in (await one.snapshot()).vmtas}
+        shown = {str(vmta.name): vmta.reason for vmta in (await one.snapshot()).vmtas}
         assert "not an address of this host" in shown["lost"]
         assert "not an address of this host" in shown["away"]
         assert shown["here"] == ""

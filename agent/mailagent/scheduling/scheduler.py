@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply
-from mailagent.config.structs import AgentConfig
+from mailagent.config.structs import AgentConfig, VirtualMta
 from mailagent.delivery.connection import Connection
 from mailagent.routing import PathLimits, Router, Site, Unroutable
 from mailagent.scheduling.bodies import Bodies
@@ -47,6 +47,7 @@ RESOLVERS = 128
 """Look-ups under way at a time."""
 SWEEP_S = 1.0
 """Interval in which idle connections and spent queues are cleared away."""
+MOVED = WaitReason(kind=ReasonKind.NO_SOURCE, detail="the virtual MTA has another address or name since a reload")
 
 
 class Policy(Protocol):
@@ -656,6 +657,7 @@ class Scheduler:
 
     def apply(self, config: AgentConfig, policy: Policy) -> None:
         """New configuration or directives: every ready queue looks again, and what was parked may move."""
+        moved = self._retire(config)
         self._config, self.policy = config, policy
         self._host_gate.limit = config.delivery.max_connections
         self.window.limit = config.queue.window
@@ -664,6 +666,8 @@ class Scheduler:
             gates, rate = self._shared(queue.site, queue.vmta, limits)
             queue.set_limits(limits, gates, rate)
             queue.block = policy.vmta_block(queue.vmta, queue.site.name, ProviderName(queue.site.provider))
+        for queue in moved:
+            queue.enforce_block()
         for queue in list(self.ready.values()):
             if queue.block is not None:
                 queue.enforce_block()
@@ -674,6 +678,22 @@ class Scheduler:
         self._unpark_open()
         self._next_cold = 0
         self.wake()
+
+    def _retire(self, config: AgentConfig) -> list[ReadyQueue]:
+        """Ready queues of virtual MTAs with other addresses or names in `config`: blocked, and others take their place.
+
+        Their connections come from addresses that no longer stand in the file.
+        """
+        vmtas = self._config.virtual_mtas
+        if config.virtual_mtas is vmtas:
+            return []
+        moved = []
+        for key, queue in list(self.ready.items()):
+            old, new = vmtas.get(queue.vmta), config.virtual_mtas.get(queue.vmta)
+            if old is not None and new is not None and _identity(old) != _identity(new):
+                queue.block = MOVED
+                moved.append(self.ready.pop(key))
+        return moved
 
     def _recall(self, queue: ReadyQueue) -> None:
         """Mail in an open ready queue whose pool, stream or provider is held now goes back to disk."""
@@ -745,6 +765,11 @@ class Scheduler:
                 )
             )
         return reasons or [WaitReason(kind=ReasonKind.SENDING, detail="on its way, or its outcome is being written")]
+
+
+def _identity(vmta: VirtualMta) -> tuple[object, ...]:
+    """What peers see of a virtual MTA."""
+    return vmta.address, vmta.address6, vmta.ehlo
 
 
 def _now_ms() -> int:
