@@ -68,6 +68,30 @@ async def test_nothing_leaves_from_an_address_that_the_file_no_longer_names(tmp_
         assert one.sink.sources_of("after@a.example") == {"127.0.2.9"}
 
 
+async def test_mail_for_a_dead_next_hop_leaves_by_the_new_route(tmp_path: Path) -> None:
+    async with rig(tmp_path, POOLS + LATE + 'routes: [{match: "*", to: "127.255.255.254:9"}]\n') as one:
+        recipients = [f"r{n}@a.example" for n in range(4)]
+        await one.accepted(*recipients, sender="x@tx.example")
+        await one.deferred(1)  # one bears the failure, the others wait with the queue
+        one.configure(POOLS + LATE + f'routes: [{{match: "*", to: "127.0.0.1:{one.sink.port}"}}]\n')
+        await one.do("reload")
+        await one.delivered(*recipients[1:], timeout_s=5)
+        (row,) = await one.waiting()
+        assert row.recipient == recipients[0]
+
+
+async def test_a_new_provider_rule_holds_for_sites_in_use(tmp_path: Path) -> None:
+    async with rig(tmp_path, POOLS + LATE) as one:
+        await one.accepted("before@a.example", sender="x@tx.example")
+        await one.delivered("before@a.example")
+        one.configure(POOLS + LATE + "providers: {big: {mx: [a.example]}}\n")
+        await one.do("reload")
+        await one.accepted("after@a.example", sender="x@tx.example")
+        await one.delivered("after@a.example")
+        await one.stop()
+        assert [line["provider"] for line in one.accounting()] == ["default", "big"]
+
+
 async def test_mail_of_a_pool_that_is_gone_waits_for_it(tmp_path: Path) -> None:
     async with rig(tmp_path, POOLS + LATE) as one:
         await one.do("drain", "pool:tx")

@@ -47,7 +47,7 @@ RESOLVERS = 128
 """Look-ups under way at a time."""
 SWEEP_S = 1.0
 """Interval in which idle connections and spent queues are cleared away."""
-MOVED = WaitReason(kind=ReasonKind.NO_SOURCE, detail="the virtual MTA has another address or name since a reload")
+MOVED = WaitReason(kind=ReasonKind.NO_SOURCE, detail="a reload gave the queue another source or destination")
 
 
 class Policy(Protocol):
@@ -680,17 +680,20 @@ class Scheduler:
         self.wake()
 
     def _retire(self, config: AgentConfig) -> list[ReadyQueue]:
-        """Ready queues of virtual MTAs with other addresses or names in `config`: blocked, and others take their place.
+        """Ready queues with another source, site or provider in `config`: blocked, others take their place.
 
-        Their connections come from addresses that no longer stand in the file.
+        Nothing leaves from an address, or to a next hop, that no longer stands in the file.
         """
-        vmtas = self._config.virtual_mtas
-        if config.virtual_mtas is vmtas:
+        before = self._config
+        if config is before:
             return []
+        rerouted = _rules(config) != _rules(before)
+        if rerouted:
+            self._parked = dict.fromkeys(self._parked)  # what it waits for may be another site now: look again
         moved = []
         for key, queue in list(self.ready.items()):
-            old, new = vmtas.get(queue.vmta), config.virtual_mtas.get(queue.vmta)
-            if old is not None and new is not None and _identity(old) != _identity(new):
+            old, new = before.virtual_mtas.get(queue.vmta), config.virtual_mtas.get(queue.vmta)
+            if rerouted or (old is not None and new is not None and _identity(old) != _identity(new)):
                 queue.block = MOVED
                 moved.append(self.ready.pop(key))
         return moved
@@ -770,6 +773,12 @@ class Scheduler:
 def _identity(vmta: VirtualMta) -> tuple[object, ...]:
     """What peers see of a virtual MTA."""
     return vmta.address, vmta.address6, vmta.ehlo
+
+
+def _rules(config: AgentConfig) -> tuple[object, ...]:
+    """What decides about the site and the provider of a domain, beside DNS."""
+    routes = [(route.match, route.to) for route in config.routes]
+    return routes, {name: (provider.mx, provider.sites) for name, provider in config.providers.items()}
 
 
 def _now_ms() -> int:
