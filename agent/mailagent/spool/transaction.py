@@ -15,7 +15,7 @@ from mailagent.api.outcome import Attempt
 from mailagent.spool import bodies
 from mailagent.spool.bulk import execute_rows, json_text
 from mailagent.spool.ids import MAX_RECIPIENTS, queue_id, recipient_id, reply_group
-from mailagent.spool.records import WINDOW, InDoubtMark, NewMessage, QueueName, Settlement
+from mailagent.spool.records import WINDOW, InDoubtMark, NewMessage, NewRecipient, QueueName, Settlement
 
 KEPT_ATTEMPTS = 20
 """Attempts kept per recipient, the last ones."""
@@ -70,7 +70,7 @@ class Transaction:
         """
         if not 0 < len(message.recipients) <= MAX_RECIPIENTS:
             raise ValueError(f"{len(message.recipients)} recipients; a message has 1 to {MAX_RECIPIENTS}")
-        self._rows_of({recipient.queue for recipient in message.recipients})
+        self._before_rows(message.recipients)
         self._messages.append(message)
         for name in message.queues:
             self._names[queue_id(name, self._queue_key)] = name
@@ -79,7 +79,7 @@ class Transaction:
 
     def settle(self, settlements: Sequence[Settlement], at: int, doubts: Sequence[InDoubtMark]) -> None:
         """Stage outcomes handed in at `at`; `doubts` are the marks that become in-doubt entries."""
-        self._rows_of({settlement.queue for settlement in settlements})
+        self._before_rows(settlements)
         self._doubts += doubts
         for settlement in settlements:
             if settlement.line:
@@ -95,8 +95,9 @@ class Transaction:
             if settlement.dsn is not None:
                 self.accept(settlement.dsn)
 
-    def _rows_of(self, queues: set[int]) -> None:
-        if not self._parked.keys().isdisjoint(queues):
+    def _before_rows(self, rows: Sequence[NewRecipient | Settlement]) -> None:
+        """A state of one of their queues was asked for earlier: it goes out first."""
+        if self._parked and any(row.queue in self._parked for row in rows):
             self.flush()
 
     def _count(self, queue: int, waiting: int, due: int | None) -> None:
