@@ -1,0 +1,249 @@
+"""Draw the screens again: the demo's fleet, a Gmail throttle on mkt-1, and the console driven through it.
+
+Writes an SVG and a PNG of each screen beside this file. Takes about two minutes: the charts want a minute of traffic.
+"""
+
+import asyncio
+import html
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.cells import cell_len
+from textual.pilot import Pilot
+
+from mailagent.config import load_fleet
+from mailctl.demo.blueprint import CONTROL_SOCKET
+from mailctl.demo.control import Action, Command
+from mailctl.demo.switches import ask
+from mailctl.fleet import Fleet
+from mailctl.fleet.state import LinkState
+from mailctl.tui.app import ConsoleApp
+from mailctl.tui.dialogs.confirm import ConfirmDialog
+from mailctl.tui.source import FleetOperator
+from mailctl.tui.widgets.table import FleetTable
+
+HERE = Path(__file__).resolve().parent
+LARGE, SMALL = (120, 36), (80, 24)
+READY_S = 30.0
+DEADLINE_S = 120.0
+QUIET_S = 75.0
+"""Ordinary traffic before the incident: the minute's figures and the charts are whole then."""
+DEFERRED = 60
+"""So many wait for Gmail when the pictures are taken."""
+REQUESTS = {"history", "deferred", "messages", "message", "log"}
+"""Groups of workers that fetch what a screen shows."""
+REASON_KEYS = {" ": "space"}
+RENDERER = "rsvg-convert"
+
+
+def main() -> None:
+    renderer = shutil.which(RENDERER)
+    if renderer is None:
+        sys.exit(f"{RENDERER} is missing: apt-get install librsvg2-bin fonts-dejavu-core")
+    asyncio.run(draw_all(renderer))
+
+
+async def draw_all(renderer: str) -> None:
+    async with demo_fleet() as directory:
+        os.chdir(directory)  # the commands that dialogs show then read as on an operator's screen
+        path = Path("fleet.yaml")
+        fleet = Fleet(load_fleet(path), path=path)
+        app = ConsoleApp(fleet, FleetOperator(fleet), path=path)
+        async with app.run_test(size=LARGE) as pilot:
+            await Walk(pilot, app, renderer).through()
+
+
+@asynccontextmanager
+async def demo_fleet() -> AsyncIterator[Path]:
+    """The directory of a running demo that has no incident."""
+    with tempfile.TemporaryDirectory(prefix="fleet-") as directory:
+        demo = await asyncio.create_subprocess_exec(
+            *(Path(sys.executable).with_name("mailctl"), "demo", "--no-console", "--dir", directory),
+            *("--incident", "throttle"),  # with an incident of its own there is no timeline
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            assert demo.stdout is not None
+            async with asyncio.timeout(READY_S):
+                ready = json.loads(await demo.stdout.readline())
+            root = Path(ready["fleet"]).parent
+            await ask(root / CONTROL_SOCKET, Command(action=Action.STOP, incident="throttle"))
+            yield root
+        finally:
+            if demo.returncode is None:
+                demo.terminate()
+            await demo.wait()
+
+
+class Walk:
+    """One way through the console, with a picture of each screen."""
+
+    def __init__(self, pilot: Pilot[Any], app: ConsoleApp, renderer: str) -> None:
+        self._pilot = pilot
+        self._app = app
+        self._renderer = renderer
+
+    async def through(self) -> None:
+        """From a quiet fleet through a throttled address to its rotation."""
+        await self._until(lambda: sum(host.state is LinkState.LIVE for host in self._app.state.hosts) == 3)
+        print("waiting for a minute of ordinary traffic", flush=True)
+        await self._until(lambda: self._youngest_s() > QUIET_S)
+        await ask(Path(CONTROL_SOCKET), Command(action=Action.START, incident="throttle"))
+
+        await self._press("3")
+        await self._until(lambda: self._has("gmail/mkt-1"))
+        self._table.move_to("gmail/mkt-1")
+        await self._until(lambda: self._deferred("gmail/mkt-1") >= DEFERRED)
+        await self._shoot("destinations")
+        await self._press("1")
+        await self._shoot("fleet")
+
+        await self._pilot.resize_terminal(*SMALL)
+        await self._shoot("fleet-80x24")
+        await self._press("3")
+        await self._shoot("destinations-80x24")
+        await self._pilot.resize_terminal(*LARGE)
+
+        await self._press("4")
+        await self._until(lambda: self._table.row_count > 0)
+        await self._shoot("deferred")
+        await self._press("enter")
+        await self._until(lambda: "Messages" in type(self._app.screen).__name__ and self._table.row_count > 0)
+        await self._press("enter")
+        await self._until(lambda: type(self._app.screen).__name__ == "MessageView")
+        await self._shoot("message")
+
+        await self._press("2")
+        await self._ask("vmta:mkt-1", "R", "Gmail throttles it")
+        await self._shoot("rotate")
+        await self._agree()
+        await self._until(lambda: self._state("mkt-1") == "quarantined")
+        await self._shoot("pools")
+        await self._ask("pool:cold", "D", "quiet while we look")
+        await self._agree()
+        await self._press("6")
+        await self._until(lambda: all(table.row_count == 2 for table in self._app.screen.query(FleetTable)))
+        await self._shoot("operations")
+
+    async def _ask(self, row: str, key: str, reason: str) -> None:
+        """Have the question for a verb on a row, with a reason, on the screen."""
+        await self._until(lambda: self._has(row))
+        self._table.move_to(row)
+        await self._press(key)
+        await self._until(self._is_asked)
+        before = self._app.screen
+        await self._press("r", *(REASON_KEYS.get(letter, letter) for letter in reason), "enter")
+        await self._until(lambda: self._app.screen is not before and self._is_asked())
+
+    async def _agree(self) -> None:
+        await self._press("y")
+        await self._until(lambda: not isinstance(self._app.screen, ConfirmDialog))
+
+    def _is_asked(self) -> bool:
+        """Whether a question stands that takes keys."""
+        dialog = self._app.screen
+        return isinstance(dialog, ConfirmDialog) and dialog.is_mounted and not dialog.is_deaf
+
+    # -- what the console shows
+
+    @property
+    def _table(self) -> FleetTable:
+        return self._app.screen.query(FleetTable).first()
+
+    def _has(self, key: str) -> bool:
+        return bool(self._app.screen.query(FleetTable)) and self._table.source.index_of(key) is not None
+
+    def _youngest_s(self) -> float:
+        views = [host.view for host in self._app.state.hosts if host.view is not None]
+        return min((self._app.now() - view.started_at).total_seconds() for view in views)
+
+    def _deferred(self, key: str) -> int:
+        return sum(row.view.deferred for row in self._app.state.destinations if row.key == key)
+
+    def _state(self, vmta: str) -> str:
+        return next((row.view.state for row in self._app.state.vmtas if row.view.name == vmta), "")
+
+    # -- keys, patience, pictures
+
+    async def _press(self, *keys: str) -> None:
+        await self._pilot.press(*keys)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                while not condition():
+                    await self._pilot.pause(0.05)
+        except TimeoutError:
+            screen = Path(tempfile.gettempdir(), "mailctl-stuck.svg")
+            screen.write_text(self_contained(self._app.export_screenshot()), encoding="utf-8")
+            raise AssertionError(f"never became true, see {screen}") from None
+
+    async def _settle(self) -> None:
+        """The screen has drawn a state that is newer than the last key, and has the answers to what it asked."""
+        for _ in range(2):
+            before = self._app.state
+            await self._until(lambda seen=before: self._app.state is not seen)  # type: ignore[misc]
+        await self._until(lambda: not any(w.group in REQUESTS and w.is_running for w in self._app.workers))
+        await self._pilot.pause()
+
+    async def _shoot(self, name: str) -> None:
+        await self._settle()
+        drawing = HERE / f"{name}.svg"
+        drawing.write_text(self_contained(self._app.export_screenshot(title="mailctl")), encoding="utf-8")
+        picture = drawing.with_suffix(".png")
+        render = await asyncio.create_subprocess_exec(self._renderer, "--output", picture, drawing)
+        async with asyncio.timeout(READY_S):
+            if await render.wait() != 0:
+                sys.exit(f"{self._renderer} could not draw {drawing}")
+        print(picture.relative_to(HERE.parent), flush=True)
+
+
+# -- drawings that show the same everywhere
+
+FONT = "'DejaVu Sans Mono', Menlo, 'Liberation Mono', Consolas, monospace"
+FONT_PX = 20.27
+"""DejaVu Sans Mono is 0.602 of its size wide: this fills cells of 12.2."""
+_FACE = re.compile(r"@font-face\s*{[^}]*}\s*")
+_FAMILY = re.compile(r"(-matrix {\s*)font-family: [^;]+;\s*font-size: 20px;")
+_TEXT = re.compile(
+    r'<text class="(?P<kind>[^"]*)" x="(?P<x>[\d.]+)" y="(?P<y>[\d.]+)" textLength="(?P<length>[\d.]+)"'
+    r' (?P<clip>clip-path="[^"]*")>(?P<text>[^<]*)</text>'
+)
+_WORDS = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*|[^\x20-\x7e]")
+
+
+def self_contained(svg: str) -> str:
+    """`svg` without web fonts, and each character outside ASCII in a place of its own.
+
+    Fonts that lack a sign borrow it from another one with another width; standing alone it moves nothing else.
+    """
+    svg = _FAMILY.sub(rf"\g<1>font-family: {FONT}; font-size: {FONT_PX}px;", _FACE.sub("", svg))
+    return _TEXT.sub(_placed, svg)
+
+
+def _placed(found: re.Match[str]) -> str:
+    text = html.unescape(found["text"]).replace("\xa0", " ")
+    if not text.strip():
+        return ""
+    cell = float(found["length"]) / cell_len(text)
+    parts = []
+    for words in _WORDS.finditer(text):
+        x = float(found["x"]) + cell * cell_len(text[: words.start()])
+        length = cell * cell_len(words[0])
+        parts.append(
+            f'<text class="{found["kind"]}" x="{x:.6g}" y="{found["y"]}" textLength="{length:.6g}" {found["clip"]}>'
+            f"{html.escape(words[0], quote=False)}</text>"
+        )
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    main()
