@@ -65,7 +65,7 @@ class Sink:
         return [mail for mail in self.mails if recipient in (*mail.recipients, *mail.refused)]
 
     async def __aenter__(self) -> "Sink":
-        self._server = await asyncio.start_server(self._serve, self._host, 0, limit=2**20)
+        self._server = await asyncio.start_server(self._serve, self._host, 0, limit=2**25)
         return self
 
     async def __aexit__(self, *_: object) -> None:

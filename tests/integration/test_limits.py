@@ -73,3 +73,23 @@ async def test_messages_per_connection_are_counted(tmp_path: Path) -> None:
         await one.delivered(*recipients)
         connections = [mail.connection for mail in one.sink.mails]
         assert max(map(connections.count, connections)) <= 3
+
+
+async def test_idle_connections_give_way_to_other_sites_under_the_same_cap(tmp_path: Path) -> None:
+    async with rig(tmp_path, TEXT.replace("{mx: [big.example]", "{mx: [big.example, large.example]") + SOON) as one:
+        await one.do("limit", "provider:big", limit="provider_connections", value="1")
+        for recipient in ("r@big.example", "s@large.example", "t@big.example"):  # two sites, one provider
+            await one.accepted(recipient)
+            await one.delivered(recipient, timeout_s=5)
+        assert one.sink.most_open == 1
+
+
+async def test_idle_connections_give_way_under_the_cap_of_the_host(tmp_path: Path) -> None:
+    async with rig(tmp_path, TEXT + SOON) as one:
+        text = one.agent.config.read_text(encoding="utf-8")
+        one.agent.config.write_text(text.replace("delivery: {", "delivery: {max_connections: 3, "), encoding="utf-8")
+        await one.do("reload")
+        recipients = [f"r@d{n}.example" for n in range(60)]
+        await one.accepted(*recipients)
+        await one.delivered(*recipients, timeout_s=10)
+        assert one.sink.most_open <= 3

@@ -23,6 +23,9 @@ class Pumped(Protocol):
     def pump(self) -> None:
         """A place may be free: look again."""
 
+    def give_way(self) -> bool:
+        """Close an idle connection, since another one waits for its place; False when none is idle."""
+
 
 class RateLimit:
     """So many per period, evenly spaced (GCRA)."""
@@ -54,10 +57,11 @@ class RateLimit:
 class Gate:
     """A number of connections shared by several ready queues: those of one provider, or of the whole host.
 
-    Whoever finds it full stands in line, and is called back in turn when a place comes free.
+    Whoever finds it full stands in line, and is called back in turn when a place comes free. Idle connections give
+    way to those in line: a place is for mail, and reuse a mere convenience.
     """
 
-    __slots__ = ("_line", "key", "limit", "origin", "used")
+    __slots__ = ("_idle", "_line", "key", "limit", "origin", "used")
 
     def __init__(self, key: str, limit: int | None, origin: str) -> None:
         self.key = key
@@ -65,11 +69,22 @@ class Gate:
         self.origin = origin
         self.used = 0
         self._line: dict[Pumped, None] = {}
+        self._idle: dict[Pumped, None] = {}  # those that have idle connections
 
     @property
     def is_open(self) -> bool:
         """Whether one more connection may be opened."""
         return self.limit is None or self.used < self.limit
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody stands in line."""
+        return bool(self._line)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether too many are inside, since the limit was lowered."""
+        return self.limit is not None and self.used > self.limit
 
     def enter(self) -> None:
         """Take a place."""
@@ -81,8 +96,22 @@ class Gate:
         self.call()
 
     def wait(self, queue: Pumped) -> None:
-        """Stand in line, once."""
-        self._line.setdefault(queue)
+        """Stand in line, once; somebody's idle connection makes room."""
+        if queue in self._line:
+            return
+        self._line[queue] = None
+        for holder in list(self._idle):
+            if holder.give_way():
+                return
+            del self._idle[holder]
+
+    def idles(self, queue: Pumped) -> None:
+        """`queue` has an idle connection."""
+        self._idle.setdefault(queue)
+
+    def works(self, queue: Pumped) -> None:
+        """`queue` has none any more."""
+        self._idle.pop(queue, None)
 
     def call(self) -> None:
         """Call those in line while there are places."""

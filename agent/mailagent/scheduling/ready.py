@@ -314,10 +314,24 @@ class ReadyQueue:
             or self._scheduler.stopping
             or (most is not None and connection.sent >= most)
             or (limit is not None and self.connections > limit)
+            or any(gate.is_over for gate in self.gates)
         ):
             self._quit(connection)
-        else:
-            self.pump()
+            return
+        self.pump()
+        if connection in self.idle and not self.items:
+            if any(gate.is_wanted for gate in self.gates):
+                self._quit(connection)
+            else:
+                for gate in self.gates:
+                    gate.idles(self)
+
+    def give_way(self) -> bool:
+        """Close an idle connection, since another queue waits for its place; False when none can be spared."""
+        if self.items or not self.idle:
+            return False
+        self._quit(next(iter(self.idle)))
+        return True
 
     def before_dot(self, connection: Connection, transaction: Transaction, recipients: Sequence[int]) -> bool:
         """The final dot is about to go out: from here on a crash may deliver twice.
@@ -353,6 +367,8 @@ class ReadyQueue:
         self._standing.discard(connection)
         self._uncommitted.discard(connection)
         for gate in self.gates:
+            if not self.idle:
+                gate.works(self)
             gate.leave()
         if reply.code == CLOSING_CHANNEL and not reply.local:
             self._last_reply = reply

@@ -53,6 +53,7 @@ class Caller:
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
         self.calls = 0
+        self.idle = 0
 
     def pump(self) -> None:
         self.calls += 1
@@ -60,6 +61,13 @@ class Caller:
             self.gate.enter()
         else:
             self.gate.wait(self)
+
+    def give_way(self) -> bool:
+        if not self.idle:
+            return False
+        self.idle -= 1
+        self.gate.leave()
+        return True
 
 
 def test_a_full_gate_calls_those_in_line_in_turn() -> None:
@@ -83,3 +91,16 @@ def test_a_raised_limit_lets_the_line_in() -> None:
     gate.limit = 2
     gate.call()
     assert [caller.calls for caller in waiting] == [1, 1, 0]
+
+
+def test_an_idle_place_is_given_to_whoever_comes_and_a_busy_one_is_not() -> None:
+    gate = Gate("provider_connections", 2, "")
+    idle, busy, coming, next_one = (Caller(gate) for _ in range(4))
+    for holder in (busy, idle):
+        gate.enter()
+        gate.idles(holder)
+    idle.idle = 1
+    gate.wait(coming)
+    assert (coming.calls, gate.used, gate.is_wanted) == (1, 2, False)
+    gate.wait(next_one)
+    assert (next_one.calls, gate.is_wanted) == (0, True)
