@@ -182,9 +182,7 @@ class Walk:
                 while not condition():
                     await self._pilot.pause(0.05)
         except TimeoutError:
-            screen = Path(tempfile.gettempdir(), "mailctl-stuck.svg")
-            screen.write_text(self_contained(self._app.export_screenshot()), encoding="utf-8")
-            raise AssertionError(f"never became true, see {screen}") from None
+            raise AssertionError(f"never became true, see {self._draw(Path(tempfile.gettempdir()), 'stuck')}") from None
 
     async def _settle(self) -> None:
         """The screen has drawn a state that is newer than the last key, and has the answers to what it asked."""
@@ -196,14 +194,18 @@ class Walk:
 
     async def _shoot(self, name: str) -> None:
         await self._settle()
-        drawing = HERE / f"{name}.svg"
-        drawing.write_text(self_contained(self._app.export_screenshot(title="mailctl")), encoding="utf-8")
+        drawing = self._draw(HERE, name)
         picture = drawing.with_suffix(".png")
         render = await asyncio.create_subprocess_exec(self._renderer, "--output", picture, drawing)
         async with asyncio.timeout(READY_S):
             if await render.wait() != 0:
                 sys.exit(f"{self._renderer} could not draw {drawing}")
         print(picture.relative_to(HERE.parent), flush=True)
+
+    def _draw(self, directory: Path, name: str) -> Path:
+        drawing = directory / f"{name}.svg"
+        drawing.write_text(self_contained(self._app.export_screenshot(title="mailctl")), encoding="utf-8")
+        return drawing
 
 
 # -- drawings that show the same everywhere
