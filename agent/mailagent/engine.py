@@ -155,6 +155,10 @@ class Engine:
         await self._intake.start()
         found = self._spool.recovered
         log.info("engine runs host=%s waiting=%d in_doubt=%d", config.host, self._acceptor.waiting, found.in_doubt)
+        if found.not_listed:
+            log.warning(
+                "power was lost: %d more recipients may arrive twice than the in-doubt list has", found.not_listed
+            )
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new mail, let final dots finish for `grace_s` at most; what is left stays in doubt."""
@@ -341,6 +345,7 @@ class Engine:
         else:
             engine_state = views.EngineState.RUNNING
         queues = scheduler.ready.values()
+        waiting = self._acceptor.waiting
         oldest = self._census.oldest
         return views.HostView(
             host=config.host,
@@ -351,8 +356,8 @@ class Engine:
             accepting=refusal is None,
             intake_reason=refusal.text if refusal is not None else "",
             started_at=self._started_at,
-            waiting=self._acceptor.waiting,
-            deferred=sum(total.count for total in self._census.deferred),
+            waiting=waiting,
+            deferred=min(waiting, sum(total.count for total in self._census.deferred)),  # counted a moment ago
             ready=sum(len(queue.items) + len(queue.busy) for queue in queues),
             window=scheduler.window.used,
             window_limit=scheduler.window.limit,

@@ -51,7 +51,7 @@ class Settler:
         self._counters = counters
         self._make_dsn = make_dsn
         self.last_replies: dict[tuple[ProviderName, VmtaName], SmtpReply] = {}
-        """The last reply of each provider to each virtual MTA that was not a success."""
+        """The last reply of each provider to each virtual MTA that deferred a recipient."""
 
     def settlements(
         self,
@@ -134,8 +134,8 @@ class Settler:
         dsn: NewMessage | None = None
         if isinstance(outcome, Bounced):
             self._counters.bounced(pool, path.vmta, path.provider, 1)
-            self.last_replies[path.provider, path.vmta] = outcome.reply
-            event = EventType.EXPIRED if outcome.expired else EventType.BOUNCED
+            self._counters.bounced(pool, path.vmta, path.provider, 1)
+ = EventType.EXPIRED if outcome.expired else EventType.BOUNCED
             dsn = self._make_dsn(row, item.body, outcome.reply, path.mx)
         return Settlement(
             recipient=row.id,

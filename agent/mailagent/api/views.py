@@ -157,7 +157,7 @@ class DestinationView(msgspec.Struct, frozen=True, kw_only=True):
     oldest_at: datetime | None
     flow: Flow
     binding: WaitReason | None  # the reason that binds now, None when nothing waits
-    last_reply: SmtpReply | None  # last one that was not a success
+    last_reply: SmtpReply | None  # the last one that deferred a recipient
 
 
 class QueueView(msgspec.Struct, frozen=True, kw_only=True):

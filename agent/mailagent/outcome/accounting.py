@@ -30,7 +30,6 @@ _encoder = msgspec.json.Encoder()
 class EventType(StrEnum):
     """What happened."""
 
-    RECEIVED = "received"
     DELIVERED = "delivered"
     DEFERRED = "deferred"
     BOUNCED = "bounced"

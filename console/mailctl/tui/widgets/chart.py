@@ -75,7 +75,7 @@ class Chart(Widget):
         seconds = len(series.delivered) * series.step_s
         marks = [-seconds + seconds * part // 3 for part in range(4)]
         plotext.xticks(
-            marks, [f"{-mark // 60}m ago" if mark < -90 else "now" if not mark else f"{-mark}s ago" for mark in marks]
+            marks, [f"{-mark // 60}m ago" if mark <= -120 else "now" if not mark else f"{-mark}s ago" for mark in marks]
         )
         top = max(1.0, *map(float, series.delivered), *map(float, series.deferred))
         plotext.ylim(0, top)
