@@ -39,8 +39,13 @@ class Session:
         await self._writer.wait_closed()
 
 
-async def hand_in(port: int, *recipients: str, sender: str = "a@sender.example", headers: str = "") -> str:
-    """One message over a connection of its own; the reply to its final dot, or the first one that refused."""
+async def hand_in(
+    port: int, *recipients: str, sender: str = "a@sender.example", headers: str = "", body: str = BODY.decode()
+) -> str:
+    """One message over a connection of its own; the reply to its final dot, or the first one that refused.
+
+    `headers` go before those of `body`, which is as it stands on the wire.
+    """
     session, reply = await Session.open(port)
     try:
         for line in (
@@ -48,7 +53,7 @@ async def hand_in(port: int, *recipients: str, sender: str = "a@sender.example",
             f"MAIL FROM:<{sender}>",
             *(f"RCPT TO:<{recipient}>" for recipient in recipients),
             "DATA",
-            f"{headers}{BODY.decode()}.",
+            f"{headers}{body}.",
         ):
             if reply[0] not in "23":
                 break

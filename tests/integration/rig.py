@@ -136,9 +136,9 @@ class Rig:
 
     # -- mail
 
-    async def send(self, *recipients: str, sender: str = "a@sender.example", headers: str = "") -> str:
-        """Hand in one message: the last reply."""
-        return await hand_in(self.port, *recipients, sender=sender, headers=headers)
+    async def send(self, *recipients: str, **how: str) -> str:
+        """Hand in one message (see `hand_in`): the last reply."""
+        return await hand_in(self.port, *recipients, **how)
 
     async def accepted(self, *recipients: str, **how: str) -> None:
         """Hand in one message for each of `recipients`."""

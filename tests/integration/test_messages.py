@@ -10,7 +10,7 @@ from mailagent.api.reasons import ReasonKind
 from mailagent.api.requests import HistoryScope
 from mailagent.api.targets import MessageFilter
 from mailagent.api.views import MessageSummary
-from tests.integration.client import BODY, Client
+from tests.integration.client import Client
 from tests.integration.processes import until
 from tests.integration.rig import LATE, POOLS, rig
 
@@ -108,14 +108,3 @@ async def test_pages_of_messages_hold_each_once_and_history_counts_them(tmp_path
         await until(counted, "all counted")
         flow = (await one.snapshot()).host.flow
         assert (flow.received, flow.delivered, flow.deferred, flow.bounced) == (count, count, 0, 0)
-
-
-async def test_a_body_stays_as_it_came_but_for_received_and_control_headers(tmp_path: Path) -> None:
-    async with rig(tmp_path) as one:
-        await one.accepted("r@a.example", headers="X-Virtual-MTA: tx\r\nX-Job: j\r\nX-Kept: yes\r\n")
-        await one.delivered("r@a.example")
-        (mail,) = one.sink.mails
-        received, _, rest = mail.data.partition(b"X-Kept")
-        assert rest == b": yes\r\n" + BODY + b".\r\n"
-        assert received.startswith(b"Received: from client.example ([127.0.0.1])")
-        assert mail.helo == "mx1"

@@ -1,5 +1,6 @@
 """Suspensions hold exactly what they name."""
 
+import asyncio
 from pathlib import Path
 
 from mailagent.api.reasons import ReasonKind
@@ -64,3 +65,25 @@ async def test_a_suspension_expires_and_its_mail_leaves(tmp_path: Path) -> None:
         await one.accepted("r@big.example", "s@big.example")
         await one.delivered("r@big.example", "s@big.example")
         assert (await one.snapshot()).directives == ()
+
+
+async def test_mail_in_ready_queues_goes_back_when_its_stream_is_suspended_and_leaves_once_after(
+    tmp_path: Path,
+) -> None:
+    async with rig(tmp_path, TEXT + LATE) as one:
+        one.sink.gate = asyncio.Event()
+        await one.do("limit", "vmta:mkt-1", limit="connections", value="1")
+        await one.do("limit", "vmta:mkt-2", limit="connections", value="1")
+        news = [f"news{n}@a.example" for n in range(20)]
+        await one.accepted(*news, headers="X-Virtual-MTA: news\r\n")
+        await one.accepted("other@a.example")  # behind them in the same ready queues
+        await one.holds(lambda: one.sink.at_gate == 2, "two dots in flight")
+        await one.do("suspend", "stream:news")
+        one.sink.gate.set()
+        await one.delivered("other@a.example")
+        assert sum(recipient.startswith("news") for recipient in one.sink.received) == 2
+        snapshot = await one.shows(lambda now: now.directives[-1].waiting == len(news) - 2, "the rest is held")
+        assert snapshot.host.deferred == 0
+        await one.do("resume", "stream:news")
+        await one.delivered(*news)
+        assert set(one.sink.received.values()) == {1}
