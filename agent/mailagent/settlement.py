@@ -134,8 +134,7 @@ class Settler:
         dsn: NewMessage | None = None
         if isinstance(outcome, Bounced):
             self._counters.bounced(pool, path.vmta, path.provider, 1)
-            self._counters.bounced(pool, path.vmta, path.provider, 1)
- = EventType.EXPIRED if outcome.expired else EventType.BOUNCED
+            event = EventType.EXPIRED if outcome.expired else EventType.BOUNCED
             dsn = self._make_dsn(row, item.body, outcome.reply, path.mx)
         return Settlement(
             recipient=row.id,
