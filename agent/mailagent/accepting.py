@@ -162,7 +162,7 @@ class Acceptor:
                         job=message.job,
                     )
                 )
-        priority = self._config.streams[StreamName(message.stream)].priority
+        priority = message.queues[0].priority  # not of the configuration: a reload may have dropped the stream
         most = self._config.delivery.max_recipients
         for rows in groups.values():
             for start in range(0, len(rows), most):

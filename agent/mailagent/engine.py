@@ -238,7 +238,11 @@ class Engine:
 
     async def _connect(self, queue: ReadyQueue) -> None:
         """Open one connection for `queue`; it hears of the end through `ready`, `failed` or `no_path`."""
-        vmta = self._config.virtual_mtas[queue.vmta]
+        vmta = self._config.virtual_mtas.get(queue.vmta)
+        if vmta is None:  # a reload came in between
+            gone = SmtpReply(code=0, text=f"virtual MTA {queue.vmta} is no longer configured", local=True)
+            queue.failed(gone, bind=False)
+            return
         path = await self._router.path(queue.site, ipv4=vmta.address is not None, ipv6=vmta.address6 is not None)
         if isinstance(path, Unroutable):
             queue.no_path(path.reply, permanent=path.permanent)

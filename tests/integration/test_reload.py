@@ -6,8 +6,15 @@ import subprocess
 from pathlib import Path
 
 from mailagent.api.reasons import ReasonKind
+from tests.integration.client import BODY, Client
 from tests.integration.processes import MAILAGENT
-from tests.integration.rig import LATE, POOLS, Rig, rig
+from tests.integration.rig import LATE, POOLS, SOON, Rig, rig
+
+WITHOUT_TX = (
+    POOLS.replace("  tx-1: {address: 127.0.2.1}\n", "")
+    .replace("  tx: {active: [tx-1]}\n", "")
+    .replace('  tx: {pool: tx, priority: high, senders: ["*@tx.example"]}\n', "")
+)
 
 
 async def test_a_new_stream_pool_and_limit_take_effect_on_sighup(tmp_path: Path) -> None:
@@ -96,9 +103,7 @@ async def test_mail_of_a_pool_that_is_gone_waits_for_it(tmp_path: Path) -> None:
     async with rig(tmp_path, POOLS + LATE) as one:
         await one.do("drain", "pool:tx")
         await one.accepted("r@a.example", sender="x@tx.example")
-        without = POOLS.replace("  tx-1: {address: 127.0.2.1}\n", "").replace("  tx: {active: [tx-1]}\n", "")
-        without = without.replace('  tx: {pool: tx, priority: high, senders: ["*@tx.example"]}\n', "")
-        one.configure(without + LATE)
+        one.configure(WITHOUT_TX + LATE)
         await one.do("reload")
         await one.accepted("s@a.example", sender="x@tx.example")  # the default stream takes it
         await one.delivered("s@a.example")
@@ -109,6 +114,23 @@ async def test_mail_of_a_pool_that_is_gone_waits_for_it(tmp_path: Path) -> None:
         await one.do("undrain", "pool:tx")
         await one.delivered("r@a.example")
         assert one.sink.received == {"r@a.example": 1, "s@a.example": 1}
+
+
+async def test_reloads_that_take_a_pool_away_and_back_under_load_lose_nothing(tmp_path: Path) -> None:
+    total = 800
+    async with rig(tmp_path, POOLS + SOON) as one:
+        recipients = [f"r{n}@d{n % 9}.example" for n in range(total)]
+        client = Client(one.port, iter(recipients), body=b"X-Virtual-MTA: tx\r\n" + BODY)
+        sending = asyncio.create_task(client.run(8), name="client")
+        while not sending.done():
+            for text in (WITHOUT_TX, POOLS):
+                one.configure(text + SOON)
+                await one.do("reload")
+        await sending
+        await one.delivered(*recipients)
+        await one.shows(lambda now: (now.host.waiting, now.host.window) == (0, 0), "nothing waits")
+        assert set(one.sink.received.values()) == {1}
+        assert "Traceback" not in one.agent.log.read_text(encoding="utf-8")
 
 
 def signalled(one: Rig, number: signal.Signals) -> None:
