@@ -254,8 +254,10 @@ class Scheduler:
         """Bring due queues from disk into the window's books. True when there may be more."""
         more = False
         if self._next_cold <= now and self._has_room():
+            self._next_cold = now + 3_600_000  # news that come while the disk is read bring it forward again
             queues, following = await self._spool.due_queues(now, DUE_QUEUES)
-            self._next_cold = following if following is not None else now + 3_600_000
+            if following is not None:
+                self._next_cold = min(self._next_cold, following)
             if len(queues) == DUE_QUEUES:
                 self._next_cold, more = 0, True
             for queue in queues:
@@ -264,9 +266,10 @@ class Scheduler:
             waits_for = self._parked.get(key)
             if not self._has_room() or (waits_for is not None and not self._opens(waits_for)):
                 continue
+            self._parked.pop(key, None)  # a queue that is parked while the disk is read enters it again
             queues, _ = await self._spool.due_queues(now, DUE_QUEUES, parked=key)
-            if len(queues) < DUE_QUEUES:
-                self._parked.pop(key, None)
+            if len(queues) == DUE_QUEUES:
+                self._parked.setdefault(key, waits_for)
             for queue in queues:
                 self._warm_up(queue)
             more = more or len(queues) == DUE_QUEUES
@@ -381,6 +384,7 @@ class Scheduler:
         self._hot.pop(hot.id, None)
         self._backlogged.pop(hot.id, None)
         if hot.park is not None:
+            self._parked.setdefault(hot.park)  # it may have been read, and found empty, since it was chosen
             self._spool.park(hot.id, hot.park)
             return
         self._spool.release([hot.id])
