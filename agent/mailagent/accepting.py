@@ -134,7 +134,7 @@ class Acceptor:
         if admitted:
             self._enter(message, plain=plain)
         if admitted < count:
-            self._scheduler.on_disk()
+            self._scheduler.on_disk(message)
 
     def _enter(self, message: NewMessage, *, plain: bool) -> None:
         """Hand the admitted recipients to the scheduler, those of one queue together."""

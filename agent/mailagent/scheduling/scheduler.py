@@ -32,7 +32,8 @@ from mailagent.scheduling.limits import Gate, RateLimit
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.selection import Rotation
 from mailagent.scheduling.window import Hot, Window
-from mailagent.spool.records import DueQueue, InDoubtMark, QueueName, Settlement, Waiting
+from mailagent.spool.ids import recipient_id
+from mailagent.spool.records import DueQueue, InDoubtMark, NewMessage, QueueName, Settlement, Waiting
 from mailagent.spool.store import Spool
 
 log = logging.getLogger(__name__)
@@ -182,9 +183,17 @@ class Scheduler:
         self.window.give_back(hot.priority, count)
         self._leave(hot, count)
 
-    def on_disk(self) -> None:
-        """New mail waits on disk only."""
-        self._next_cold = 0
+    def on_disk(self, message: NewMessage) -> None:
+        """Recipients of `message` that got no place in the window are on disk."""
+        for n, recipient in enumerate(message.recipients):
+            if recipient.admitted:
+                continue
+            hot = self._hot.get(recipient.queue)
+            if hot is None:
+                self._next_cold = 0
+            else:
+                hot.note_arrival((message.received_at, recipient_id(message.id, n)))
+                self._backlogged.setdefault(hot.id)
         self.wake()
 
     # -- from disk -----------------------------------------------------------------------------------------------
@@ -346,8 +355,7 @@ class Scheduler:
     def _loaded(self, hot: Hot, rows: Sequence[Waiting], now: int, *, more: bool) -> None:
         if rows:
             hot.cursor = (rows[-1].due, rows[-1].id)
-        hot.backlog = more or hot.rewind
-        hot.next_due = None
+        hot.backlog = more or hot.has_news
         if hot.backlog:
             self._backlogged.setdefault(hot.id)
         gone = self._gone or ()
@@ -627,7 +635,7 @@ class Scheduler:
             else:
                 gone += 1
             if settlement.dsn is not None:
-                self.on_disk()
+                self.on_disk(settlement.dsn)
         if gone:
             self._removed(gone)
         self._leave(hot, len(item.recipients))

@@ -12,9 +12,11 @@ class Hot:
     `cursor` is the (due, id) of the last row read from disk, `backlog` says that more of its rows are due on disk,
     `next_due` is the earliest later one that we know of (milliseconds), `park` the key under which it is parked when
     its last row has left the window (None: nothing holds it), `rewind` that rows before the cursor may be due again.
+    `arrived` is the (due, id) of the first row that reached the disk since the last read began.
     """
 
     __slots__ = (
+        "arrived",
         "backlog",
         "count",
         "cursor",
@@ -42,17 +44,32 @@ class Hot:
         self.next_due: int | None = None
         self.park: str | None = None
         self.rewind = False
+        self.arrived: tuple[int, int] | None = None
 
     def start(self) -> tuple[int, int] | None:
-        """Where the next read begins: after the cursor, or at the front when rows before it may be due again."""
-        if self.rewind:
-            self.rewind = False
+        """Begin a read: after the cursor, or at the front when rows before it may be due.
+
+        What is noted from now on may be missing from what is read, and stands until the next read.
+        """
+        if self.rewind or (self.arrived is not None and self.cursor is not None and self.arrived <= self.cursor):
             self.cursor = None
+        self.rewind = False
+        self.arrived = self.next_due = None
         return self.cursor
+
+    def note_arrival(self, row: tuple[int, int]) -> None:
+        """A row with this (due, id) is on disk now."""
+        if self.arrived is None or row < self.arrived:
+            self.arrived = row
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something on disk changed since the last read began."""
+        return self.rewind or self.arrived is not None
 
     def has_due(self, now: int) -> bool:
         """Whether rows on disk are due."""
-        return self.backlog or (self.next_due is not None and self.next_due <= now)
+        return self.backlog or self.has_news or (self.next_due is not None and self.next_due <= now)
 
 
 class Window:
