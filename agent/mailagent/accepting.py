@@ -71,14 +71,13 @@ class Acceptor:
             message_id=message_name(message_id, self._spool.tag),
             received_at=now,
         )
-        by_queue: dict[int, tuple[QueueName, int]] = {}
+        by_queue: dict[int, tuple[QueueName, list[int]]] = {}
         of_recipient = []
-        for address in submission.recipients:
+        for n, address in enumerate(submission.recipients):
             name, queue = self._queue_of(stream_name, address)
             of_recipient.append(queue)
-            _, count = by_queue.get(queue, (name, 0))
-            by_queue[queue] = (name, count + 1)
-        admitted = {queue: self._scheduler.admit(queue, name, count) for queue, (name, count) in by_queue.items()}
+            by_queue.setdefault(queue, (name, []))[1].append(recipient_id(message_id, n))
+        admitted = {queue: self._scheduler.admit(queue, name, ids) for queue, (name, ids) in by_queue.items()}
         expire = (stream.retry or self._config.retry).expire
         return NewMessage(
             id=message_id,
@@ -122,9 +121,9 @@ class Acceptor:
         error: StorageError | None,
     ) -> None:
         if error is not None:
-            for recipient in message.recipients:
+            for n, recipient in enumerate(message.recipients):
                 if recipient.admitted:
-                    self._scheduler.refused(recipient.queue, 1)
+                    self._scheduler.refused(recipient.queue, (recipient_id(message.id, n),))
             done(_reply(452, "4.3.1", "the spool cannot take this mail now"))
             return
         count = len(message.recipients)

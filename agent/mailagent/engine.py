@@ -173,11 +173,12 @@ class Engine:
         await self._spool.close(clean=not self.failed.done())
         self._accounting.close()
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` as a task that the engine owns; its unforeseen end is logged, and fatal for the standing ones."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -187,7 +188,7 @@ class Engine:
                 self._fail(f"{task.get_name()} failed: {error!r}")
 
     def _storage_failed(self, error: StorageFailed) -> None:
-        self._scheduler.stopping = True
+        self._scheduler.halt()
         self._fail(str(error))
 
     def _fail(self, why: str) -> None:

@@ -408,7 +408,7 @@ def _connections(queues: Iterable[ReadyQueue]) -> int:
 def _oldest(on_disk: Iterable[int | None], queues: Iterable[ReadyQueue]) -> datetime | None:
     """The earliest arrival among deferred mail and the heads of ready queues."""
     arrivals = [at for at in on_disk if at is not None]
-    arrivals += [queue.items[0].first.received_at for queue in queues if queue.items]
+    arrivals += [next(iter(queue.items)).first.received_at for queue in queues if queue.items]
     return datetime.fromtimestamp(min(arrivals) / 1000, UTC) if arrivals else None
 
 

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol, cast
 
@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
         if self._end is not None:  # it ended in between
             raise ConnectFailed(self._end, self.hop)
         self._owner = owner
-        owner.ready(self)
+        self._guarded(partial(owner.ready, self))
 
     def send(self, transaction: Transaction) -> None:
         """Deliver `transaction`; the connection is idle. The outcome comes as `settled` or `closed`."""
@@ -193,7 +193,7 @@ class Connection(asyncio.Protocol):
     def end(self) -> None:
         """Ask the owner again whether the final dot may go out, if it waits for that."""
         if self._blocks is not None and not self._paused:
-            self._send_blocks()
+            self._guarded(self._send_blocks)
 
     def quit(self) -> None:
         """Take leave, after the transaction under way if there is one."""
@@ -254,11 +254,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what the peer sent."""
         answered = self._session.answered
-        try:
-            self._session.receive(data)
-        except Exception:  # the owner's callbacks run in here; a fault in one must not leave the session half way
-            log.exception("broken by an internal error vmta=%s remote=%s", self.vmta, self.remote)
-            self.abort("internal error")
+        self._guarded(partial(self._session.receive, data))
         if self._session.answered != answered:
             self._await_answer()
 
@@ -270,11 +266,7 @@ class Connection(asyncio.Protocol):
         """The peer takes more."""
         self._paused = False
         if self._blocks is not None:
-            try:
-                self._send_blocks()
-            except Exception:  # as in data_received
-                log.exception("broken by an internal error vmta=%s remote=%s", self.vmta, self.remote)
-                self.abort("internal error")
+            self._guarded(self._send_blocks)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the owner, or whoever waits for the handshake."""
@@ -294,6 +286,14 @@ class Connection(asyncio.Protocol):
             self._shaken.set_result(None)
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Do a step in which the owner's callbacks run; a fault in one must not leave the session half way."""
+        try:
+            step()
+        except Exception:
+            log.exception("broken by an internal error vmta=%s remote=%s", self.vmta, self.remote)
+            self.abort("internal error")
 
     def _send_blocks(self) -> None:
         """Send blocks until the transport has enough of them; the last one with the final dot."""

@@ -1,10 +1,18 @@
 """Bodies of messages in the window: a bounded amount in memory, the rest read from disk in batches when needed."""
 
-import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 from mailagent.scheduling.item import Item
 from mailagent.spool.store import Spool
+
+log = logging.getLogger(__name__)
+
+BATCH_BYTES = 4 * 1024 * 1024
+BATCH_BODIES = 128
+
+_Wish = tuple[Item, Callable[[], bool]]
 
 
 class Bodies:
@@ -13,19 +21,19 @@ class Bodies:
     A freshly accepted message keeps its body while there is room, so that mail that flows never reads from disk.
     """
 
-    __slots__ = ("_limit", "_loop", "_read", "_spool", "_wanted", "used")
+    __slots__ = ("_reading", "_spawn", "_spool", "_wanted", "limit", "used")
 
-    def __init__(self, spool: Spool, limit: int, read: Callable[["Bodies"], None]) -> None:
+    def __init__(self, spool: Spool, limit: int, spawn: Callable[[Coroutine[Any, Any, None], str], object]) -> None:
         self._spool = spool
-        self._limit = limit
-        self._loop = asyncio.get_running_loop()
-        self._read = read
-        self._wanted: list[tuple[Item, Callable[[], None]]] = []
+        self._spawn = spawn
+        self._wanted: list[_Wish] = []
+        self._reading = False
+        self.limit = limit
         self.used = 0
 
     def keep(self, size: int) -> bool:
         """Whether `size` bytes may stay in memory; the caller drops them with `drop`."""
-        if self.used + size > self._limit:
+        if self.used + size > self.limit:
             return False
         self.used += size
         return True
@@ -37,19 +45,54 @@ class Bodies:
             item.body = None
             item.plain = False  # what comes back from disk is checked
 
-    def want(self, item: Item, then: Callable[[], None]) -> None:
-        """Load the body of `item`, then call; all that is wanted in one turn of the loop is one read."""
-        if not self._wanted:
-            self._loop.call_soon(self._read, self)
-        self._wanted.append((item, then))
+    def want(self, item: Item, then: Callable[[], bool]) -> None:
+        """Load the body of `item`, then ask whether it is still of use; None when it cannot be read, which is logged.
 
-    async def load(self) -> None:
-        """Read what is wanted."""
-        wanted, self._wanted = self._wanted, []
-        bodies = await self._spool.bodies([item.first.message for item, _ in wanted])
-        for item, then in wanted:
-            body = bodies.get(item.first.message)
-            if body is not None and item.body is None:
+        What is wanted in one turn of the loop, and while others are read, is read together.
+        """
+        self._wanted.append((item, then))
+        if not self._reading:
+            self._reading = True
+            self._spawn(self._read(), "bodies")
+
+    async def _read(self) -> None:
+        try:
+            while self._wanted:
+                wanted, self._wanted = self._wanted, []
+                for batch in _batches(wanted):
+                    await self._read_batch(batch)
+        finally:
+            self._reading = False
+
+    async def _read_batch(self, batch: list[_Wish]) -> None:
+        try:
+            bodies = await self._spool.bodies([item.first.message for item, _ in batch])
+        except Exception:
+            log.exception("bodies not read messages=%d", len(batch))
+            bodies = {}
+        for item, then in batch:
+            body = bodies.get(item.first.message) if item.body is None else None
+            if body is not None:
                 self.used += len(body)  # beyond the limit if need be: at most one body per connection
                 item.body = body
-            then()
+            try:
+                of_use = then()
+            except Exception:
+                log.exception("a message was left behind message=%d", item.first.message)
+                of_use = False
+            if body is not None and not of_use:  # it went elsewhere meanwhile, or back to disk
+                self.drop(item)
+
+
+def _batches(wanted: list[_Wish]) -> Iterator[list[_Wish]]:
+    """Parts that one read can bring well within its time."""
+    batch: list[_Wish] = []
+    size = 0
+    for wish in wanted:
+        batch.append(wish)
+        size += wish[0].first.size
+        if size >= BATCH_BYTES or len(batch) >= BATCH_BODIES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

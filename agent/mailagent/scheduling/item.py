@@ -9,10 +9,11 @@ class Item:
     """A message in the active window, with the recipients that travel together.
 
     `body` is None while it is on disk only; `plain` says that it comes from intake, checked, and goes over the wire as
-    it is. Made per message, so it is a slotted object and no struct.
+    it is; `spared` that a connection ended under it once without counting as an attempt. Made per message, so it is a
+    slotted object and no struct.
     """
 
-    __slots__ = ("body", "first", "plain", "priority", "recipients")
+    __slots__ = ("body", "first", "plain", "priority", "recipients", "spared")
 
     def __init__(
         self, recipients: Sequence[Waiting], priority: str, body: bytes | None = None, *, plain: bool = False
@@ -22,6 +23,7 @@ class Item:
         self.priority = priority
         self.body = body
         self.plain = plain
+        self.spared = False
 
     @property
     def queue(self) -> int:

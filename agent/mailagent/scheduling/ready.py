@@ -9,23 +9,22 @@ The queue itself is open, blocked (a directive holds it) or resting (connections
 hold no mail: it goes back to be placed elsewhere, or waits on disk.
 """
 
+import asyncio
 import logging
-import math
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from mailagent.api.ids import QueueKey, SiteName, VmtaName, queue_key
 from mailagent.api.reasons import ReasonKind, WaitReason
-from mailagent.api.smtp import SmtpReply
+from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.delivery.connection import Connection, Transaction
 from mailagent.routing import PathLimits, Site
+from mailagent.scheduling.bodies import Bodies
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.limits import Gate, RateLimit, connections_wanted
-
-if TYPE_CHECKING:
-    from mailagent.scheduling.scheduler import Scheduler
+from mailagent.scheduling.line import Line
+from mailagent.spool.errors import StorageError
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +36,60 @@ REST_MAX_S = 3600.0
 PAUSE_S = 1.0
 """Pause after the first failed connection; doubles until the rest."""
 CLOSING_CHANNEL = 421
+TIMER_S = 0.001
+"""Timers of the loop are this coarse; a look that comes too early would have to be repeated."""
 BUSY_PAUSE_S = 5.0
 """Pause after a peer refused one more connection while others to it are open."""
+
+
+BROKEN = SmtpReply(
+    code=0, enhanced="4.3.0", text="no connection, by an internal error (see log)", verb=Verb.CONNECT, local=True
+)
+UNREADABLE = SmtpReply(
+    code=0, enhanced="4.3.0", text="the message could not be read from the spool (see log)", verb=Verb.MAIL, local=True
+)
+
+
+class Home(Protocol):
+    """Where the mail of a ready queue comes from, and where it goes; the scheduler is one."""
+
+    clock: Callable[[], float]
+    bodies: Bodies
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing new may be sent."""
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        """Call back when `clock` says `when`."""
+
+    def open_connection(self, queue: "ReadyQueue") -> asyncio.Task[None]:
+        """Start to connect; in the task the queue hears of the end through `ready`, `failed` or `no_path`."""
+
+    def has_room(self, queue: "ReadyQueue") -> None:
+        """The queue may have a place for mail on disk."""
+
+    def place_again(self, item: Item) -> None:
+        """Mail that the queue gives up without an attempt."""
+
+    def settle(
+        self,
+        queue: "ReadyQueue",
+        connection: Connection | None,
+        item: Item,
+        replies: Sequence[SmtpReply],
+        duration_s: float = 0.0,
+    ) -> None:
+        """An attempt ended with one reply per recipient; without a connection when none came about."""
+
+    def unroutable(self, item: Item, reply: SmtpReply, *, permanent: bool) -> None:
+        """The site has no address that the queue may connect to."""
+
+    def cut_after_dot(self, queue: "ReadyQueue", connection: Connection, item: Item, reply: SmtpReply) -> None:
+        """The final dot is out and no reply came."""
+
+    def mark_in_doubt(self, queue: "ReadyQueue", connection: Connection, recipients: Sequence[int]) -> None:
+        """Write down that the final dot may be out. Raises StorageError."""
 
 
 class ReadyQueue:
@@ -46,12 +97,14 @@ class ReadyQueue:
 
     __slots__ = (
         "_bound",
+        "_cut",
         "_failures",
+        "_home",
         "_last_reply",
-        "_opening",
-        "_scheduler",
+        "_openings",
         "_standing",
         "_timer",
+        "_timer_at",
         "_uncommitted",
         "bind_problem",
         "block",
@@ -69,27 +122,17 @@ class ReadyQueue:
         "vmta",
     )
 
-    def __init__(
-        self,
-        scheduler: "Scheduler",
-        site: Site,
-        vmta: VmtaName,
-        limits: PathLimits,
-        *,
-        gates: tuple[Gate, ...],
-        provider_rate: RateLimit | None,
-        block: WaitReason | None,
-    ) -> None:
-        self._scheduler = scheduler
+    def __init__(self, home: Home, site: Site, vmta: VmtaName, limits: PathLimits, gates: tuple[Gate, ...]) -> None:
+        self._home = home
         self.site = site
         self.vmta = vmta
         self.key: QueueKey = queue_key(SiteName(site.name), vmta)
         self.limits = limits
         self.gates = gates
         self.rate = RateLimit(limits.rate.value) if limits.rate.value else None
-        self.provider_rate = provider_rate
-        self.block = block
-        self.items: deque[Item] = deque()
+        self.provider_rate: RateLimit | None = None  # shared with the other sites of the provider
+        self.block: WaitReason | None = None
+        self.items = Line()
         self.busy: dict[Connection, Item] = {}
         self.idle: dict[Connection, float] = {}  # -> since when
         self.pause_until = 0.0
@@ -97,45 +140,48 @@ class ReadyQueue:
         self.bind_problem = ""  # why the source address could not be used the last time
         self._uncommitted: set[Connection] = set()  # the outcome of the last message is not on disk yet
         self._standing: set[Connection] = set()  # idle, busy, or QUIT is out
-        self._opening = 0
+        self._cut: set[Connection] = set()  # closed by us in the middle of a message
+        self._openings: set[asyncio.Task[None]] = set()  # connections that are being opened
         self._failures = 0
         self._bound = ""  # the limit that stopped the last pump
         self._last_reply: SmtpReply | None = None
-        self._timer = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
 
     # -- what it holds -------------------------------------------------------------------------------------------
 
     @property
     def connections(self) -> int:
         """Open and opening ones."""
-        return len(self._standing) + self._opening
+        return len(self._standing) + len(self._openings)
 
     @property
     def is_closed(self) -> bool:
         """Whether mail may not be put here now."""
         return self.block is not None or self.resting
 
-    @property
-    def is_spent(self) -> bool:
-        """Whether nothing is left to remember."""
-        return not (self.items or self.connections or self.resting or self._failures)
+    def is_spent(self, now: float) -> bool:
+        """Whether nothing is left to remember; failures are remembered twice as long as they paused it."""
+        if self.items or self.connections or self.resting:
+            return False
+        return not self._failures or now > self.pause_until + self._pause_s()
 
     def binding(self) -> WaitReason | None:
         """The one reason that holds its mail now; None when there is none to hold."""
         if self.block is not None:
             return self.block
-        if self.resting or (self._failures and self.pause_until > self._scheduler.clock()):
+        if self.resting or (self._failures and self.pause_until > self._home.clock()):
             return self._rest_reason()
         if not self.items:
             return WaitReason(kind=ReasonKind.SENDING, detail="being sent") if self.busy else None
-        if self.pause_until > self._scheduler.clock() and self._last_reply is not None:
+        if self.pause_until > self._home.clock() and self._last_reply is not None:
             return WaitReason(
                 kind=ReasonKind.REPLY, detail=self._last_reply.line(), reply=self._last_reply, release="a pause"
             )
         if self._bound:
             return self._limit_reason(self._bound)
-        if self._opening and not self.busy:
-            return WaitReason(kind=ReasonKind.CONNECTING, detail=f"opening {self._opening} connection(s)")
+        if self._openings and not self.busy:
+            return WaitReason(kind=ReasonKind.CONNECTING, detail=f"opening {len(self._openings)} connection(s)")
         return WaitReason(kind=ReasonKind.SENDING, detail=f"{len(self.busy)} connection(s) at work")
 
     def _limit_reason(self, name: str) -> WaitReason:
@@ -155,7 +201,7 @@ class ReadyQueue:
         )
 
     def _rest_reason(self) -> WaitReason:
-        left = max(0.0, self.pause_until - self._scheduler.clock())
+        left = max(0.0, self.pause_until - self._home.clock())
         what = self.bind_problem or f"{self._failures} connection(s) failed in a row"
         return WaitReason(
             kind=ReasonKind.BIND if self.bind_problem else ReasonKind.REST,
@@ -169,17 +215,30 @@ class ReadyQueue:
 
     def push(self, item: Item) -> None:
         """Take one more message."""
-        self.items.append(item)
+        self.items.push(item)
         self.pump()
 
-    def enforce_block(self) -> None:
-        """A directive holds the queue now. Connections past the final dot finish, the others end."""
+    def enforce_block(self) -> list[Item]:
+        """It may not send now: its mail. Connections past the final dot finish, the others end."""
         self.close_connections()
-        self.give_up_items()
+        return self.items.take()
 
-    def set_limits(self, limits: PathLimits, gates: tuple[Gate, ...], provider_rate: RateLimit | None) -> None:
-        """Limits were changed by a directive or a reload."""
-        self.limits, self.gates, self.provider_rate = limits, gates, provider_rate
+    def recall(self, is_held: Callable[[Item], bool]) -> list[Item]:
+        """The mail that a directive holds, while the queue itself stays open."""
+        held = self.items.take(is_held)
+        for connection, item in list(self.busy.items()):
+            if not connection.past_dot and is_held(item):
+                if connection.busy:
+                    self._abort(connection)
+                else:  # its body is still being read
+                    del self.busy[connection]
+                    self.idle[connection] = self._home.clock()
+                    held.append(item)
+        return held
+
+    def set_limits(self, limits: PathLimits, provider_rate: RateLimit | None) -> None:
+        """What the configuration and directives say now."""
+        self.limits, self.provider_rate = limits, provider_rate
         if limits.rate.value is None:
             self.rate = None
         elif self.rate is None:
@@ -191,18 +250,19 @@ class ReadyQueue:
                 self._quit(connection)
 
     def close_connections(self) -> None:
-        """QUIT on the idle ones; the busy ones that are not past the final dot are cut."""
+        """QUIT on the idle ones; those being opened, and busy ones that are not past the final dot, are cut."""
         for connection in list(self.idle):
             self._quit(connection)
         for connection in list(self.busy):
             if not connection.past_dot:
-                connection.abort()
+                self._abort(connection)
+        for task in self._openings:
+            task.cancel()
 
-    def give_up_items(self) -> None:
-        """Hand all mail that is not under way back to be placed elsewhere."""
-        items, self.items = self.items, deque()
-        for item in items:
-            self._scheduler.place_again(item)
+    def _abort(self, connection: Connection) -> None:
+        """Our own doing, which is no attempt."""
+        self._cut.add(connection)
+        connection.abort()
 
     def close_idle(self, now: float, idle_s: float) -> None:
         """QUIT on connections without work for `idle_s`."""
@@ -216,24 +276,27 @@ class ReadyQueue:
 
     def pump(self) -> None:
         """Give mail to idle connections and open more, as far as limits allow."""
-        if self.is_closed or self._scheduler.stopping:
+        if self.is_closed or self._home.stopping:
             return
-        now = self._scheduler.clock()
         self._bound = ""
-        while self.items and self.idle:
+        self._feed(self._home.clock())
+        self._home.has_room(self)
+
+    def _feed(self, now: float) -> None:
+        while self.items:
             delay = self._rate_delay(now)
-            if delay > 0:
-                self._wake_in(delay)
+            if delay > 0:  # nor is a connection opened: it would only idle
+                self._wake_at(now + delay)
                 return
+            if not self.idle:
+                break
             if self.rate is not None:
                 self.rate.take(now)
             if self.provider_rate is not None:
                 self.provider_rate.take(now)
             connection, _ = self.idle.popitem()
-            self._send(connection, self.items.popleft())
-            if len(self.items) == self._scheduler.low_water:
-                self._scheduler.wake()
-        if len(self.items) > self._opening:
+            self._send(connection, self.items.pop())
+        if len(self.items) > len(self._openings):
             self._open(now)
 
     def _rate_delay(self, now: float) -> float:
@@ -245,12 +308,12 @@ class ReadyQueue:
 
     def _open(self, now: float) -> None:
         if now < self.pause_until:
-            self._wake_in(self.pause_until - now)
+            self._wake_at(self.pause_until)
             return
         limit = self.limits.connections.value
         wanted = min(
             connections_wanted(len(self.items) + len(self.busy), limit),
-            self.connections + len(self.items) - self._opening,
+            self.connections + len(self.items) - len(self._openings),
         )
         if self._failures:
             wanted = min(wanted, 1)  # one probe until a connection stands again
@@ -262,38 +325,46 @@ class ReadyQueue:
                     return
             for gate in self.gates:
                 gate.enter()
-            self._opening += 1
-            self._scheduler.open_connection(self)
+            task = self._home.open_connection(self)
+            self._openings.add(task)
+            task.add_done_callback(self._opening_ended)
         if limit is not None and self.connections >= limit:
             self._bound = "connections"
 
     def _send(self, connection: Connection, item: Item) -> None:
         self.busy[connection] = item
         if item.body is None:
-            self._scheduler.bodies.want(item, lambda: self._send_loaded(connection, item))
+            self._home.bodies.want(item, lambda: self._send_loaded(connection, item))
         else:
             connection.send(transaction_of(item))
 
-    def _send_loaded(self, connection: Connection, item: Item) -> None:
-        if self.busy.get(connection) is item:  # else the connection went away meanwhile
-            if item.body is None:  # its message left the spool
-                self.idle[connection] = self._scheduler.clock()
-                del self.busy[connection]
-                self._scheduler.forget(item)
-                self.pump()
-            else:
-                connection.send(transaction_of(item))
+    def _send_loaded(self, connection: Connection, item: Item) -> bool:
+        if self.busy.get(connection) is not item or connection.busy:
+            return False  # it went elsewhere meanwhile
+        if item.body is not None:
+            connection.send(transaction_of(item))
+            return True
+        del self.busy[connection]
+        self._home.settle(self, None, item, [UNREADABLE] * len(item.recipients))
+        self.ready(connection)
+        return False
 
-    def _wake_in(self, delay: float) -> None:
-        if not self._timer:
-            self._timer = True
-            self._scheduler.call_later(delay, self._woken)
+    def _wake_at(self, when: float) -> None:
+        """Look again at `when`; a look that was to come later is given up, since each look asks for the next one."""
+        if self._timer is not None:
+            if self._timer_at <= when:
+                return
+            self._timer.cancel()
+        self._timer_at = when
+        self._timer = self._home.call_at(when + TIMER_S, self._woken)
 
     def _woken(self) -> None:
-        self._timer = False
-        if self.resting and self._scheduler.clock() >= self.pause_until:
+        self._timer = None
+        if self.resting:
+            if self._home.clock() < self.pause_until:
+                self._wake_at(self.pause_until)
+                return
             self.resting = False
-            self._scheduler.wake()
         self.pump()
 
     # -- what its connections tell it (delivery.Owner) -----------------------------------------------------------
@@ -302,16 +373,18 @@ class ReadyQueue:
         """A handshake is done, or a transaction settled."""
         if connection not in self._standing:
             self._standing.add(connection)
-            self._opening -= 1
-            self._failures = 0
-            self.pause_until = 0.0
-            self.bind_problem = ""
-        self.idle[connection] = self._scheduler.clock()
+            self._opened()
+            if self._failures:
+                self._failures = 0
+                self.pause_until = 0.0
+                self.bind_problem = ""
+                self.resting = False
+        self.idle[connection] = self._home.clock()
         most = self.limits.messages_per_connection.value
         limit = self.limits.connections.value
         if (
             self.is_closed
-            or self._scheduler.stopping
+            or self._home.stopping
             or (most is not None and connection.sent >= most)
             or (limit is not None and self.connections > limit)
             or any(gate.is_over for gate in self.gates)
@@ -342,7 +415,12 @@ class ReadyQueue:
         if connection in self._uncommitted:
             return False
         item: Item = transaction.token  # type: ignore[assignment]
-        self._scheduler.mark_in_doubt(self, connection, [item.recipients[index].id for index in recipients])
+        try:
+            self._home.mark_in_doubt(self, connection, [item.recipients[index].id for index in recipients])
+        except StorageError as exc:
+            log.error("message not sent queue=%s: %s", self.key, exc)
+            connection.abort("this host could not write down that the message is on its way")
+            return False
         return True
 
     def settled(
@@ -352,7 +430,7 @@ class ReadyQueue:
         item: Item = transaction.token  # type: ignore[assignment]
         del self.busy[connection]
         self._uncommitted.add(connection)
-        self._scheduler.settle(self, connection, item, replies, duration_s)
+        self._home.settle(self, connection, item, replies, duration_s)
 
     def committed(self, connection: Connection) -> None:
         """The outcome of its last message is on disk."""
@@ -366,32 +444,39 @@ class ReadyQueue:
         self.idle.pop(connection, None)
         self._standing.discard(connection)
         self._uncommitted.discard(connection)
-        for gate in self.gates:
-            if not self.idle:
-                gate.works(self)
-            gate.leave()
+        was_cut = connection in self._cut
+        self._cut.discard(connection)
         if reply.code == CLOSING_CHANNEL and not reply.local:
             self._last_reply = reply
-            self.pause_until = self._scheduler.clock() + PAUSE_S
+            self.pause_until = max(self.pause_until, self._home.clock() + PAUSE_S)
         if item is None:
             pass
         elif transaction is not None and in_doubt:
-            self._scheduler.cut_after_dot(self, connection, item, reply)
-        elif transaction is None or self.is_closed or self._scheduler.stopping:
-            self._scheduler.place_again(item)  # our own doing: no attempt
+            self._home.cut_after_dot(self, connection, item, reply)
+        elif transaction is None or was_cut or self._home.stopping:
+            self._home.place_again(item)
+        elif reply.local and connection.sent and not item.spared:
+            item.spared = True  # a connection that was used before may end at any time: that judges no message
+            self._home.place_again(item)
         else:
             self._last_reply = reply
-            self._scheduler.settle(self, connection, item, [reply] * len(item.recipients), 0.0)
+            self._home.settle(self, connection, item, [reply] * len(item.recipients))
+        if not self.idle:
+            for gate in self.gates:
+                gate.works(self)
+        self._leave_gates()
         self.pump()
 
     def no_path(self, reply: SmtpReply, *, permanent: bool) -> None:
         """The site has no address that this source may connect to: all its mail is settled so."""
-        self._opening -= 1
-        for gate in self.gates:
-            gate.leave()
-        items, self.items = self.items, deque()
-        for item in items:
-            self._scheduler.unroutable(item, reply, permanent=permanent)
+        self._opened()
+        if self.busy or self.idle:
+            self._pause(BUSY_PAUSE_S)
+        else:
+            for item in self.items.take():
+                self._home.unroutable(item, reply, permanent=permanent)
+        self._leave_gates()
+        self._home.has_room(self)
 
     def failed(self, reply: SmtpReply, *, bind: bool) -> None:
         """No connection came about over the whole path.
@@ -399,33 +484,62 @@ class ReadyQueue:
         The first message is charged with the attempt, so that its sender hears of it in time; the others keep their
         place and wait with the queue. A refusal while other connections stand only says "not one more".
         """
-        self._opening -= 1
-        for gate in self.gates:
-            gate.leave()
+        self._opened()
         self._last_reply = reply
-        now = self._scheduler.clock()
         if (self.busy or self.idle) and not bind:
-            self.pause_until = now + BUSY_PAUSE_S
-            self._wake_in(BUSY_PAUSE_S)
-            return
+            self._pause(BUSY_PAUSE_S)
+        else:
+            self._fail(reply, bind=bind)
+        self._leave_gates()
+        self._home.has_room(self)
+
+    def _fail(self, reply: SmtpReply, *, bind: bool) -> None:
         self._failures += 1
         self.bind_problem = reply.text if bind else ""
-        over = self._failures - FAILURES_BEFORE_REST
-        pause = (
-            PAUSE_S * 2 ** (self._failures - 1)
-            if over < 0 and not bind
-            else min(REST_S * 2 ** max(0, over), REST_MAX_S)
-        )
-        self.pause_until = now + pause
+        pause_s = self._pause_s()
         log.info(
-            "connection failed queue=%s failures=%d pause_s=%.0f code=%d", self.key, self._failures, pause, reply.code
+            "connection failed queue=%s failures=%d pause_s=%.0f code=%d", self.key, self._failures, pause_s, reply.code
         )
         if self.items and not bind:
-            self._scheduler.charge(self, self.items.popleft(), reply)
-        if over >= 0 or bind:
+            item = self.items.pop()
+            self._home.settle(self, None, item, [reply] * len(item.recipients))
+        if bind or self._failures >= FAILURES_BEFORE_REST:
             self.resting = True
-            self.give_up_items()
-        self._wake_in(math.nextafter(pause, math.inf))
+            for item in self.items.take():
+                self._home.place_again(item)
+        self._pause(pause_s)
+
+    def _pause_s(self) -> float:
+        """Pause after the last failure."""
+        over = self._failures - FAILURES_BEFORE_REST
+        if over < 0 and not self.bind_problem:
+            return float(PAUSE_S * 2 ** (self._failures - 1))
+        return float(min(REST_S * 2 ** min(max(0, over), 10), REST_MAX_S))
+
+    def _pause(self, pause_s: float) -> None:
+        self.pause_until = max(self.pause_until, self._home.clock() + pause_s)
+        self._wake_at(self.pause_until)
+
+    def _opened(self) -> None:
+        """The connection of this task is no longer being opened."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._openings.discard(task)
+
+    def _opening_ended(self, task: asyncio.Task[None]) -> None:
+        """Called for every task; those that were cancelled, or broke, have told nothing."""
+        if task not in self._openings:
+            return
+        self._openings.discard(task)
+        if task.cancelled():
+            self._leave_gates()
+            self.pump()
+        else:
+            self.failed(BROKEN, bind=False)
+
+    def _leave_gates(self) -> None:
+        for gate in self.gates:
+            gate.leave()
 
 
 def transaction_of(item: Item) -> Transaction:

@@ -21,40 +21,42 @@ _due_rows = msgspec.json.Decoder(list[tuple[int, str, str, str, str, int, int, s
 _Row = tuple[int, int, str, int, str, str, str, int, bool, str, int, int, str, str, str]
 _loaded_rows = msgspec.json.Decoder(list[tuple[int | None, list[_Row]]])
 
-_UNPARKED = "parked IS NULL AND next_due IS NOT NULL"
-_PARKED_ON = f"parked = :parked AND parked IS NOT NULL AND parked <> '{WINDOW}'"
+_QUEUES = """
+SELECT json_group_array(json_array(id, pool, stream, priority, domain, next_due, waiting, site, provider)
+                        ORDER BY next_due)
+FROM (SELECT * FROM queue WHERE {among} ORDER BY next_due LIMIT :limit)
+"""
+_UNPARKED = "priority = :priority AND parked IS NULL AND next_due IS NOT NULL"
+_DUE = _QUEUES.format(among=f"{_UNPARKED} AND next_due <= :now")
+_PARKED = _QUEUES.format(among=f"parked = :key AND parked IS NOT NULL AND parked <> '{WINDOW}'")
 
 
-def due_queues(
-    db: apsw.Connection, now: int, limit: int, parked: str | None = None
-) -> tuple[list[DueQueue], int | None]:
-    """Queues that are due, longest due first, not parked or parked on that key; and when the next one will be.
+def due_queues(db: apsw.Connection, now: int, limit: int, priority: str) -> tuple[list[DueQueue], int | None]:
+    """Queues of a priority that are due and not parked, longest due first; and when the next one will be.
 
     The latter is None when there is no other.
     """
-    among = _UNPARKED if parked is None else _PARKED_ON
-    bindings = {"now": now, "limit": limit, "parked": parked}
-    rows = rows_of(
-        db,
-        "SELECT json_group_array(json_array(id, pool, stream, priority, domain, next_due, waiting, site, provider)"
-        f" ORDER BY next_due) FROM (SELECT * FROM queue WHERE {among} AND next_due <= :now"
-        " ORDER BY next_due LIMIT :limit)",
-        bindings,
-        _due_rows,
-    )
-    queues = [
-        DueQueue(
-            id=queue,
-            name=QueueName(pool, stream, priority, domain),
-            next_due=next_due,
-            waiting=waiting,
-            site=site,
-            provider=provider,
-        )
-        for queue, pool, stream, priority, domain, next_due, waiting, site, provider in rows
-    ]
-    ((later,),) = fetch(db, f"SELECT min(next_due) FROM queue WHERE {among} AND next_due > :now", bindings)
+    bindings = {"now": now, "limit": limit, "priority": priority}
+    queues = [_due_queue(row) for row in rows_of(db, _DUE, bindings, _due_rows)]
+    ((later,),) = fetch(db, f"SELECT min(next_due) FROM queue WHERE {_UNPARKED} AND next_due > :now", bindings)
     return queues, later
+
+
+def parked_queues(db: apsw.Connection, key: str, limit: int) -> list[DueQueue]:
+    """Queues parked on `key`, the one that is due first or longest in front."""
+    return [_due_queue(row) for row in rows_of(db, _PARKED, {"key": key, "limit": limit}, _due_rows)]
+
+
+def _due_queue(row: tuple[int, str, str, str, str, int, int, str, str]) -> DueQueue:
+    queue, pool, stream, priority, domain, next_due, waiting, site, provider = row
+    return DueQueue(
+        id=queue,
+        name=QueueName(pool, stream, priority, domain),
+        next_due=next_due,
+        waiting=waiting,
+        site=site,
+        provider=provider,
+    )
 
 
 _LOAD = f"""

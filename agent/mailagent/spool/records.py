@@ -80,7 +80,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class DueQueue(msgspec.Struct, frozen=True, kw_only=True):
-    """A scheduled queue with mail that is due and not parked."""
+    """A scheduled queue as the engine finds it."""
 
     id: int
     name: QueueName

@@ -85,7 +85,7 @@ CREATE TRIGGER message_gone AFTER DELETE ON message BEGIN
     DELETE FROM body WHERE id = old.id;
 END;
 
-CREATE INDEX queue_due ON queue (next_due) WHERE parked IS NULL AND next_due IS NOT NULL;
+CREATE INDEX queue_due ON queue (priority, next_due) WHERE parked IS NULL AND next_due IS NOT NULL;
 CREATE INDEX queue_parked ON queue (parked, next_due) WHERE parked IS NOT NULL AND parked <> '{WINDOW}';
 
 CREATE TABLE reply (

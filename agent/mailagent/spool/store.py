@@ -226,13 +226,18 @@ class Spool:
         await self._catch_up()
         return await self._reader.run(Priority.ENGINE, queues.parked_keys)
 
-    async def due_queues(self, now: int, limit: int, *, parked: str | None = None) -> tuple[list[DueQueue], int | None]:
-        """Queues due at `now`, longest due first; and the earliest due time beyond `now` (None: no other).
+    async def due_queues(self, now: int, limit: int, priority: str) -> tuple[list[DueQueue], int | None]:
+        """Queues of a priority that are due and not parked, longest due first; and the earliest due time beyond `now`.
 
-        Those that are not parked, or with `parked` those parked on that key.
+        The latter is None when there is no other.
         """
         await self._catch_up()
-        return await self._reader.run(Priority.ENGINE, lambda db: queues.due_queues(db, now, limit, parked))
+        return await self._reader.run(Priority.ENGINE, lambda db: queues.due_queues(db, now, limit, priority))
+
+    async def parked_queues(self, key: str, limit: int) -> list[DueQueue]:
+        """Queues parked on `key`, the one that is due first or longest in front."""
+        await self._catch_up()
+        return await self._reader.run(Priority.ENGINE, lambda db: queues.parked_queues(db, key, limit))
 
     async def load(self, wanted: Sequence[queues.Wanted], now: int) -> list[Loaded]:
         """For each (queue, after, limit): rows due at `now`, in (due, id) order beyond `after`."""

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailagent.config.structs import Priority
-from mailagent.scheduling.window import Hot, Window
+from mailagent.scheduling.window import Window
 
 
 def test_bulk_never_takes_the_places_kept_for_others() -> None:
@@ -20,16 +20,3 @@ def test_every_class_finds_its_own_tenth(wishes: list[tuple[Priority, int]]) -> 
     assert window.used <= window.limit
     for priority in Priority:
         assert window.room(priority) + window.used_by[priority] >= 100
-
-
-def test_what_reaches_the_disk_while_it_is_read_is_read_next_wherever_it_stands() -> None:
-    hot = Hot(1, pool="p", stream="s", priority=Priority.NORMAL, domain="a.example")
-    assert hot.start() is None
-    hot.note_arrival((20, 7))
-    hot.cursor = (30, 1)  # the read went beyond it without seeing it
-    assert hot.has_due(0)
-    assert hot.start() is None
-    hot.cursor = (30, 1)
-    hot.note_arrival((30, 2))
-    assert hot.start() == (30, 1)
-    assert not hot.has_due(0)

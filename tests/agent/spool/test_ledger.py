@@ -106,7 +106,7 @@ async def test_retry_now_spreads_what_waits_for_later(spool: Spool, monkeypatch:
     spread = sorted(row.due for row in rows if row.vmta == "mkt-1")
     assert spread == [NOW + 1000 * place for place in range(40)]
     assert {row.due for row in rows if row.vmta == "mkt-0"} == {NOW + 3_600_000}
-    due, _ = await spool.due_queues(NOW + 40_000, 100)
+    due, _ = await spool.due_queues(NOW + 40_000, 100, "normal")
     assert len(due) == 7
 
 

@@ -40,7 +40,7 @@ async def test_the_message_goes_with_its_last_recipient(spool: Spool, tmp_path: 
     assert await spool.bodies([new.id]) == {}
     assert await spool.oldest() is None
     spool.release([recipient.queue for recipient in new.recipients])
-    assert await spool.due_queues(NOW, 10) == ([], None)
+    assert await spool.due_queues(NOW, 10, "normal") == ([], None)
     assert spool_check(tmp_path) == []
 
 

@@ -150,7 +150,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.check_now = False
         assert self.errors == []
         now = NOW + 10
-        queues, later = self.run(self.spool.due_queues(now, 100))
+        queues, later = self.run(self.spool.due_queues(now, 100, "normal"))
         free = {queue: known.next_due for queue, known in self.queues.items() if known.parked is None}
         expected = {queue: due for queue, due in free.items() if due is not None and due <= now}
         assert {queue.id: queue.next_due for queue in queues} == expected

@@ -1,0 +1,181 @@
+"""The scheduler as a whole: nothing is lost, held, sent twice or forgotten, whatever happens in whatever order."""
+
+import asyncio
+import random
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from mailagent.api.directives import DirectiveKind
+from mailagent.api.smtp import SmtpReply
+from mailagent.api.targets import MessageFilter
+from mailagent.config.structs import Retry
+from mailagent.delivery.connection import Transaction
+from mailagent.scheduling import ready
+from mailagent.scheduling.ready import ReadyQueue
+from tests.agent.control.fleet import directive
+from tests.agent.scheduling.host import A1, A2, LATER, OK, config, names, running
+
+STREAMS = ["high", "normal", "bulk", "other"]
+HELD = [
+    "stream:bulk",
+    "stream:normal",
+    "pool:a",
+    "pool:b",
+    "vmta:a1",
+    "vmta:a2",
+    "provider:route",
+    "queue:x.example:25/a1",
+]
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_any_order_of_events_delivers_everything_once(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ready, "PAUSE_S", 0.002)
+    monkeypatch.setattr(ready, "BUSY_PAUSE_S", 0.002)
+    monkeypatch.setattr(ready, "REST_S", 0.02)
+    chance = random.Random(seed)
+
+    def answer(queue: ReadyQueue, transaction: Transaction) -> SmtpReply | str | None:
+        drawn = chance.random()
+        if drawn < 0.1:
+            return LATER
+        if drawn < 0.15:
+            return None
+        if drawn < 0.18:
+            return "doubt"
+        return OK
+
+    async def connecting(queue: ReadyQueue) -> None:
+        await asyncio.sleep(0)
+        drawn = chance.random()
+        if drawn < 0.03:
+            raise RuntimeError("nobody has thought of this")
+        await host.connect(queue)
+
+    async with running(tmp_path, config()) as host:
+        host.answer, host.connecting = answer, connecting
+        expected: list[str] = []
+        for step in range(120):
+            if chance.random() < 0.25:
+                held = chance.sample(HELD, chance.randrange(4))
+                host.direct(*(directive(DirectiveKind.SUSPEND, on, n) for n, on in enumerate(held)))
+            for n in range(chance.randrange(6)):
+                recipients = [
+                    f"r{step}-{n}-{m}@d{chance.randrange(4)}.{chance.choice('xyz')}.example"
+                    for m in range(chance.randint(1, 3))
+                ]
+                expected += recipients
+                host.submit(*recipients, stream=chance.choice(STREAMS))
+            await asyncio.sleep(chance.choice([0, 0, 0.001, 0.004]))
+            host.check()
+        host.direct()
+        await host.rest()
+        assert host.delivered.keys() == set(expected)
+        assert all(count == 1 for count in host.delivered.values())
+        assert not [lane for lane in host.scheduler._lanes if lane.hots]
+
+
+async def test_nothing_held_by_a_directive_gets_its_final_dot(tmp_path: Path) -> None:
+    async with running(tmp_path, config(window=1000, ready=100)) as host:
+        host.answer = lambda queue, transaction: LATER if len(host.dots) < 5 else OK
+        for n in range(200):
+            host.submit(f"r{n}@d{n % 5}.x.example", stream=STREAMS[n % 4])
+        await host.until(lambda: len(host.dots) > 20)
+        host.direct(directive(DirectiveKind.SUSPEND, "stream:bulk"), directive(DirectiveKind.DRAIN, "vmta:a1", 2))
+        seen = len(host.dots)
+        await host.until(lambda: host.scheduler.window.used == 0)
+        late = host.dots[seen:]
+        assert not [name for name in names(late) if int(name[1:].partition("@")[0]) % 4 == 2]
+        assert all(queue.vmta != A1 for queue, _ in late)
+        rows = [row for row in (await host.spool.messages(MessageFilter(), "", 500)).rows if row.stream == "bulk"]
+        assert rows
+        host.direct()
+        await host.rest()
+        assert len(host.delivered) == 200
+
+
+async def test_a_flood_of_bulk_on_disk_does_not_hold_up_high_priority(tmp_path: Path) -> None:
+    async with running(tmp_path, config(window=100, ready=10)) as host:
+        host.direct(directive(DirectiveKind.SUSPEND, "pool:a"))
+        for n in range(1500):
+            host.submit(f"bulk@d{n}.{'xyz'[n % 3]}.example", stream="bulk")
+        host.submit("urgent@d1.x.example", stream="high")
+        await host.until(lambda: not host.pending)
+        host.direct()
+        await host.until(lambda: host.delivered["urgent@d1.x.example"] == 1)
+        assert len(host.dots) < 200
+        await host.rest()
+        assert len(host.delivered) == 1501
+
+
+async def test_a_site_that_takes_nothing_leaves_the_window_to_others(tmp_path: Path) -> None:
+    held = asyncio.Event()
+
+    async def connecting(queue: ReadyQueue) -> None:
+        if queue.site.name.startswith("x"):
+            await held.wait()
+        await host.connect(queue)
+
+    async with running(tmp_path, config(window=100, ready=1000)) as host:
+        host.connecting = connecting
+        for n in range(1000):
+            host.submit(f"r{n}@d{n % 50}.x.example")
+        for n in range(500):
+            host.submit(f"r{n}@d.y.example")
+        await host.until(lambda: len(host.delivered) == 500)
+        held.set()
+        await host.rest()
+        assert len(host.delivered) == 1500
+
+
+async def test_a_drain_ends_connections_that_are_being_opened(tmp_path: Path) -> None:
+    never = asyncio.Event()
+
+    async def connecting(queue: ReadyQueue) -> None:
+        if queue.vmta == A1:
+            await never.wait()
+        await host.connect(queue)
+
+    async with running(tmp_path, config()) as host:
+        host.connecting = connecting
+        for n in range(20):
+            host.submit(f"r{n}@d.x.example")
+        await host.until(lambda: any(queue.vmta == A1 and queue.connections for queue in host.scheduler.ready.values()))
+        host.direct(directive(DirectiveKind.DRAIN, "vmta:a1"))
+        await host.rest()
+        assert {queue.vmta for queue, _ in host.dots} == {A2}
+
+
+async def test_due_times_of_a_busy_queue_are_kept_once(tmp_path: Path) -> None:
+    async with running(tmp_path, config(retry=Retry(waits=(timedelta(hours=4),), jitter=0))) as host:
+        host.answer = lambda queue, transaction: OK if host.dots else LATER
+        host.submit("first@d.x.example")
+        for round_ in range(100):
+            for n in range(15):
+                host.submit(f"r{round_}-{n}@d.x.example")
+            await host.until(lambda: host.waiting <= 1)
+        assert len(host.scheduler._books._due) < 1200
+
+
+async def test_mail_waits_on_disk_no_longer_than_its_retry_time_while_its_queue_is_busy(tmp_path: Path) -> None:
+    async with running(tmp_path, config()) as host:
+        first = True
+
+        def answer(queue: ReadyQueue, transaction: Transaction) -> SmtpReply:
+            nonlocal first
+            deferred, first = first, False
+            return LATER if deferred else OK
+
+        host.answer = answer
+        host.submit("late@d.x.example")
+        n = 0
+        while not host.delivered["late@d.x.example"]:
+            host.submit(f"r{n}@d.x.example")
+            n += 1
+            await host.until(lambda: host.pending < 20)
+            assert n < 100_000
+        await host.rest()
