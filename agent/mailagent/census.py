@@ -1,11 +1,15 @@
 """Counts of what waits on disk, refreshed beside the flow of mail and never by scanning in its way."""
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
 
+from mailagent.spool.errors import ReadTooLong
 from mailagent.spool.records import DeferredTotal, WaitingTotal
 from mailagent.spool.store import Spool
+
+log = logging.getLogger(__name__)
 
 INTERVAL_S = 1.0
 """Shortest time between two counts."""
@@ -26,14 +30,21 @@ class Census:
         self.by_stream: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Count until cancelled."""
+        """Count until cancelled. What could not be counted in time stays as it was."""
         while True:
-            cost = await self.count()
-            await asyncio.sleep(max(INTERVAL_S, cost * COST_FACTOR))
+            started = time.perf_counter()
+            try:
+                await self.count()
+            except ReadTooLong as exc:
+                log.warning("waiting mail not counted: %s", exc)
+            await asyncio.sleep(max(INTERVAL_S, (time.perf_counter() - started) * COST_FACTOR))
 
-    async def count(self) -> float:
-        """Count once; the seconds it took."""
-        started = time.perf_counter()
+    async def count(self) -> None:
+        """Count once.
+
+        Raises:
+            ReadTooLong: the spool is too busy, or too large, to be counted in a second.
+        """
         self.waiting = await self._spool.waiting_totals()
         self.deferred = await self._spool.deferred_totals()
         self.oldest = await self._spool.oldest()
@@ -45,4 +56,3 @@ class Census:
             providers[total.provider] += total.count
             streams[total.stream] += total.count
         self.by_pool, self.by_provider, self.by_stream = pools, providers, streams
-        return time.perf_counter() - started

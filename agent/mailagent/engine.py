@@ -73,10 +73,7 @@ class Ledger:
 
     async def record(self, entry: LedgerEntry) -> int:
         """Write an operation with its effects; the recipients that it made due."""
-        made_due = await self._spool.record(entry)
-        if entry.due is not None:
-            self._recheck()
-        return made_due
+        return await self._spool.record(entry, made_due=self._recheck)
 
 
 class Engine:
@@ -98,7 +95,6 @@ class Engine:
         self._started_at = datetime.now(UTC)
         self._counters = Counters()
         self._history = History(self._counters)
-        self._accounting = AccountingLog(config.state_dir / "accounting", config.accounting)
         self._config_hash = config_hash(config)
         self._snapshot: views.Snapshot | None = None
         self._snapshot_at = 0.0
@@ -115,8 +111,10 @@ class Engine:
         """Recover the spool, then deliver, then take mail in."""
         config = self._config
         self._spool = await Spool.open(
-            config.state_dir, before_commit=self._accounting.write, on_failure=self._storage_failed
+            config.state_dir, before_commit=self._account, on_failure=self._storage_failed
         )
+        # after the spool: only its owner may touch the files of a running agent
+        self._accounting = AccountingLog(config.state_dir / "accounting", config.accounting)
         self._resolver = Resolver(config.dns)
         self._router = Router(config, self._resolver)
         self._limits = LimitTable(config, self._origins.find)
@@ -134,10 +132,10 @@ class Engine:
             removed=self._removed,
         )
         self._settler = attempts
+        self.failed.add_done_callback(lambda _: self._scheduler.halt())
         self._acceptor = Acceptor(config, self._spool, self._scheduler, self._counters)
         self._census = Census(self._spool)
-        await self._census.count()
-        self._acceptor.waiting = sum(total.count for total in self._census.waiting)
+        self._acceptor.waiting = self._spool.recovered.recipients
         self._overview = Overview(
             config,
             self._spool,
@@ -187,8 +185,10 @@ class Engine:
             if task.get_name() in STANDING:
                 self._fail(f"{task.get_name()} failed: {error!r}")
 
+    def _account(self, lines: list[bytes]) -> None:
+        self._accounting.write(lines)
+
     def _storage_failed(self, error: StorageFailed) -> None:
-        self._scheduler.halt()
         self._fail(str(error))
 
     def _fail(self, why: str) -> None:
@@ -203,7 +203,10 @@ class Engine:
             self._history.tick(time.time())
             upkeep += 1
             if upkeep % UPKEEP_TICKS == 0:
-                await asyncio.to_thread(self._accounting.maintain)
+                try:
+                    await asyncio.to_thread(self._accounting.maintain)
+                except OSError as exc:
+                    log.error("accounting files not looked after: %s; next try in a minute", exc)
             await asyncio.sleep(TICK_S)
 
     # -- gate of intake ------------------------------------------------------------------------------------------

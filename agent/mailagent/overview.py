@@ -91,7 +91,7 @@ class Overview:
             for name in pool.members:
                 vmta = self.config.virtual_mtas.get(name, VirtualMta())
                 own = queues.get(name, [])
-                status = state.member(name, empty=self.vmta_progress(name).empty)
+                status = state.member(name, empty=self._progress(name, own).empty)
                 problem = next((queue.bind_problem for queue in own if queue.bind_problem), "")
                 rows.append(
                     VmtaView(
@@ -289,7 +289,9 @@ class Overview:
 
     def vmta_progress(self, vmta: VmtaName) -> DrainProgress:
         """No connection, nothing in its ready queues, no open in-doubt mark: empty."""
-        own = [queue for queue in self._scheduler.ready.values() if queue.vmta == vmta]
+        return self._progress(vmta, [queue for queue in self._scheduler.ready.values() if queue.vmta == vmta])
+
+    def _progress(self, vmta: VmtaName, own: Sequence[ReadyQueue]) -> DrainProgress:
         connections, ready, in_doubt = _connections(own), _ready(own), self._spool.open_marks_of(vmta)
         return DrainProgress(
             connections=connections,

@@ -1,6 +1,5 @@
 """From the replies of one attempt to durable outcomes: classification, schedule, accounting, DSN, counters."""
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -150,7 +149,8 @@ class Settler:
     ) -> int:
         if outcome.greylisted:
             schedule = Schedule.GREYLIST
-        wait = next_wait(attempt, self._retry(row, provider), jitter=random.uniform(-1, 1), schedule=schedule)
+        jitter = hash((row.message, attempt)) % 2001 / 1000 - 1  # one for all recipients: they travel together again
+        wait = next_wait(attempt, self._retry(row, provider), jitter=jitter, schedule=schedule)
         return now_ms + int(wait.total_seconds() * 1000)
 
     def _retry(self, row: Waiting, provider: ProviderName) -> Retry:

@@ -311,10 +311,11 @@ class Spool:
 
     # --- operations -----------------------------------------------------------------------------------------------
 
-    async def record(self, entry: LedgerEntry) -> int:
+    async def record(self, entry: LedgerEntry, *, made_due: Callable[[], None] = lambda: None) -> int:
         """Store an operation with its effects in one transaction; how many recipients it makes due.
 
-        A change of due times goes on after the operation is durable, in slices of 10,000 rows.
+        A change of due times goes on after the operation is durable, in slices of 10,000 rows; `made_due` comes after
+        each of them.
 
         Raises:
             StorageError: not stored.
@@ -338,6 +339,7 @@ class Spool:
 
         def ended(first: int, error: StorageError | None) -> None:
             if error is None:
+                made_due()
                 go_on(first + queues.SLICE_ROWS)
             else:
                 log.error("recipients not made due op=%s: %s", entry.operation.record.op_id, error)
@@ -347,6 +349,8 @@ class Spool:
             make_due(transaction, 0)
 
         await self._job(write)
+        if recipients:
+            made_due()
         go_on(queues.SLICE_ROWS)
         return len(recipients)
 
