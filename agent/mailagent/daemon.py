@@ -23,6 +23,8 @@ from mailagent.version import __version__
 
 log = logging.getLogger(__name__)
 
+UMASK = 0o027
+"""What the agent makes is nobody else's to read: its files hold mail."""
 AUDIT_FILE = "audit.jsonl"
 _FAILED = 0
 """In place of a signal's number: the engine cannot go on."""
@@ -82,6 +84,7 @@ def run(path: Path) -> int:
     if all(map(_installed, _OWNERS)):
         raise TwoOwners
     config, origins = load_agent_with_origins(path)
+    os.umask(UMASK)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     stream = _start_logging(config.log)
     _raise_file_limit()

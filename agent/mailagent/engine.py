@@ -110,9 +110,7 @@ class Engine:
     async def start(self) -> None:
         """Recover the spool, then deliver, then take mail in."""
         config = self._config
-        self._spool = await Spool.open(
-            config.state_dir, before_commit=self._account, on_failure=self._storage_failed
-        )
+        self._spool = await Spool.open(config.state_dir, before_commit=self._account, on_failure=self._storage_failed)
         # after the spool: only its owner may touch the files of a running agent
         self._accounting = AccountingLog(config.state_dir / "accounting", config.accounting)
         self._resolver = Resolver(config.dns)

@@ -137,7 +137,9 @@ class RpcServer:
         """A bound socket. Nobody can connect before it listens, so its mode needs no umask."""
         path = self._config.socket
         _clear(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True)
+            path.parent.chmod(0o755)  # whoever has a role must reach the socket; its own mode and group decide
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             listener.bind(str(path))

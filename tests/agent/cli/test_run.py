@@ -126,12 +126,20 @@ async def test_sighup_goes_on_in_a_new_log_file(agent: Agent) -> None:
     assert "reloaded" not in (agent.folder / "agent.log.1").read_text()
 
 
-async def test_a_second_agent_on_the_same_spool_is_refused_by_name(agent: Agent) -> None:
+async def test_a_second_agent_on_the_same_spool_is_refused_by_name_and_touches_nothing(agent: Agent) -> None:
+    before = sorted((agent.folder / "state").rglob("*"))
     code, _, err = await mailagent(agent.folder, "run", "--config", "agent.yaml")
     assert code == 1
     assert f"pid {agent.process.pid}" in err
     assert err.startswith("mailagent: error: ")
     assert len(err.splitlines()) == 1
+    assert sorted((agent.folder / "state").rglob("*")) == before
+
+
+async def test_what_the_agent_stores_is_nobody_elses_to_read(agent: Agent) -> None:
+    stored = [agent.folder / "state", *(agent.folder / "state").rglob("*")]
+    assert len(stored) > 5
+    assert [path for path in stored if path.stat().st_mode & 0o007] == []
 
 
 async def test_a_taken_port_is_one_sentence(agent: Agent) -> None:
