@@ -150,6 +150,11 @@ class _Session(asyncssh.SSHUNIXSession[bytes]):
     def data_received(self, data: bytes, datatype: int | None) -> None:  # noqa: ARG002
         self._client.data_received(data)
 
+    def eof_received(self) -> bool:
+        # The agent has gone. Not every server closes the channel then: asyncssh's own leaves it half open.
+        self._client.connection_lost(None)
+        return False
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._client.connection_lost(exc)
 
