@@ -3,7 +3,7 @@
 LinkError                   no answer from this host; each message names host, cause and remedy
 ├── Unreachable             no route, refused, name unknown, too slow: try again later
 ├── LinkLost                the connection broke with the call under way: its outcome is unknown
-├── NoAnswer                the host is connected and the deadline passed: its outcome is unknown
+├── NoAnswer                the host is connected and the deadline passed, or it fell silent: the outcome is unknown
 ├── SshMisconfigured        our own ssh settings cannot be used: mend the file
 ├── Denied                  somebody said no: mend keys, groups or the sshd configuration
 │   ├── HostKeyUnknown      never seen: compare the fingerprint, then add it
@@ -33,7 +33,7 @@ class LinkLost(LinkError):
 
 
 class NoAnswer(LinkError, TimeoutError):
-    """The deadline of a call passed."""
+    """The deadline of a call passed, or no news came for too long."""
 
 
 class SshMisconfigured(LinkError, ValueError):

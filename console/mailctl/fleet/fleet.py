@@ -18,7 +18,7 @@ from mailctl.fleet.client import CALL_DEADLINE_S, connect_local
 from mailctl.fleet.errors import LinkError
 from mailctl.fleet.inventory import Inventory
 from mailctl.fleet.state import FleetState
-from mailctl.fleet.watch import HostWatch, Link
+from mailctl.fleet.watch import SILENCE_S, HostWatch, Link
 
 if TYPE_CHECKING:
     from mailctl.fleet.link import SshDialler
@@ -53,8 +53,11 @@ class Fleet:
         as_role: Role | None = None,
         interval_s: float = INTERVAL_S,
         patience_s: float = 0.0,
+        silence_s: float = SILENCE_S,
     ) -> None:
         """`patience_s`: how long hosts that were never reached count as connecting rather than lost.
+
+        `silence_s`: how long a link may bring no news before it is given up.
 
         `path`: where the file was found when it was named by hand, for commands that are shown to be repeated.
 
@@ -76,6 +79,7 @@ class Fleet:
                 as_role=as_role,
                 interval_s=interval_s,
                 patience_s=patience_s,
+                silence_s=silence_s,
                 on_change=self._note,
             )
             for name, host in self.inventory.hosts.items()

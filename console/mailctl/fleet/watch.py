@@ -15,7 +15,7 @@ from mailagent.api.ids import HostName
 from mailagent.api.views import Changes, Snapshot
 from mailagent.config.structs import FleetHost
 from mailctl.fleet.client import CALL_DEADLINE_S, Client
-from mailctl.fleet.errors import Denied, Incompatible, LinkError, Unreachable
+from mailctl.fleet.errors import Denied, Incompatible, LinkError, NoAnswer, Unreachable
 from mailctl.fleet.state import HostState, LinkState, apply_changes
 
 CONNECT_DEADLINE_S = 20.0
@@ -25,6 +25,10 @@ RETRY_YOUNG_S = 2.0
 """Longest wait while a screen is still patient with a host that was never reached: it may be just starting."""
 LATE_PERIODS = 2.5
 """A host is late when it was silent for more than two periods and a little."""
+SILENCE_S = 15.0
+"""Silence after which a link is given up: its host's numbers are too old to stand in any sum."""
+SILENCE_PERIODS = 5.0
+"""But never before that many periods have passed."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,15 +60,20 @@ class HostWatch:
         as_role: requests.Role | None,
         interval_s: float,
         patience_s: float,
+        silence_s: float,
         on_change: Callable[[], None],
     ) -> None:
-        """For `patience_s` a host that was never reached counts as connecting, whatever its first attempts say."""
+        """For `patience_s` a host that was never reached counts as connecting, whatever its first attempts say.
+
+        A link that is silent for `silence_s` is given up.
+        """
         self.name = name
         self._host = host
         self._dial = dial
         self._as_role = as_role
         self._interval_s = interval_s
         self._patient_until = time.monotonic() + patience_s
+        self._silence_s = max(silence_s, SILENCE_PERIODS * interval_s)
         self._on_change = on_change
         self._client: Client | None = None  # only while hello and subscription stand
         self._hello: replies.Hello | None = None
@@ -170,9 +179,19 @@ class HostWatch:
             for params in early:
                 self._take(params)
             logger.info("host=%s link=live user=%s role=%s", self.name, self._hello.user, self._hello.role)
-            raise await client.lost
+            raise await self._end_of(client)
         finally:
             await link.close()
+
+    async def _end_of(self, client: Client) -> LinkError:
+        """Why the link is at its end: it broke, or nothing came for too long."""
+        while True:
+            silent_s = 0.0 if self._heard_at is None else time.monotonic() - self._heard_at
+            if silent_s >= self._silence_s:
+                return NoAnswer(self.name, f"no news for {self._silence_s:g} s; the agent hangs or the line is dead")
+            await asyncio.wait([client.lost], timeout=self._silence_s - silent_s)
+            if client.lost.done():
+                return client.lost.result()
 
     async def _subscribe(self, client: Client) -> replies.Subscription:
         try:

@@ -88,6 +88,18 @@ async def test_silence_makes_a_host_late_and_shows_its_age(agents: dict[str, Loo
         assert fleet.state.totals.waiting == 100
 
 
+async def test_a_host_that_stays_silent_is_lost_until_it_speaks_again(agents: dict[str, LoopbackAgent]) -> None:
+    faults = agents["mx1"].faults
+    faults.silent = True
+    async with Fleet(fleet_config(agents), only=["mx1"], interval_s=0.05, silence_s=0.3) as fleet:
+        await fleet.settled(5)
+        assert await fleet.until(lambda state: state.hosts[0].state is LinkState.LOST, within_s=5)
+        assert fleet.state.hosts[0].error == "no news for 0.3 s; the agent hangs or the line is dead"
+        assert fleet.state.totals.waiting == 0
+        faults.silent = False
+        assert await fleet.until(lambda state: state.hosts[0].state is LinkState.LIVE, within_s=5)
+
+
 async def test_calls_are_pipelined_and_each_has_its_own_deadline(agents: dict[str, LoopbackAgent]) -> None:
     agents["mx1"].faults.mute = {"queues"}
     async with Fleet(fleet_config(agents)) as fleet:
