@@ -74,6 +74,7 @@ def base32(value: int, chars: int) -> str:
     return _ALPHABET[value & 31] + text if chars % 2 else text
 
 
+@lru_cache(maxsize=8192)  # asked for at the 250, in the trace field and in accounting
 def message_name(message: int, tag: str) -> MessageId:
     """What people see of a message id."""
     return MessageId(base32(message, _TIME_CHARS) + tag)
