@@ -87,7 +87,7 @@ def _print(rows: "list[MessageSummary]") -> None:
     table = [_COLUMNS]
     for row in rows:
         wait = timedelta(seconds=int((row.next_try_at - now).total_seconds()))
-        reply = f"{row.reply.code} {row.reply.text}" if row.reply else "-"
+        reply = row.reply.line() if row.reply else "-"
         table.append(
             (
                 f"{row.message_id}.{row.n}",

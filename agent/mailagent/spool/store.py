@@ -24,7 +24,7 @@ from mailagent.api.requests import PAGE_LIMIT
 from mailagent.api.targets import MessageFilter
 from mailagent.spool import bodies, crash, inspection, ledger, queues
 from mailagent.spool.changes import Accept, Change, Job, QueueState, Settle
-from mailagent.spool.errors import SpoolClosed, SpoolLocked, StorageError, StorageFailed
+from mailagent.spool.errors import SpoolClosed, SpoolLocked, SpoolUnusable, StorageError, StorageFailed
 from mailagent.spool.ids import MessageIds, now_ms, queue_id
 from mailagent.spool.marks import FILE_NAME as MARKS_NAME
 from mailagent.spool.marks import Marks, read_marks
@@ -432,9 +432,15 @@ def _lock(state_dir: Path) -> int:
 
     Raises:
         SpoolLocked: another process has it.
+        SpoolUnusable: the directory cannot be made or written.
     """
-    state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-    file = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        file = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as exc:
+        raise SpoolUnusable(
+            f"state_dir {state_dir} cannot be used: {exc.strerror}; make it, or change its owner"
+        ) from exc
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
