@@ -81,6 +81,20 @@ async def test_the_cursor_row_keeps_its_screen_line_when_rows_come_in_above() ->
         await until(pilot, lambda: "r050" in text(table)[line])
 
 
+async def test_cursor_and_view_stay_on_the_first_row_until_somebody_moves() -> None:
+    names = [f"r{index:03d}" for index in range(100)]
+    async with TableApp(rows(names)).run_test(size=(60, 12)) as pilot:
+        table = table_of(pilot)
+        worse = [f"new{index}" for index in range(7)]
+        table.show(rows(worse + names))
+        await pilot.pause()
+        assert table.cursor == "new0"
+        assert "new0" in text(table)[1]
+        await pilot.press("j")
+        table.show(rows(["worst", *worse, *names]))
+        assert table.cursor == "new1"
+
+
 async def test_marks_are_keys_and_leave_with_their_rows() -> None:
     async with TableApp(rows(["a", "b", "c"])).run_test(size=(60, 12)) as pilot:
         table = table_of(pilot)

@@ -231,7 +231,7 @@ class View(Screen[None]):
             self.say("in its own order")
         self._key_at = self._sorted_at = -RESORT_S
         self.show(self.desk.state, self.desk.now())
-        self.table.action_edge(0)
+        self.table.rewind()
 
     def order_by(self, index: int) -> None:
         """Order by the column at `index`, in the direction that makes sense for it."""

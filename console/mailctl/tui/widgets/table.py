@@ -117,6 +117,7 @@ class FleetTable(ScrollView, can_focus=True):
         self._source: RowSource = _EMPTY
         self._cursor: str | None = None
         self._cursor_index = 0
+        self._is_led = False  # somebody put the cursor where it is
         self._fitted: tuple[tuple[int, int], ...] = ()
         self._drawn: list[object] = []  # per visible line: what was drawn last
         self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(512)
@@ -140,7 +141,11 @@ class FleetTable(ScrollView, can_focus=True):
         return len(self._source)
 
     def show(self, source: RowSource) -> None:
-        """Draw `source` from now on: cursor and marks stay with their keys, the cursor's row on its screen line."""
+        """Draw `source` from now on: cursor and marks stay with their keys, the cursor's row on its screen line.
+
+        Until somebody has moved the cursor or marked a row, both stay at the first row: that is where the worst one
+        comes in.
+        """
         old_columns, old_size = self._source.columns, (len(self._source), self._source.total is None)
         line = self._cursor_index - round(self.scroll_y)
         self._source = source
@@ -161,6 +166,11 @@ class FleetTable(ScrollView, can_focus=True):
         if index is not None:
             self._set_cursor(index)
 
+    def rewind(self) -> None:
+        """Put cursor and view on the first row, where they stay until somebody moves the cursor."""
+        self._set_cursor(0)
+        self._is_led = False
+
     def selected(self) -> tuple[str, ...]:
         """Keys that a verb acts on: the marked rows in their order, else the one under the cursor."""
         if self.marks:
@@ -170,10 +180,10 @@ class FleetTable(ScrollView, can_focus=True):
     def _hold_cursor(self, line: int) -> None:
         """Find the cursor's key again; when it is gone, the row that took its place."""
         count = len(self._source)
-        index = self._source.index_of(self._cursor) if self._cursor is not None else None
+        index = self._source.index_of(self._cursor) if self._cursor is not None and self._is_led else None
         if index is None:
             old = self._cursor
-            self._cursor_index = min(self._cursor_index, max(0, count - 1))
+            self._cursor_index = min(self._cursor_index, max(0, count - 1)) if self._is_led else 0
             self._cursor = self._source.key(self._cursor_index) if count else None
             if self._cursor != old:
                 self.post_message(self.CursorMoved(self, self._cursor))
@@ -317,6 +327,7 @@ class FleetTable(ScrollView, can_focus=True):
         count = len(self._source)
         if not count:
             return
+        self._is_led = True
         self._cursor_index = max(0, min(index, count - 1))
         key = self._source.key(self._cursor_index)
         if key != self._cursor:
@@ -356,6 +367,7 @@ class FleetTable(ScrollView, can_focus=True):
 
     def action_mark_all(self) -> None:
         """Mark all rows that the filter shows."""
+        self._is_led = True
         self.marks = {self._source.key(index) for index in islice(range(len(self._source)), 10_000)}
         self.post_message(self.Marked(self, 0))
         self._refresh_changed()
@@ -369,6 +381,7 @@ class FleetTable(ScrollView, can_focus=True):
     def action_choose(self) -> None:
         """Go down into the row."""
         if self._cursor is not None:
+            self._is_led = True
             self.post_message(self.Chosen(self, self._cursor))
 
     def on_click(self, event: events.Click) -> None:
