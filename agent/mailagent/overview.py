@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
+import msgspec
+
+from mailagent.api.codec import cut
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView, DrainProgress
 from mailagent.api.ids import PoolName, ProviderName, VmtaName
 from mailagent.api.operations import Impact
@@ -25,6 +28,8 @@ from mailagent.telemetry.history import History
 
 QUEUES_SHOWN = 8
 """Ready queues named in one destination."""
+REPLY_CHARS = 200
+"""Characters of a remote text in one row; the message screen has all of it."""
 MAX_DESTINATIONS = 512
 """Cells in a snapshot, busiest first."""
 
@@ -187,8 +192,8 @@ class Overview:
             rate_limit=rates[0] if rates else "",
             oldest_at=_oldest([oldest], queues),
             flow=self._history.flow(HistoryScope.CELL, f"{provider}/{vmta}"),
-            binding=self._binding(state, cell, queues, deferred, last_reply),
-            last_reply=last_reply,
+            binding=_brief_reason(self._binding(state, cell, queues, deferred, last_reply)),
+            last_reply=_brief_reply(last_reply),
         )
 
     def _binding(
@@ -228,7 +233,7 @@ class Overview:
                 connection_limit=queue.limits.connections.value,
                 messages_per_connection=queue.limits.messages_per_connection.value,
                 rate_limit=str(queue.limits.rate),
-                binding=queue.binding(),
+                binding=_brief_reason(queue.binding()),
                 generation=self._generations.queue(queue.key),
             )
             for queue in self._scheduler.ready.values()
@@ -420,3 +425,17 @@ def _filter_of(target: Target) -> MessageFilter:
         site, _, vmta = target.name.rpartition("/")
         return MessageFilter(site=site, vmta=vmta, deferred_only=True)
     return MessageFilter(vmta=target.name, deferred_only=True)
+
+
+def _brief_reply(reply: SmtpReply | None) -> SmtpReply | None:
+    """A reply for a row: hundreds of rows with the longest text that a peer may send must fit in one frame."""
+    if reply is None or len(reply.text) <= REPLY_CHARS:
+        return reply
+    return msgspec.structs.replace(reply, text=cut(reply.text, REPLY_CHARS))
+
+
+def _brief_reason(reason: WaitReason | None) -> WaitReason | None:
+    """The same for a reason."""
+    if reason is None or (len(reason.detail) <= REPLY_CHARS and reason.reply is None):
+        return reason
+    return msgspec.structs.replace(reason, detail=cut(reason.detail, REPLY_CHARS), reply=_brief_reply(reason.reply))
