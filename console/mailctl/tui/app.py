@@ -116,6 +116,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
         self.operator = operator
         self.state: FleetState = source.state
         self.happened: deque[Event] = deque(maxlen=MOST_EVENTS)
+        self.said: tuple[str, Tone] = ("", Tone.TEXT)
         self.message: MessageRef | None = None
         self._now = now
         self._clock = clock
@@ -235,9 +236,11 @@ class ConsoleApp(App[int], inherit_bindings=False):
         self.theme = name
 
     def say(self, message: str, tone: Tone = Tone.TEXT) -> None:
-        """Put a message into the status line of the screen on top."""
-        if (view := self._view()) is not None and view.is_drawable:
-            view.say(message, tone)
+        """Put a message into the status line of every screen: an older one is nowhere left to contradict it."""
+        self.said = (message, tone)
+        for view in map(self.get_screen, VIEWS):
+            if isinstance(view, View) and view.is_drawable:
+                view.say(message, tone)
 
     # incidents of the demo
 
@@ -293,6 +296,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
         try:
             while True:
                 made = await plan(options)
+                self.say("")  # the dialog has the word
                 answer = await self.push_screen_wait(ConfirmDialog(made, note=note, clock=self._clock))
                 if answer is None:
                     self.say(f"{title}: cancelled, nothing changed")

@@ -40,6 +40,7 @@ class Desk(Protocol):
     state: FleetState  # what is on the screens
     happened: Sequence[Event]  # newest last
     incidents: Incidents
+    said: tuple[str, Tone]  # to all screens, last
     message: MessageRef | None  # the one to show on the message screen
 
     def now(self) -> datetime:
@@ -52,7 +53,7 @@ class Desk(Protocol):
         """Back to where `go_down` came from; else take the filter away; else to the fleet."""
 
     def say(self, message: str, tone: Tone = Tone.TEXT) -> None:
-        """Put a message into the status line of the screen on top."""
+        """Put a message into the status line of every screen."""
 
     def toggle_incident(self, name: str) -> None:
         """Start or stop an incident of the demo."""

@@ -43,6 +43,30 @@ def said(pilot: Pilot[Any]) -> str:
     return pilot.app.screen.query_one(StatusLine).message
 
 
+async def test_the_newest_word_about_an_operation_stands_on_every_screen() -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: bool(pilot.app.screen.query(FleetTable)))
+        pools = pilot.app.get_screen("Pools")
+        for key in ("D", "U"):
+            if key == "D":
+                await ask(pilot)
+                assert pools.query_one(StatusLine).message == ""  # planning is over
+            else:
+                await pilot.press("1", "U")
+                await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+            clock.now += DEAF_S
+            await pilot.press("y")
+            await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
+            await until(pilot, lambda: "applied on" in said(pilot))
+        assert said(pilot).startswith("undo ")
+        assert pools.query_one(StatusLine).message == said(pilot)
+        await pilot.press("3")
+        await until(pilot, lambda: pilot.app.screen is pilot.app.get_screen("Destinations"))
+        await until(pilot, lambda: bool(pilot.app.screen.query(StatusLine)))
+        assert said(pilot).startswith("undo ")
+
+
 async def test_enter_alone_never_confirms() -> None:
     operator, clock = StillOperator(), Clock()
     async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:

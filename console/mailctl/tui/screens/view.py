@@ -88,7 +88,7 @@ class View(Screen[None]):
         yield Vitals()
         yield from self.body()
         yield FilterBar()
-        yield StatusLine()
+        yield StatusLine(*self.desk.said)
         yield Hints()
 
     def body(self) -> Iterable[Widget]:
@@ -277,7 +277,7 @@ class View(Screen[None]):
     # lines at the bottom
 
     def say(self, message: str, tone: Tone = Tone.TEXT) -> None:
-        """Put a message into the status line."""
+        """Put a message into the status line of this screen; `Desk.say` is for what all screens are to tell."""
         self.query_one(StatusLine).say(message, tone)
 
     @on(FleetTable.Marked)

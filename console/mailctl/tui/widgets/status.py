@@ -19,9 +19,9 @@ class StatusLine(Widget):
     StatusLine { height: 1; background: $band; color: $tone-text; padding: 0 1; }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, message: str = "", tone: Tone = Tone.TEXT) -> None:
         super().__init__()
-        self._message = ("", Tone.TEXT)
+        self._message = (clean(message), tone)
         self._aside = ""
 
     @property
