@@ -43,6 +43,8 @@ LOST = SmtpReply(code=0, enhanced="4.4.2", text="connection lost", verb=Verb.DOT
 A1, A2, B1 = VmtaName("a1"), VmtaName("a2"), VmtaName("b1")
 SOON = Retry(waits=(timedelta(milliseconds=5),), jitter=0.5)
 
+SITES = tuple(Route(match=f"*.{site}.example", to=Endpoint(host=f"{site}.example", port=25)) for site in "xyz")
+
 
 def config(*, window: int = 30, ready: int = 4, **sections: Any) -> AgentConfig:
     """Two pools, a stream of each priority in the first; every domain `*.x.example` goes to a site `x`."""
@@ -56,9 +58,7 @@ def config(*, window: int = 30, ready: int = 4, **sections: Any) -> AgentConfig:
             StreamName("bulk"): Stream(pool=PoolName("a"), priority=Priority.BULK),
             StreamName("other"): Stream(pool=PoolName("b")),
         },
-        routes=tuple(
-            Route(match=f"*.{site}.example", to=Endpoint(host=f"{site}.example", port=25)) for site in ("x", "y", "z")
-        ),
+        routes=sections.pop("routes", SITES),
         retry=sections.pop("retry", SOON),
         queue=QueueLimits(window=window, ready=ready, bodies_bytes=200),
         **sections,
@@ -75,6 +75,7 @@ class Peer:
         self._transaction: Transaction | None = None
         self._quitting = False
         self._over = False
+        self._aborted = False
         self.past_dot = False
         self.sent = 0
         self.source = self.mx = self.remote = "peer"
@@ -89,7 +90,7 @@ class Peer:
         self._host.soon(self.end)
 
     def end(self) -> None:
-        if self._over or self._transaction is None or self.past_dot:
+        if self._over or self._aborted or self._transaction is None or self.past_dot:
             return
         answer = self._host.answer(self._queue, self._transaction)
         if answer is None:
@@ -102,7 +103,7 @@ class Peer:
             self._host.soon(lambda: self._answer(answer))
 
     def _answer(self, answer: SmtpReply | str) -> None:
-        if self._over or self._transaction is None:
+        if self._over or self._aborted or self._transaction is None:
             return
         if isinstance(answer, str):
             self._close(LOST)
@@ -125,6 +126,7 @@ class Peer:
             self._host.soon(lambda: self._close(OK))
 
     def abort(self, why: str = "cut") -> None:
+        self._aborted = True
         self._host.soon(lambda: self._close(LOST))
 
     def _close(self, reply: SmtpReply) -> None:

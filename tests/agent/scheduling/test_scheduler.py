@@ -10,12 +10,12 @@ import pytest
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter
-from mailagent.config.structs import Retry
+from mailagent.config.structs import Endpoint, Rate, Retry, Route
 from mailagent.delivery.connection import Transaction
 from mailagent.scheduling import ready
 from mailagent.scheduling.ready import ReadyQueue
 from tests.agent.control.fleet import directive
-from tests.agent.scheduling.host import A1, A2, LATER, OK, config, names, running
+from tests.agent.scheduling.host import A1, A2, LATER, LOST, OK, config, names, running
 
 STREAMS = ["high", "normal", "bulk", "other"]
 HELD = [
@@ -179,3 +179,86 @@ async def test_mail_waits_on_disk_no_longer_than_its_retry_time_while_its_queue_
             await host.until(lambda: host.pending < 20)
             assert n < 100_000
         await host.rest()
+
+
+async def test_a_rest_ends_in_time_though_a_rate_timer_was_set_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ready, "PAUSE_S", 0.001)
+    monkeypatch.setattr(ready, "REST_S", 0.1)
+    attempts = 0
+
+    async def connecting(queue: ReadyQueue) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts <= ready.FAILURES_BEFORE_REST:
+            queue.failed(LOST, bind=False)
+        else:
+            await host.connect(queue)
+
+    route = Route(match="*", to=Endpoint(host="x.example", port=25), rate=Rate(count=100, period_s=1))
+    async with running(tmp_path, config(routes=(route,))) as host:
+        host.connecting = connecting
+        for n in range(20):
+            host.submit(f"r{n}@d.example", stream="other")
+        await host.until(lambda: any(queue.resting for queue in host.scheduler.ready.values()))
+        await host.rest()
+        assert len(host.delivered) == 20
+
+
+async def test_a_low_rate_keeps_no_connection_opening_and_closing(tmp_path: Path) -> None:
+    opened = 0
+
+    async def connecting(queue: ReadyQueue) -> None:
+        nonlocal opened
+        opened += 1
+        await host.connect(queue)
+
+    route = Route(match="*", to=Endpoint(host="x.example", port=25), rate=Rate(count=1, period_s=3600))
+    async with running(tmp_path, config(routes=(route,))) as host:
+        host.connecting = connecting
+        host.submit("first@d.example", stream="other")
+        await host.until(lambda: host.waiting == 0)
+        host.submit("second@d.example", stream="other")
+        await host.until(lambda: not host.pending)
+        (queue,) = host.scheduler.ready.values()
+        host.scheduler._placing.sweep(host.scheduler.clock(), 0.0)
+        await host.until(lambda: queue.connections == 0)
+        queue.pump()
+        assert (opened, queue.connections, len(queue.items)) == (1, 0, 1)
+        binding = queue.binding()
+        assert binding is not None
+        assert binding.key == "rate"
+
+
+async def test_failed_connections_are_forgotten_with_the_queue(tmp_path: Path) -> None:
+    async def connecting(queue: ReadyQueue) -> None:
+        queue.failed(LOST, bind=False)
+
+    async with running(tmp_path, config(retry=Retry(waits=(timedelta(hours=4),)))) as host:
+        host.connecting = connecting
+        host.submit("r@d.x.example")
+        await host.until(lambda: not host.pending and not host.scheduler.window.used)
+        (queue,) = host.scheduler.ready.values()
+        assert not queue.is_spent(queue.pause_until)
+        host.scheduler._placing.sweep(queue.pause_until + ready.PAUSE_S + 1, 20.0)
+        assert not host.scheduler.ready
+
+
+async def test_a_connection_that_ends_between_messages_costs_no_attempt(tmp_path: Path) -> None:
+    cut: set[int] = set()
+
+    def answer(queue: ReadyQueue, transaction: Transaction) -> SmtpReply | None:
+        if len(host.dots) % 3 == 2 and len(host.dots) < 15 and len(host.dots) not in cut:
+            cut.add(len(host.dots))
+            return None
+        return OK
+
+    route = Route(match="*", to=Endpoint(host="x.example", port=25), connections=1)
+    async with running(tmp_path, config(retry=Retry(waits=(timedelta(hours=4),)), routes=(route,))) as host:
+        host.answer = answer
+        for n in range(30):
+            host.submit(f"r{n}@d.x.example", stream="other")
+        await host.rest()
+        assert len(host.delivered) == 30
+        assert cut
