@@ -96,8 +96,11 @@ def plan_text(plan: Plan, width: int | None) -> str:
     lines += [f"warning: {warning}" for warning in plan.warnings]
     if plan.untouched:
         lines.append(f"untouched: {'; '.join(plan.untouched)}")
-    if plan.undo_note:
-        lines.append(f"{'undo' if plan.undoable else 'cannot be undone'}: {plan.undo_note}")
+    if plan.undoable:
+        # Not with its id: there is no such operation before it is done, and perhaps never.
+        lines.append("; ".join(("undo: possible, the report says how", *filter(None, [plan.undo_note]))))
+    elif plan.undo_note:
+        lines.append(f"cannot be undone: {plan.undo_note}")
     lines.append(f"command: {plan.command}")
     return "\n".join(lines)
 

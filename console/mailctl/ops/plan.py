@@ -90,7 +90,7 @@ class Plan:
     untouched: tuple[str, ...]
     warnings: tuple[str, ...]
     undoable: bool
-    undo_note: str  # how to undo, or why it cannot be undone
+    undo_note: str  # what undo will not bring back, or why it cannot be undone
     command: str  # the same for the shell
 
     @property

@@ -312,8 +312,6 @@ def _sum_up(
         untouched.append(f"host{'' if len(others) == 1 else 's'} {', '.join(others)}")
     undoable = bool(ready) and all(step.undoable for step in ready)
     notes = list(dict.fromkeys(step.undo_note for step in ready if step.undo_note))
-    if undoable:
-        notes.insert(0, f"{command.prefix(fleet.path)} undo {op_id}")
     return Plan(
         verb=verb,
         op_id=op_id,

@@ -138,6 +138,8 @@ async def test_a_dry_run_changes_nothing(agents: Agents, mailctl: Mailctl) -> No
     assert ran.document["operation"]["messages"] == 300
     text = await mailctl("rotate", "vmta:mkt-1", "--dry-run")
     assert "command: mailctl rotate vmta:mkt-1" in text.out
+    assert "undo: possible, the report says how" in text.out
+    assert "mailctl undo" not in text.out
     assert not any(agent.executed for agent in agents.values())
 
 

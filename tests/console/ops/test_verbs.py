@@ -36,7 +36,8 @@ async def test_a_plan_adds_hosts_up_and_changes_nothing(agents: Agents, fleet: F
     assert drain.share == pytest.approx(0.5)
     assert drain.untouched == ("pools cold, transactional",)
     assert drain.command == "mailctl drain pool:marketing --for 2h --reason 'Gmail throttles us'"
-    assert drain.undo_note == f"mailctl undo {drain.op_id}"
+    assert drain.undoable
+    assert drain.undo_note == ""
     assert not any(agent.executed for agent in agents.values())
 
 

@@ -535,7 +535,7 @@ class StillOperator:
             untouched=("pools transactional, cold",),
             warnings=(),
             undoable=True,
-            undo_note="mailctl undo 01j9r0000000000, or U",
+            undo_note="",
             command=f"mailctl {verb} {selection} --yes",
         )
         self.plans.append(made)
