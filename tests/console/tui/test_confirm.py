@@ -1,12 +1,14 @@
 """The question before a verb acts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
-from mailctl.ops.plan import LineResult
+from mailctl.ops.plan import LineResult, Options, Verb
+from mailctl.ops.selector import parse
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog, seconds_in, summary
 from mailctl.tui.dialogs.report import ReportDialog
@@ -145,9 +147,6 @@ async def test_undo_without_anything_done_says_where_to_look() -> None:
 
 
 async def test_the_question_names_size_share_undo_and_the_shell_command() -> None:
-    from mailctl.ops.plan import Options, Verb
-    from mailctl.ops.selector import parse
-
     plan = await StillOperator().plan(Verb.DRAIN, parse("pool:marketing"), Options(reason="\x1b[31mticket", ttl_s=1800))
     text = summary(plan, 80).plain
     for part in (
@@ -160,6 +159,18 @@ async def test_the_question_names_size_share_undo_and_the_shell_command() -> Non
     ):
         assert part in text
     assert "\x1b" not in text
+
+
+async def test_an_effect_that_hosts_share_is_told_once_for_all_of_them() -> None:
+    plan = await StillOperator().plan(Verb.DRAIN, parse("pool:marketing"), Options())
+    assert summary(plan, 80).plain.count("on each host: new mail is kept and waits") == 1
+    named = replace(plan, steps=tuple(replace(step, detail=f"{step.host} refuses new mail") for step in plan.steps))
+    assert "on each host: the host refuses new mail" in summary(named, 80).plain
+    assert "mx1 refuses" not in summary(named, 80).plain
+    alone = replace(named, steps=named.steps[:1])
+    text = summary(alone, 80).plain
+    assert text.count("mx1 refuses new mail") == 1
+    assert "each host" not in text
 
 
 @pytest.mark.parametrize(

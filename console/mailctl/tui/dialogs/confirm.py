@@ -1,5 +1,6 @@
 """The question before a verb acts. Cancel has the focus, so a repeated enter never confirms anything."""
 
+import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -195,10 +196,12 @@ def summary(plan: Plan, width: int, note: str = "") -> Content:
     if plan.share:
         touches.append(f"{share(plan.share)} of the traffic")
     row("touches", ", ".join(touches), Tone.STRONG)
-    effects = {step.detail for step in plan.steps if step.runs}
+    running = [step for step in plan.steps if step.runs]
+    effects = {_without_host(step) for step in running}
     effect = effects.pop() if len(effects) == 1 else ""
     if effect:
-        row("effect", clean(effect))
+        several = len({step.host for step in running}) > 1
+        row("effect", clean(f"on each host: {effect}" if several else running[0].detail))
     if plan.untouched:
         row("stays", "; ".join(map(clean, plan.untouched)))
     if plan.options.ttl_s:
@@ -207,7 +210,7 @@ def summary(plan: Plan, width: int, note: str = "") -> Content:
         row("reason", clean(plan.options.reason))
     row(
         "undo",
-        clean(plan.undo_note) or ("U" if plan.undoable else "not possible"),
+        "; ".join(filter(None, ("U" if plan.undoable else "not possible", clean(plan.undo_note)))),
         Tone.TEXT if plan.undoable else Tone.WARN,
     )
     row("shell", clean(plan.command), Tone.ACCENT)
@@ -216,6 +219,11 @@ def summary(plan: Plan, width: int, note: str = "") -> Content:
     rows.append(Content(""))
     rows += [_step(step, effect) for step in plan.steps]
     return Content("\n").join(rows)
+
+
+def _without_host(step: Step) -> str:
+    """What a step does, in words that are the same for each host."""
+    return re.sub(rf"(?<![\w.-]){re.escape(step.host)}(?![\w-]|\.\w)", "the host", step.detail)
 
 
 def _step(step: Step, told: str) -> Content:
@@ -227,5 +235,5 @@ def _step(step: Step, told: str) -> Content:
         (f"{glyph} {step.host}  ", tone.style),
         (f"{step.target}  ", Tone.STRONG.style),
         (f"{listed(sizes)}  " if sizes else "", Tone.TEXT.style),
-        ("" if step.detail == told else clean(step.detail), Tone.QUIET.style if step.runs else Tone.BAD.style),
+        ("" if _without_host(step) == told else clean(step.detail), Tone.QUIET.style if step.runs else Tone.BAD.style),
     )
