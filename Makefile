@@ -27,8 +27,8 @@ lint: $(DEV) ## ruff, mypy and the import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(DEV) ## measure against Postfix, side by side
-	$(BIN)/python bench/run.py $(ARGS)
+bench: $(DEV) ## measure the relay against smtp-source and smtp-sink alone
+	$(BIN)/python -m bench.relay $(ARGS)
 
 screenshots: $(DEV) ## draw the screens again
 	$(BIN)/python screenshots/make.py $(ARGS)
