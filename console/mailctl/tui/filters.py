@@ -4,6 +4,7 @@
 of the command line, so that what a screen shows can be said to a shell.
 """
 
+import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -36,6 +37,17 @@ class Filter:
             else:
                 words.append(part.lower())
         return cls(Selection(tuple(dict.fromkeys(terms))), tuple(words))
+
+    @property
+    def mistaken(self) -> str:
+        """What to say about the first word that looks like a term of a kind that there is not; else empty."""
+        for word in self.words:
+            kind, _, name = word.partition(":")
+            if name and kind.isalpha():
+                close = difflib.get_close_matches(kind, _KINDS, n=1)
+                meant = f"did you mean {close[0]}? There" if close else "there"
+                return f"no kind {kind!r}; {meant} are {', '.join(TermKind)}"
+        return ""
 
     def __str__(self) -> str:
         return " ".join((*(f"{kind}:{name}" for kind, name in self.selection.terms), *self.words))

@@ -300,7 +300,7 @@ class MessagesView(View):
             self._rows.sort(key=lambda row: row.summary.received_at)
         if failed:
             self.say(f"without {listed(failed)}: no answer", Tone.WARN)
-        else:
+        elif not wanted.mistaken:  # which stands there already
             more = ", more below" if self._cursors else ""
             self.say(f"{plural(len(self._rows), 'recipient')}{more}", Tone.QUIET)
         self.show(self.desk.state, self.desk.now())

@@ -196,7 +196,10 @@ class View(Screen[None]):
 
     @on(FilterBar.Closed)
     def _filter_closed(self, event: FilterBar.Closed) -> None:
-        self.narrow(Filter.parse(event.text))
+        wanted = Filter.parse(event.text)
+        self.narrow(wanted)
+        if wanted.mistaken:
+            self.say(wanted.mistaken, Tone.WARN)
         self.table.focus()
 
     def narrow(self, wanted: Filter) -> None:
