@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.screens.help import HelpScreen
 from mailctl.tui.screens.view import View
 from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
+from mailctl.tui.widgets.topbar import Vitals
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator, asleep, troubled
 from tests.console.tui.waiting import until
 
@@ -154,6 +156,26 @@ async def test_operations_of_one_id_are_one_row_and_undo_takes_the_selected() ->
         await until(pilot, lambda: operator.undone == ["01j9qk2m7x4c0de"])
 
 
+async def test_a_filter_of_an_unknown_kind_names_the_known_ones() -> None:
+    async with app_over().run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("3", "slash", *"provder:gmail", "enter")
+        await until(
+            pilot,
+            lambda: pilot.app.screen.query_one(StatusLine).message.startswith(
+                "no kind 'provder'; did you mean provider? There are host, pool, vmta, provider"
+            ),
+        )
+
+
+@pytest.mark.parametrize(("columns", "zone"), [(80, ""), (100, " UTC")])
+async def test_the_time_has_one_form_whatever_the_figures_leave(columns: int, zone: str) -> None:
+    for fleet in (StillFleet(), StillFleet(troubled()), StillFleet(asleep())):
+        async with app_over(fleet).run_test(size=(columns, 24)) as pilot:
+            await until(pilot, lambda: bool(pilot.app.screen.query(Vitals)))
+            await until(pilot, lambda: str(pilot.app.screen.query_one(Vitals).render()).endswith(f"  03:14:07{zone}"))
+
+
 async def test_help_lists_keys_and_closes_with_the_same_key() -> None:
     async with app_over().run_test(size=(80, 24)) as pilot:
         await ready(pilot)
@@ -162,6 +184,16 @@ async def test_help_lists_keys_and_closes_with_the_same_key() -> None:
         await until(pilot, lambda: "rotate to standby" in shown(pilot))
         await pilot.press("question_mark")
         await until(pilot, lambda: not isinstance(pilot.app.screen, HelpScreen))
+
+
+@pytest.mark.parametrize("lines", [24, 22])
+async def test_no_line_of_the_help_wraps_even_beside_a_scroll_bar(lines: int) -> None:
+    async with app_over().run_test(size=(80, lines)) as pilot:
+        await ready(pilot)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: "rotate to" in shown(pilot))
+        text = pilot.app.screen.query_one(Static)
+        await until(pilot, lambda: text.size.height == text.get_content_height(text.size, text.size, 200))
 
 
 @pytest.mark.parametrize("theme", ["harbour", "daylight", "sixteen"])

@@ -56,7 +56,7 @@ class HelpScreen(ModalScreen[None]):
     HelpScreen {
         align: center middle; background: $background 60%;
         & > Vertical {
-            width: 76; height: auto; max-height: 100%; background: $band; border: round $tone-accent;
+            width: 78; height: auto; max-height: 100%; background: $band; border: round $tone-accent;
             border-title-color: $tone-strong; padding: 0 2;
         }
         & VerticalScroll { height: auto; max-height: 100%; scrollbar-size-vertical: 1; }

@@ -13,6 +13,9 @@ from mailctl.tui.theme import Tone
 
 TABS = ("Fleet", "Pools", "Destinations", "Deferred", "Message", "Operations")
 
+ZONE_WIDTH = 98
+"""Columns from which on the time names its zone; not by what the figures leave, which changes every second."""
+
 
 class Tabs(Widget):
     """The screens with their keys; the current one stands out."""
@@ -61,9 +64,9 @@ class Vitals(Widget):
     def render(self) -> RenderResult:
         """The line, with the time at its right end."""
         width = self.size.width
-        line = vitals(self._state, self._now, width - 10)
+        time = f"{clock(self._now)} UTC" if width >= ZONE_WIDTH else clock(self._now)
+        line = vitals(self._state, self._now, width - len(time) - 2)
         room = width - line.cell_length
-        time = f"{clock(self._now)} UTC" if room >= 14 else clock(self._now)
         return Content.assemble(line, (time.rjust(room), Tone.QUIET.style))
 
 
