@@ -77,9 +77,10 @@ class Marks:
             written = os.write(self._file, data)
         except OSError as exc:
             raise _storage_error(exc) from exc
-        self._size += written
         if written != len(data):
+            os.ftruncate(self._file, self._size)  # half a line would spoil the next one
             raise StorageFull(f"{self._path}: no room for an in-doubt mark")
+        self._size += written
         for mark in marks:
             if mark.recipient in self._open:
                 self._forget(mark.recipient)
