@@ -5,8 +5,6 @@ from enum import StrEnum
 
 import msgspec
 
-from mailagent.api.ids import ProviderName
-
 
 class Verb(StrEnum):
     """The step of a session that a reply answers; the verb guards what a reply may mean."""
@@ -54,15 +52,6 @@ class SmtpReply(msgspec.Struct, frozen=True, kw_only=True):
         """`550 5.1.1 User unknown`, the form people search for."""
         code = f"{self.code:03d}" if self.code else "---"
         return " ".join(part for part in (code, self.enhanced, self.text) if part)
-
-
-class ReplyGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """What many replies have in common: their codes and their text without the parts that vary."""
-
-    code: int
-    enhanced: str
-    text: str  # normalised
-    provider: ProviderName
 
 
 _VARYING = (

@@ -7,7 +7,6 @@ import msgspec
 from mailagent.api.directives import Directive
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.outcome import Attempt
-from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter
 
 WINDOW = "window"
@@ -160,12 +159,3 @@ class InDoubtMark(msgspec.Struct, frozen=True, kw_only=True):
     vmta: str
     site: str
     remote: str
-
-
-class LastReply(msgspec.Struct, frozen=True, kw_only=True):
-    """A deferral's reply as the list of groups stores it: once per distinct normalised text and provider."""
-
-    key: int
-    provider: str
-    reply: SmtpReply
-    normalised: str

@@ -87,11 +87,6 @@ class HostWatch:
         """Whether the first attempt has come to an end, good or bad."""
         return self._client is not None or self._failure is not None
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether calls can be made."""
-        return self._client is not None
-
     def state(self) -> HostState:
         """The host now."""
         now = time.monotonic()
