@@ -10,18 +10,17 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mailagent.accepting import Acceptor
-from mailagent.api import replies, requests, views
+from mailagent.api import requests, views
 from mailagent.api.directives import DrainProgress
-from mailagent.api.errors import InvalidRequest, NotFound
-from mailagent.api.ids import PoolName, StreamName, VmtaName
-from mailagent.api.operations import Impact, OperationRecord, OperationResult, Result
-from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.errors import InvalidRequest
+from mailagent.api.ids import VmtaName
+from mailagent.api.operations import Impact, OperationResult, Result
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.api.targets import MessageFilter, Target
 from mailagent.census import Census
@@ -31,11 +30,12 @@ from mailagent.control.state import HostState
 from mailagent.control.verbs import Control
 from mailagent.delivery import BindFailed, ConnectFailed, Source, connect
 from mailagent.dns import Resolver
-from mailagent.host import Principal
+from mailagent.host import Act, Principal, Read
 from mailagent.intake.listener import Intake
 from mailagent.intake.submission import Submission
 from mailagent.outcome.accounting import AccountingLog
 from mailagent.overview import Overview
+from mailagent.reads import Reads
 from mailagent.routing import Limit, LimitTable, PathLimits, Router, Site, Unroutable
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.scheduler import Scheduler
@@ -143,6 +143,8 @@ class Engine:
             self._control.generations,
             attempts.last_replies,
         )
+        self._reads = Reads(config.host, self._spool, self._scheduler, self._overview, self._history).methods
+        self._verbs = {**self._control.verbs, "reload": self.reload}
         self._intake = Intake(config.intake, config.host, self)
         self._spawn(self._scheduler.run(), "scheduler")
         self._spawn(self._control.run(), "control")
@@ -308,6 +310,16 @@ class Engine:
     # -- host ----------------------------------------------------------------------------------------------------
 
     @property
+    def reads(self) -> Mapping[str, Read]:
+        """What this host answers."""
+        return self._reads
+
+    @property
+    def verbs(self) -> Mapping[str, Act]:
+        """What this host can be told to do."""
+        return self._verbs
+
+    @property
     def name(self) -> str:
         """The host's name in the fleet."""
         return self._config.host
@@ -380,107 +392,6 @@ class Engine:
             config_hash=self._config_hash,
         )
 
-    async def history(self, request: requests.HistoryRequest) -> views.Series:
-        """Per-second counts of one scope."""
-        return self._history.series(request)
-
-    async def queues(self, request: requests.PageRequest) -> replies.QueuePage:
-        """Ready queues after the cursor, by key."""
-        rows = [row for row in self._overview.queues() if row.key > request.cursor and _matches(request.filter, row)]
-        limit = min(request.limit, requests.PAGE_LIMIT)
-        page = rows[:limit]
-        return replies.QueuePage(rows=tuple(page), cursor=page[-1].key if len(rows) > limit else "")
-
-    async def deferred(self, request: requests.PageRequest) -> replies.DeferredGroups:
-        """Deferred recipients grouped by reply and provider."""
-        return await self._spool.groups(request.filter, min(request.limit, requests.PAGE_LIMIT))
-
-    async def messages(self, request: requests.PageRequest) -> replies.MessagePage:
-        """Waiting recipients, a window."""
-        return await self._spool.messages(request.filter, request.cursor, min(request.limit, requests.PAGE_LIMIT))
-
-    async def message(self, request: requests.MessageRequest) -> views.MessageDetail:
-        """One message and why it waits."""
-        stored = await self._spool.message(request.message_id, request.n)
-        if stored is None:
-            raise NotFound(f"{self.name}: no message {request.message_id} waits here; it has left or was never here")
-        summary = stored.summary
-        return views.MessageDetail(
-            summary=summary,
-            recipients=stored.recipients,
-            headers=stored.headers,
-            headers_truncated=stored.headers_truncated,
-            job=stored.job,
-            client=stored.client,
-            attempts=stored.attempts,
-            reasons=tuple(self._reasons(stored.recipient, summary)),
-            in_doubt=stored.in_doubt,
-        )
-
-    def _reasons(self, recipient: int, summary: views.MessageSummary) -> list[WaitReason]:
-        reasons = self._scheduler.reason_of(
-            recipient, PoolName(summary.pool), StreamName(summary.stream), summary.domain
-        )
-        if summary.next_try_at > datetime.now(UTC):
-            schedule = WaitReason(
-                kind=ReasonKind.SCHEDULE,
-                detail=f"attempt {summary.attempts} failed; the next one is by the retry schedule",
-                until=summary.next_try_at,
-                release=f"mailctl retry message:{summary.message_id}",
-                reply=summary.reply,
-            )
-            reasons = [schedule, *(reason for reason in reasons if reason.kind is ReasonKind.DIRECTIVE)]
-        return reasons
-
-    async def in_doubt(self, request: requests.PageRequest) -> replies.InDoubtPage:
-        """Possible duplicates, newest first."""
-        return await self._spool.in_doubt(request.cursor, min(request.limit, requests.PAGE_LIMIT))
-
-    async def operations(self, request: requests.PageRequest) -> replies.OperationPage:
-        """Operations, newest first."""
-        return await self._spool.operations(request.cursor, min(request.limit, requests.PAGE_LIMIT))
-
-    async def operation(self, request: requests.OperationRequest) -> OperationRecord | None:
-        """What became of one operation."""
-        stored = await self._spool.stored_operation(request.op_id)
-        return stored.record if stored is not None else None
-
-    async def drain(self, request: requests.Drain, caller: Principal) -> OperationResult:
-        """Drain a virtual MTA, a pool or the host."""
-        return await self._control.drain(request, caller)
-
-    async def undrain(self, request: requests.Undrain, caller: Principal) -> OperationResult:
-        """End a drain."""
-        return await self._control.undrain(request, caller)
-
-    async def suspend(self, request: requests.Suspend, caller: Principal) -> OperationResult:
-        """Hold delivery."""
-        return await self._control.suspend(request, caller)
-
-    async def resume(self, request: requests.Resume, caller: Principal) -> OperationResult:
-        """End a suspension."""
-        return await self._control.resume(request, caller)
-
-    async def rotate(self, request: requests.Rotate, caller: Principal) -> OperationResult:
-        """Swap a virtual MTA for a standby."""
-        return await self._control.rotate(request, caller)
-
-    async def limit(self, request: requests.Limit, caller: Principal) -> OperationResult:
-        """Lower a limit for a time."""
-        return await self._control.limit(request, caller)
-
-    async def retry(self, request: requests.Retry, caller: Principal) -> OperationResult:
-        """Make deferred mail due now, paced."""
-        return await self._control.retry(request, caller)
-
-    async def cancel(self, request: requests.Cancel, caller: Principal) -> OperationResult:
-        """End one directive."""
-        return await self._control.cancel(request, caller)
-
-    async def undo(self, request: requests.Undo, caller: Principal) -> OperationResult:
-        """Do the stored inverse of an operation."""
-        return await self._control.undo(request, caller)
-
     async def reload(self, request: requests.Reload, caller: Principal) -> OperationResult:
         """Load the configuration file again: whole, or not at all with the reason."""
         if request.dry_run:
@@ -546,11 +457,6 @@ def _value(config: AgentConfig, key: str) -> object:
     for part in key.split("."):
         value = getattr(value, part)
     return value
-
-
-def _matches(filter: MessageFilter, row: views.QueueView) -> bool:
-    wanted = ((filter.vmta, row.vmta), (filter.provider, row.provider), (filter.site, row.site))
-    return all(not want or want == has for want, has in wanted)
 
 
 def _refusal(code: int, enhanced: str, text: str) -> SmtpReply:

@@ -1,10 +1,11 @@
 """What rpc asks of a host, whichever engine runs it."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from mailagent.api import replies, requests, views
-from mailagent.api.operations import OperationRecord, OperationResult
+from mailagent.api import requests, views
+from mailagent.api.operations import OperationResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +16,15 @@ class Principal:
     role: requests.Role
 
 
-class Host(Protocol):
-    """One host. Methods carry the names of the method table; errors are those of `mailagent.api.errors`.
+Read = Callable[[Any], Awaitable[object]]
+"""Answers one reading method: its request in, its result out, both as the method table has them."""
+Act = Callable[[Any, Principal], Awaitable[OperationResult]]
+"""Executes one verb: idempotent by its op_id, it honours `dry_run`, `expect` and `override`, and has its directive and
+its operation record on disk before it returns."""
 
-    A verb is idempotent by its op_id, honours `dry_run`, `expect` and `override`, and has its directive and its
-    operation record on disk before it returns.
-    """
+
+class Host(Protocol):
+    """One host. Errors are those of `mailagent.api.errors`."""
 
     @property
     def name(self) -> str:
@@ -30,59 +34,13 @@ class Host(Protocol):
     def spool_id(self) -> str:
         """Identity of the spool: a new one means another queue."""
 
+    @property
+    def reads(self) -> Mapping[str, Read]:
+        """What this host answers, by the names of the method table."""
+
+    @property
+    def verbs(self) -> Mapping[str, Act]:
+        """What this host can be told to do, by the names of the method table."""
+
     def snapshot(self) -> views.Snapshot:
         """The state now; cheap, made at most once per tick (`seq` grows by one with each new one)."""
-
-    async def history(self, request: requests.HistoryRequest) -> views.Series:
-        """Per-second counts of one scope."""
-
-    async def queues(self, request: requests.PageRequest) -> replies.QueuePage:
-        """Ready queues."""
-
-    async def deferred(self, request: requests.PageRequest) -> replies.DeferredGroups:
-        """Waiting recipients with a failed attempt, grouped by normalised reply and provider."""
-
-    async def messages(self, request: requests.PageRequest) -> replies.MessagePage:
-        """Waiting recipients, a window."""
-
-    async def message(self, request: requests.MessageRequest) -> views.MessageDetail:
-        """One message and why it waits."""
-
-    async def in_doubt(self, request: requests.PageRequest) -> replies.InDoubtPage:
-        """Possible duplicates."""
-
-    async def operations(self, request: requests.PageRequest) -> replies.OperationPage:
-        """Operations, newest first."""
-
-    async def operation(self, request: requests.OperationRequest) -> OperationRecord | None:
-        """What became of one operation; None when this host never executed it."""
-
-    async def drain(self, request: requests.Drain, caller: Principal) -> OperationResult:
-        """Drain a virtual MTA, a pool or the host."""
-
-    async def undrain(self, request: requests.Undrain, caller: Principal) -> OperationResult:
-        """End a drain."""
-
-    async def suspend(self, request: requests.Suspend, caller: Principal) -> OperationResult:
-        """Hold delivery."""
-
-    async def resume(self, request: requests.Resume, caller: Principal) -> OperationResult:
-        """End a suspension."""
-
-    async def rotate(self, request: requests.Rotate, caller: Principal) -> OperationResult:
-        """Swap a virtual MTA for a standby."""
-
-    async def limit(self, request: requests.Limit, caller: Principal) -> OperationResult:
-        """Lower a limit for a time."""
-
-    async def retry(self, request: requests.Retry, caller: Principal) -> OperationResult:
-        """Make deferred mail due now, paced."""
-
-    async def cancel(self, request: requests.Cancel, caller: Principal) -> OperationResult:
-        """End one directive."""
-
-    async def undo(self, request: requests.Undo, caller: Principal) -> OperationResult:
-        """Do the stored inverse of an operation."""
-
-    async def reload(self, request: requests.Reload, caller: Principal) -> OperationResult:
-        """Load the configuration file again."""

@@ -21,7 +21,8 @@ class Caller:
     async def connect(cls, path: Path) -> "Caller":
         reader, writer = await asyncio.open_unix_connection(str(path), limit=2 * 1024 * 1024)
         caller = cls(reader, writer)
-        await caller.call("hello", HelloRequest(protocol=PROTOCOL_VERSION, client="test"))
+        hello = await caller.call("hello", HelloRequest(protocol=PROTOCOL_VERSION, client="test"))
+        assert hello.features == tuple(METHODS)
         return caller
 
     async def call(self, method: str, params: Any = None) -> Any:

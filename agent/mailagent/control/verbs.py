@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -47,6 +47,9 @@ MAX_LIFE_S: Final = 366 * 24 * 3600
 MAX_WORDS: Final = 1000
 """Longest reason, in characters."""
 _OP_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+Verb = Callable[[Any, Caller], Awaitable[OperationResult]]
 
 
 class Control:
@@ -118,6 +121,17 @@ class Control:
                     await self._commit("expire", request, AGENT, now, changes.expiry(one), Impact())
 
     # -- verbs -----------------------------------------------------------------------------------------------------
+
+    @property
+    def verbs(self) -> Mapping[str, Verb]:
+        """The mutating methods that control answers, by wire name."""
+        return {
+            verb.__name__: verb
+            for verb in (
+                self.drain, self.undrain, self.suspend, self.resume, self.rotate, self.limit, self.retry, self.cancel,
+                self.undo,
+            )
+        }  # fmt: skip
 
     async def drain(self, request: requests.Drain, caller: Caller) -> OperationResult:
         """Drain a virtual MTA, a pool or the host."""

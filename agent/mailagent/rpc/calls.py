@@ -31,6 +31,9 @@ VERB_S: Final = 90.0
 NAME_S: Final = 3.0
 """Longest time for the name service; then the caller is known by number."""
 
+OWN: Final = frozenset(("hello", "snapshot", "subscribe", "unsubscribe"))
+"""Methods that are answered here, for every host."""
+
 
 @dataclass(slots=True)
 class Conversation:
@@ -52,11 +55,17 @@ class Calls:
         self._audit = audit
         self._boot_id = secrets.token_hex(8)
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the methods that this host has, in the order of the table."""
+        host = self._host
+        return tuple(name for name in METHODS if name in OWN or name in host.reads or name in host.verbs)
+
     async def answer(self, talk: Conversation, call: Request) -> bytes:
         """The line that answers `call`, never an exception but cancellation."""
         try:
             method = METHODS.get(call.method)
-            if method is None:
+            if method is None or method.name not in self.features:
                 raise UnknownMethod(f"no method {call.method}; hello lists them")
             if call.id is None:
                 raise InvalidRequest(f"{call.method} without an id could not be answered")
@@ -92,7 +101,7 @@ class Calls:
                 return requests.Empty()
         try:
             async with asyncio.timeout(READ_S):
-                return await getattr(self._host, method.name)(params)
+                return await self._host.reads[method.name](params)
         except ValueError as exc:
             if isinstance(params, requests.PageRequest) and params.cursor:
                 raise InvalidRequest(f"{method.name}: {exc}") from exc
@@ -126,7 +135,7 @@ class Calls:
             host=self._host.name,
             spool_id=self._host.spool_id,
             boot_id=self._boot_id,
-            features=tuple(METHODS),
+            features=self.features,
             user=talk.user,
             role=role,
             server_time=codec.now(),
@@ -146,7 +155,7 @@ class Calls:
             await self._note(talk, Event.DENIED, role, method.name, request=raw, detail=denied.message)
             raise denied
         request: requests.Mutation = codec.decode(raw, method.params)
-        execute = getattr(self._host, method.name)
+        execute = self._host.verbs[method.name]
         caller = Principal(user=talk.user, role=role)
         if request.dry_run:
             return await _in_time(method.name, execute(request, caller))

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mailagent.api.methods import METHODS, PROTOCOL_VERSION
 from mailagent.api.operations import OperationRecord, OperationResult, Result
 from mailagent.api.requests import Role
 from mailagent.config.structs import Rpc
-from mailagent.host import Principal
+from mailagent.host import Act, Principal, Read
 from mailagent.rpc import RpcServer
 from mailagent.rpc.peer import Connected, Peer
 
@@ -87,6 +88,7 @@ class QuietHost:
     cancelled: int = 0
     headers: str = ""
     refuse: bool = False
+    lacks: tuple[str, ...] = ()
 
     def snapshot(self) -> views.Snapshot:
         return self.now
@@ -127,12 +129,6 @@ class QuietHost:
         self.orders.append((verb, request, caller))
         return OperationResult(op_id=request.op_id, result=Result.APPLIED, detail=f"{verb} done")
 
-    async def drain(self, request: requests.Drain, caller: Principal) -> OperationResult:
-        return await self._order("drain", request, caller)
-
-    async def undrain(self, request: requests.Undrain, caller: Principal) -> OperationResult:
-        return await self._order("undrain", request, caller)
-
     async def suspend(self, request: requests.Suspend, caller: Principal) -> OperationResult:
         try:
             await self.gate.wait()
@@ -141,26 +137,20 @@ class QuietHost:
             raise
         return await self._order("suspend", request, caller)
 
-    async def resume(self, request: requests.Resume, caller: Principal) -> OperationResult:
-        return await self._order("resume", request, caller)
+    @property
+    def reads(self) -> Mapping[str, Read]:
+        return {
+            read.__name__: read
+            for read in (
+                self.history, self.queues, self.deferred, self.messages, self.message, self.in_doubt, self.operations,
+                self.operation,
+            )
+        }  # fmt: skip
 
-    async def rotate(self, request: requests.Rotate, caller: Principal) -> OperationResult:
-        return await self._order("rotate", request, caller)
-
-    async def limit(self, request: requests.Limit, caller: Principal) -> OperationResult:
-        return await self._order("limit", request, caller)
-
-    async def retry(self, request: requests.Retry, caller: Principal) -> OperationResult:
-        return await self._order("retry", request, caller)
-
-    async def cancel(self, request: requests.Cancel, caller: Principal) -> OperationResult:
-        return await self._order("cancel", request, caller)
-
-    async def undo(self, request: requests.Undo, caller: Principal) -> OperationResult:
-        return await self._order("undo", request, caller)
-
-    async def reload(self, request: requests.Reload, caller: Principal) -> OperationResult:
-        return await self._order("reload", request, caller)
+    @property
+    def verbs(self) -> Mapping[str, Act]:
+        names = [method.name for method in METHODS.values() if method.mutates and method.name not in self.lacks]
+        return {**{name: partial(self._order, name) for name in names}, "suspend": self.suspend}
 
 
 def somebody(gids: set[int] | None = None, *, uid: int = NOBODY_IN_PARTICULAR, pid: int = 4242) -> Peer:

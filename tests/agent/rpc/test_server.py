@@ -26,7 +26,16 @@ DRAIN = requests.Drain(op_id=OpId("op1"), target=MARKETING, reason="gmail thrott
 
 def test_the_quiet_host_is_a_host() -> None:
     host: Host = QuietHost()
-    assert all(hasattr(host, name) for name in METHODS if name not in ("hello", "subscribe", "unsubscribe"))
+    assert {*host.reads, *host.verbs, "hello", "snapshot", "subscribe", "unsubscribe"} == set(METHODS)
+
+
+async def test_a_method_that_this_host_lacks_is_not_listed_and_refused(tmp_path: Path) -> None:
+    async with serving(tmp_path) as bench, bench.connected() as lines:
+        bench.host.lacks = ("rotate",)
+        hello = await lines.hello()
+        assert set(METHODS) - set(hello.features) == {"rotate"}
+        with pytest.raises(ApiError, match="no method rotate"):
+            await lines.call("rotate", requests.Rotate(op_id=OpId("op1"), target=MARKETING))
 
 
 async def test_hello_names_agent_user_and_role_and_comes_first(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""What a host answers when it is asked: queues, messages and why they wait, operations, history."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from mailagent.api import replies, requests, views
+from mailagent.api.errors import NotFound
+from mailagent.api.ids import HostName, PoolName, StreamName
+from mailagent.api.operations import OperationRecord
+from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.targets import MessageFilter
+from mailagent.host import Read
+from mailagent.overview import Overview
+from mailagent.scheduling.scheduler import Scheduler
+from mailagent.spool.store import Spool
+from mailagent.telemetry.history import History
+
+
+class Reads:
+    """The reading methods of the method table, by name in `methods`."""
+
+    def __init__(
+        self, host: HostName, spool: Spool, scheduler: Scheduler, overview: Overview, history: History
+    ) -> None:
+        self._host = host
+        self._spool = spool
+        self._scheduler = scheduler
+        self._overview = overview
+        self._history = history
+
+    @property
+    def methods(self) -> Mapping[str, Read]:
+        """By wire name."""
+        return {
+            read.__name__: read
+            for read in (
+                self.history, self.queues, self.deferred, self.messages, self.message, self.in_doubt, self.operations,
+                self.operation,
+            )
+        }  # fmt: skip
+
+    async def history(self, request: requests.HistoryRequest) -> views.Series:
+        """Per-second counts of one scope."""
+        return self._history.series(request)
+
+    async def queues(self, request: requests.PageRequest) -> replies.QueuePage:
+        """Ready queues after the cursor, by key."""
+        rows = [row for row in self._overview.queues() if row.key > request.cursor and _matches(request.filter, row)]
+        limit = min(request.limit, requests.PAGE_LIMIT)
+        page = rows[:limit]
+        return replies.QueuePage(rows=tuple(page), cursor=page[-1].key if len(rows) > limit else "")
+
+    async def deferred(self, request: requests.PageRequest) -> replies.DeferredGroups:
+        """Deferred recipients grouped by reply and provider."""
+        return await self._spool.groups(request.filter, min(request.limit, requests.PAGE_LIMIT))
+
+    async def messages(self, request: requests.PageRequest) -> replies.MessagePage:
+        """Waiting recipients, a window."""
+        return await self._spool.messages(request.filter, request.cursor, min(request.limit, requests.PAGE_LIMIT))
+
+    async def message(self, request: requests.MessageRequest) -> views.MessageDetail:
+        """One message and why it waits."""
+        stored = await self._spool.message(request.message_id, request.n)
+        if stored is None:
+            raise NotFound(f"{self._host}: no message {request.message_id} waits here; it has left or was never here")
+        summary = stored.summary
+        return views.MessageDetail(
+            summary=summary,
+            recipients=stored.recipients,
+            headers=stored.headers,
+            headers_truncated=stored.headers_truncated,
+            job=stored.job,
+            client=stored.client,
+            attempts=stored.attempts,
+            reasons=tuple(self._reasons(stored.recipient, summary)),
+            in_doubt=stored.in_doubt,
+        )
+
+    def _reasons(self, recipient: int, summary: views.MessageSummary) -> list[WaitReason]:
+        reasons = self._scheduler.reason_of(
+            recipient, PoolName(summary.pool), StreamName(summary.stream), summary.domain
+        )
+        if summary.next_try_at > datetime.now(UTC):
+            schedule = WaitReason(
+                kind=ReasonKind.SCHEDULE,
+                detail=f"attempt {summary.attempts} failed; the next one is by the retry schedule",
+                until=summary.next_try_at,
+                release=f"mailctl retry message:{summary.message_id}",
+                reply=summary.reply,
+            )
+            reasons = [schedule, *(reason for reason in reasons if reason.kind is ReasonKind.DIRECTIVE)]
+        return reasons
+
+    async def in_doubt(self, request: requests.PageRequest) -> replies.InDoubtPage:
+        """Possible duplicates, newest first."""
+        return await self._spool.in_doubt(request.cursor, min(request.limit, requests.PAGE_LIMIT))
+
+    async def operations(self, request: requests.PageRequest) -> replies.OperationPage:
+        """Operations, newest first."""
+        return await self._spool.operations(request.cursor, min(request.limit, requests.PAGE_LIMIT))
+
+    async def operation(self, request: requests.OperationRequest) -> OperationRecord | None:
+        """What became of one operation."""
+        stored = await self._spool.stored_operation(request.op_id)
+        return stored.record if stored is not None else None
+
+
+def _matches(filter: MessageFilter, row: views.QueueView) -> bool:
+    wanted = ((filter.vmta, row.vmta), (filter.provider, row.provider), (filter.site, row.site))
+    return all(not want or want == has for want, has in wanted)
