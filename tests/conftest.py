@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-PACKAGES = {"sshd": "openssh-server", "smtp-sink": "postfix", "smtp-source": "postfix", "tmux": "tmux"}
+PACKAGES = {
+    "postfix": "postfix",
+    "smtp-sink": "postfix",
+    "smtp-source": "postfix",
+    "sshd": "openssh-server",
+    "tmux": "tmux",
+}
 """Programs that tests use, and the Debian package that has each."""
 
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/sbin")
