@@ -8,6 +8,8 @@ from mailagent.api.ids import StreamName
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState
+from mailagent.dns import ascii_domain
+from mailagent.intake.parameters import NOTHING
 from mailagent.intake.received import received_header
 from mailagent.intake.submission import Submission
 from mailagent.outcome.dsn import bounce_dsn
@@ -93,10 +95,19 @@ class Acceptor:
             added=added,
             body=submission.body,
             recipients=tuple(
+                NewRecipient(address, queue, admitted[queue], *submission.requests.get(n, NOTHING))
+                for n, (address, queue) in enumerate(zip(submission.recipients, of_recipient, strict=True))
+            )
+            if submission.requests
+            else tuple(
                 NewRecipient(address, queue, admitted[queue])
                 for address, queue in zip(submission.recipients, of_recipient, strict=True)
             ),
             queues=tuple(name for name, _ in by_queue.values()),
+            utf8=submission.utf8,
+            user=submission.user,
+            ret=submission.ret,
+            envid=submission.envid,
         )
 
     def _queue_of(self, stream_name: StreamName, address: bytes) -> tuple[QueueName, int]:
@@ -105,7 +116,9 @@ class Acceptor:
         found = self._queues.get(key)
         if found is None:
             stream = self._config.streams[stream_name]
-            text = domain.decode("ascii", "backslashreplace").lower().rstrip(".")
+            text = domain.decode("utf-8", "backslashreplace").lower().rstrip(".")
+            if not domain.isascii():
+                text = ascii_domain(text)
             name = QueueName(stream.pool, stream_name, stream.priority, text)
             if len(self._queues) >= QUEUES_CACHED:
                 self._queues.clear()
@@ -159,6 +172,12 @@ class Acceptor:
                         stream=message.stream,
                         pool=message.pool,
                         job=message.job,
+                        utf8=message.utf8,
+                        user=message.user,
+                        ret=message.ret,
+                        envid=message.envid,
+                        notify=recipient.notify,
+                        orcpt=recipient.orcpt,
                     )
                 )
         priority = message.queues[0].priority  # not of the configuration: a reload may have dropped the stream
@@ -209,6 +228,7 @@ class Acceptor:
             body=content,
             recipients=(NewRecipient(row.sender, queue, False),),
             queues=(name,),
+            utf8=not row.sender.isascii(),
         )
 
 

@@ -71,6 +71,8 @@ class Reads:
             headers_truncated=stored.headers_truncated,
             job=stored.job,
             client=stored.client,
+            user=stored.user,
+            envid=stored.envid,
             attempts=stored.attempts,
             reasons=tuple(self._reasons(stored.recipient, summary)),
             in_doubt=stored.in_doubt,

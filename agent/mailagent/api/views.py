@@ -255,6 +255,8 @@ class MessageDetail(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...]  # the last 20
     reasons: tuple[WaitReason, ...]
     in_doubt: bool
+    user: str = ""  # who authenticated to hand it in
+    envid: str = ""  # ENVID of MAIL, xtext
 
 
 class InDoubt(msgspec.Struct, frozen=True, kw_only=True):

@@ -163,6 +163,11 @@ class Connection(asyncio.Protocol):
         """Whether the final dot is out and not answered."""
         return self._session.past_dot
 
+    @property
+    def dsn(self) -> bool:
+        """Whether the peer offers DSN (RFC 3461): it answers for notifications from here on."""
+        return self._session.dsn
+
     async def handshaken_by(self, owner: Owner) -> None:
         """Wait for greeting and EHLO, then belong to `owner`.
 

@@ -1,4 +1,4 @@
-"""The client's side of an SMTP session, without input and output (RFC 5321, 1870, 2920, 6152).
+"""The client's side of an SMTP session, without input and output (RFC 5321, 1870, 2920, 3461, 6152, 6531).
 
 Bytes go in through `receive`; what happens comes out through the `Driver`. Phases:
 
@@ -22,9 +22,11 @@ import msgspec
 
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.delivery.replies import BrokenReply, RawReply, ReplyReader
+from mailagent.dns import ascii_domain
 
 CLOSING = 421
 _UNSAFE = re.compile(rb"[\x00-\x1f\x7f-\xff]")
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _EHLO_NAME = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -38,6 +40,9 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     eightbit: bool
     plain: bool = False  # the body is known to be canonical and to have no line that begins with a dot
     token: object = None
+    utf8: bool = False  # an address or the header block may be beyond ASCII (RFC 6531)
+    mail_options: bytes = b""  # RET and ENVID, ` RET=HDRS`; only for peers with DSN (RFC 3461)
+    rcpt_options: tuple[bytes, ...] = ()  # NOTIFY and ORCPT, one for each recipient, or none at all
 
 
 class Driver(Protocol):
@@ -88,11 +93,13 @@ class ClientSession:
         "_replies",
         "_unsent",
         "answered",
+        "dsn",
         "eightbit",
         "max_size",
         "past_dot",
         "phase",
         "pipelining",
+        "utf8",
     )
 
     def __init__(self, ehlo: str, driver: Driver) -> None:
@@ -114,6 +121,8 @@ class ClientSession:
         self.pipelining = False
         self.eightbit = False
         self.max_size: int | None = None
+        self.dsn = False
+        self.utf8 = False
 
     @property
     def awaiting(self) -> Verb | None:
@@ -141,8 +150,26 @@ class ClientSession:
             return _local(552, "5.3.4", f"message of more than {self.max_size} bytes, the peer's limit")
         if not (transaction.plain or body.count(b"\n") == body.count(b"\r") == body.count(b"\r\n")):
             return _local(554, "5.6.0", "bare CR or LF in the stored message")
+        if transaction.utf8:
+            return self._utf8_refusal(transaction)
         if _UNSAFE.search(transaction.sender) or any(map(_UNSAFE.search, transaction.recipients)):
             return _local(553, "5.1.3", "control or 8-bit characters in an address")
+        return None
+
+    def _utf8_refusal(self, transaction: Transaction) -> SmtpReply | None:
+        """The same for a message with an address or header block beyond ASCII (RFC 6531 sections 3.2 and 3.5)."""
+        addresses = (transaction.sender, *transaction.recipients)
+        if any(map(_CONTROL.search, addresses)):
+            return _local(553, "5.1.3", "control characters in an address")
+        if self.utf8:
+            return None
+        wire = [_without_smtputf8(address) for address in addresses]
+        if wire[0] is None or not any(wire[1:]):
+            return NO_SMTPUTF8
+        start = transaction.body
+        end = start.find(b"\r\n\r\n")
+        if not (start.startswith(b"\r\n") or start[: end if end >= 0 else None].isascii()):
+            return _local(554, "5.6.9", "header beyond ASCII, and the peer does not offer SMTPUTF8")
         return None
 
     def send(self, transaction: Transaction) -> None:
@@ -154,8 +181,19 @@ class ClientSession:
         parameters = b" BODY=8BITMIME" if transaction.eightbit else b""
         if self.max_size is not None:
             parameters += b" SIZE=%d" % (len(transaction.added) + len(transaction.body))
-        commands = [(Verb.MAIL, 0, b"MAIL FROM:<%b>%b\r\n" % (transaction.sender, parameters))]
-        commands += [(Verb.RCPT, n, b"RCPT TO:<%b>\r\n" % address) for n, address in enumerate(transaction.recipients)]
+        if self.dsn:
+            parameters += transaction.mail_options
+        if transaction.utf8:
+            sender, recipients, more = self._utf8_envelope(transaction)
+            parameters += more
+        else:
+            sender = transaction.sender
+            recipients = list(enumerate(transaction.recipients))
+        commands = [(Verb.MAIL, 0, b"MAIL FROM:<%b>%b\r\n" % (sender, parameters))]
+        if self.dsn and (options := transaction.rcpt_options):
+            commands += [(Verb.RCPT, n, b"RCPT TO:<%b>%b\r\n" % (address, options[n])) for n, address in recipients]
+        else:
+            commands += [(Verb.RCPT, n, b"RCPT TO:<%b>\r\n" % address) for n, address in recipients]
         commands.append((Verb.DATA, 0, b"DATA\r\n"))
         if self._needs_rset:
             commands.insert(0, (Verb.RSET, 0, b"RSET\r\n"))
@@ -166,6 +204,19 @@ class ClientSession:
         else:
             self._unsent.extend(commands)
             self._write_next()
+
+    def _utf8_envelope(self, transaction: Transaction) -> tuple[bytes, list[tuple[int, bytes]], bytes]:
+        """(sender, numbered recipients, parameter); recipients that this peer cannot have are answered at once."""
+        if self.utf8:
+            return transaction.sender, list(enumerate(transaction.recipients)), b" SMTPUTF8"
+        recipients: list[tuple[int, bytes]] = []
+        for n, address in enumerate(transaction.recipients):
+            wire = _without_smtputf8(address)
+            if wire is None:
+                self._replies[n] = NO_SMTPUTF8
+            else:
+                recipients.append((n, wire))
+        return _without_smtputf8(transaction.sender) or b"", recipients, b""
 
     def dot_written(self) -> None:
         """The message and its final dot are out."""
@@ -251,6 +302,10 @@ class ClientSession:
                 self.pipelining = True
             elif keyword == b"8BITMIME":
                 self.eightbit = True
+            elif keyword == b"DSN":
+                self.dsn = True
+            elif keyword == b"SMTPUTF8":
+                self.utf8 = True
             elif keyword == b"SIZE":
                 value = rest.strip()
                 self.max_size = int(value) if value.isdigit() and len(value) <= 20 else 0
@@ -339,3 +394,14 @@ def ehlo_name(name: str) -> bytes:
 
 def _local(code: int, enhanced: str, text: str) -> SmtpReply:
     return SmtpReply(code=code, enhanced=enhanced, text=text, verb=Verb.MAIL, local=True)
+
+
+NO_SMTPUTF8 = _local(553, "5.6.7", "address beyond ASCII, and the peer does not offer SMTPUTF8")
+
+
+def _without_smtputf8(address: bytes) -> bytes | None:
+    """`address` for a peer without SMTPUTF8: its domain as A-labels; None when its local part is beyond ASCII."""
+    if address.isascii():
+        return address
+    local, _, domain = address.rpartition(b"@")
+    return b"%b@%b" % (local, ascii_domain(domain.decode()).encode()) if local.isascii() else None

@@ -10,7 +10,7 @@ from mailagent.dns.answers import (
     NoData,
     NxDomain,
 )
-from mailagent.dns.names import is_host_name
+from mailagent.dns.names import ascii_domain, is_host_name
 from mailagent.dns.resolver import Resolver
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "NoData",
     "NxDomain",
     "Resolver",
+    "ascii_domain",
     "is_host_name",
 ]

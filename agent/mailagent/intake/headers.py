@@ -78,6 +78,14 @@ def scan(message: bytes, wanted: frozenset[bytes] = frozenset()) -> ScannedMessa
     )
 
 
+def block(message: bytes) -> bytes:
+    """The header block of `message`, without the empty line at its end."""
+    if message.startswith(b"\r\n"):
+        return b""
+    end = message.find(b"\r\n\r\n")
+    return message if end < 0 else message[: end + 2]
+
+
 @lru_cache(maxsize=16)
 def _pattern(wanted: frozenset[bytes]) -> re.Pattern[bytes]:
     """Matches one interesting field with the line end before it: group 1 its name, group 2 its folded value.

@@ -9,17 +9,26 @@ from mailagent.intake.submission import Submission
 def received_header(submission: Submission, *, hostname: str, message_id: str, received_at: int) -> bytes:
     """`Received:` field with its line end; `received_at` in milliseconds since 1970.
 
-    Names the recipient only when there is one: more would tell each of them about the others.
+    Names the recipient only when there is one: more would tell each of them about the others. One beyond ASCII is left
+    out, so that the field never needs SMTPUTF8.
     """
-    protocol = "ESMTP" if submission.esmtp else "SMTP"
+    protocol = _protocol(submission)
     recipient = ""
-    if len(submission.recipients) == 1:
-        recipient = f"\r\n\tfor <{submission.recipients[0].decode('ascii', 'replace')}>"
+    if len(submission.recipients) == 1 and submission.recipients[0].isascii():
+        recipient = f"\r\n\tfor <{submission.recipients[0].decode('ascii')}>"
     return (
         f"Received: from {submission.helo} ({address_literal(submission.client)})\r\n"
         f"\tby {hostname} with {protocol} id {message_id}{recipient};\r\n"
         f"\t{rfc5322_date(received_at // 1000)}\r\n"
     ).encode("ascii", "replace")
+
+
+def _protocol(submission: Submission) -> str:
+    """The word after `with` (RFC 3848, RFC 6531 section 4.3)."""
+    if not submission.esmtp:
+        return "SMTP"
+    authenticated = "A" if submission.user else ""
+    return f"UTF8SMTP{authenticated}" if submission.utf8 else f"ESMTP{authenticated}"
 
 
 def address_literal(address: str) -> str:

@@ -23,7 +23,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, config: structs.Intake, hostname: str) -> "Rules":
         """The rules that `config` states."""
         name = hostname.encode("ascii", "replace")
-        lines = (name, b"PIPELINING", b"SIZE %d" % config.max_message_bytes, b"8BITMIME")
+        lines = (name, b"PIPELINING", b"SIZE %d" % config.max_message_bytes, b"8BITMIME", b"DSN", b"SMTPUTF8")
         return cls(
             hostname=hostname,
             max_message_bytes=config.max_message_bytes,

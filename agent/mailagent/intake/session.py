@@ -10,7 +10,8 @@
     in flight    | `answer(reply)`                | reply                         | command
     any          | QUIT, violation, `shut`        | reply                         | closed
 
-RFC 5321 with PIPELINING (2920), SIZE (1870), 8BITMIME (6152) and ENHANCEDSTATUSCODES (2034).
+RFC 5321 with PIPELINING (2920), SIZE (1870), 8BITMIME (6152), DSN (3461), SMTPUTF8 (6531) and ENHANCEDSTATUSCODES
+(2034).
 """
 
 import logging
@@ -21,10 +22,13 @@ from mailagent.api.smtp import SmtpReply
 from mailagent.intake import headers
 from mailagent.intake.address import address_fault, is_helo_name
 from mailagent.intake.data import DataReader, Fault
+from mailagent.intake.parameters import NOTHING, PLAIN, RcptParameters, mail_parameters, rcpt_parameters
 from mailagent.intake.rules import BUSY, Rules, reply_line
-from mailagent.intake.submission import Gate, Submission
+from mailagent.intake.submission import NO_REQUESTS, Gate, Submission
 
-MAX_COMMAND = 512 - 2 + 26 + 17  # octets without CRLF: RFC 5321 section 4.5.3.1.4, plus SIZE= and BODY=
+# Octets without CRLF: RFC 5321 section 4.5.3.1.4, plus SIZE=, BODY=, SMTPUTF8, AUTH= (500), RET= and ENVID= (120). RCPT
+# with NOTIFY= and ORCPT= needs no more (500).
+MAX_COMMAND = 512 - 2 + 26 + 17 + 10 + 500 + 120
 MAX_ERRORS = 20  # since the last accepted message, as Postfix
 MAX_JUNK = 100  # commands that lead nowhere since the last accepted message; the ones after are errors
 RECIPIENT_OVERSHOOT = 1000  # recipients beyond the limit; the ones after are errors
@@ -32,12 +36,13 @@ RECIPIENT_OVERSHOOT = 1000  # recipients beyond the limit; the ones after are er
 log = logging.getLogger(__name__)
 
 _NOT_PRINTABLE = re.compile(rb"[^ -~]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # A quoted local part may hold any of `<>`.
 _PATH = rb'<((?:"(?:[^"\\]|\\.)*"|[^<>"])*)>(?: +(.*))?'
 _MAIL = re.compile(rb"MAIL FROM: *" + _PATH, re.IGNORECASE)
 _RCPT = re.compile(rb"RCPT TO: *" + _PATH, re.IGNORECASE)
 
-_BODY_TYPES = frozenset({b"7BIT", b"8BITMIME"})
+_WITH_ADDRESS = frozenset({b"MAIL", b"RCPT"})
 _NOT_OFFERED = frozenset({b"STAR", b"AUTH", b"EXPN", b"TURN", b"ETRN", b"BDAT", b"SEND", b"SOML", b"SAML", b"BURL"})
 # A browser or proxy tricked into posting to our port (cross-protocol attack); Postfix forbids these too, but PUT.
 _OTHER_PROTOCOLS = frozenset({b"GET ", b"POST", b"PUT ", b"CONN"})
@@ -63,7 +68,9 @@ class ServerSession:
         self._helo = ""
         self._esmtp = False
         self._sender = b""
+        self._parameters = PLAIN
         self._recipients: list[bytes] = []
+        self._requests: dict[int, RcptParameters] = {}
         self._overshoot = 0
         self._reader: DataReader | None = None
         self._submission: Submission | None = None
@@ -172,10 +179,10 @@ class ServerSession:
             self._too_long = False
             self._fail(b"500 5.5.2 Line too long\r\n")
             return
-        if _NOT_PRINTABLE.search(line):
+        verb = line[:4].upper()
+        if _NOT_PRINTABLE.search(line) and not (verb in _WITH_ADDRESS and _is_text(line)):
             self._fail(b"501 5.5.2 Only printable ASCII in commands\r\n")
             return
-        verb = line[:4].upper()
         if more and verb in _LAST_IN_GROUP:
             # RFC 2920 section 3.1: these must be last in a group, so what follows is not meant for us.
             self.shut(SmtpReply(code=554, enhanced="5.5.0", text="Improper command pipelining"))
@@ -212,37 +219,23 @@ class ServerSession:
             self._fail(b"503 5.5.1 Nested MAIL\r\n")
         elif match is None:
             self._fail(b"501 5.5.4 Syntax: MAIL FROM:<address>\r\n")
+        elif isinstance(
+            parameters := mail_parameters(match[2], self._rules.max_message_bytes) if match[2] else PLAIN, bytes
+        ):
+            self._fail(parameters)
+        elif not (match[1].isascii() or parameters.utf8):
+            self._fail(_NEEDS_SMTPUTF8)
         elif match[1] and (fault := address_fault(match[1])):
             self._fail(b"501 5.1.7 %s\r\n" % fault.encode())
-        elif match[2] and (refusal := self._parameters(match[2])):
-            self._fail(refusal)
         elif (busy := self._mail_refusal()) is not None:
             self._count_junk()
             self._say(reply_line(busy))
         else:
             self._sender = match[1]
+            self._parameters = parameters
             self.in_transaction = True
             self.transactions += 1
             self._say(b"250 2.1.0 Ok\r\n")
-
-    def _parameters(self, text: bytes) -> bytes:
-        """The reply that the parameters of MAIL deserve; empty when they are fine."""
-        seen = set()
-        for parameter in text.upper().split():
-            name, _, value = parameter.partition(b"=")
-            if name in seen:
-                return b"501 5.5.4 Parameter given twice\r\n"
-            seen.add(name)
-            if name == b"SIZE":
-                if not value.isdigit() or len(value) > 20:
-                    return b"501 5.5.4 Bad SIZE\r\n"
-                if int(value) > self._rules.max_message_bytes:
-                    return self._too_large()
-            elif name != b"BODY":
-                return b"555 5.5.4 Parameter not supported\r\n"
-            elif value not in _BODY_TYPES:
-                return b"501 5.5.4 Bad BODY\r\n"
-        return b""
 
     def _mail_refusal(self) -> SmtpReply | None:
         try:
@@ -259,16 +252,22 @@ class ServerSession:
             self._fail(b"550 5.7.1 Relaying denied\r\n")
         elif match is None:
             self._fail(b"501 5.5.4 Syntax: RCPT TO:<address>\r\n")
+        elif not (match[1].isascii() or self._parameters.utf8):
+            self._fail(_NEEDS_SMTPUTF8)
         elif fault := address_fault(match[1]):
             self._fail(b"501 5.1.3 %s\r\n" % fault.encode())
-        elif match[2]:
-            self._fail(b"555 5.5.4 Parameter not supported\r\n")
+        elif isinstance(
+            parameters := rcpt_parameters(match[2], utf8=self._parameters.utf8) if match[2] else NOTHING, bytes
+        ):
+            self._fail(parameters)
         elif len(self._recipients) >= self._rules.max_recipients:
             self._overshoot += 1
             self._say(b"452 4.5.3 Too many recipients, send the others in another transaction\r\n")
             if self._overshoot > RECIPIENT_OVERSHOOT:
                 self._count_error()
         else:
+            if parameters != NOTHING:
+                self._requests[len(self._recipients)] = parameters
             self._recipients.append(match[1])
             self._say(b"250 2.1.5 Ok\r\n")
 
@@ -323,6 +322,7 @@ class ServerSession:
             self._refuse(b"554 5.4.6 Too many hops, this message loops\r\n")
             return
         self.in_flight = True
+        parameters = self._parameters
         self._submission = Submission(
             sender=self._sender,
             recipients=tuple(self._recipients),
@@ -336,7 +336,16 @@ class ServerSession:
             helo=self._helo,
             hops=message.hops,
             esmtp=self._esmtp,
+            utf8=parameters.utf8 and self._is_international(message.body),
+            ret=parameters.ret,
+            envid=parameters.envid,
+            requests=self._requests or NO_REQUESTS,
         )
+
+    def _is_international(self, body: bytes) -> bool:
+        """Whether the header block or an address is beyond ASCII: only then the message needs SMTPUTF8 later on."""
+        addresses = b"".join((self._sender, *self._recipients))
+        return not (addresses.isascii() and headers.block(body).isascii())
 
     def _refuse(self, reply: bytes) -> None:
         """End the transaction with a refusal of its text."""
@@ -352,6 +361,8 @@ class ServerSession:
     def _reset(self) -> None:
         self.in_transaction = False
         self._recipients = []
+        if self._requests:
+            self._requests = {}
         self._overshoot = 0
 
     def _say(self, reply: bytes) -> None:
@@ -388,9 +399,18 @@ _COMMANDS: dict[bytes, Callable[[ServerSession, bytes], None]] = {
     b"HELP": ServerSession._help,
     b"QUIT": ServerSession._quit,
 }
+_NEEDS_SMTPUTF8 = b"553 5.6.7 An address beyond ASCII needs SMTPUTF8 in MAIL\r\n"
 _LAST_IN_GROUP = frozenset({b"EHLO", b"HELO", b"DATA"})
 _FAULT_REPLIES = {
     Fault.NUL: b"550 5.5.2 NUL in the message\r\n",
     Fault.LINE_ENDS: b"550 5.5.2 Bare CR or LF in the message\r\n",
     Fault.LONG_LINE: b"550 5.5.2 Line longer than 1000 octets in the message\r\n",
 }
+
+
+def _is_text(line: bytes) -> bool:
+    """Whether `line` is UTF-8 without control characters."""
+    try:
+        return _CONTROL.search(line.decode()) is None
+    except ValueError:
+        return False

@@ -1,11 +1,14 @@
 """One message as a client handed it in, and who decides what becomes of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
 
 from mailagent.api.smtp import SmtpReply
+from mailagent.intake.parameters import RcptParameters
+
+NO_REQUESTS: Mapping[int, RcptParameters] = {}
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +26,11 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     helo: str
     hops: int  # Received fields that the message came with
     esmtp: bool = True  # the client said EHLO
+    user: str = ""  # who authenticated, or empty
+    utf8: bool = False  # needs SMTPUTF8 on its way: it was given, and the header block or an address is beyond ASCII
+    ret: str = ""  # RET of MAIL: `FULL`, `HDRS`, or empty
+    envid: str = ""  # ENVID of MAIL, xtext as given
+    requests: Mapping[int, RcptParameters] = NO_REQUESTS  # NOTIFY and ORCPT by number of the recipient that has any
 
 
 class Gate(Protocol):

@@ -545,12 +545,22 @@ class ReadyQueue:
 def transaction_of(item: Item) -> Transaction:
     """The message in the form that delivery sends."""
     first = item.first
+    rows = item.recipients
     return Transaction(
         sender=first.sender,
-        recipients=tuple(row.address for row in item.recipients),
+        recipients=tuple(row.address for row in rows),
         added=first.added,
         body=item.body or b"",
         eightbit=first.eightbit,
         plain=item.plain,
         token=item,
+        utf8=first.utf8,
+        mail_options=_options(RET=first.ret, ENVID=first.envid) if first.ret or first.envid else b"",
+        rcpt_options=tuple(_options(NOTIFY=row.notify, ORCPT=row.orcpt) for row in rows)
+        if any(row.notify or row.orcpt for row in rows)
+        else (),
     )
+
+
+def _options(**values: str) -> bytes:
+    return "".join(f" {name}={value}" for name, value in values.items() if value).encode("ascii")

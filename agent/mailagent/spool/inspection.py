@@ -37,6 +37,8 @@ class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
     headers_truncated: bool
     job: str
     client: str
+    user: str
+    envid: str
     attempts: tuple[Attempt, ...]  # the last ones, oldest first
     in_doubt: bool
 
@@ -268,9 +270,9 @@ def message(db: apsw.Connection, name: str, n: int | None, tag: str) -> StoredMe
     if not rows:
         return None
     recipient = rows[0][0]
-    ((queue, job, client, added, waiting, in_doubt),) = fetch(
+    ((queue, job, client, user, envid, added, waiting, in_doubt),) = fetch(
         db,
-        "SELECT r.queue, m.job, m.client, m.added,"
+        "SELECT r.queue, m.job, m.client, m.user, m.envid, m.added,"
         " (SELECT count(*) FROM recipient WHERE id >= ?2 AND id < ?3),"
         " EXISTS (SELECT 1 FROM in_doubt WHERE recipient = ?1 AND resolution = 'open')"
         f" FROM {JOINED} WHERE r.id = ?1",
@@ -286,6 +288,8 @@ def message(db: apsw.Connection, name: str, n: int | None, tag: str) -> StoredMe
         headers_truncated=truncated,
         job=job,
         client=client,
+        user=user,
+        envid=envid,
         attempts=_attempts(db, recipient),
         in_doubt=bool(in_doubt),
     )

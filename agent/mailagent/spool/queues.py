@@ -18,7 +18,9 @@ Wanted = tuple[int, tuple[int, int] | None, int]
 
 _BEFORE_ALL = (-1, -1)
 _due_rows = msgspec.json.Decoder(list[tuple[int, str, str, str, str, int, int, str, str]])
-_Row = tuple[int, int, str, int, str, str, str, int, bool, str, int, int, str, str, str]
+_Row = tuple[
+    int, int, str, int, str, str, str, int, int, str, int, int, str, str, str, int, str, str, str, str, str
+]  # fmt: skip
 _loaded_rows = msgspec.json.Decoder(list[tuple[int | None, list[_Row]]])
 
 _QUEUES = """
@@ -64,11 +66,12 @@ SELECT json_group_array(json_array((
     SELECT min(due) FROM recipient WHERE queue = w.value ->> 0 AND due > ?2
 ), json((
     SELECT json_group_array(json_array(id, due, hex(address), attempts, vmta, site, hex(sender), size,
-                                       json(iif(eightbit, 'true', 'false')), hex(added), received_at, expires_at,
-                                       stream, pool, job) ORDER BY due, id)
+                                       eightbit, hex(added), received_at, expires_at, stream, pool, job,
+                                       utf8, user, ret, envid, notify, orcpt) ORDER BY due, id)
     FROM (
         SELECT r.id, r.due, r.address, r.attempts, r.vmta, r.site, m.sender, m.size, m.eightbit, m.added,
-               m.received_at, m.expires_at, m.stream, m.pool, m.job
+               m.received_at, m.expires_at, m.stream, m.pool, m.job, m.utf8, m.user, m.ret, m.envid, r.notify,
+               r.orcpt
         FROM recipient AS r JOIN message AS m ON m.id = r.id >> {RECIPIENT_BITS}
         WHERE r.queue = w.value ->> 0 AND r.due <= ?2 AND (r.due, r.id) > (w.value ->> 1, w.value ->> 2)
         ORDER BY r.due, r.id LIMIT ?3
@@ -91,23 +94,8 @@ def load(db: apsw.Connection, wanted: Sequence[Wanted], now: int) -> list[Loaded
 
 
 def _waiting(queue: int, row: _Row) -> Waiting:
-    (
-        recipient,
-        due,
-        address,
-        attempts,
-        vmta,
-        site,
-        sender,
-        size,
-        eightbit,
-        added,
-        received,
-        expires,
-        stream,
-        pool,
-        job,
-    ) = row
+    (recipient, due, address, attempts, vmta, site, sender, size, eightbit, added, received, expires, stream, pool, job,
+     utf8, user, ret, envid, notify, orcpt) = row  # fmt: skip
     return Waiting(
         id=recipient,
         queue=queue,
@@ -119,13 +107,19 @@ def _waiting(queue: int, row: _Row) -> Waiting:
         message=recipient >> RECIPIENT_BITS,
         sender=bytes.fromhex(sender),
         size=size,
-        eightbit=eightbit,
+        eightbit=eightbit == 1,
         added=bytes.fromhex(added),
         received_at=received,
         expires_at=expires,
         stream=stream,
         pool=pool,
         job=job,
+        utf8=utf8 == 1,
+        user=user,
+        ret=ret,
+        envid=envid,
+        notify=notify,
+        orcpt=orcpt,
     )
 
 

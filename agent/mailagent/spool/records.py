@@ -28,6 +28,8 @@ class NewRecipient(msgspec.Struct, frozen=True):
     address: bytes  # as given in RCPT, without angle brackets
     queue: int  # `queue_id(name)` of its scheduled queue
     admitted: bool  # already has a place in the active window: the queue's next due time stays as it is
+    notify: str = ""  # NOTIFY of RCPT (RFC 3461), ASCII as given; empty: not said
+    orcpt: str = ""  # ORCPT of RCPT, the same
 
 
 class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +49,10 @@ class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes  # as received, canonical CRLF, not dot-stuffed, without our control headers
     recipients: tuple[NewRecipient, ...]
     queues: tuple[QueueName, ...]  # names of the queues that the recipients refer to, each once
+    utf8: bool = False  # needs SMTPUTF8: its header block or an address is beyond ASCII
+    user: str = ""  # who authenticated to hand it in, or empty
+    ret: str = ""  # RET of MAIL: `FULL`, `HDRS`, or empty
+    envid: str = ""  # ENVID of MAIL, xtext as given, or empty
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +75,12 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     stream: str
     pool: str
     job: str
+    utf8: bool = False
+    user: str = ""
+    ret: str = ""
+    envid: str = ""
+    notify: str = ""
+    orcpt: str = ""
 
 
 class Loaded(msgspec.Struct, frozen=True):

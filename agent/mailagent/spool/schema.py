@@ -13,7 +13,6 @@ from mailagent.spool.ids import RECIPIENT_BITS
 from mailagent.spool.records import WINDOW
 
 FILE_NAME = "spool.db"
-SCHEMA_VERSION = 2
 PAGE_SIZE = 8192  # the best size for bodies of 10 to 100 KB inside the database
 OLDEST_SQLITE = (3, 51, 3)
 """Older ones can corrupt a WAL database when a commit meets a checkpoint (the WAL-reset bug)."""
@@ -139,6 +138,19 @@ CREATE TABLE in_doubt (
 ) STRICT;
 CREATE UNIQUE INDEX in_doubt_recipient ON in_doubt (recipient, at);
 """
+# utf8: needs SMTPUTF8; user: who authenticated; the others as the client gave them (RFC 3461), empty for most mail
+_ENVELOPE = """
+ALTER TABLE message ADD COLUMN utf8 INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN user TEXT NOT NULL DEFAULT '';
+ALTER TABLE message ADD COLUMN ret TEXT NOT NULL DEFAULT '';
+ALTER TABLE message ADD COLUMN envid TEXT NOT NULL DEFAULT '';
+ALTER TABLE recipient ADD COLUMN notify TEXT NOT NULL DEFAULT '';
+ALTER TABLE recipient ADD COLUMN orcpt TEXT NOT NULL DEFAULT '';
+"""
+_FIRST_VERSION = 2
+_STEPS = (_TABLES, _ENVELOPE)
+"""What makes each version out of the one before, the first out of nothing. A step is never changed, only followed."""
+SCHEMA_VERSION = _FIRST_VERSION + len(_STEPS) - 1
 
 
 def require_library(version: str | None = None) -> None:
@@ -154,7 +166,7 @@ def require_library(version: str | None = None) -> None:
 
 
 def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
-    """The one connection that writes and checkpoints; makes the database when there is none.
+    """The one connection that writes and checkpoints; makes the database when there is none, upgrades an older one.
 
     Raises:
         SpoolUnusable: the file is not ours, or of a newer version.
@@ -174,12 +186,13 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
     db.pragma("journal_size_limit", WAL_KEPT_BYTES)
     db.wal_autocheckpoint(0)
     version = db.pragma("user_version")
-    if version == 0:
-        with db:
-            db.execute(_TABLES)
-            db.pragma("user_version", SCHEMA_VERSION)
-    elif version != SCHEMA_VERSION:
+    if version and not _FIRST_VERSION <= version <= SCHEMA_VERSION:
         raise SpoolUnusable(f"{path}: schema version {version}, this mailagent knows {SCHEMA_VERSION}; upgrade it")
+    if version != SCHEMA_VERSION:
+        with db:
+            for step in _STEPS[version - _FIRST_VERSION + 1 if version else 0 :]:
+                db.execute(step)
+            db.pragma("user_version", SCHEMA_VERSION)
     return db
 
 
@@ -202,7 +215,8 @@ def open_reader(path: Path) -> apsw.Connection:
     version = db.pragma("user_version")
     if version != SCHEMA_VERSION:
         db.close()
-        raise SpoolUnusable(f"{path}: schema version {version}, this mailagent knows {SCHEMA_VERSION}")
+        advice = "upgrade it" if version > SCHEMA_VERSION else "its next start brings the spool up to date"
+        raise SpoolUnusable(f"{path}: schema version {version}, this mailagent knows {SCHEMA_VERSION}; {advice}")
     return db
 
 

@@ -149,7 +149,8 @@ class Transaction:
     def _write_messages(self) -> None:
         execute_rows(
             self.db,
-            "INSERT INTO message {values}",
+            "INSERT INTO message (id, received_at, expires_at, sender, stream, pool, job, client, size, eightbit,"
+            " added) {values}",
             [
                 (m.id, m.received_at, m.expires_at, m.sender, m.stream, m.pool, m.job, m.client, m.size, m.eightbit,
                  m.added)
@@ -164,6 +165,37 @@ class Transaction:
                 (recipient_id(message.id, n), recipient.queue, message.received_at, recipient.address)
                 for message in self._messages
                 for n, recipient in enumerate(message.recipients)
+            ],
+        )
+        special = [
+            message
+            for message in self._messages
+            if message.utf8
+            or message.user
+            or message.ret
+            or message.envid
+            or any(recipient.notify or recipient.orcpt for recipient in message.recipients)
+        ]
+        if special:
+            self._write_envelopes(special)
+
+    def _write_envelopes(self, messages: Sequence[NewMessage]) -> None:
+        """What few messages have, so that the others are stored in shorter statements."""
+        execute_rows(
+            self.db,
+            "UPDATE message SET utf8 = v.column2, user = v.column3, ret = v.column4, envid = v.column5"
+            " FROM ({values}) AS v WHERE message.id = v.column1",
+            [(m.id, m.utf8, m.user, m.ret, m.envid) for m in messages],
+        )
+        execute_rows(
+            self.db,
+            "UPDATE recipient SET notify = v.column2, orcpt = v.column3 FROM ({values}) AS v"
+            " WHERE recipient.id = v.column1",
+            [
+                (recipient_id(message.id, n), recipient.notify, recipient.orcpt)
+                for message in messages
+                for n, recipient in enumerate(message.recipients)
+                if recipient.notify or recipient.orcpt
             ],
         )
 

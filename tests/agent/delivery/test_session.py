@@ -344,3 +344,70 @@ def test_hostile_bytes_never_crash_the_session(data: bytes) -> None:
     for peer in (Recorder(), ready(), sending(b"u@x.example")):
         peer.session.receive(data)
         assert peer.settlements == [] or len(peer.settlements[0]) == 1
+
+
+UTF8 = EHLO.replace(b"250 8BITMIME", b"250-8BITMIME\r\n250-SMTPUTF8\r\n250 DSN")
+JURGEN = "jürgen@b.example".encode()
+
+
+def international(*recipients: bytes, sender: bytes = b"a@b.example", body: bytes = BODY) -> Transaction:
+    return Transaction(sender=sender, recipients=recipients, added=b"", body=body, eightbit=True, utf8=True)
+
+
+def test_smtputf8_is_asked_for_where_the_peer_has_it() -> None:
+    """RFC 6531 section 3.4."""
+    peer = ready(UTF8)
+    message = international("用户@例子.example".encode(), sender=JURGEN)
+    assert peer.session.refusal(message) is None
+    peer.session.send(message)
+    assert peer.wire.startswith(b"MAIL FROM:<%b> BODY=8BITMIME SIZE=" % JURGEN)
+    assert b" SMTPUTF8\r\nRCPT TO:<" in peer.wire
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (international(b"u@x.example", sender=JURGEN), "5.6.7"),
+        (international(JURGEN), "5.6.7"),
+        (international(b"u@x.example", body="Subject: ü\r\n\r\nx\r\n".encode()), "5.6.9"),
+        (international(b"u\x01@x.example"), "5.1.3"),
+    ],
+)
+def test_without_smtputf8_what_needs_it_is_refused_here(message: Transaction, code: str) -> None:
+    """RFC 6531 section 3.2: no conversion."""
+    refusal = ready().session.refusal(message)
+    assert refusal is not None
+    assert (refusal.enhanced, refusal.local, refusal.is_permanent) == (code, True, True)
+
+
+def test_a_domain_beyond_ascii_goes_out_as_a_labels_without_smtputf8() -> None:
+    """RFC 6531 section 3.2; the recipient that cannot go is the only one refused."""
+    peer = ready()
+    message = international("u@bücher.example".encode(), JURGEN, body="Subject: x\r\n\r\nü\r\n".encode())
+    assert peer.session.refusal(message) is None
+    peer.session.send(message)
+    assert b"RCPT TO:<u@xn--bcher-kva.example>\r\nDATA" in peer.wire
+    peer.hear(b"250 ok\r\n250 ok\r\n354 go\r\n")
+    peer.hear(b"250 ok\r\n")
+    ((delivered, refused),) = peer.settlements
+    assert (delivered.code, refused.code, refused.enhanced) == (250, 553, "5.6.7")
+
+
+def test_dsn_parameters_go_only_to_peers_with_dsn() -> None:
+    """RFC 3461 section 5.2.1."""
+    message = Transaction(
+        sender=b"a@b.example",
+        recipients=(b"u@x.example", b"v@x.example"),
+        added=b"",
+        body=BODY,
+        eightbit=False,
+        mail_options=b" RET=HDRS ENVID=E1",
+        rcpt_options=(b" NOTIFY=NEVER", b""),
+    )
+    with_dsn = ready(UTF8)
+    with_dsn.session.send(message)
+    assert b" RET=HDRS ENVID=E1\r\nRCPT TO:<u@x.example> NOTIFY=NEVER\r\nRCPT TO:<v@x.example>\r\n" in with_dsn.wire
+    without = ready()
+    without.session.send(message)
+    assert b"RET" not in without.wire
+    assert b"NOTIFY" not in without.wire

@@ -19,7 +19,8 @@ def test_ehlo_offers_exactly_what_is_there() -> None:
     talk = Talk(config=structs.Intake(max_message_bytes=1000))
     assert talk.greeting == b"220 mx1.test ESMTP\r\n"
     assert talk.send(b"EHLO client.test\r\n") == (
-        b"250-mx1.test\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n"
+        b"250-mx1.test\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n"
+        b"250-DSN\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n"
     )
     assert talk.send(b"HELO client.test\r\n") == b"250 mx1.test\r\n"
 
@@ -101,7 +102,7 @@ def test_octets_after_a_command_that_ends_a_group_close_the_connection(group: by
         (b"MAIL FROM:<a@one.test> SIZE=x", b"501 5.5.4"),
         (b"MAIL FROM:<a@one.test> SIZE=1 SIZE=2", b"501 5.5.4"),
         (b"MAIL FROM:<a@one.test> BODY=BINARYMIME", b"501 5.5.4"),
-        (b"MAIL FROM:<a@one.test> SMTPUTF8", b"555 5.5.4"),
+        (b"MAIL FROM:<a@one.test> SOLICIT=org.example", b"555 5.5.4"),
     ],
 )
 def test_commands_are_answered(command: bytes, reply: bytes) -> None:
@@ -118,7 +119,8 @@ def test_commands_are_answered(command: bytes, reply: bytes) -> None:
         (b"RCPT TO:<postmaster>", b"501 5.1.3"),
         (b"RCPT TO:<postmaster@two.test>", b"250 2.1.5"),
         (b"RCPT TO:<@x.test,@y.test:b@two.test>", b"501 5.1.3"),
-        (b"RCPT TO:<b@two.test> NOTIFY=NEVER", b"555 5.5.4"),
+        (b"RCPT TO:<b@two.test> NOTIFY=NEVER", b"250 2.1.5"),
+        (b"RCPT TO:<b@two.test> RRVS=2014-04-03T23:01:00Z", b"555 5.5.4"),
         (b"RCPT TO: b@two.test", b"501 5.5.4"),
         (b"DATA", b"554 5.5.1"),
         (b"DATA now", b"501 5.5.4"),
