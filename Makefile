@@ -27,8 +27,8 @@ lint: $(DEV) ## ruff, mypy and the import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(DEV) ## measure the relay against smtp-source and smtp-sink alone
-	$(BIN)/python -m bench.relay $(ARGS)
+bench: $(DEV) ## measure rates beside Postfix, latency, a million waiting, idling; ARGS=relay picks
+	$(BIN)/python -m bench $(ARGS)
 
 screenshots: $(DEV) ## draw the screens again
 	$(BIN)/python screenshots/make.py $(ARGS)

@@ -1,98 +1,100 @@
-"""End-to-end rate of one agent: smtp-source -> agent -> smtp-sink, against smtp-source -> smtp-sink directly.
+"""End-to-end rates: smtp-source -> relay -> receiver, through the agent, through Postfix, and directly as the ceiling.
 
-    python -m bench.relay [--messages 20000] [--sessions 20] [--size 10240] [--runs 3]
-
-Rates are messages at the sink per second, from the start of smtp-source until the sink has counted the last message
-(directly: has taken it, as smtp-source fails when the sink ends before it). Direct and relayed runs take turns, so
-that both see the same machine. Prints a table and appends JSON lines to bench/results/relay.jsonl.
+A rate is messages at the receiver per second, from the start of smtp-source until the receiver has the last one. The
+systems take turns within each round, so that all see the same machine, and a ratio is made of one round's figures.
 """
 
-import argparse
-import json
-import os
-import statistics
+import shutil
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import program as installed
-from tests.integration.processes import AGENT_YAML, accepts, agent, free_port, smtp_sink, wait_until
+from tests.integration.processes import free_port
+
+from bench.load import LONGEST_S, Load, hand_in, sink
+from bench.systems import RELAYS, Setup
+
+DIRECT = "direct"
+PLAIN = Setup()
 
 
-def direct(messages: int, sessions: int, size: int) -> float:
-    """Messages per second without anything between."""
+@dataclass(frozen=True)
+class Scenario:
+    """One load, and what is asked of the relays with it."""
+
+    name: str
+    goal: str
+    load: Load
+    setup: Setup = PLAIN
+    tls: bool = False  # the receiver wants STARTTLS: bench.sink takes the place of smtp-sink
+
+
+ONE_EACH = Setup(
+    route=", messages_per_connection: 1",
+    postfix={"smtp_connection_cache_on_demand": "no", "smtp_connection_cache_destinations": ""},
+)
+
+SCENARIOS = (
+    Scenario("10 KB, 20 sessions", "5 x Postfix, 0.45 of direct", Load()),
+    Scenario("10 KB, 50 sessions", "5 x Postfix, 0.45 of direct", Load(sessions=50)),
+    Scenario("100 KB, 20 sessions", "3 x Postfix", Load(messages=4_000, size=102_400)),
+    Scenario("10 KB, 50 recipients each", "", Load(messages=2_000, recipients=50)),
+    Scenario("10 KB, one message per connection", "", Load(messages=5_000, keep_open=False), ONE_EACH),
+)
+
+
+def direct(scenario: Scenario) -> float:
+    """The ceiling: smtp-source hands in to the receiver itself."""
     port = free_port()
     with sink(port):
         started = time.perf_counter()
-        source(port, messages, sessions, size)
-        return messages / (time.perf_counter() - started)
+        hand_in(port, scenario.load)
+        return scenario.load.messages / (time.perf_counter() - started)
 
 
-def relayed(messages: int, sessions: int, size: int) -> float:
-    """Messages per second through one agent."""
+def relayed(scenario: Scenario, system: str) -> float:
+    """Through one relay."""
     port, sink_port = free_port(), free_port()
-    with (
-        tempfile.TemporaryDirectory(prefix="mailctl-bench-") as directory,
-        sink(sink_port, "-M", str(messages)) as process,
-        agent(Path(directory), AGENT_YAML.format(port=port, sink=sink_port), port),
-    ):
-        started = time.perf_counter()
-        source(port, messages, sessions, size)
-        process.wait(timeout=300)
-        return messages / (time.perf_counter() - started)
+    load = scenario.load
+    # not under /tmp/<private>: Postfix's processes must be able to reach their directory
+    directory = Path(tempfile.mkdtemp(prefix="mailctl-bench-"))
+    directory.chmod(0o755)
+    try:
+        tls = ("--tls", *_certificate(directory)) if scenario.tls else ()
+        with (
+            sink(sink_port, load.messages, *tls) as receiver,
+            RELAYS[system](directory, port, sink_port, scenario.setup),
+        ):
+            started = time.perf_counter()
+            hand_in(port, load)
+            receiver.wait(timeout=LONGEST_S)
+            return load.messages / (time.perf_counter() - started)
+    finally:
+        shutil.rmtree(directory)
 
 
-class sink:  # noqa: N801
-    """A running smtp-sink."""
-
-    def __init__(self, port: int, *options: str) -> None:
-        # the probe that waits for the greeting is a session without a message
-        self._command = smtp_sink(*options, f"127.0.0.1:{port}", "1000")
-        self._port = port
-
-    def __enter__(self) -> "subprocess.Popen[bytes]":
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(lambda: accepts(self._port), "smtp-sink")
-        return self._process
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+def round_of(scenario: Scenario, systems: tuple[str, ...]) -> dict[str, float]:
+    """One rate per system, one after the other."""
+    rates = {}
+    for system in systems:
+        if system == DIRECT:
+            if not scenario.tls:  # smtp-source has no TLS of its own
+                rates[system] = direct(scenario)
+        else:
+            rates[system] = relayed(scenario, system)
+    return rates
 
 
-def source(port: int, messages: int, sessions: int, size: int) -> None:
+def _certificate(directory: Path) -> tuple[str, str]:
+    cert, key = directory / "cert.pem", directory / "key.pem"
     subprocess.run(
         [
-            str(installed("smtp-source")), "-N", "-d", "-s", str(sessions), "-l", str(size), "-m", str(messages),
-            "-f", "a@sender.example", "-t", "b@recipient.example", f"127.0.0.1:{port}",
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-days", "2", "-subj", "/CN=sink.example", "-keyout", str(key), "-out", str(cert),
         ],
         check=True,
-        timeout=300,
+        capture_output=True,
     )  # fmt: skip
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=20_000)
-    parser.add_argument("--sessions", type=int, default=20)
-    parser.add_argument("--size", type=int, default=10_240)
-    parser.add_argument("--runs", type=int, default=3)
-    options = parser.parse_args()
-    load = (options.messages, options.sessions, options.size)
-    pairs = [(direct(*load), relayed(*load)) for _ in range(options.runs)]
-    ratios = [through / without for without, through in pairs]
-    for (without, through), ratio in zip(pairs, ratios, strict=True):
-        print(f"direct {without:7.0f}/s   through the agent {through:7.0f}/s   ratio {ratio:.2f}")
-    print(
-        f"median ratio {statistics.median(ratios):.2f} of {options.runs} runs ({options.messages} x {options.size} B)"
-    )
-    results = Path(__file__).parent / "results"
-    results.mkdir(exist_ok=True)
-    with (results / "relay.jsonl").open("a", encoding="utf-8") as out:
-        row = {"at": time.time(), "cpus": os.cpu_count(), **vars(options), "direct_and_relayed": pairs}
-        out.write(json.dumps(row) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    return str(cert), str(key)
