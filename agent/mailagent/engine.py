@@ -28,7 +28,7 @@ from mailagent.config import Origins, config_hash
 from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState
 from mailagent.control.verbs import Control
-from mailagent.delivery import BindFailed, ConnectFailed, Source, connect
+from mailagent.delivery import BindFailed, ConnectFailed, Source, TlsPolicies, connect
 from mailagent.dns import Resolver
 from mailagent.host import Act, Principal, Read
 from mailagent.intake.listener import Intake
@@ -115,6 +115,7 @@ class Engine:
         self._accounting = AccountingLog(config.state_dir / "accounting", config.accounting)
         self._resolver = Resolver(config.dns)
         self._router = Router(config, self._resolver)
+        self._tls = TlsPolicies(config)
         self._limits = LimitTable(config, self._origins.find)
         self._control = Control(config, ledger=Ledger(self._spool, self.recheck), effects=self)
         self._state = await self._control.load()
@@ -255,7 +256,7 @@ class Engine:
             vmta=queue.vmta, address=vmta.address, address6=vmta.address6, ehlo=vmta.ehlo or self._config.host
         )
         try:
-            await connect(path, source, self._config.delivery.timeouts, queue)
+            await connect(path, source, self._config.delivery.timeouts, queue, self._tls.towards(queue.site))
         except BindFailed as exc:
             queue.failed(exc.reply, bind=True)
         except ConnectFailed as exc:
@@ -424,6 +425,7 @@ class Engine:
         self._intake.configure(config.intake)
         self._acceptor.configure(config)
         self._router = Router(config, self._resolver, before=self._router)
+        self._tls = TlsPolicies(config, before=self._tls)
         self._limits = LimitTable(config, self._origins.find)
         self._scheduler.use_router(self._router)
         self._control.reconfigure(config, author)

@@ -39,6 +39,7 @@ class Path(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     mx: str = ""
     remote: str = ""
+    tls: str = ""
 
 
 class Settler:
@@ -125,6 +126,7 @@ class Settler:
                         remote=path.remote,
                         reply=outcome.reply,
                         duration_s=round(duration_s, 3),
+                        tls=path.tls,
                     ),
                     provider=path.provider,
                     in_doubt=in_doubt,
@@ -186,6 +188,7 @@ class Settler:
                 provider=path.provider,
                 mx=path.mx,
                 remote=path.remote,
+                tls=path.tls,
                 attempt=attempt,
                 verb=reply.verb,
                 code=reply.code,
@@ -211,6 +214,7 @@ def _path(queue: ReadyQueue, connection: Connection | None) -> Path:
         provider=provider,
         mx=connection.mx,
         remote=connection.remote,
+        tls=connection.tls,
     )
 
 

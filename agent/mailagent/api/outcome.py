@@ -42,3 +42,4 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     remote: str  # address:port of the peer
     reply: SmtpReply
     duration_s: float
+    tls: str = ""  # `TLSv1.3 TLS_AES_256_GCM_SHA384 verified`; empty in clear

@@ -14,6 +14,7 @@ import msgspec
 from mailagent.api.ids import HostName, PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.methods import DEFAULT_SOCKET
 from mailagent.api.requests import Role
+from mailagent.config.tls import Tls, TlsMode
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -139,6 +140,7 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     connections: int | None = None  # None: 20
     messages_per_connection: int | None = None  # None: no limit
     rate: Rate | None = None  # None: no limit
+    tls: TlsMode | None = None  # None: `tls.mode`; with `auth` at least `verify`
 
 
 class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,6 +153,7 @@ class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rate: Rate | None = None
     provider_connections: int | None = None  # per virtual MTA × provider, over all sites
     provider_rate: Rate | None = None
+    tls: TlsMode | None = None  # None: `tls.mode`
     retry: Retry | None = None
     source: str = ""  # where the numbers come from, with date
 
@@ -168,6 +171,7 @@ class Timeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     connect: timedelta = timedelta(seconds=30)
     greeting: timedelta = timedelta(seconds=60)
     ehlo: timedelta = timedelta(seconds=60)
+    tls: timedelta = timedelta(seconds=60)  # the answer to STARTTLS, and the handshake
     mail: timedelta = timedelta(seconds=300)
     rcpt: timedelta = timedelta(seconds=300)
     data: timedelta = timedelta(seconds=120)
@@ -220,6 +224,7 @@ class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     providers: dict[ProviderName, Provider] = {}
     dns: Dns = Dns()
     delivery: Delivery = Delivery()
+    tls: Tls = Tls()
     retry: Retry = Retry()
     queue: QueueLimits = QueueLimits()
     accounting: Accounting = Accounting()

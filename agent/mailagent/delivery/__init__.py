@@ -3,6 +3,8 @@
 from mailagent.delivery.connect import connect
 from mailagent.delivery.connection import Connection, Owner, Source, Transaction
 from mailagent.delivery.errors import AddressesExhausted, AddressNotOnHost, BindFailed, ConnectFailed, DeliveryError
+from mailagent.delivery.policy import TlsPolicies
+from mailagent.delivery.tls import Level, Step, TlsFailed, TlsResult
 
 __all__ = [
     "AddressNotOnHost",
@@ -11,8 +13,13 @@ __all__ = [
     "ConnectFailed",
     "Connection",
     "DeliveryError",
+    "Level",
     "Owner",
     "Source",
+    "Step",
+    "TlsFailed",
+    "TlsPolicies",
+    "TlsResult",
     "Transaction",
     "connect",
 ]

@@ -6,12 +6,16 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
+from typing import Protocol
 
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.config.structs import Timeouts
 from mailagent.delivery.connection import Connection, Owner, Source, Waits, waits_of
 from mailagent.delivery.errors import AddressesExhausted, AddressNotOnHost, BindFailed, ConnectFailed
 from mailagent.delivery.session import ehlo_name
+from mailagent.delivery.tls import CLEAR, SHUTDOWN_S, Step, TlsFailed
+from mailagent.delivery.tls import failure as tls_failure
 from mailagent.routing.rollup import Hop
 
 MAX_HOPS = 5
@@ -19,8 +23,23 @@ MAX_HOPS = 5
 _IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)  # Linux; Python names it since 3.12
 
 
-async def connect(path: Sequence[Hop], source: Source, timeouts: Timeouts, owner: Owner) -> Connection:
-    """A connection to the first hop that takes it, greeting and EHLO included.
+class Security(Protocol):
+    """How far peers must be trusted, and what came of it."""
+
+    async def first(self, hop: Hop) -> Step:
+        """How to try `hop`. Raises ConnectFailed when that cannot be found out now."""
+
+    def failed(self, hop: Hop, step: Step, failure: TlsFailed) -> Step | None:
+        """TLS with `hop` failed: how to try it once more, None for not at all."""
+
+    def stands(self, connection: Connection) -> None:
+        """`connection` is about to belong to its owner."""
+
+
+async def connect(
+    path: Sequence[Hop], source: Source, timeouts: Timeouts, owner: Owner, security: Security | None = None
+) -> Connection:
+    """A connection to the first hop that takes it, greeting, EHLO and TLS included; without `security` in clear.
 
     Hops are tried in order, at most MAX_HOPS, each with its own time-outs. `owner.ready` is called before this
     returns; after that the connection's end is told by `owner.closed`, and before that by the exception.
@@ -37,22 +56,40 @@ async def connect(path: Sequence[Hop], source: Source, timeouts: Timeouts, owner
     failure: ConnectFailed | None = None
     for hop in path[:MAX_HOPS]:
         try:
-            connection = await _open(hop, source, waits)
-            try:
-                await connection.handshaken_by(owner)
-            except asyncio.CancelledError:
-                connection.abort("no longer wanted")
-                raise
+            step: Step | None = CLEAR if security is None else await security.first(hop)
+            while step is not None:
+                try:
+                    return await _try(hop, source, waits, owner, step, security)
+                except TlsFailed as exc:
+                    failure = _worse(failure, exc)
+                    step = None if security is None else security.failed(hop, step, exc)
         except ConnectFailed as exc:
-            if failure is None or (failure.reply.local and not exc.reply.local):
-                failure = exc
-        else:
-            return connection
+            failure = _worse(failure, exc)
     assert failure is not None  # noqa: S101  # there was at least one hop
     raise failure
 
 
-async def _open(hop: Hop, source: Source, waits: Waits) -> Connection:
+def _worse(before: ConnectFailed | None, now: ConnectFailed) -> ConnectFailed:
+    """The more telling one: what a peer said, before what we saw."""
+    return now if before is None or (before.reply.local and not now.reply.local) else before
+
+
+async def _try(
+    hop: Hop, source: Source, waits: Waits, owner: Owner, step: Step, security: Security | None
+) -> Connection:
+    connection = await _open(hop, source, waits, step)
+    try:
+        await connection.stand()
+    except asyncio.CancelledError:
+        connection.abort("no longer wanted")
+        raise
+    if security is not None:
+        security.stands(connection)
+    connection.belong_to(owner)
+    return connection
+
+
+async def _open(hop: Hop, source: Source, waits: Waits, step: Step) -> Connection:
     loop = asyncio.get_running_loop()
     address = source.towards(hop.address)
     if address is None:
@@ -83,7 +120,22 @@ async def _open(hop: Hop, source: Source, waits: Waits) -> Connection:
             if exc.errno == errno.EADDRNOTAVAIL:  # the port is chosen here, not at bind
                 raise AddressesExhausted(address) from exc
             raise _failed(hop, _words(exc)) from exc
-        _, connection = await loop.create_connection(lambda: Connection(hop, source, waits, loop), sock=sock)
+        make = partial(Connection, hop, source, waits, loop, step)
+        if not step.implicit:
+            _, connection = await loop.create_connection(make, sock=sock)
+            return connection
+        wait_s = waits.by_verb[Verb.STARTTLS]
+        try:
+            _, connection = await loop.create_connection(
+                make,
+                sock=sock,
+                ssl=step.context,
+                server_hostname=hop.mx,
+                ssl_handshake_timeout=wait_s,
+                ssl_shutdown_timeout=SHUTDOWN_S,
+            )
+        except OSError as exc:
+            raise tls_failure(hop, exc, wait_s=wait_s) from exc
     except BaseException:
         sock.close()
         raise

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -16,7 +17,19 @@ from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.config.structs import Timeouts
 from mailagent.delivery.errors import ConnectFailed
 from mailagent.delivery.message import wire_blocks
-from mailagent.delivery.session import ClientSession, Phase, Transaction
+from mailagent.delivery.session import ClientSession, Phase, Starttls, Transaction
+from mailagent.delivery.tls import (
+    CLEAR,
+    SHUTDOWN_S,
+    CertificateRefused,
+    Level,
+    Step,
+    TlsFailed,
+    TlsResult,
+    describe,
+    failure,
+    peer_chain,
+)
 from mailagent.dns import Address
 from mailagent.routing.rollup import Hop
 
@@ -79,6 +92,7 @@ def waits_of(timeouts: Timeouts) -> Waits:
         by_verb={
             Verb.CONNECT: timeouts.greeting.total_seconds(),
             Verb.EHLO: timeouts.ehlo.total_seconds(),
+            Verb.STARTTLS: timeouts.tls.total_seconds(),
             Verb.MAIL: timeouts.mail.total_seconds(),
             Verb.RSET: timeouts.mail.total_seconds(),
             Verb.RCPT: timeouts.rcpt.total_seconds(),
@@ -110,20 +124,25 @@ class Connection(asyncio.Protocol):
         "_session",
         "_shaken",
         "_started",
+        "_step",
         "_timer",
         "_timer_at",
         "_transaction",
         "_transport",
         "_waits",
         "hop",
+        "level",
         "mx",
         "remote",
         "sent",
         "source",
+        "tls",
         "vmta",
     )
 
-    def __init__(self, hop: Hop, source: Source, waits: Waits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, hop: Hop, source: Source, waits: Waits, loop: asyncio.AbstractEventLoop, step: Step = CLEAR
+    ) -> None:
         """Raises ValueError for an EHLO name that cannot be sent."""
         address = source.towards(hop.address)
         self.vmta = source.vmta
@@ -133,9 +152,14 @@ class Connection(asyncio.Protocol):
         self.remote = f"[{hop.address}]:{hop.port}" if hop.address.version == 6 else f"{hop.address}:{hop.port}"
         self.sent = 0
         """Transactions settled so far."""
+        self.level = Level.CLEAR
+        """How far the peer is known."""
+        self.tls = ""
+        """Protocol, cipher and level, in words; empty in clear."""
+        self._step = step
         self._waits = waits
         self._loop = loop
-        self._session = ClientSession(source.ehlo, self)
+        self._session = ClientSession(source.ehlo, self, _starttls(step))
         self._transport: asyncio.Transport | None = None
         self._owner: Owner | None = None
         self._shaken: asyncio.Future[None] = loop.create_future()
@@ -168,15 +192,24 @@ class Connection(asyncio.Protocol):
         """Whether the peer offers DSN (RFC 3461): it answers for notifications from here on."""
         return self._session.dsn
 
-    async def handshaken_by(self, owner: Owner) -> None:
-        """Wait for greeting and EHLO, then belong to `owner`.
+    async def stand(self) -> None:
+        """Wait for greeting, EHLO and TLS; then call `belong_to`.
 
         Raises:
+            TlsFailed: TLS failed, or was required and is not to be had.
             ConnectFailed: the peer refused, broke off, or did not answer in time.
         """
         await self._shaken
+        if self._session.phase is Phase.TLS:
+            await self._secure()
+            await self._shaken
         if self._end is not None:  # it ended in between
+            if self._end.verb is Verb.STARTTLS:
+                raise TlsFailed(self._end, self.hop, TlsResult.STARTTLS_NOT_SUPPORTED)
             raise ConnectFailed(self._end, self.hop)
+
+    def belong_to(self, owner: Owner) -> None:
+        """Tell `owner` that the connection is ready, and all that comes after."""
         self._owner = owner
         self._guarded(partial(owner.ready, self))
 
@@ -219,6 +252,11 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None  # noqa: S101  # the session begins with the connection
         self._transport.write(data)
 
+    def upgrade(self) -> None:
+        """Read nothing more in clear; `stand` goes on."""
+        cast(asyncio.Transport, self._transport).pause_reading()
+        self._shaken.set_result(None)
+
     def handshaken(self) -> None:
         """The peer is ready for mail."""
         if not self._shaken.done():
@@ -254,6 +292,12 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the greeting."""
         self._transport = cast(asyncio.Transport, transport)
+        if self._step.implicit:
+            try:
+                self._judge(transport.get_extra_info("ssl_object"))
+            except CertificateRefused as exc:
+                self._break(failure(self.hop, exc, wait_s=0).reply)
+                return
         self._await_answer()
 
     def data_received(self, data: bytes) -> None:
@@ -291,6 +335,36 @@ class Connection(asyncio.Protocol):
             self._shaken.set_result(None)
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    async def _secure(self) -> None:
+        """Do the handshake that STARTTLS announced, and judge the peer, before anything else is said."""
+        assert self._transport is not None  # noqa: S101  # the peer has answered
+        self._shaken = self._loop.create_future()
+        wait_s = self._waits.by_verb[Verb.STARTTLS]
+        try:
+            secured = await self._loop.start_tls(
+                self._transport,
+                self,
+                cast(ssl.SSLContext, self._step.context),
+                server_hostname=self.mx,
+                ssl_handshake_timeout=wait_s,
+                ssl_shutdown_timeout=SHUTDOWN_S,
+            )
+            if secured is None:  # what both loops give when the transport was closed meanwhile
+                raise ConnectionResetError("connection lost")
+            self._transport = secured
+            self._judge(secured.get_extra_info("ssl_object"))
+        except (OSError, CertificateRefused) as exc:
+            self._transport.abort()
+            raise failure(self.hop, exc, wait_s=wait_s) from exc
+        self._session.secured()
+        self._await_answer()
+
+    def _judge(self, ssl_object: ssl.SSLObject) -> None:
+        if self._step.check is not None:
+            self._step.check(peer_chain(ssl_object), self.mx)
+        self.level = self._step.level
+        self.tls = describe(ssl_object, self.level)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """Do a step in which the owner's callbacks run; a fault in one must not leave the session half way."""
@@ -366,3 +440,9 @@ class Connection(asyncio.Protocol):
             step = self._session.awaiting or Verb.CONNECT
             what = "greeting" if step is Verb.CONNECT else f"answer to {step.value}"
             self.abort(f"no {what} within {self._waits.by_verb[step]:g} s")
+
+
+def _starttls(step: Step) -> Starttls:
+    if step.level is Level.CLEAR or step.implicit:
+        return Starttls.NEVER
+    return Starttls.MUST if step.must else Starttls.OFFERED

@@ -1,8 +1,9 @@
-"""The client's side of an SMTP session, without input and output (RFC 5321, 1870, 2920, 3461, 6152, 6531).
+"""The client's side of an SMTP session, without input and output (RFC 5321, 1870, 2920, 3207, 3461, 6152, 6531).
 
 Bytes go in through `receive`; what happens comes out through the `Driver`. Phases:
 
     GREETING --2yz--> EHLO --2yz--> IDLE            EHLO --5yz--> HELO --2yz--> IDLE
+    EHLO --2yz with STARTTLS, wanted--> STARTTLS --220--> TLS --secured--> EHLO     STARTTLS --refused--> IDLE or OVER
     IDLE --send--> ENVELOPE --354, somebody accepted--> BODY --dot_written--> DOT --answer--> IDLE
                    ENVELOPE --354, nobody accepted--> LONE_DOT --answer--> IDLE
                    ENVELOPE --refused--> IDLE (the next transaction begins with RSET)
@@ -51,6 +52,9 @@ class Driver(Protocol):
     def write(self, data: bytes) -> None:
         """Send commands."""
 
+    def upgrade(self) -> None:
+        """Read nothing more in clear, do the TLS handshake, then call `secured`."""
+
     def handshaken(self) -> None:
         """The peer is ready for mail."""
 
@@ -70,6 +74,8 @@ class Phase(Enum):
     GREETING = auto()
     EHLO = auto()
     HELO = auto()
+    STARTTLS = auto()
+    TLS = auto()
     IDLE = auto()
     ENVELOPE = auto()
     BODY = auto()
@@ -77,6 +83,14 @@ class Phase(Enum):
     LONE_DOT = auto()
     QUIT = auto()
     OVER = auto()
+
+
+class Starttls(Enum):
+    """Whether a session begins TLS."""
+
+    NEVER = auto()
+    OFFERED = auto()  # when the peer offers it
+    MUST = auto()  # or the session ends
 
 
 class ClientSession:
@@ -91,6 +105,8 @@ class ClientSession:
         "_needs_rset",
         "_reader",
         "_replies",
+        "_starttls",
+        "_tls_offered",
         "_unsent",
         "answered",
         "dsn",
@@ -102,10 +118,12 @@ class ClientSession:
         "utf8",
     )
 
-    def __init__(self, ehlo: str, driver: Driver) -> None:
+    def __init__(self, ehlo: str, driver: Driver, starttls: Starttls = Starttls.NEVER) -> None:
         """Raises ValueError for a name that cannot stand in a command."""
         self._ehlo = ehlo_name(ehlo)
         self._driver = driver
+        self._starttls = starttls
+        self._tls_offered = False
         self._reader = ReplyReader()
         self._awaited: deque[tuple[Verb, int]] = deque(((Verb.CONNECT, 0),))  # commands on the wire, RCPT with index
         self._unsent: deque[tuple[Verb, int, bytes]] = deque()  # without PIPELINING: one at a time
@@ -229,6 +247,14 @@ class ClientSession:
         self.phase = Phase.QUIT
         self._write(b"QUIT\r\n", (Verb.QUIT, 0))
 
+    def secured(self) -> None:
+        """TLS stands: what the peer said before it is forgotten, and asked again (RFC 3207 section 4.2)."""
+        self._starttls = Starttls.NEVER
+        self.pipelining = self.eightbit = self.utf8 = self.dsn = False
+        self.max_size = None
+        self.phase = Phase.EHLO
+        self._write(b"EHLO %b\r\n" % self._ehlo, (Verb.EHLO, 0))
+
     def receive(self, data: bytes) -> None:
         """Take what the peer sent."""
         if self.phase is not Phase.OVER:
@@ -276,6 +302,8 @@ class ClientSession:
                 self._dot(reply)
             case Verb.QUIT:
                 self._end(reply.parsed(verb))
+            case Verb.STARTTLS:
+                self._answered_starttls(reply)
             case _:
                 self._greeting(verb, reply)
 
@@ -290,10 +318,37 @@ class ClientSession:
         elif good:
             if self.phase is Phase.EHLO:
                 self._learn(reply.lines[1:])
-            self.phase = Phase.IDLE
-            self._driver.handshaken()
+            if self._starttls is not Starttls.NEVER:
+                self._begin_tls()
+            else:
+                self._stand()
         else:
             self._end(reply.parsed(verb))
+
+    def _stand(self) -> None:
+        self.phase = Phase.IDLE
+        self._driver.handshaken()
+
+    def _begin_tls(self) -> None:
+        if self._tls_offered:
+            self.phase = Phase.STARTTLS
+            self._write(b"STARTTLS\r\n", (Verb.STARTTLS, 0))
+        elif self._starttls is Starttls.MUST:
+            self._end(_no_tls("the peer does not offer STARTTLS, and TLS is required"))
+        else:
+            self._stand()
+
+    def _answered_starttls(self, reply: RawReply) -> None:
+        if reply.code == 220:
+            if self._reader.is_empty:
+                self.phase = Phase.TLS
+                self._driver.upgrade()
+            else:  # in clear, and meant to be read as if it came by TLS (CVE-2011-0411)
+                self._end(_no_tls("the peer sent more than its answer to STARTTLS"))
+        elif self._starttls is Starttls.MUST:
+            self._end(_no_tls(f"the peer refused STARTTLS, and TLS is required: {reply.parsed(Verb.STARTTLS).line()}"))
+        else:
+            self._stand()
 
     def _learn(self, lines: list[bytes]) -> None:
         for line in lines:
@@ -309,6 +364,8 @@ class ClientSession:
             elif keyword == b"SIZE":
                 value = rest.strip()
                 self.max_size = int(value) if value.isdigit() and len(value) <= 20 else 0
+            elif keyword == b"STARTTLS":
+                self._tls_offered = True
 
     def _envelope(self, verb: Verb, n: int, reply: RawReply) -> None:
         kind = reply.code // 100
@@ -390,6 +447,10 @@ def ehlo_name(name: str) -> bytes:
     if not _EHLO_NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be an EHLO name")
     return name.encode("ascii")
+
+
+def _no_tls(text: str) -> SmtpReply:
+    return SmtpReply(code=0, enhanced="4.7.4", text=text, verb=Verb.STARTTLS, local=True)
 
 
 def _local(code: int, enhanced: str, text: str) -> SmtpReply:

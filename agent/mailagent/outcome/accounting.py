@@ -60,6 +60,7 @@ class AccountingRecord(msgspec.Struct, frozen=True, kw_only=True):
     provider: str = ""
     mx: str = ""  # host name of the peer
     remote: str = ""  # its address:port
+    tls: str = ""  # protocol, cipher, and unverified, verified or dane; empty in clear
     attempt: int = 0  # 1 for the first
     verb: Verb | None = None  # what the reply answered
     code: int = 0

@@ -231,9 +231,10 @@ def _identity(config: AgentConfig, vmta: VmtaName) -> tuple[object, ...]:
 
 
 def _rules(config: AgentConfig) -> tuple[object, ...]:
-    """What decides about the site and the provider of a domain, beside DNS."""
-    routes = [(route.match, route.to) for route in config.routes]
-    return routes, {name: (provider.mx, provider.sites) for name, provider in config.providers.items()}
+    """What decides about the site, the provider and the TLS of a domain, beside DNS."""
+    routes = [(route.match, route.to, route.tls) for route in config.routes]
+    providers = {name: (one.mx, one.sites, one.tls) for name, one in config.providers.items()}
+    return routes, providers, config.tls
 
 
 def _at(site: Site, is_held: Callable[[Item, Site], bool], item: Item) -> bool:

@@ -1,6 +1,7 @@
 """The far side for tests: a scripted SMTP peer, and an owner that writes down what connections tell it."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -10,6 +11,7 @@ from mailagent.api.ids import VmtaName
 from mailagent.api.smtp import SmtpReply
 from mailagent.config.structs import Timeouts
 from mailagent.delivery import Connection, Source, Transaction, connect
+from mailagent.delivery.connect import Security
 from mailagent.routing import Hop
 
 SOURCE = Source(vmta=VmtaName("a1"), address=IPv4Address("127.0.0.1"), address6=IPv6Address("::1"), ehlo="a1.example")
@@ -49,6 +51,24 @@ class Dialogue:
         if not line.endswith(b"\r\n"):
             raise EOFError
         return line[:-2].decode()
+
+    async def secure(self, context: ssl.SSLContext, *extensions: str) -> None:
+        """Take STARTTLS, then EHLO again."""
+        assert await self.hear() == "STARTTLS"
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]  # the handshake is not for the reader
+        await self.say("220 go ahead")
+        await self.writer.start_tls(context)
+        assert (await self.hear()).startswith("EHLO ")
+        await self.say(*(f"250-{word}" for word in ("peer", *extensions)), "250 OK")
+
+    async def take(self) -> bytes:
+        """One message, then QUIT."""
+        await self.accept(await self.envelope())
+        body = await self.data()
+        await self.say("250 2.0.0 kept")
+        assert await self.hear() == "QUIT"
+        await self.say("221 bye")
+        return body
 
     async def greet(self, *extensions: str) -> None:
         await self.say("220 peer ESMTP")
@@ -153,11 +173,11 @@ class Recorder:
         self.end.set_result((reply, transaction, in_doubt))
 
     async def run(
-        self, *path: Hop, source: Source = SOURCE, limits: Timeouts | None = None
+        self, *path: Hop, source: Source = SOURCE, limits: Timeouts | None = None, security: Security | None = None
     ) -> tuple[SmtpReply, Transaction | None, bool]:
         """Connect, do everything, and tell how it ended."""
         async with asyncio.timeout(20):
-            await connect(path, source, limits or timeouts(), self)
+            await connect(path, source, limits or timeouts(), self, security)
             return await self.end
 
     def names(self) -> list[str]:

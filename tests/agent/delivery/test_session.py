@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailagent.api.smtp import SmtpReply, Verb
-from mailagent.delivery.session import ClientSession, Phase, Transaction
+from mailagent.delivery.session import ClientSession, Phase, Starttls, Transaction
 
 EHLO = b"250-mx.example\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250 8BITMIME\r\n"
 BODY = b"Subject: x\r\n\r\nhello\r\n"
@@ -25,16 +25,19 @@ def transaction(
 class Recorder:
     """Obeys the session, writes down what it asks for."""
 
-    def __init__(self) -> None:
-        self.session = ClientSession("m1.example.com", self)
+    def __init__(self, starttls: Starttls = Starttls.NEVER) -> None:
+        self.session = ClientSession("m1.example.com", self, starttls)
         self.wire = b""
-        self.shaken = 0
+        self.shaken = self.upgrades = 0
         self.bodies: list[list[int]] = []
         self.settlements: list[list[SmtpReply]] = []
         self.end: SmtpReply | None = None
 
     def write(self, data: bytes) -> None:
         self.wire += data
+
+    def upgrade(self) -> None:
+        self.upgrades += 1
 
     def handshaken(self) -> None:
         self.shaken += 1

@@ -1,0 +1,25 @@
+"""TLS towards other servers: the `tls` section, and the levels that providers and routes ask for."""
+
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+
+class TlsMode(StrEnum):
+    """What a connection must be before mail goes over it."""
+
+    OFF = "off"  # STARTTLS is never used
+    OPPORTUNISTIC = "opportunistic"  # encrypted where it works, whoever the peer is; else in clear (RFC 7435)
+    REQUIRED = "required"  # encrypted, whoever the peer is; else the mail waits
+    VERIFY = "verify"  # encrypted, and the certificate names the host that we meant; else the mail waits
+    IMPLICIT = "implicit"  # TLS from the first byte (RFC 8314), verified; routes only
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """STARTTLS on the way out (RFC 3207)."""
+
+    mode: TlsMode = TlsMode.OPPORTUNISTIC  # where neither provider nor route says anything
+    ca_file: Path | None = None  # who may sign for mail servers; None: the system's authorities
+    remember_broken: timedelta = timedelta(days=3)  # after a failed handshake, opportunistic mail goes in clear so long
