@@ -59,6 +59,25 @@ def slice_end(db: apsw.Connection, after: int, last: int) -> int | None:
     return None if end is None else int(end)
 
 
+def next_slice(db: apsw.Connection, chosen: Selection, after: int) -> tuple[str, int] | None:
+    """(condition of the slice after `after`, the id that ends it); None at the end.
+
+    Few rows that an index finds are one slice, however many others wait between them.
+    """
+    if after >= chosen.last:
+        return None
+    if chosen.candidates:
+        ((few,),) = fetch(
+            db,
+            f"SELECT count(*) <= :few FROM (SELECT * FROM ({chosen.candidates}) LIMIT :few + 1)",
+            chosen.bindings | {"few": SLICE_ROWS},
+        )
+        if few:
+            return f"r.id IN ({chosen.candidates}) AND {chosen.condition}", chosen.last
+    end = slice_end(db, after, chosen.last)
+    return None if end is None else (chosen.condition, end)
+
+
 # --- messages ------------------------------------------------------------------------------------------------------
 
 _SUMMARY = f"""json_array(
@@ -123,9 +142,10 @@ def fill_page(db: apsw.Connection, chosen: Selection, after: int, page: Page, ta
 
     A full page goes on after the last row that it took.
     """
-    end = slice_end(db, after, chosen.last)
-    if end is None:
+    span = next_slice(db, chosen, after)
+    if span is None:
         return None
+    condition, end = span
     bindings: Mapping[str, Any] = chosen.bindings | {
         "after": after,
         "end": end,
@@ -134,7 +154,7 @@ def fill_page(db: apsw.Connection, chosen: Selection, after: int, page: Page, ta
     rows: list[_Summary] = rows_of(
         db,
         f"SELECT json_group_array(json(row) ORDER BY id) FROM (SELECT r.id AS id, {_SUMMARY} AS row"
-        f" FROM {_WITH_LAST_REPLY} WHERE r.id > :after AND r.id <= :end AND {chosen.condition}"
+        f" FROM {_WITH_LAST_REPLY} WHERE r.id > :after AND r.id <= :end AND {condition}"
         " ORDER BY r.id LIMIT :limit)",
         bindings,
         _summaries,
@@ -149,12 +169,13 @@ def fill_page(db: apsw.Connection, chosen: Selection, after: int, page: Page, ta
 
 def count_slice(db: apsw.Connection, chosen: Selection, after: int) -> tuple[int, int | None]:
     """(matches in the slice after `after`, where to go on or None at the end)."""
-    end = slice_end(db, after, chosen.last)
-    if end is None:
+    span = next_slice(db, chosen, after)
+    if span is None:
         return 0, None
+    condition, end = span
     ((count,),) = fetch(
         db,
-        f"SELECT count(*) FROM {JOINED} WHERE r.id > :after AND r.id <= :end AND {chosen.condition}",
+        f"SELECT count(*) FROM {JOINED} WHERE r.id > :after AND r.id <= :end AND {condition}",
         chosen.bindings | {"after": after, "end": end},
     )
     return count, end
@@ -165,13 +186,14 @@ _ids = msgspec.json.Decoder(list[int])
 
 def later_slice(db: apsw.Connection, chosen: Selection, after: int, now: int) -> tuple[list[int], int | None]:
     """(recipients that match and wait for a time after `now`, where to go on or None at the end)."""
-    end = slice_end(db, after, chosen.last)
-    if end is None:
+    span = next_slice(db, chosen, after)
+    if span is None:
         return [], None
+    condition, end = span
     found: list[int] = rows_of(
         db,
         f"SELECT json_group_array(id ORDER BY id) FROM (SELECT r.id FROM {JOINED}"
-        f" WHERE r.id > :after AND r.id <= :end AND r.due > :now AND {chosen.condition})",
+        f" WHERE r.id > :after AND r.id <= :end AND r.due > :now AND {condition})",
         chosen.bindings | {"after": after, "end": end, "now": now},
         _ids,
     )
@@ -208,13 +230,14 @@ def all_groups(db: apsw.Connection, filter: MessageFilter) -> dict[int, Group]:
 
 def add_groups(db: apsw.Connection, chosen: Selection, after: int, groups: dict[int, Group]) -> int | None:
     """Add the groups of the slice after `after`; where to go on or None at the end."""
-    end = slice_end(db, after, chosen.last)
-    if end is None:
+    span = next_slice(db, chosen, after)
+    if span is None:
         return None
+    condition, end = span
     found = fetch(
         db,
         f"SELECT r.reply, count(*), min(r.id), min(r.due) FROM {JOINED} WHERE r.id > :after AND r.id <= :end"
-        f" AND r.reply IS NOT NULL AND {chosen.condition} GROUP BY r.reply",
+        f" AND r.reply IS NOT NULL AND {condition} GROUP BY r.reply",
         chosen.bindings | {"after": after, "end": end},
     )
     for key, count, lowest, due in found:

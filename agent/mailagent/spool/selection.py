@@ -19,6 +19,7 @@ class Selection:
 
     condition: str
     bindings: dict[str, Any]
+    candidates: str = ""  # a query of the ids among which an index finds the matches; empty: look at all rows
     first: int = 0
     last: int = (1 << 63) - 1
 
@@ -33,6 +34,7 @@ def selection(filter: MessageFilter, tag: str) -> Selection:
             terms.append(f"{expression} = :{name}")
             bindings[name] = value
 
+    candidates = ""
     equal("q.pool", "pool", filter.pool)
     equal("q.stream", "stream", filter.stream)
     equal("q.domain", "domain", filter.domain.lower())
@@ -41,12 +43,20 @@ def selection(filter: MessageFilter, tag: str) -> Selection:
     equal(PROVIDER, "provider", filter.provider)
     equal("CAST(r.address AS TEXT) COLLATE NOCASE", "recipient", filter.recipient)
     equal("CAST(m.sender AS TEXT) COLLATE NOCASE", "sender", filter.sender)
+    domain = (filter.domain or filter.recipient.rpartition("@")[2]).lower()
+    if domain.isascii() and domain:  # a queue has the A-labels; an address may have been given otherwise
+        candidates = "SELECT id FROM recipient WHERE queue IN (SELECT id FROM queue WHERE domain = :of)"
+        bindings["of"] = domain
     if filter.deferred_only:
         terms.append("r.reply IS NOT NULL")
     if filter.group:
         try:
             bindings["reply"] = int(filter.group, 16)
             terms.append("r.reply = :reply")
+            candidates = (
+                "SELECT id FROM recipient WHERE provider = (SELECT provider FROM reply WHERE id = :reply)"
+                " AND reply IS NOT NULL AND reply = :reply"
+            )
         except ValueError:
             terms.append(_NOTHING)
     first, last = 0, (1 << 63) - 1
@@ -59,4 +69,4 @@ def selection(filter: MessageFilter, tag: str) -> Selection:
             first, last = message << RECIPIENT_BITS, ((message + 1) << RECIPIENT_BITS) - 1
         else:
             terms.append(_NOTHING)
-    return Selection(" AND ".join(terms) or "TRUE", bindings, first, last)
+    return Selection(" AND ".join(terms) or "TRUE", bindings, candidates, first, last)

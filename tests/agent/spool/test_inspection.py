@@ -14,9 +14,9 @@ from mailagent.spool.schema import FILE_NAME
 from tests.agent.spool.mail import NOW, accept, deferred, message, settle, spool_in
 
 
-@pytest.fixture(autouse=True)
-def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "SLICE_ROWS", 7)
+@pytest.fixture(autouse=True, params=[7, 1000], ids=["many rows", "few rows"])
+def slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "SLICE_ROWS", request.param)
 
 
 async def fill(spool: Spool) -> list[NewMessage]:
