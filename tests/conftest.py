@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 PACKAGES = {
+    "opendkim": "opendkim",
     "postfix": "postfix",
     "smtp-sink": "postfix",
     "smtp-source": "postfix",

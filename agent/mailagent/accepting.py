@@ -8,6 +8,7 @@ from mailagent.api.ids import StreamName
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState
+from mailagent.dkim import Signing
 from mailagent.dns import ascii_domain
 from mailagent.intake.parameters import NOTHING
 from mailagent.intake.received import received_header
@@ -30,10 +31,13 @@ DSN_ORIGINAL_BYTES = 65_536
 class Acceptor:
     """Takes submissions and DSNs into the spool. Runs on the loop; the spool calls back when they are durable."""
 
-    def __init__(self, config: AgentConfig, spool: Spool, scheduler: Scheduler, counters: Counters) -> None:
+    def __init__(
+        self, config: AgentConfig, spool: Spool, scheduler: Scheduler, counters: Counters, signing: Signing
+    ) -> None:
         self._spool = spool
         self._scheduler = scheduler
         self._counters = counters
+        self._signing = signing
         self._queues: dict[tuple[StreamName, bytes], tuple[QueueName, int]] = {}
         self.state: HostState
         self.streams: StreamTable
@@ -46,6 +50,7 @@ class Acceptor:
         self._hostname = config.intake.hostname or config.host
         self._postmaster = config.postmaster or f"postmaster@{self._hostname}"
         self.streams = StreamTable(config)
+        self.wanted_headers = self.streams.wanted_headers | self._signing.wanted_headers
         self._queues.clear()
 
     def submit(self, submission: Submission, state: HostState, done: Callable[[SmtpReply], None]) -> None:
@@ -59,15 +64,35 @@ class Acceptor:
         if refusal is not None:
             done(_reply(451, "4.3.2", f"pool {pool} is being drained"))
             return
-        message = self._message(submission, name)
+        keys = self._signing.keys(pool, submission.headers)
+        if keys:
+            priority = self._config.streams[name].priority
+            self._signing.sign(submission.body, keys, priority, partial(self._signed, submission, name, done))
+        else:
+            self._store(submission, name, b"", done)
+
+    def _signed(
+        self, submission: Submission, stream: StreamName, done: Callable[[SmtpReply], None], signature: bytes | None
+    ) -> None:
+        if signature is None and self._signing.required:
+            done(_reply(451, "4.7.5", "this mail cannot be signed now"))
+        elif stream not in self._config.streams:
+            done(_reply(451, "4.3.5", "the configuration has changed; send it again"))
+        else:
+            self._store(submission, stream, signature or b"", done)
+
+    def _store(
+        self, submission: Submission, stream: StreamName, signature: bytes, done: Callable[[SmtpReply], None]
+    ) -> None:
+        message = self._message(submission, stream, signature)
         admitted = sum(recipient.admitted for recipient in message.recipients)
         self._spool.accept(message, partial(self._accepted, message, submission.plain, admitted, done))
 
-    def _message(self, submission: Submission, stream_name: StreamName) -> NewMessage:
+    def _message(self, submission: Submission, stream_name: StreamName, signature: bytes) -> NewMessage:
         stream = self._config.streams[stream_name]
         message_id = self._spool.new_message_id()
         now = time.time_ns() // 1_000_000
-        added = received_header(
+        added = signature + received_header(
             submission,
             hostname=self._hostname,
             message_id=message_name(message_id, self._spool.tag),

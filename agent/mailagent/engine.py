@@ -29,6 +29,7 @@ from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState
 from mailagent.control.verbs import Control
 from mailagent.delivery import BindFailed, ConnectFailed, Source, TlsPolicies, connect
+from mailagent.dkim import KeyRing, Signing, load_ring
 from mailagent.dns import Resolver
 from mailagent.host import Act, Principal, Read
 from mailagent.intake.listener import Intake
@@ -57,7 +58,7 @@ UPKEEP_TICKS = 60
 """Ticks between two looks at old accounting files."""
 SNAPSHOT_S = 0.2
 """Age up to which one snapshot serves every caller."""
-RESTART_ONLY = ("host", "state_dir", "rpc.socket", "rpc.backlog", "intake.listeners", "log")
+RESTART_ONLY = ("host", "state_dir", "rpc.socket", "rpc.backlog", "intake.listeners", "dkim.threads", "log")
 """Keys that a reload cannot change."""
 
 
@@ -85,6 +86,7 @@ class Engine:
         """`reload` reads the configuration file again."""
         self._config = config
         self._origins = origins
+        self._ring = load_ring(config, origins)
         self._reload = reload
         self.on_reload: Callable[[AgentConfig], None] = lambda _: None
         """Told of each configuration that was taken over."""
@@ -132,7 +134,8 @@ class Engine:
         )
         self._settler = attempts
         self.failed.add_done_callback(lambda _: self._scheduler.halt())
-        self._acceptor = Acceptor(config, self._spool, self._scheduler, self._counters)
+        self._signing = Signing(config.dkim, self._ring)
+        self._acceptor = Acceptor(config, self._spool, self._scheduler, self._counters, self._signing)
         self._census = Census(self._spool)
         self._acceptor.waiting = self._spool.recovered.recipients
         self._overview = Overview(
@@ -169,6 +172,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._resolver.close()
+        self._signing.close()
         await self._spool.close(clean=not self.failed.done())
         self._accounting.close()
 
@@ -214,8 +218,8 @@ class Engine:
 
     @property
     def wanted_headers(self) -> frozenset[bytes]:
-        """Header fields that stream patterns look at."""
-        return self._acceptor.streams.wanted_headers
+        """Header fields that stream patterns and keys look at."""
+        return self._acceptor.wanted_headers
 
     def greeting_refusal(self) -> SmtpReply | None:
         """421 while the host drains, stops, or cannot store."""
@@ -414,9 +418,10 @@ class Engine:
         Raises:
             InvalidRequest: the file is wrong, or changes what needs a restart; everything stays as it was.
         """
-        config, origins = self._load()
+        config, origins, ring = self._load()
         changed = changed_sections(self._config, config)
         self._origins = origins
+        self._signing.configure(config.dkim, ring)  # key files may have changed although the file has not
         if not changed:
             return changed
         self._config = config
@@ -433,9 +438,10 @@ class Engine:
         log.info("configuration reloaded by=%s changed=%s", author, ",".join(changed))
         return changed
 
-    def _load(self) -> tuple[AgentConfig, Origins]:
+    def _load(self) -> tuple[AgentConfig, Origins, KeyRing]:
         try:
             config, origins = self._reload()
+            ring = load_ring(config, origins)
         except (OSError, ValueError) as exc:
             raise InvalidRequest(f"the old configuration stays in effect: {exc}") from exc
         fixed = [key for key in RESTART_ONLY if _value(config, key) != _value(self._config, key)]
@@ -443,7 +449,7 @@ class Engine:
             raise InvalidRequest(
                 f"the old configuration stays in effect: {', '.join(fixed)} can only change with a restart of the agent"
             )
-        return config, origins
+        return config, origins, ring
 
     def _dsn(self, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
         return self._acceptor.dsn(row, body, reply, peer)

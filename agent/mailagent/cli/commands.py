@@ -74,7 +74,7 @@ def run(config_path: Path) -> None:
 @_config_option
 def validate(config_path: Path) -> None:
     """Check a host's file: every mistake at once, with file, line and key."""
-    config = load(config_path)
+    config = load(config_path, keys=True)
     counts = (
         count(len(config.virtual_mtas), "virtual MTA"),
         count(len(config.pools), "pool"),

@@ -28,16 +28,21 @@ def unusable(error: "ConfigError") -> Failure:
     return Failure(f"{count(len(error.errors), 'mistake')} in {error.errors[0].file}", USAGE)
 
 
-def load(path: Path) -> "AgentConfig":
-    """The configuration at `path`.
+def load(path: Path, *, keys: bool = False) -> "AgentConfig":
+    """The configuration at `path`; with `keys`, the key files that it names are looked at too.
 
     Raises:
         Failure: it cannot be used; every mistake is printed.
     """
-    from mailagent.config import ConfigError, load_agent
+    from mailagent.config import ConfigError, load_agent_with_origins
 
     try:
-        return load_agent(path)
+        config, origins = load_agent_with_origins(path)
+        if keys:
+            from mailagent.dkim import load_ring
+
+            load_ring(config, origins)
+        return config
     except ConfigError as exc:
         raise unusable(exc) from exc
 

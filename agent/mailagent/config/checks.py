@@ -7,6 +7,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import TypeAlias
 
 from mailagent.api.ids import ProviderName
+from mailagent.config.checks_dkim import check_dkim
 from mailagent.config.checks_tls import check_tls
 from mailagent.config.nodes import Key
 from mailagent.config.providers import shipped_providers
@@ -77,6 +78,7 @@ def _check_shared(config: Shared, report: Reader, hosts: list[tuple[Key, _Host]]
     _check_routes(config.routes, hosts, report)
     _check_providers(config.providers, report)
     check_tls(config, report)
+    check_dkim(config.dkim, report)
     for n, server in enumerate(config.dns.servers):
         if not _is_address(server.host):
             report.follow_up(("dns", "servers", n), f"`{server.host}` is a name; a resolver is given by its address")

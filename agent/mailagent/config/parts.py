@@ -48,6 +48,7 @@ def host_part(fleet: FleetConfig, host: HostName) -> AgentConfig:
         "pools": pools,
         "streams": streams,
         "default_stream": fleet.default_stream if fleet.default_stream in streams else None,
+        "dkim": msgspec.structs.replace(fleet.dkim, keys=tuple(key for key in fleet.dkim.keys if key.pool in pools)),
         "providers": merge_providers(fleet.providers),
     }
     return AgentConfig(host=host, **shared, **{name: getattr(entry, name) for name in _HOST_KEYS})

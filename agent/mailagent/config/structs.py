@@ -14,6 +14,7 @@ import msgspec
 from mailagent.api.ids import HostName, PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.methods import DEFAULT_SOCKET
 from mailagent.api.requests import Role
+from mailagent.config.dkim import Dkim
 from mailagent.config.tls import Tls, TlsMode
 
 Address = IPv4Address | IPv6Address
@@ -228,6 +229,7 @@ class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retry: Retry = Retry()
     queue: QueueLimits = QueueLimits()
     accounting: Accounting = Accounting()
+    dkim: Dkim = Dkim()
     postmaster: str = ""  # From of DSNs; empty: postmaster@<intake host name>
     stop_grace_s: int = 60
 

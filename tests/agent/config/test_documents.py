@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from mailagent.config import dump_agent, host_part, load_agent, load_fleet, structs
+from mailagent.config.dkim import Dkim, DkimKey
 from mailagent.config.nodes import Mapping, compose
 from mailagent.config.providers import shipped_providers
 from mailagent.config.scalars import format_duration
@@ -32,6 +33,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`retry`": structs.Retry,
     "`queue`": structs.QueueLimits,
     "`accounting`": structs.Accounting,
+    "`dkim`": Dkim,
+    "`dkim.keys`": DkimKey,
     "Top level of `fleet.yaml`": structs.FleetConfig,
 }
 UNWRITTEN = {"no_config"}  # `config: none` in the file
@@ -58,6 +61,8 @@ def written(field: msgspec.structs.FieldInfo) -> str:
 def word(value: object, key: str) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(word(item, key) for item in value)}]"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, timedelta):
         return format_duration(value)
     if isinstance(value, int) and key.endswith("_bytes"):

@@ -25,6 +25,7 @@ from mailagent.config.structs import (
 )
 from mailagent.control.state import HostState
 from mailagent.delivery.connection import Connection, Transaction
+from mailagent.dkim import KeyRing, Signing
 from mailagent.dns import Resolver
 from mailagent.intake.submission import Submission
 from mailagent.routing import LimitTable, Router
@@ -165,7 +166,7 @@ class Host:
             spawn=self.spawn,
             removed=self._removed,
         )
-        self.acceptor = Acceptor(config, spool, self.scheduler, counters)
+        self.acceptor = Acceptor(config, spool, self.scheduler, counters, Signing(config.dkim, KeyRing({})))
         self.waiting = 0
 
     def soon(self, step: Callable[[], None]) -> None:

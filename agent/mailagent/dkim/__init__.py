@@ -1,0 +1,16 @@
+from mailagent.dkim.keys import Algorithm, KeyUnfit, PrivateKey
+from mailagent.dkim.ring import KeyRing, load_ring
+from mailagent.dkim.signature import SigningKey, signatures, unsigned
+from mailagent.dkim.signing import Signing
+
+__all__ = [
+    "Algorithm",
+    "KeyRing",
+    "KeyUnfit",
+    "PrivateKey",
+    "Signing",
+    "SigningKey",
+    "load_ring",
+    "signatures",
+    "unsigned",
+]
