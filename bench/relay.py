@@ -5,12 +5,12 @@ systems take turns within each round, so that all see the same machine, and a ra
 """
 
 import shutil
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.certificates import Authority
 from tests.integration.processes import free_port
 
 from bench.load import LONGEST_S, Load, hand_in, sink
@@ -35,6 +35,7 @@ ONE_EACH = Setup(
     route=", messages_per_connection: 1",
     postfix={"smtp_connection_cache_on_demand": "no", "smtp_connection_cache_destinations": ""},
 )
+SECURE = Setup(route=", tls: required", postfix={"smtp_tls_security_level": "encrypt"})
 
 SCENARIOS = (
     Scenario("10 KB, 20 sessions", "5 x Postfix, 0.45 of direct", Load()),
@@ -42,6 +43,7 @@ SCENARIOS = (
     Scenario("100 KB, 20 sessions", "3 x Postfix", Load(messages=4_000, size=102_400)),
     Scenario("10 KB, 50 recipients each", "", Load(messages=2_000, recipients=50)),
     Scenario("10 KB, one message per connection", "", Load(messages=5_000, keep_open=False), ONE_EACH),
+    Scenario("10 KB, STARTTLS on the way out", "", Load(), SECURE, tls=True),
 )
 
 
@@ -62,7 +64,10 @@ def relayed(scenario: Scenario, system: str) -> float:
     directory = Path(tempfile.mkdtemp(prefix="mailctl-bench-"))
     directory.chmod(0o755)
     try:
-        tls = ("--tls", *_certificate(directory)) if scenario.tls else ()
+        tls: tuple[str, ...] = ()
+        if scenario.tls:
+            certificate = Authority(directory).issue("127.0.0.1", "sink.example")
+            tls = ("--tls", str(certificate.file), str(certificate.key))
         with (
             sink(sink_port, load.messages, *tls) as receiver,
             RELAYS[system](directory, port, sink_port, scenario.setup),
@@ -85,16 +90,3 @@ def round_of(scenario: Scenario, systems: tuple[str, ...]) -> dict[str, float]:
         else:
             rates[system] = relayed(scenario, system)
     return rates
-
-
-def _certificate(directory: Path) -> tuple[str, str]:
-    cert, key = directory / "cert.pem", directory / "key.pem"
-    subprocess.run(
-        [
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-days", "2", "-subj", "/CN=sink.example", "-keyout", str(key), "-out", str(cert),
-        ],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    return str(cert), str(key)
