@@ -15,6 +15,7 @@ PACKAGES = {
     "smtp-source": "postfix",
     "sshd": "openssh-server",
     "tmux": "tmux",
+    "unbound": "unbound",
 }
 """Programs that tests use, and the Debian package that has each."""
 

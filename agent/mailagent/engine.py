@@ -429,6 +429,8 @@ class Engine:
         self._settler.config = self._overview.config = config
         self._intake.configure(config.intake)
         self._acceptor.configure(config)
+        if "dns" in changed:
+            self._resolver.configure(config.dns)
         self._router = Router(config, self._resolver, before=self._router)
         self._tls = TlsPolicies(config, before=self._tls)
         self._limits = LimitTable(config, self._origins.find)

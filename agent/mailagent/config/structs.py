@@ -164,6 +164,7 @@ class Dns(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     servers: tuple[Endpoint, ...] = ()
     timeout: timedelta = timedelta(seconds=5)
+    validating: bool = False  # the servers are our own, on this host, and check DNSSEC: their word is taken for DANE
 
 
 class Timeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

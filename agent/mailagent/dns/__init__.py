@@ -9,6 +9,9 @@ from mailagent.dns.answers import (
     MxHost,
     NoData,
     NxDomain,
+    Tlsa,
+    TlsaAnswer,
+    TxtAnswer,
 )
 from mailagent.dns.names import ascii_domain, is_host_name
 from mailagent.dns.resolver import Resolver
@@ -23,6 +26,9 @@ __all__ = [
     "NoData",
     "NxDomain",
     "Resolver",
+    "Tlsa",
+    "TlsaAnswer",
+    "TxtAnswer",
     "ascii_domain",
     "is_host_name",
 ]

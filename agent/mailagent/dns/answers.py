@@ -7,6 +7,15 @@ from typing import Generic, NamedTuple, TypeVar
 Record = TypeVar("Record")
 
 
+class Tlsa(NamedTuple):
+    """What a host's certificates must match (RFC 6698 section 2.1)."""
+
+    usage: int
+    selector: int
+    matching: int
+    data: bytes
+
+
 class MxHost(NamedTuple):
     """One mail exchanger: a lower preference is tried first."""
 
@@ -23,16 +32,22 @@ class Found(Generic[Record]):
 
     records: tuple[Record, ...]
     stale: bool = False  # an expired answer, served because the servers did not give a new one
+    secure: bool = False  # a validating resolver of ours has checked its signatures (RFC 4035 section 3.2.3)
+    canonical: str = ""  # the name that the records belong to, when CNAMEs led there
 
 
 @dataclass(frozen=True, slots=True)
 class NoData:
     """The name exists and has no such record."""
 
+    secure: bool = False  # proven by DNSSEC
+
 
 @dataclass(frozen=True, slots=True)
 class NxDomain:
     """No such name."""
+
+    secure: bool = False  # proven by DNSSEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +60,5 @@ class Failed:
 Address = IPv4Address | IPv6Address
 MxAnswer = Found[MxHost] | NoData | NxDomain | Failed
 AddressAnswer = Found[Address] | NoData | NxDomain | Failed
+TxtAnswer = Found[bytes] | NoData | NxDomain | Failed
+TlsaAnswer = Found[Tlsa] | NoData | NxDomain | Failed

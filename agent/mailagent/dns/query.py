@@ -2,21 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import dns.asyncquery
 import dns.exception
+import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.resolver
 
-from mailagent.dns.answers import Address, Failed, Found, MxHost, NoData, NxDomain
+from mailagent.dns.answers import Address, Failed, Found, MxHost, NoData, NxDomain, Tlsa
 from mailagent.dns.names import is_host_name
 
 MAX_RECORDS = 64
@@ -31,6 +33,8 @@ class Kind(Enum):
     MX = dns.rdatatype.MX
     A = dns.rdatatype.A
     AAAA = dns.rdatatype.AAAA
+    TXT = dns.rdatatype.TXT
+    TLSA = dns.rdatatype.TLSA
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +58,16 @@ def system_nameservers() -> tuple[Nameserver, ...]:
 
 
 async def ask(
-    servers: Sequence[Nameserver], kind: Kind, name: str, *, timeout_s: float
+    servers: Sequence[Nameserver], kind: Kind, name: str, *, timeout_s: float, validating: bool = False
 ) -> tuple[Found[Any] | NoData | NxDomain | Failed, int]:
     """The answer about `name`, and the TTL that it came with (0 for a failure).
 
     Servers are asked in order, all of them at most twice, within `timeout_s` altogether. SERVFAIL, REFUSED and
     broken answers move on to the next one at once, silence after an equal share of the time. A truncated answer
-    is asked again by TCP. CNAMEs are followed within the answer.
+    is asked again by TCP. CNAMEs are followed within the answer. "No such name" and "no such record" count only when
+    no server before it failed: one that checks signatures may have had a reason to.
+
+    `validating`: the servers are trusted to say what is secure (the AD bit, asked for as RFC 6840 section 5.7 says).
     """
     if not servers:
         return Failed("no DNS server is known: set `dns.servers`, or fill /etc/resolv.conf"), 0
@@ -68,9 +75,12 @@ async def ask(
         question = dns.message.make_query(name, kind.value, use_edns=0, payload=_EDNS_PAYLOAD)
     except (dns.exception.DNSException, UnicodeError):
         return NxDomain(), 0  # no such name can exist
+    if validating:
+        question.flags |= dns.flags.AD
     deadline = time.monotonic() + timeout_s
     share_s = timeout_s / max(2, len(servers))
     problem = ""
+    has_failed = False
     for server in (*servers, *servers):
         left_s = deadline - time.monotonic()
         if left_s < MIN_TRY_S and problem:
@@ -93,25 +103,30 @@ async def ask(
         rcode = response.rcode()
         if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
             problem = f"{dns.rcode.to_text(rcode)} from {server} about {kind.name} {name}"
+            has_failed = True
             continue
         try:
-            return _read(response, kind)
+            answer, ttl_s = _read(response, kind, secure=validating and bool(response.flags & dns.flags.AD))
         except dns.exception.DNSException as exc:
             problem = f"unusable answer from {server} about {kind.name} {name}: {exc or type(exc).__name__}"
+            has_failed = True
+            continue
+        if isinstance(answer, Found) or not has_failed:
+            return answer, ttl_s
     return Failed(problem), 0
 
 
-def _read(response: Any, kind: Kind) -> tuple[Found[Any] | NoData | NxDomain | Failed, int]:
+def _read(response: Any, kind: Kind, *, secure: bool) -> tuple[Found[Any] | NoData | NxDomain, int]:
     chain = response.resolve_chaining()
     if chain.answer is None:
-        missing = NxDomain() if response.rcode() == dns.rcode.NXDOMAIN else NoData()
-        return missing, chain.minimum_ttl
-    if kind is Kind.MX:
-        records: tuple[Any, ...] = _mx_hosts(chain.answer)
-    else:
-        make = IPv4Address if kind is Kind.A else IPv6Address
-        records = tuple(make(record.address) for record in list(chain.answer)[:MAX_RECORDS])
-    return Found(records), chain.minimum_ttl
+        missing = NxDomain if response.rcode() == dns.rcode.NXDOMAIN else NoData
+        return missing(secure), chain.minimum_ttl
+    canonical = chain.canonical_name.to_text(omit_final_dot=True).lower() if chain.cnames else ""
+    return Found(_RECORDS[kind](chain.answer), secure=secure, canonical=canonical), chain.minimum_ttl
+
+
+def _first(make: Callable[[Any], Any], records: Any) -> tuple[Any, ...]:
+    return tuple(make(record) for record in list(records)[:MAX_RECORDS])
 
 
 def _mx_hosts(records: Any) -> tuple[MxHost, ...]:
@@ -121,3 +136,16 @@ def _mx_hosts(records: Any) -> tuple[MxHost, ...]:
     if not hosts and any(record.exchange == dns.name.root for record in records):
         return (MxHost(0, ""),)
     return tuple(hosts[:MAX_RECORDS])
+
+
+def _tlsa(record: Any) -> Tlsa:
+    return Tlsa(record.usage, record.selector, record.mtype, record.cert)
+
+
+_RECORDS: dict[Kind, Callable[[Any], tuple[Any, ...]]] = {
+    Kind.MX: _mx_hosts,
+    Kind.A: partial(_first, lambda record: IPv4Address(record.address)),
+    Kind.AAAA: partial(_first, lambda record: IPv6Address(record.address)),
+    Kind.TXT: partial(_first, lambda record: b"".join(record.strings)),
+    Kind.TLSA: partial(_first, _tlsa),
+}

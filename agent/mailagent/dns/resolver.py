@@ -8,13 +8,13 @@ from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any, Protocol, cast
 
-from mailagent.dns.answers import AddressAnswer, Failed, Found, MxAnswer
+from mailagent.dns.answers import AddressAnswer, Failed, Found, MxAnswer, TlsaAnswer, TxtAnswer
 from mailagent.dns.cache import FAILURE_TTL_S, MIN_TTL_S, MX_MIN_TTL_S, STALE_S, STALE_TTL_S, Cache, kept_s
 from mailagent.dns.query import Kind, Nameserver, ask, system_nameservers
 
 MAX_OPEN = 128
 """Questions on the wire at a time."""
-CACHE_SIZES = {Kind.MX: 50_000, Kind.A: 25_000, Kind.AAAA: 25_000}
+CACHE_SIZES = {Kind.MX: 50_000, Kind.A: 25_000, Kind.AAAA: 25_000, Kind.TXT: 25_000, Kind.TLSA: 10_000}
 """Answers kept, about 500 bytes each."""
 MAX_TURN_S = 30.0
 """How long a question waits for its turn behind MAX_OPEN others before it counts as failed."""
@@ -43,9 +43,13 @@ class Settings(Protocol):
     def timeout(self) -> timedelta:
         """For one question, over all servers."""
 
+    @property
+    def validating(self) -> bool:
+        """Whether their word about DNSSEC is taken."""
+
 
 class Resolver:
-    """MX, A and AAAA look-ups.
+    """MX, A, AAAA, TXT and TLSA look-ups.
 
     An answer is kept for its TTL, clamped to 60 s..24 h (MX from 5 min, negative ones up to 15 min); when the servers
     then fail, records stand in for up to a day. Callers with the same question share one look-up; a caller that is
@@ -54,15 +58,18 @@ class Resolver:
 
     def __init__(self, config: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises ValueError for a server that is no IP address."""
-        self._servers = tuple(Nameserver(ip_address(s.host), s.port) for s in config.servers) or system_nameservers()
-        self._timeout_s = config.timeout.total_seconds()
         self._clock = clock
+        self.configure(config)
         self._open = asyncio.Semaphore(MAX_OPEN)
         self._flights: dict[tuple[Kind, str], asyncio.Task[Any]] = {}
-        self._mx: Cache[MxAnswer] = Cache(CACHE_SIZES[Kind.MX])
-        self._addresses: dict[Kind, Cache[AddressAnswer]] = {
-            kind: Cache(CACHE_SIZES[kind]) for kind in (Kind.A, Kind.AAAA)
-        }
+
+    def configure(self, config: Settings) -> None:
+        """Ask these servers from now on. What others said is forgotten. Raises ValueError as the constructor."""
+        self._servers = tuple(Nameserver(ip_address(s.host), s.port) for s in config.servers) or system_nameservers()
+        self._timeout_s = config.timeout.total_seconds()
+        self.validating = config.validating
+        self._caches: dict[Kind, Cache[Any]] = {kind: Cache(size) for kind, size in CACHE_SIZES.items()}
+        self._mx: Cache[MxAnswer] = self._caches[Kind.MX]
 
     def cached_mx(self, domain: str) -> MxAnswer | None:
         """What is known about the mail exchangers of `domain` without asking; None: ask."""
@@ -75,9 +82,15 @@ class Resolver:
 
     async def addresses(self, host: str, *, version: int) -> AddressAnswer:
         """The IPv4 or IPv6 addresses (`version` 4 or 6) of `host`."""
-        kind = Kind.A if version == 4 else Kind.AAAA
-        answer = self._addresses[kind].fresh(host, self._clock())
-        return answer if answer is not None else cast(AddressAnswer, await self._shared(kind, host))
+        return cast(AddressAnswer, await self._answer(Kind.A if version == 4 else Kind.AAAA, host))
+
+    async def txt(self, name: str) -> TxtAnswer:
+        """Text records of `name`, the strings of each joined."""
+        return cast(TxtAnswer, await self._answer(Kind.TXT, name))
+
+    async def tlsa(self, name: str) -> TlsaAnswer:
+        """TLSA records of `name` (`_25._tcp.mx.example.com`)."""
+        return cast(TlsaAnswer, await self._answer(Kind.TLSA, name))
 
     async def close(self) -> None:
         """Give up open look-ups; whoever waits for one is cancelled."""
@@ -85,6 +98,10 @@ class Resolver:
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
+
+    async def _answer(self, kind: Kind, name: str) -> object:
+        answer = self._caches[kind].fresh(name, self._clock())
+        return answer if answer is not None else await self._shared(kind, name)
 
     async def _shared(self, kind: Kind, name: str) -> object:
         key = (kind, name)
@@ -102,13 +119,13 @@ class Resolver:
         except TimeoutError:
             return Failed(f"more than {MAX_OPEN} look-ups were open when {kind.name} {name} was asked")
         try:
-            answer, ttl_s = await ask(self._servers, kind, name, timeout_s=self._timeout_s)
+            answer, ttl_s = await ask(self._servers, kind, name, timeout_s=self._timeout_s, validating=self.validating)
         finally:
             self._open.release()
         return self._keep(kind, name, answer, ttl_s)
 
     def _keep(self, kind: Kind, name: str, answer: Any, ttl_s: int) -> object:
-        cache = cast(Cache[Any], self._mx if kind is Kind.MX else self._addresses[kind])
+        cache = self._caches[kind]
         now = self._clock()
         if isinstance(answer, Failed):
             known = cache.stale(name, now)

@@ -12,6 +12,7 @@ from mailagent.config.dkim import Dkim, DkimKey
 from mailagent.config.nodes import Mapping, compose
 from mailagent.config.providers import shipped_providers
 from mailagent.config.scalars import format_duration
+from mailagent.config.tls import Tls
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/fleet-file.md").read_text(encoding="utf-8")
@@ -30,6 +31,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`dns`": structs.Dns,
     "`delivery`": structs.Delivery,
     "`delivery.timeouts`": structs.Timeouts,
+    "`tls`": Tls,
     "`retry`": structs.Retry,
     "`queue`": structs.QueueLimits,
     "`accounting`": structs.Accounting,
@@ -67,7 +69,7 @@ def word(value: object, key: str) -> str:
         return format_duration(value)
     if isinstance(value, int) and key.endswith("_bytes"):
         return f"{value // 1024**2}M"
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @pytest.mark.parametrize("heading", SECTIONS)

@@ -63,7 +63,7 @@ async def test_addresses_of_both_families(dns_server: Responder, resolver: Resol
 async def test_cname_is_followed(dns_server: Responder, resolver: Resolver) -> None:
     dns_server.add("alias.example", "CNAME", "example.com.")
     dns_server.add("example.com", "MX", "10 mx.example.com.")
-    assert await resolver.mx("alias.example") == Found((MxHost(10, "mx.example.com"),))
+    assert await resolver.mx("alias.example") == Found((MxHost(10, "mx.example.com"),), canonical="example.com")
 
 
 async def test_a_name_without_the_record_is_told_from_no_name(dns_server: Responder, resolver: Resolver) -> None:
@@ -235,3 +235,53 @@ async def test_a_null_mx_beside_others_and_names_of_no_host_are_left_out(
     dns_server.add("bad.example", "MX", r"10 a\032b.example.com.")
     assert await resolver.mx("mixed.example") == Found((MxHost(10, "mx.example.com"),))
     assert await resolver.mx("bad.example") == Found(())
+
+
+async def test_no_such_name_after_a_servfail_is_no_reason_to_bounce(dns_server: Responder) -> None:
+    """A resolver that finds signatures wrong says SERVFAIL; another one, that does not look, may say anything."""
+    async with responding() as other:
+        dns_server.rcode = dns.rcode.SERVFAIL
+        config = structs.Dns(servers=(*dns_server.config.servers, *other.config.servers))
+        resolver = Resolver(config)
+        answer = await resolver.mx("nowhere.example")
+        other.add("example.com", "MX", "10 mx.example.com.")
+        found = await resolver.mx("example.com")
+        await resolver.close()
+    assert isinstance(answer, Failed)
+    assert "SERVFAIL" in answer.reason
+    assert found == Found((MxHost(10, "mx.example.com"),))
+
+
+async def test_other_servers_are_asked_after_a_reload(dns_server: Responder, resolver: Resolver) -> None:
+    dns_server.add("example.com", "MX", "10 mx1.example.com.")
+    await resolver.mx("example.com")
+    async with responding() as other:
+        other.add("example.com", "MX", "10 mx2.example.com.")
+        resolver.configure(other.config)
+        assert await resolver.mx("example.com") == Found((MxHost(10, "mx2.example.com"),))
+
+
+async def test_rfc1035_3_3_9_an_exchanger_may_be_an_alias_though_it_must_not(
+    dns_server: Responder, resolver: Resolver
+) -> None:
+    """RFC 2181 section 10.3 forbids it, and it works everywhere."""
+    dns_server.add("alias.example.com", "CNAME", "mx.example.net.")
+    dns_server.add("mx.example.net", "A", "192.0.2.9")
+    answer = await resolver.addresses("alias.example.com", version=4)
+    assert answer == Found((ip_address("192.0.2.9"),), canonical="mx.example.net")
+
+
+async def test_no_more_than_128_questions_are_open(dns_server: Responder, resolver: Resolver) -> None:
+    dns_server.gate = asyncio.Event()
+    dns_server.fallback = lambda name, kind: ["10 mx.example.com."]
+    asked = [asyncio.ensure_future(resolver.mx(f"d{n}.example")) for n in range(200)]
+    async with asyncio.timeout(10):
+        while len(dns_server.asked) < 128:
+            dns_server.heard.clear()
+            await dns_server.heard.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(dns_server.asked) == 128
+        dns_server.gate.set()
+        answers = await asyncio.gather(*asked)
+    assert all(isinstance(answer, Found) for answer in answers)
