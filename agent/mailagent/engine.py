@@ -32,8 +32,9 @@ from mailagent.delivery import BindFailed, ConnectFailed, Source, TlsPolicies, c
 from mailagent.dkim import KeyRing, Signing, load_ring
 from mailagent.dns import Resolver
 from mailagent.host import Act, Principal, Read
-from mailagent.intake.listener import Intake
+from mailagent.intake.listener import Intake, certificates
 from mailagent.intake.submission import Submission
+from mailagent.intake.tls import Contexts
 from mailagent.outcome.accounting import AccountingLog
 from mailagent.overview import Overview
 from mailagent.reads import Reads
@@ -418,16 +419,17 @@ class Engine:
         Raises:
             InvalidRequest: the file is wrong, or changes what needs a restart; everything stays as it was.
         """
-        config, origins, ring = self._load()
+        config, origins, (ring, contexts) = self._load()
         changed = changed_sections(self._config, config)
         self._origins = origins
-        self._signing.configure(config.dkim, ring)  # key files may have changed although the file has not
+        # files of keys and certificates may have changed although the file has not
+        self._signing.configure(config.dkim, ring)
+        self._intake.configure(config.intake, contexts)
         if not changed:
             return changed
         self._config = config
         self._config_hash = config_hash(config)
         self._settler.config = self._overview.config = config
-        self._intake.configure(config.intake)
         self._acceptor.configure(config)
         if "dns" in changed:
             self._resolver.configure(config.dns)
@@ -440,10 +442,10 @@ class Engine:
         log.info("configuration reloaded by=%s changed=%s", author, ",".join(changed))
         return changed
 
-    def _load(self) -> tuple[AgentConfig, Origins, KeyRing]:
+    def _load(self) -> tuple[AgentConfig, Origins, tuple[KeyRing, Contexts]]:
         try:
             config, origins = self._reload()
-            ring = load_ring(config, origins)
+            secrets = load_ring(config, origins), certificates(config.intake)
         except (OSError, ValueError) as exc:
             raise InvalidRequest(f"the old configuration stays in effect: {exc}") from exc
         fixed = [key for key in RESTART_ONLY if _value(config, key) != _value(self._config, key)]
@@ -451,7 +453,7 @@ class Engine:
             raise InvalidRequest(
                 f"the old configuration stays in effect: {', '.join(fixed)} can only change with a restart of the agent"
             )
-        return config, origins, ring
+        return config, origins, secrets
 
     def _dsn(self, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
         return self._acceptor.dsn(row, body, reply, peer)

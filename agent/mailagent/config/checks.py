@@ -9,6 +9,7 @@ from typing import TypeAlias
 from mailagent.api.ids import ProviderName
 from mailagent.config.checks_dkim import check_dkim
 from mailagent.config.checks_tls import check_tls
+from mailagent.config.intake import ListenerAuth, ListenerTls
 from mailagent.config.nodes import Key
 from mailagent.config.providers import shipped_providers
 from mailagent.config.reading import Reader
@@ -122,8 +123,21 @@ def _check_intake(intake: Intake, key: Key, report: Reader) -> None:
     if intake.hostname and not is_host(intake.hostname):
         report.follow_up((*key, "hostname"), f"`{intake.hostname}` is no host name")
     for n, listener in enumerate(intake.listeners):
-        if listener.port and listener in intake.listeners[:n]:
-            report.follow_up((*key, "listeners", n), f"{listener.address} port {listener.port} is listed already")
+        place = (*key, "listeners", n)
+        if listener.port and (listener.address, listener.port) in [(o.address, o.port) for o in intake.listeners[:n]]:
+            report.follow_up(place, f"{listener.address} port {listener.port} is listed already")
+        if listener.tls is ListenerTls.OFF:
+            if listener.certificate is not None:
+                report.follow_up((*place, "certificate"), "is never shown; say tls: starttls or tls: implicit")
+        elif listener.certificate is None and intake.certificate is None:
+            report.follow_up((*place, "tls"), "needs a certificate; give one here or as intake.certificate")
+        if listener.auth is ListenerAuth.LOCAL and not listener.address.is_loopback:
+            report.follow_up((*place, "auth"), f"passwords would cross the network: {listener.address} is no loopback")
+        for m, network in enumerate(listener.proxy_from):
+            if network.prefixlen == 0:
+                report.follow_up(
+                    (*place, "proxy_from", m), f"{network} lets anybody claim any address; list your balancers"
+                )
     for n, network in enumerate(intake.relay_from):
         if network.prefixlen == 0:
             report.follow_up(

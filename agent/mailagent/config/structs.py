@@ -15,6 +15,7 @@ from mailagent.api.ids import HostName, PoolName, ProviderName, StreamName, Vmta
 from mailagent.api.methods import DEFAULT_SOCKET
 from mailagent.api.requests import Role
 from mailagent.config.dkim import Dkim
+from mailagent.config.intake import Certificate, ListenerAuth, ListenerTls
 from mailagent.config.tls import Tls, TlsMode
 
 Address = IPv4Address | IPv6Address
@@ -64,12 +65,17 @@ class Listener(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     address: Address
     port: int
+    tls: ListenerTls = ListenerTls.OFF
+    auth: ListenerAuth = ListenerAuth.TLS
+    certificate: Certificate | None = None  # None: that of the intake
+    proxy_from: tuple[Network, ...] = ()  # balancers: their connections begin with a PROXY header
 
 
 class Intake(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """SMTP in. Limits as in handbook/reliability 2.3."""
 
     listeners: tuple[Listener, ...] = ()
+    certificate: Certificate | None = None  # of listeners with TLS that have none of their own
     relay_from: tuple[Network, ...] = ()
     hostname: str = ""  # in greeting and Received; empty: the name of the host
     max_message_bytes: int = 26_214_400

@@ -1,11 +1,13 @@
 """Errors of intake.
 
 IntakeError
-└── ListenFailed    a listener's address cannot be bound: fix the configuration, or stop who holds it
+├── CertificateUnusable    a certificate or its key cannot be used: fix the files
+└── ListenFailed           a listener's address cannot be bound: fix the configuration, or stop who holds it
 """
 
 import errno
 import os
+from pathlib import Path
 
 
 class IntakeError(Exception):
@@ -17,6 +19,14 @@ _ADVICE = {
     errno.EADDRNOTAVAIL: "this host does not have the address; add it to an interface, or change intake.listeners",
     errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE; grant it, or listen on a higher port",
 }
+
+
+class CertificateUnusable(IntakeError, ValueError, OSError):
+    """A listener's certificate cannot be used."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path = path
 
 
 class ListenFailed(IntakeError, OSError):

@@ -2,16 +2,20 @@
 
 import asyncio
 import logging
+import ssl
 from collections import Counter
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import ip_address
+from typing import cast
 
 from mailagent.api.smtp import SmtpReply
 from mailagent.config import structs
+from mailagent.config.intake import Certificate, ListenerTls
 from mailagent.intake.errors import ListenFailed
 from mailagent.intake.protocol import Connection
 from mailagent.intake.rules import BUSY, Rules
 from mailagent.intake.submission import Gate
+from mailagent.intake.tls import Contexts, load_contexts
 
 BACKLOG = 1024
 SWEEP_S = 1.0
@@ -31,7 +35,8 @@ class Intake:
     def __init__(self, config: structs.Intake, host: str, gate: Gate) -> None:
         self.gate = gate
         self._host = host
-        self.configure(config)
+        self._contexts: Contexts = {}
+        self.configure(config, {})
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._of_client: Counter[str] = Counter()
@@ -40,9 +45,10 @@ class Intake:
         self._gone.set()
         self._sweeper: asyncio.TimerHandle | None = None
 
-    def configure(self, config: structs.Intake) -> None:
-        """Use `config` for connections from now on; the listeners and open sessions stay as they are."""
+    def configure(self, config: structs.Intake, contexts: Contexts) -> None:
+        """Use `config` and its certificates for new connections; the listeners and open sessions stay as they are."""
         self._config = config
+        self._contexts = contexts
         self.rules = Rules.of(config, config.hostname or self._host)
         self.timeout_s = config.timeout.total_seconds()
         self.may_relay = lru_cache(maxsize=4096)(self._lies_in_relay_from)
@@ -61,14 +67,16 @@ class Intake:
         """Open all listeners, or none.
 
         Raises:
+            CertificateUnusable: TLS cannot be offered.
             ListenFailed: an address cannot be bound.
         """
         loop = asyncio.get_running_loop()
+        self._contexts = certificates(self._config)
         for listener in self._config.listeners:
             address = str(listener.address)
             try:
                 server = await loop.create_server(
-                    lambda: Connection(self), address, listener.port, reuse_address=True, backlog=BACKLOG
+                    partial(Connection, self, listener), address, listener.port, reuse_address=True, backlog=BACKLOG
                 )
             except OSError as exc:
                 for opened in self._servers:
@@ -123,16 +131,36 @@ class Intake:
             self._gone.clear()
         return refusal
 
+    def rename(self, connection: Connection, client: str, *, trusted: bool) -> SmtpReply | None:
+        """Count `connection` as one of `client`, whom its balancer named; or say why not."""
+        self._count_off(connection.client)
+        connection.client = client
+        self._of_client[client] += 1
+        over = not trusted and self._of_client[client] > self._config.max_connections_per_client
+        return _CLIENT_CAP if over else None
+
+    def is_balancer(self, listener: structs.Listener, client: str) -> bool:
+        """Whether connections from `client` begin with a PROXY header."""
+        address = ip_address(client)
+        return any(address in network for network in listener.proxy_from)
+
+    def tls_context(self, listener: structs.Listener) -> ssl.SSLContext:
+        """The listener's certificate as last read."""
+        return self._contexts[cast(Certificate, listener.certificate or self._config.certificate)]
+
     def left(self, connection: Connection) -> None:
         """Count `connection` out."""
         self._connections.discard(connection)
-        self._of_client[connection.client] -= 1
-        if self._of_client[connection.client] <= 0:
-            del self._of_client[connection.client]
+        self._count_off(connection.client)
         if not self._connections:
             self._gone.set()
 
     # -- inside
+
+    def _count_off(self, client: str) -> None:
+        self._of_client[client] -= 1
+        if self._of_client[client] <= 0:
+            del self._of_client[client]
 
     def _lies_in_relay_from(self, client: str) -> bool:
         address = ip_address(client)
@@ -153,3 +181,17 @@ class Intake:
         except TimeoutError:
             return False
         return True
+
+
+def certificates(config: structs.Intake) -> Contexts:
+    """What listeners with TLS present.
+
+    Raises:
+        CertificateUnusable: one of them cannot be used.
+    """
+    return load_contexts(
+        certificate
+        for listener in config.listeners
+        if listener.tls is not ListenerTls.OFF
+        and (certificate := listener.certificate or config.certificate) is not None
+    )

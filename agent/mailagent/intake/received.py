@@ -27,8 +27,8 @@ def _protocol(submission: Submission) -> str:
     """The word after `with` (RFC 3848, RFC 6531 section 4.3)."""
     if not submission.esmtp:
         return "SMTP"
-    authenticated = "A" if submission.user else ""
-    return f"UTF8SMTP{authenticated}" if submission.utf8 else f"ESMTP{authenticated}"
+    how = ("S" if submission.tls else "") + ("A" if submission.user else "")
+    return f"UTF8SMTP{how}" if submission.utf8 else f"ESMTP{how}"
 
 
 def address_literal(address: str) -> str:

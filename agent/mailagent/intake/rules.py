@@ -16,7 +16,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     max_recipients: int
     max_hops: int
     greeting: bytes
-    ehlo: bytes
+    ehlo: dict[bool, bytes]  # by whether STARTTLS is offered
     helo: bytes
 
     @classmethod
@@ -30,7 +30,11 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
             max_recipients=config.max_recipients,
             max_hops=config.max_hops,
             greeting=b"220 %s ESMTP\r\n" % name,
-            ehlo=b"".join(b"250-%s\r\n" % line for line in lines) + b"250 ENHANCEDSTATUSCODES\r\n",
+            ehlo={
+                starttls: b"".join(b"250-%s\r\n" % line for line in lines + (b"STARTTLS",) * starttls)
+                + b"250 ENHANCEDSTATUSCODES\r\n"
+                for starttls in (False, True)
+            },
             helo=b"250 %s\r\n" % name,
         )
 

@@ -10,8 +10,8 @@
     in flight    | `answer(reply)`                | reply                         | command
     any          | QUIT, violation, `shut`        | reply                         | closed
 
-RFC 5321 with PIPELINING (2920), SIZE (1870), 8BITMIME (6152), DSN (3461), SMTPUTF8 (6531) and ENHANCEDSTATUSCODES
-(2034).
+RFC 5321 with PIPELINING (2920), SIZE (1870), 8BITMIME (6152), DSN (3461), SMTPUTF8 (6531), STARTTLS (3207) and
+ENHANCEDSTATUSCODES (2034).
 """
 
 import logging
@@ -43,7 +43,7 @@ _MAIL = re.compile(rb"MAIL FROM: *" + _PATH, re.IGNORECASE)
 _RCPT = re.compile(rb"RCPT TO: *" + _PATH, re.IGNORECASE)
 
 _WITH_ADDRESS = frozenset({b"MAIL", b"RCPT"})
-_NOT_OFFERED = frozenset({b"STAR", b"AUTH", b"EXPN", b"TURN", b"ETRN", b"BDAT", b"SEND", b"SOML", b"SAML", b"BURL"})
+_NOT_OFFERED = frozenset({b"AUTH", b"EXPN", b"TURN", b"ETRN", b"BDAT", b"SEND", b"SOML", b"SAML", b"BURL"})
 # A browser or proxy tricked into posting to our port (cross-protocol attack); Postfix forbids these too, but PUT.
 _OTHER_PROTOCOLS = frozenset({b"GET ", b"POST", b"PUT ", b"CONN"})
 
@@ -54,17 +54,20 @@ class ServerSession:
     When `take_submission` returns one, the session reads nothing more until `answer`.
     """
 
-    def __init__(self, rules: Rules, gate: Gate, *, client: str, may_relay: bool) -> None:
+    def __init__(self, rules: Rules, gate: Gate, *, client: str, may_relay: bool, offers_tls: bool = False) -> None:
         self.closed = False  # send the output, then close
         self.commands = 0  # lines and messages completed: progress, as the time-outs see it
         self.transactions = 0  # started
         self.in_transaction = False  # MAIL was accepted and its transaction has not ended
         self.in_flight = False  # a submission waits for `answer`
         self.backlog = 0  # octets kept while a submission is in flight
+        self.wants_tls = False  # after the output, TLS begins; then `secured`
         self._rules = rules
         self._gate = gate
         self._client = client
         self._may_relay = may_relay
+        self._offers_tls = offers_tls
+        self._tls = ""
         self._helo = ""
         self._esmtp = False
         self._sender = b""
@@ -129,6 +132,15 @@ class ServerSession:
             self.backlog = 0
             self._run(waiting)
 
+    def secured(self, version: str) -> None:
+        """TLS is on. What the client said before is forgotten (RFC 3207 section 4.2)."""
+        self._tls = version
+        self._offers_tls = self.wants_tls = False
+        self._helo = ""
+        self._esmtp = False
+        self._partial = b""
+        self._reset()
+
     def part(self, reply: SmtpReply) -> None:
         """Close with `reply` as soon as no transaction is open: now, or after the answer to this one."""
         self._farewell = reply
@@ -184,12 +196,15 @@ class ServerSession:
             self._fail(b"501 5.5.2 Only printable ASCII in commands\r\n")
             return
         if more and verb in _LAST_IN_GROUP:
-            # RFC 2920 section 3.1: these must be last in a group, so what follows is not meant for us.
+            # RFC 2920 section 3.1: these must be last in a group, so what follows is not meant for us. After STARTTLS
+            # it may be somebody else's, put in before the client's own words under TLS (CVE-2011-0411).
             self.shut(SmtpReply(code=554, enhanced="5.5.0", text="Improper command pipelining"))
             return
         command = _COMMANDS.get(verb)
         if command is not None and line[4:5] in (b"", b" "):
             command(self, line)
+        elif line[:8].upper() == b"STARTTLS" and line[8:9] in (b"", b" "):
+            self._starttls(line)
         elif verb in _NOT_OFFERED:
             self._fail(b"502 5.5.1 Command not offered\r\n")
         elif verb in _OTHER_PROTOCOLS:
@@ -208,8 +223,21 @@ class ServerSession:
         self._reset()
         self._helo = name.decode("ascii")
         self._esmtp = line[:1] in b"eE"
-        self._say(self._rules.ehlo if self._esmtp else self._rules.helo)
+        self._say(self._rules.ehlo[self._offers_tls] if self._esmtp else self._rules.helo)
         self._part()
+
+    def _starttls(self, line: bytes) -> None:
+        if self._tls:
+            self._fail(b"503 5.5.1 TLS is on already\r\n")
+        elif not self._offers_tls:
+            self._fail(b"502 5.5.1 Command not offered\r\n")
+        elif line[8:].strip():
+            self._fail(b"501 5.5.4 STARTTLS takes no argument\r\n")
+        elif self.in_transaction:
+            self._fail(b"503 5.5.1 Not within a transaction\r\n")
+        else:
+            self._say(b"220 2.0.0 Ready to start TLS\r\n")
+            self.wants_tls = True
 
     def _mail(self, line: bytes) -> None:
         match = _MAIL.fullmatch(line)
@@ -340,6 +368,7 @@ class ServerSession:
             ret=parameters.ret,
             envid=parameters.envid,
             requests=self._requests or NO_REQUESTS,
+            tls=self._tls,
         )
 
     def _is_international(self, body: bytes) -> bool:
@@ -400,7 +429,7 @@ _COMMANDS: dict[bytes, Callable[[ServerSession, bytes], None]] = {
     b"QUIT": ServerSession._quit,
 }
 _NEEDS_SMTPUTF8 = b"553 5.6.7 An address beyond ASCII needs SMTPUTF8 in MAIL\r\n"
-_LAST_IN_GROUP = frozenset({b"EHLO", b"HELO", b"DATA"})
+_LAST_IN_GROUP = frozenset({b"EHLO", b"HELO", b"DATA", b"STAR"})
 _FAULT_REPLIES = {
     Fault.NUL: b"550 5.5.2 NUL in the message\r\n",
     Fault.LINE_ENDS: b"550 5.5.2 Bare CR or LF in the message\r\n",

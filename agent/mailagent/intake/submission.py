@@ -27,6 +27,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     hops: int  # Received fields that the message came with
     esmtp: bool = True  # the client said EHLO
     user: str = ""  # who authenticated, or empty
+    tls: str = ""  # version of TLS that it came under, `TLSv1.3`, or empty
     utf8: bool = False  # needs SMTPUTF8 on its way: it was given, and the header block or an address is beyond ASCII
     ret: str = ""  # RET of MAIL: `FULL`, `HDRS`, or empty
     envid: str = ""  # ENVID of MAIL, xtext as given

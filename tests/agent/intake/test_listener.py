@@ -338,7 +338,7 @@ async def test_stop_ends_what_outlives_its_grace() -> None:
 
 async def test_a_new_configuration_holds_for_new_connections() -> None:
     async with running(KeepingGate()) as intake, client(intake) as (old, _):
-        intake.configure(structs.Intake(hostname="new.test", relay_from=()))
+        intake.configure(structs.Intake(hostname="new.test", relay_from=()), {})
         await old.open()
         assert (await old.say(b"Text\r\n.\r\n")).startswith("250 ")
         async with client(intake) as (new, greeting):
