@@ -59,8 +59,8 @@ class Owner(Protocol):
     def ready(self, connection: "Connection") -> None:
         """The handshake is done or the last transaction settled: `send` the next one, now or later, or `quit`."""
 
-    def before_dot(self, connection: "Connection", transaction: Transaction, recipients: Sequence[int]) -> bool:
-        """Whether the final dot may go out now, for these recipients (indexes); if not, call `end` later."""
+    def before_dot(self, connection: "Connection", transaction: Transaction, recipients: Sequence[int]) -> None:
+        """All but the last block is out, for these recipients (indexes): call `end` when that may follow."""
 
     def settled(
         self, connection: "Connection", transaction: Transaction, replies: Sequence[SmtpReply], duration_s: float
@@ -130,6 +130,7 @@ class Connection(asyncio.Protocol):
         "_transaction",
         "_transport",
         "_waits",
+        "at_dot",
         "hop",
         "level",
         "mx",
@@ -168,6 +169,8 @@ class Connection(asyncio.Protocol):
         self._accepted: Sequence[int] = ()
         self._blocks: Iterator[bytes] | None = None
         self._last_block = b""
+        self.at_dot = False
+        """Everything but the last block, with the final dot, is out."""
         self._paused = False
         self._quitting = False
         self._end: SmtpReply | None = None
@@ -229,9 +232,14 @@ class Connection(asyncio.Protocol):
         # else the connection ended a moment ago: `closed` is on its way
 
     def end(self) -> None:
-        """Ask the owner again whether the final dot may go out, if it waits for that."""
-        if self._blocks is not None and not self._paused:
-            self._guarded(self._send_blocks)
+        """Send the last block, with the final dot, if it is due: the owner was told with `before_dot`."""
+        if self.at_dot:
+            self.at_dot = False
+            self._blocks = None
+            self._session.dot_written()
+            cast(asyncio.Transport, self._transport).write(self._last_block)
+            self._last_block = b""
+            self._await_answer()
 
     def quit(self) -> None:
         """Take leave, after the transaction under way if there is one."""
@@ -302,9 +310,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the peer sent."""
-        answered = self._session.answered
-        self._guarded(partial(self._session.receive, data))
-        if self._session.answered != answered:
+        session = self._session
+        answered, deadline = session.answered, self._deadline
+        try:
+            session.receive(data)
+        except Exception as exc:  # noqa: BLE001  logged there
+            self._broken(exc)
+        if session.answered != answered and self._deadline == deadline:  # no later step has set its own meanwhile
             self._await_answer()
 
     def pause_writing(self) -> None:
@@ -314,7 +326,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The peer takes more."""
         self._paused = False
-        if self._blocks is not None:
+        if self._blocks is not None and not self.at_dot:
             self._guarded(self._send_blocks)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -322,6 +334,7 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._blocks = None
+        self.at_dot = False
         if self._end is None:
             step = self._session.awaiting
             where = "while idle" if step is None else f"while waiting for the answer to {step.value}"
@@ -370,25 +383,23 @@ class Connection(asyncio.Protocol):
         """Do a step in which the owner's callbacks run; a fault in one must not leave the session half way."""
         try:
             step()
-        except Exception:
-            log.exception("broken by an internal error vmta=%s remote=%s", self.vmta, self.remote)
-            self.abort("internal error")
+        except Exception as exc:  # noqa: BLE001  logged there
+            self._broken(exc)
+
+    def _broken(self, exc: Exception) -> None:
+        log.error("broken by an internal error vmta=%s remote=%s", self.vmta, self.remote, exc_info=exc)
+        self.abort("internal error")
 
     def _send_blocks(self) -> None:
-        """Send blocks until the transport has enough of them; the last one with the final dot."""
+        """Send blocks until the transport has enough of them, or the last one is left, which waits for `end`."""
         transport = cast(asyncio.Transport, self._transport)
         blocks = cast(Iterator[bytes], self._blocks)
         while not self._paused:
             block = next(blocks, None)
             if block is None:
-                owner = cast(Owner, self._owner)
-                if not owner.before_dot(self, cast(Transaction, self._transaction), self._accepted):
-                    break
-                self._blocks = None
-                self._session.dot_written()
-                transport.write(self._last_block)
-                self._last_block = b""
-                self._await_answer()
+                self.at_dot = True
+                self._deadline = _NEVER  # it is our turn
+                cast(Owner, self._owner).before_dot(self, cast(Transaction, self._transaction), self._accepted)
                 return
             transport.write(block)
         self._expect(self._waits.block)
@@ -402,6 +413,7 @@ class Connection(asyncio.Protocol):
         if self._end is None:
             self._end = reply
         self._blocks = None
+        self.at_dot = False
         transport = self._transport
         if transport is None or transport.is_closing():
             return

@@ -9,6 +9,9 @@ MAX_LINE_BYTES = 4096
 MAX_REPLY_BYTES = 32_768
 MAX_REPLY_LINES = 100
 
+_CODES = {b"%d" % code: code for code in range(200, 600)}
+_MARKS = frozenset({b"", b" ", b"-"})  # between code and text: none, last line, more to come
+
 
 class BrokenReply(ValueError):
     """Not a reply, or one beyond the limits: the session cannot go on."""
@@ -22,10 +25,10 @@ class RawReply(NamedTuple):
 
     def parsed(self, verb: Verb) -> SmtpReply:
         """The reply as the answer to `verb`."""
-        lines = [line.decode("utf-8", "backslashreplace") for line in self.lines]
-        enhanced, text = split_enhanced(lines[0])
-        if len(lines) > 1:
-            text = " ".join((text, *(line.removeprefix(f"{enhanced} ") if enhanced else line for line in lines[1:])))
+        enhanced, text = split_enhanced(self.lines[0].decode("utf-8", "backslashreplace"))
+        if len(self.lines) > 1:
+            lines = [line.decode("utf-8", "backslashreplace") for line in self.lines[1:]]
+            text = " ".join((text, *(line.removeprefix(f"{enhanced} ") if enhanced else line for line in lines)))
         return SmtpReply(code=self.code, enhanced=enhanced, text=codec.cut(text), verb=verb)
 
 
@@ -64,21 +67,20 @@ class ReplyReader:
                 if len(buffer) - start > MAX_LINE_BYTES:
                     raise BrokenReply(f"a reply line of more than {MAX_LINE_BYTES} bytes")
                 return None
-            line = buffer[start:end]
+            line = buffer[start : end - 1] if buffer[end - 1 : end] == b"\r" and end > start else buffer[start:end]
             self._position = end + 1
-            if line.endswith(b"\r"):
-                line = line[:-1]
-            self._size += len(line)
-            if len(line) > MAX_LINE_BYTES:
+            size = len(line)
+            if size > MAX_LINE_BYTES:
                 raise BrokenReply(f"a reply line of more than {MAX_LINE_BYTES} bytes")
-            code, mark = line[:3], line[3:4]
-            if not (len(code) == 3 and code.isdigit() and b"2" <= code[:1] <= b"5" and mark in (b"", b" ", b"-")):
+            code, mark = _CODES.get(line[:3]), line[3:4]
+            if code is None or mark not in _MARKS:
                 raise BrokenReply(f"{line[:80]!r} is no SMTP reply")
             self._lines.append(line[4:])
             if mark != b"-":
-                reply = RawReply(int(code), self._lines)
+                reply = RawReply(code, self._lines)
                 self._lines = []
                 self._size = 0
                 return reply
+            self._size += size
             if len(self._lines) >= MAX_REPLY_LINES or self._size > MAX_REPLY_BYTES:
                 raise BrokenReply(f"a reply of more than {len(self._lines)} lines or {MAX_REPLY_BYTES} bytes")

@@ -26,6 +26,7 @@ from mailagent.delivery.replies import BrokenReply, RawReply, ReplyReader
 from mailagent.dns import ascii_domain
 
 CLOSING = 421
+MAX_USUAL_BYTES = 4096
 _UNSAFE = re.compile(rb"[\x00-\x1f\x7f-\xff]")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _EHLO_NAME = re.compile(r"[\x21-\x7e]{1,255}")
@@ -85,6 +86,12 @@ class Phase(Enum):
     OVER = auto()
 
 
+# Looking up a member of an enumeration costs more than a global; these are asked for with each message.
+_OVER = Phase.OVER
+_ENVELOPE = Phase.ENVELOPE
+_TAKEN = frozenset({Phase.BODY, Phase.DOT})
+
+
 class Starttls(Enum):
     """Whether a session begins TLS."""
 
@@ -108,6 +115,7 @@ class ClientSession:
         "_starttls",
         "_tls_offered",
         "_unsent",
+        "_usual",
         "answered",
         "dsn",
         "eightbit",
@@ -131,6 +139,7 @@ class ClientSession:
         self._accepted: list[int] = []
         self._mail_accepted = False
         self._needs_rset = False
+        self._usual = (0, b"")  # the answers, octet for octet, that accepted a whole envelope of so many recipients
         self.phase = Phase.GREETING
         self.past_dot = False
         """The final dot is out and not answered: the message may be delivered or not."""
@@ -257,15 +266,27 @@ class ClientSession:
 
     def receive(self, data: bytes) -> None:
         """Take what the peer sent."""
-        if self.phase is not Phase.OVER:
-            self._reader.feed(data)
-            self._read()
+        if self.phase is _OVER:
+            return
+        count = len(self._replies)
+        whole = self.phase is _ENVELOPE and len(self._awaited) == count + 2 and self._reader.is_empty
+        if whole and self._usual == (count, data):  # most peers answer every envelope alike: nothing to read in it
+            self.answered += count + 2
+            self._awaited.clear()
+            self._mail_accepted = True
+            self._accepted = list(range(count))
+            self._send_body()
+            return
+        self._reader.feed(data)
+        self._read()
+        if whole and self.phase in _TAKEN and len(self._accepted) == count and len(data) <= MAX_USUAL_BYTES:
+            self._usual = (count, data)
 
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
         try:
-            while self.phase is not Phase.OVER and (reply := self._reader.next()) is not None:
+            while self.phase is not _OVER and (reply := self._reader.next()) is not None:
                 self.answered += 1
                 self._answer(reply)
         except BrokenReply as exc:
@@ -296,10 +317,10 @@ class ClientSession:
             return
         verb, n = self._awaited.popleft()
         match verb:
-            case Verb.MAIL | Verb.RCPT | Verb.DATA | Verb.RSET:
-                self._envelope(verb, n, reply)
             case Verb.DOT:
                 self._dot(reply)
+            case Verb.MAIL | Verb.RCPT | Verb.DATA | Verb.RSET:
+                self._envelope(verb, n, reply)
             case Verb.QUIT:
                 self._end(reply.parsed(verb))
             case Verb.STARTTLS:
@@ -407,8 +428,11 @@ class ClientSession:
         elif not self._reader.is_empty:
             self._end(self.failure("the peer answered the message before it was sent"))
         else:
-            self.phase = Phase.BODY
-            self._driver.send_body(self._accepted)
+            self._send_body()
+
+    def _send_body(self) -> None:
+        self.phase = Phase.BODY
+        self._driver.send_body(self._accepted)
 
     def _dot(self, reply: RawReply) -> None:
         answer = reply.parsed(Verb.DOT)

@@ -24,7 +24,6 @@ from mailagent.scheduling.bodies import Bodies
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.limits import Gate, RateLimit, connections_wanted
 from mailagent.scheduling.line import Line
-from mailagent.spool.errors import StorageError
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +87,8 @@ class Home(Protocol):
     def cut_after_dot(self, queue: "ReadyQueue", connection: Connection, item: Item, reply: SmtpReply) -> None:
         """The final dot is out and no reply came."""
 
-    def mark_in_doubt(self, queue: "ReadyQueue", connection: Connection, recipients: Sequence[int]) -> None:
-        """Write down that the final dot may be out. Raises StorageError."""
+    def end(self, queue: "ReadyQueue", connection: Connection, recipients: Sequence[int]) -> None:
+        """Let the final dot go out, after writing that down."""
 
 
 class ReadyQueue:
@@ -99,6 +98,7 @@ class ReadyQueue:
         "_bound",
         "_cut",
         "_failures",
+        "_held",
         "_home",
         "_last_reply",
         "_openings",
@@ -139,6 +139,7 @@ class ReadyQueue:
         self.resting = False
         self.bind_problem = ""  # why the source address could not be used the last time
         self._uncommitted: set[Connection] = set()  # the outcome of the last message is not on disk yet
+        self._held: dict[Connection, Sequence[int]] = {}  # those whose final dot waits for that, with its recipients
         self._standing: set[Connection] = set()  # idle, busy, or QUIT is out
         self._cut: set[Connection] = set()  # closed by us in the middle of a message
         self._openings: set[asyncio.Task[None]] = set()  # connections that are being opened
@@ -406,22 +407,18 @@ class ReadyQueue:
         self._quit(next(iter(self.idle)))
         return True
 
-    def before_dot(self, connection: Connection, transaction: Transaction, recipients: Sequence[int]) -> bool:
+    def before_dot(self, connection: Connection, transaction: Transaction, recipients: Sequence[int]) -> None:
         """The final dot is about to go out: from here on a crash may deliver twice.
 
         It waits until the outcome of the message before is on disk, so that a crash repeats at most one message per
         connection. Everything up to the dot has gone out meanwhile.
         """
-        if connection in self._uncommitted:
-            return False
         item: Item = transaction.token  # type: ignore[assignment]
-        try:
-            self._home.mark_in_doubt(self, connection, [item.recipients[index].id for index in recipients])
-        except StorageError as exc:
-            log.error("message not sent queue=%s: %s", self.key, exc)
-            connection.abort("this host could not write down that the message is on its way")
-            return False
-        return True
+        ids = [item.recipients[index].id for index in recipients]
+        if connection in self._uncommitted:
+            self._held[connection] = ids
+        else:
+            self._home.end(self, connection, ids)
 
     def settled(
         self, connection: Connection, transaction: Transaction, replies: Sequence[SmtpReply], duration_s: float
@@ -435,8 +432,9 @@ class ReadyQueue:
     def committed(self, connection: Connection) -> None:
         """The outcome of its last message is on disk."""
         self._uncommitted.discard(connection)
-        if connection in self.busy:
-            connection.end()
+        recipients = self._held.pop(connection, None)
+        if recipients is not None:
+            self._home.end(self, connection, recipients)
 
     def closed(self, connection: Connection, reply: SmtpReply, transaction: Transaction | None, in_doubt: bool) -> None:
         """A connection ended, perhaps in the middle of a transaction."""
@@ -444,6 +442,7 @@ class ReadyQueue:
         self.idle.pop(connection, None)
         self._standing.discard(connection)
         self._uncommitted.discard(connection)
+        self._held.pop(connection, None)
         was_cut = connection in self._cut
         self._cut.discard(connection)
         if reply.code == CLOSING_CHANNEL and not reply.local:

@@ -11,6 +11,7 @@ ready queues. The scheduler hands mail from one to the other, and answers for it
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -30,9 +31,12 @@ from mailagent.scheduling.placing import Placing, Policy
 from mailagent.scheduling.reading import Reading
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.window import Hot, Window
+from mailagent.spool.errors import StorageError
 from mailagent.spool.ids import recipient_id
 from mailagent.spool.records import InDoubtMark, NewMessage, QueueName, Settlement, Waiting
 from mailagent.spool.store import Spool
+
+log = logging.getLogger(__name__)
 
 SWEEP_S = 1.0
 """Interval in which idle connections and spent queues are cleared away."""
@@ -93,6 +97,7 @@ class Scheduler:
         self.clock = self._loop.time
         self.call_at = self._loop.call_at
         self.stopping = False
+        self._dots: list[tuple[ReadyQueue, Connection, Sequence[int]]] = []  # final dots that may go out
         self.window = Window(config.queue.window)
         self.bodies = Bodies(spool, config.queue.bodies_bytes, spawn)
         self._lanes = Lanes(lambda domain: self._router.cached(domain))
@@ -262,15 +267,32 @@ class Scheduler:
         """The final dot is out and no reply came."""
         self._commit(item, self._attempts.in_doubt(queue, connection, item, reply))
 
-    def mark_in_doubt(self, queue: ReadyQueue, connection: Connection, recipients: Sequence[int]) -> None:
-        """Write the marks that make possible duplicates a list after a crash. Raises StorageError."""
+    def end(self, queue: ReadyQueue, connection: Connection, recipients: Sequence[int]) -> None:
+        """Let the final dot go out when this turn of the loop ends: the marks of all that are due are one write."""
+        if not self._dots:
+            self._loop.call_soon(self._send_dots)
+        self._dots.append((queue, connection, recipients))
+
+    def _send_dots(self) -> None:
+        """Write the marks that make possible duplicates a list after a crash; then the dots."""
+        dots = [dot for dot in self._dots if dot[1].at_dot]
+        self._dots.clear()
         at = now_ms()
-        self._spool.mark(
-            [
-                InDoubtMark(recipient=recipient, at=at, vmta=queue.vmta, site=queue.site.name, remote=connection.remote)
-                for recipient in recipients
-            ]
-        )
+        try:
+            self._spool.mark(
+                [
+                    InDoubtMark(recipient, at, queue.vmta, queue.site.name, connection.remote)
+                    for queue, connection, recipients in dots
+                    for recipient in recipients
+                ]
+            )
+        except StorageError as exc:
+            log.error("messages not sent count=%d: %s", len(dots), exc)
+            for _, connection, _ in dots:
+                connection.abort("this host could not write down that the message is on its way")
+        else:
+            for _, connection, _ in dots:
+                connection.end()
 
     def _with_body(self, item: Item, make: Callable[[], list[Settlement]]) -> None:
         """Settle with the body at hand: a DSN quotes its header."""

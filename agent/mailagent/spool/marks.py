@@ -35,7 +35,7 @@ def read_marks(path: Path) -> dict[int, InDoubtMark]:
     for line in data.split(b"\n"):
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
             recipient, at, vmta, site, remote = _line.decode(line)
-            marks[recipient] = InDoubtMark(recipient=recipient, at=at, vmta=vmta, site=site, remote=remote)
+            marks[recipient] = InDoubtMark(recipient, at, vmta, site, remote)
     return marks
 
 

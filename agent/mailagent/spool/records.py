@@ -163,7 +163,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     due: DueChange | None = None
 
 
-class InDoubtMark(msgspec.Struct, frozen=True, kw_only=True):
+class InDoubtMark(msgspec.Struct, frozen=True):
     """Written to the side file before the final dot."""
 
     recipient: int

@@ -153,11 +153,12 @@ class Recorder:
         elif self.quit_when_done:
             connection.quit()
 
-    def before_dot(self, connection: Connection, transaction: Transaction, recipients: Sequence[int]) -> bool:
+    def before_dot(self, connection: Connection, transaction: Transaction, recipients: Sequence[int]) -> None:
         assert not connection.past_dot
         self.events.append(("before_dot", list(recipients)))
         self.on_before_dot(connection)
-        return not self.holds_dot
+        if not self.holds_dot:
+            connection.end()
 
     def settled(
         self, connection: Connection, transaction: Transaction, replies: Sequence[SmtpReply], duration_s: float

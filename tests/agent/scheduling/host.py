@@ -74,6 +74,7 @@ class Peer:
         self._queue = queue
         self._host = host
         self._transaction: Transaction | None = None
+        self._planned: SmtpReply | str | None = None  # its answer, while the final dot is not out
         self._quitting = False
         self._over = False
         self._aborted = False
@@ -88,20 +89,31 @@ class Peer:
     def send(self, transaction: Transaction) -> None:
         assert self._transaction is None
         self._transaction = transaction
-        self._host.soon(self.end)
+        self._host.soon(self._take)
 
-    def end(self) -> None:
-        if self._over or self._aborted or self._transaction is None or self.past_dot:
+    @property
+    def at_dot(self) -> bool:
+        return self._planned is not None and not (self._over or self._aborted or self.past_dot)
+
+    def _take(self) -> None:
+        if self._over or self._aborted or self._transaction is None:
             return
-        answer = self._host.answer(self._queue, self._transaction)
-        if answer is None:
+        self._planned = self._host.answer(self._queue, self._transaction)
+        if self._planned is None:
             self._close(LOST)
             return
         connection = cast(Connection, self)
-        if self._queue.before_dot(connection, self._transaction, range(len(self._transaction.recipients))):
-            self.past_dot = True
-            self._host.saw_dot(self._queue, self._transaction)
-            self._host.soon(lambda: self._answer(answer))
+        self._queue.before_dot(connection, self._transaction, range(len(self._transaction.recipients)))
+
+    def end(self) -> None:
+        answer = self._planned
+        if answer is None or not self.at_dot:
+            return
+        assert self._transaction is not None
+        self._planned = None
+        self.past_dot = True
+        self._host.saw_dot(self._queue, self._transaction)
+        self._host.soon(lambda: self._answer(answer))
 
     def _answer(self, answer: SmtpReply | str) -> None:
         if self._over or self._aborted or self._transaction is None:
