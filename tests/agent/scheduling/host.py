@@ -81,6 +81,7 @@ class Peer:
         self.past_dot = False
         self.sent = 0
         self.source = self.mx = self.remote = "peer"
+        self.tls = ""
 
     @property
     def busy(self) -> bool:
