@@ -269,8 +269,8 @@ class Engine:
 
     def _path_limits(self, site: Site, vmta: VmtaName) -> PathLimits:
         """What binds `vmta` towards `site`: configuration, lowered by live directives."""
-        limits = self._limits.limits(site)
-        overrides = self._state.limits(vmta, site.provider, site.name)
+        limits = self._limits.limits(site, vmta)
+        overrides = self._state.limits(vmta, site.provider, site.group)
         if not overrides:
             return limits
         return limits.lowered(

@@ -156,7 +156,13 @@ class Settler:
         return now_ms + int(wait.total_seconds() * 1000)
 
     def _retry(self, row: Waiting, provider: ProviderName) -> Retry:
-        """The stream's own schedule, else the provider's, else the shared one."""
+        """The domain's own schedule, else the stream's, else the provider's, else the shared one."""
+        if self.config.domains:
+            domain = self.config.domains.get(
+                row.address[row.address.rfind(b"@") + 1 :].decode("ascii", "replace").lower()
+            )
+            if domain is not None and domain.retry is not None:
+                return domain.retry
         stream = self.config.streams.get(StreamName(row.stream))
         if stream is not None and stream.retry is not None:
             return stream.retry

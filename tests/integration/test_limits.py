@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mailagent.api.reasons import ReasonKind
 from tests.integration.client import Client
-from tests.integration.rig import MKT1, SOON, rig
+from tests.integration.rig import MKT1, SOON, Rig, rig
 
 TEXT = """\
 virtual_mtas: {mkt-1: {address: 127.0.1.1}}
@@ -17,10 +17,19 @@ providers:
 """
 
 
+async def earn_connections(one: Rig) -> None:
+    """A peer that nothing is known of gets two connections, and more as it answers."""
+    recipients = [f"first{n}@big.example" for n in range(40)]
+    await one.accepted(*recipients)
+    await one.delivered(*recipients)
+
+
 async def test_lowered_connections_bind_explain_themselves_and_expire(tmp_path: Path) -> None:
     async with rig(tmp_path, TEXT + SOON) as one:
+        await earn_connections(one)
         one.sink.gate = asyncio.Event()
         await one.do("limit", "provider:big", limit="provider_connections", value="2", ttl_s=4)
+        one.sink.most_open = 0
         recipients = [f"r{n}@big.example" for n in range(40)]
         await Client(one.port, iter(recipients)).run(4)
         await one.holds(lambda: one.sink.at_gate == 2, "two connections at work")
@@ -41,6 +50,7 @@ async def test_lowered_connections_bind_explain_themselves_and_expire(tmp_path: 
 
 async def test_a_lowered_connection_limit_closes_what_is_above_it(tmp_path: Path) -> None:
     async with rig(tmp_path, TEXT + SOON) as one:
+        await earn_connections(one)
         one.sink.gate = asyncio.Event()
         recipients = [f"r{n}@big.example" for n in range(60)]
         await Client(one.port, iter(recipients)).run(4)
@@ -93,3 +103,18 @@ async def test_idle_connections_give_way_under_the_cap_of_the_host(tmp_path: Pat
         await one.accepted(*recipients)
         await one.delivered(*recipients, timeout_s=10)
         assert one.sink.most_open <= 3
+
+
+ROLLUP = """\
+domains:
+  a.example: {rollup: joined, connections: 1}
+  b.example: {rollup: joined}
+"""
+
+
+async def test_domains_of_a_rollup_share_its_limits_whatever_their_mx(tmp_path: Path) -> None:
+    async with rig(tmp_path, TEXT + ROLLUP + SOON) as one:
+        recipients = [f"r{n}@{'ab'[n % 2]}.example" for n in range(40)]
+        await Client(one.port, iter(recipients)).run(4)
+        await one.delivered(*recipients)
+        assert one.sink.most_open == 1

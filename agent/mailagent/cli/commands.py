@@ -73,8 +73,15 @@ def run(config_path: Path) -> None:
 @cli.command()
 @_config_option
 def validate(config_path: Path) -> None:
-    """Check a host's file: every mistake at once, with file, line and key."""
+    """Check a host's file: every mistake at once, with file, line and key.
+
+    Warnings name what has no effect: entries that are dead, shadowed, or never match.
+    """
+    from mailagent.config import lint_agent
+
     config = load(config_path, keys=True)
+    for warning in lint_agent(config_path):
+        click.echo(f"mailagent: warning: {warning}", err=True)
     counts = (
         count(len(config.virtual_mtas), "virtual MTA"),
         count(len(config.pools), "pool"),

@@ -1,14 +1,16 @@
 """What the sections of a file mean together: names that must exist, values that must be unique or within bounds."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import IPv6Address, ip_address
 from typing import TypeAlias
 
 from mailagent.api.ids import ProviderName
+from mailagent.config.checks_destinations import check_destinations
 from mailagent.config.checks_dkim import check_dkim
 from mailagent.config.checks_tls import check_tls
+from mailagent.config.checks_words import bad_name, check_retry, is_name, known
 from mailagent.config.intake import ListenerAuth, ListenerTls
 from mailagent.config.nodes import Key
 from mailagent.config.providers import shipped_providers
@@ -21,7 +23,6 @@ from mailagent.config.structs import (
     FleetHost,
     Intake,
     Provider,
-    Retry,
     Route,
     Shared,
     Stream,
@@ -35,7 +36,6 @@ DEFAULT_PROVIDER = ProviderName("default")
 """Limits of sites that no rule knows; the one provider without `mx`."""
 ROUTE_PROVIDER = ProviderName("route")
 """What the agent calls the provider of a fixed next hop; no section may."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _HEADER = re.compile(r"[!-9;-~]+")  # RFC 5322 section 3.6.8
 _MAILBOX = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -53,13 +53,13 @@ def check_fleet(config: FleetConfig, report: Reader) -> None:
 
 def check_agent(config: AgentConfig, report: Reader) -> None:
     """Report every mistake of meaning in a host's file."""
-    if not _NAME.fullmatch(config.host):
-        report.follow_up(("host",), _bad_name(config.host))
+    if not is_name(config.host):
+        report.follow_up(("host",), bad_name(config.host))
     _check_shared(config, report, [((), config)])
 
 
 def _check_shared(config: Shared, report: Reader, hosts: list[tuple[Key, _Host]]) -> None:
-    _check_retry(config.retry, ("retry",), report)
+    check_retry(config.retry, ("retry",), report)
     for section in ("pools", "streams", "providers"):
         _check_names(report, section)
     vmtas: dict[str, Key] = {}  # name -> where it is declared
@@ -80,6 +80,7 @@ def _check_shared(config: Shared, report: Reader, hosts: list[tuple[Key, _Host]]
     _check_providers(config.providers, report)
     check_tls(config, report)
     check_dkim(config.dkim, report)
+    check_destinations(config, report)
     for n, server in enumerate(config.dns.servers):
         if not _is_address(server.host):
             report.follow_up(("dns", "servers", n), f"`{server.host}` is a name; a resolver is given by its address")
@@ -93,12 +94,8 @@ def _check_shared(config: Shared, report: Reader, hosts: list[tuple[Key, _Host]]
 
 def _check_names(report: Reader, *section: str) -> None:
     for name in sorted(report.names(*section)):
-        if not _NAME.fullmatch(name):
-            report.follow_up((*section, name), _bad_name(name))
-
-
-def _bad_name(name: str) -> str:
-    return f"`{name}` is no name: letters, digits, dot, hyphen and underscore, at most 63"
+        if not is_name(name):
+            report.follow_up((*section, name), bad_name(name))
 
 
 def _check_host(host: _Host, prefix: Key, report: Reader) -> None:
@@ -171,7 +168,7 @@ def _check_pools(config: Shared, vmtas: Mapping[str, Key], report: Reader) -> No
         for state in pool.__struct_fields__:
             for n, member in enumerate(getattr(pool, state)):
                 if member not in vmtas:
-                    report.follow_up((*key, state, n), f"`{member}` is no virtual MTA{_known(vmtas)}")
+                    report.follow_up((*key, state, n), f"`{member}` is no virtual MTA{known(vmtas)}")
                 elif member in taken:
                     report.follow_up((*key, state, n), f"`{member}` stands in {taken[member]} already")
                 taken.setdefault(member, f"pools.{name}.{state}")
@@ -187,13 +184,13 @@ def _check_streams(config: Shared, report: Reader) -> None:
     for name, stream in config.streams.items():
         key: Key = ("streams", name)
         if stream.pool and stream.pool not in pools:
-            report.follow_up((*key, "pool"), f"`{stream.pool}` is no pool{_known(pools)}")
+            report.follow_up((*key, "pool"), f"`{stream.pool}` is no pool{known(pools)}")
         _check_patterns(stream, key, report)
         if stream.retry:
-            _check_retry(stream.retry, (*key, "retry"), report)
+            check_retry(stream.retry, (*key, "retry"), report)
     if config.default_stream is not None and config.default_stream not in report.names("streams"):
         streams = report.names("streams")
-        report.follow_up(("default_stream",), f"`{config.default_stream}` is no stream{_known(streams)}")
+        report.follow_up(("default_stream",), f"`{config.default_stream}` is no stream{known(streams)}")
 
 
 def _check_patterns(stream: Stream, key: Key, report: Reader) -> None:
@@ -245,10 +242,10 @@ def _check_providers(own: Mapping[ProviderName, Provider], report: Reader) -> No
             elif suffixes.setdefault(suffix, name) != name:
                 report.follow_up((*key, "mx", n), f"`{text}` belongs to provider {suffixes[suffix]} already")
         if provider.retry:
-            _check_retry(provider.retry, (*key, "retry"), report)
+            check_retry(provider.retry, (*key, "retry"), report)
         for site, hosts in provider.sites.items():
-            if not _NAME.fullmatch(site):
-                report.follow_up((*key, "sites", site), _bad_name(site))
+            if not is_name(site):
+                report.follow_up((*key, "sites", site), bad_name(site))
             if not hosts:
                 report.follow_up((*key, "sites", site), "names no MX host")
 
@@ -257,24 +254,9 @@ def _suffix(text: str) -> str:
     return text.lower().removeprefix("*").strip(".")
 
 
-def _check_retry(retry: Retry, key: Key, report: Reader) -> None:
-    for field in ("waits", "greylist", "dns"):
-        if not getattr(retry, field):
-            report.follow_up((*key, field), "has no wait")
-    if not 0 <= retry.jitter < 1:
-        report.follow_up((*key, "jitter"), "must be from 0 to below 1: the part of a wait that chance may add or take")
-
-
 def _is_address(text: str) -> bool:
     try:
         address = ip_address(text)
     except ValueError:
         return False
     return not (isinstance(address, IPv6Address) and address.scope_id)
-
-
-def _known(names: Iterable[str]) -> str:
-    listed = sorted(names)
-    if not listed:
-        return "; none is declared"
-    return f"; there are {', '.join(listed[:8])}{' …' if len(listed) > 8 else ''}"

@@ -37,7 +37,7 @@ def load_fleet(path: Path) -> FleetConfig:
     Raises:
         ConfigError: with every mistake.
     """
-    config, reader = _read(path, FleetConfig)
+    config, reader = read_file(path, FleetConfig)
     if config is not None:
         check_fleet(config, reader)
     return _settle(config, reader)
@@ -58,7 +58,7 @@ def load_agent_with_origins(path: Path) -> tuple[AgentConfig, Origins]:
     Raises:
         ConfigError: with every mistake.
     """
-    config, reader = _read(path, AgentConfig)
+    config, reader = read_file(path, AgentConfig)
     if config is not None:
         check_agent(config, reader)
     config = _settle(config, reader)
@@ -66,7 +66,8 @@ def load_agent_with_origins(path: Path) -> tuple[AgentConfig, Origins]:
     return merged, Origins(path.name, reader.places)
 
 
-def _read(path: Path, kind: type[T]) -> tuple[T | None, Reader]:
+def read_file(path: Path, kind: type[T]) -> tuple[T | None, Reader]:
+    """The file as the value that it describes, as far as it can be read; the reader has the mistakes and the places."""
     problems: list[Problem] = []
     reader = Reader(str(path), path.absolute().parent, problems)
     try:
@@ -87,12 +88,12 @@ def _settle(config: T | None, reader: Reader) -> T:
 
 
 def _inherit_retry(root: Node) -> Node:
-    """`root` with each stream's and provider's `retry` completed from the shared one, so that one key can differ."""
+    """`root` with the `retry` of streams, providers and domains completed from the shared one: one key can differ."""
     shared = root.entries.get("retry") if isinstance(root, Mapping) else None
     if not isinstance(root, Mapping) or not isinstance(shared, Mapping):
         return root
     changed: dict[str, Node] = {}
-    for section_name in ("streams", "providers"):
+    for section_name in ("streams", "providers", "domains"):
         section = root.entries.get(section_name)
         if isinstance(section, Mapping):
             entries = {name: _complete(entry, shared) for name, entry in section.entries.items()}

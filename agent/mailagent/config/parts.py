@@ -1,7 +1,7 @@
 """A host's part of the fleet, as a value and as the text of its own file."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -11,16 +11,28 @@ from typing import Any
 import msgspec
 import yaml
 
-from mailagent.api.ids import HostName, ProviderName, VmtaName
+from mailagent.api.ids import HostName, PoolName, ProviderName, VmtaName
 from mailagent.config.providers import merge_providers, shipped_providers
 from mailagent.config.scalars import format_duration
-from mailagent.config.structs import AgentConfig, Endpoint, FleetConfig, Pool, Provider, Rate, Retry, Shared
+from mailagent.config.structs import (
+    AgentConfig,
+    ByteRate,
+    Endpoint,
+    FleetConfig,
+    Pool,
+    Provider,
+    Rate,
+    Retry,
+    Shared,
+    Stream,
+)
 
 _HOST_KEYS = ("region", "state_dir", "rpc", "intake", "virtual_mtas", "log")
 _TEXT: dict[type, Callable[[Any], str]] = {
     timedelta: format_duration,
     Path: str,
     Rate: str,
+    ByteRate: str,
     Endpoint: str,
     IPv4Address: str,
     IPv6Address: str,
@@ -32,7 +44,8 @@ _TEXT: dict[type, Callable[[Any], str]] = {
 def host_part(fleet: FleetConfig, host: HostName) -> AgentConfig:
     """What `host` itself must know: its entry and the shared sections, pools cut to its own virtual MTAs.
 
-    A pool without a member here goes, and with it the streams that use it.
+    A pool without a member here goes, and with it the streams that use it; a stream that had it for one destination
+    only uses its own pool there.
 
     Raises:
         LookupError: the fleet has no such host.
@@ -42,7 +55,7 @@ def host_part(fleet: FleetConfig, host: HostName) -> AgentConfig:
     entry = fleet.hosts[host]
     pools = {name: _cut(pool, entry.virtual_mtas.keys()) for name, pool in fleet.pools.items()}
     pools = {name: pool for name, pool in pools.items() if pool.members}
-    streams = {name: stream for name, stream in fleet.streams.items() if stream.pool in pools}
+    streams = {name: _local(stream, pools) for name, stream in fleet.streams.items() if stream.pool in pools}
     shared = {name: getattr(fleet, name) for name in Shared.__struct_fields__}
     shared |= {
         "pools": pools,
@@ -78,6 +91,11 @@ def _cut(pool: Pool, local: Any) -> Pool:
         state: tuple(member for member in getattr(pool, state) if member in local) for state in Pool.__struct_fields__
     }
     return Pool(**lists)
+
+
+def _local(stream: Stream, pools: Mapping[PoolName, Pool]) -> Stream:
+    kept = {destination: pool for destination, pool in stream.pools.items() if pool in pools}
+    return stream if kept == stream.pools else msgspec.structs.replace(stream, pools=kept)
 
 
 def _without_shipped(config: AgentConfig) -> AgentConfig:

@@ -16,7 +16,7 @@ import msgspec
 from mailagent.config import scalars
 from mailagent.config.errors import Problem
 from mailagent.config.nodes import Key, Listing, Mapping, Node, Scalar, show
-from mailagent.config.structs import Address, Endpoint, Network, Rate, Ssh
+from mailagent.config.structs import Address, ByteRate, Endpoint, Network, Rate, Ssh
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -52,6 +52,7 @@ _PARSERS: dict[Any, Callable[[str], Any]] = {
     float: scalars.parse_float,
     timedelta: scalars.parse_duration,
     Rate: scalars.parse_rate,
+    ByteRate: scalars.parse_byte_rate,
     Endpoint: scalars.parse_endpoint,
     IPv4Address: scalars.parse_ipv4,
     IPv6Address: scalars.parse_ipv6,

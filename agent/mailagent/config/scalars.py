@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from mailagent.config.structs import Endpoint, Rate
+from mailagent.config.structs import ByteRate, Endpoint, Rate
 
 _UNIT_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _DURATION = re.compile(r"(?:[0-9]+(?:ms|[dhms]))+")
@@ -99,6 +99,16 @@ def parse_rate(text: str) -> Rate:
     if not count or not period:
         raise ValueError(f"`{text}` never lets anything through; suspend instead")
     return Rate(count=count, period_s=period * _UNIT_MS[match[3]] // 1000)
+
+
+def parse_byte_rate(text: str) -> ByteRate:
+    """So many bytes per period: `10M/s`, `2G/h`."""
+    size, _, period = text.partition("/")
+    try:
+        per = parse_rate(f"1/{period}")
+        return ByteRate(count=parse_size(size), period_s=per.period_s)
+    except ValueError:
+        raise ValueError(f"`{text}` is no rate of bytes; write 10M/s or 2G/h") from None
 
 
 def parse_endpoint(text: str) -> Endpoint:

@@ -42,6 +42,19 @@ class Rate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.period_s / self.count
 
 
+class ByteRate(Rate, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """So many bytes per period; in the file `10M/s`, `2G/h`."""
+
+    def __str__(self) -> str:
+        count, unit = self.count, ""
+        for unit_of, size in (("G", 1024**3), ("M", 1024**2), ("K", 1024)):
+            if count % size == 0:
+                count, unit = count // size, unit_of
+                break
+        period = super().__str__().partition("/")[2]
+        return f"{count}{unit}/{period}"
+
+
 class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Host and port; in the file `127.0.0.1:2525`, `[::1]:2525`, `relay.example.com:25`."""
 
@@ -95,13 +108,15 @@ class Rpc(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class VirtualMta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Source address(es) and EHLO name."""
+    """Source address(es) and EHLO name, and what may leave from there to all destinations together."""
 
     address: IPv4Address | None = None
     address6: IPv6Address | None = None
     public: str = ""  # address as the world sees it, behind NAT
     ehlo: str = ""  # empty: the name of the host
     weight: int = 1
+    vmta_connections: int | None = None
+    vmta_rate: Rate | None = None
 
 
 class Pool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,36 +148,66 @@ class Stream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One kind of mail: how it is recognised, its pool and its priority."""
 
     pool: PoolName
+    pools: dict[str, PoolName] = {}  # provider, rollup or domain with a block -> the pool for that destination
     priority: Priority = Priority.NORMAL
     senders: tuple[str, ...] = ()  # envelope-from patterns: `*@news.example.com`
     headers: dict[str, tuple[str, ...]] = {}  # header name -> patterns of its value: `X-Stream: [news*]`
     retry: Retry | None = None  # None: the shared one
 
 
-class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A fixed next hop instead of an MX look-up, for recipient domains that match."""
+class SiteLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one virtual MTA may do towards one site; None: see who derives from it."""
+
+    connections: int | None = None
+    messages_per_connection: int | None = None
+    recipients_per_connection: int | None = None
+    recipients_per_transaction: int | None = None
+    rate: Rate | None = None  # messages
+    connect_rate: Rate | None = None  # new connections
+    bytes_rate: ByteRate | None = None  # data volume
+
+
+class Route(SiteLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A fixed next hop instead of an MX look-up, for recipient domains that match; 20 connections, no other limit."""
 
     match: str  # `*`, `example.com`, `*.example.com`
     to: Endpoint
-    connections: int | None = None  # None: 20
-    messages_per_connection: int | None = None  # None: no limit
-    rate: Rate | None = None  # None: no limit
     tls: TlsMode | None = None  # None: `tls.mode`; with `auth` at least `verify`
 
 
-class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Provider(SiteLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A rule over MX suffixes. Shipped ones (`providers.yaml`) are merged key by key under the file's own."""
 
     mx: tuple[str, ...] = ()  # MX suffixes; every MX host of a site must match one
     sites: dict[str, tuple[str, ...]] = {}  # names for exact sets of MX hosts
-    connections: int | None = None  # per virtual MTA × site
-    messages_per_connection: int | None = None
-    rate: Rate | None = None
     provider_connections: int | None = None  # per virtual MTA × provider, over all sites
     provider_rate: Rate | None = None
     tls: TlsMode | None = None  # None: `tls.mode`
     retry: Retry | None = None
     source: str = ""  # where the numbers come from, with date
+
+
+ALONE = "off"
+"""`rollup: off`: the domain leaves the MX rollup and counts under its own name."""
+
+
+class Domain(SiteLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is special about one recipient domain. With a limit of its own, it counts apart from other domains."""
+
+    rollup: str = ""  # name under which its limits are counted, with other domains of that name; `off`: alone
+    queue_to: str = ""  # another domain, whose MX take this one's mail
+    retry: Retry | None = None
+
+    def rollup_of(self, domain: str) -> str:
+        """The named rollup of the block of `domain`; empty when it counts with all domains of the same MX hosts.
+
+        A domain with a limit of its own counts alone, unless it names a rollup: in the common one the limit could not
+        be told from its neighbours'.
+        """
+        if self.rollup and self.rollup != ALONE:
+            return self.rollup
+        alone = self.rollup == ALONE or any(getattr(self, name) is not None for name in SiteLimits.__struct_fields__)
+        return domain.lower() if alone else ""
 
 
 class Dns(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -230,6 +275,7 @@ class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     default_stream: StreamName | None = None  # None: `default` if there is one, else unknown mail is refused
     routes: tuple[Route, ...] = ()
     providers: dict[ProviderName, Provider] = {}
+    domains: dict[str, Domain] = {}
     dns: Dns = Dns()
     delivery: Delivery = Delivery()
     tls: Tls = Tls()

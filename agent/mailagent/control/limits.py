@@ -3,25 +3,28 @@
 from typing import Final
 
 from mailagent.api.targets import TargetKind
-from mailagent.config.scalars import parse_count, parse_rate
+from mailagent.config.scalars import parse_byte_rate, parse_count, parse_rate
 from mailagent.config.structs import Rate
-from mailagent.routing.limits import LIMIT_NAMES
+from mailagent.routing.limits import LIMIT_NAMES, PROVIDER_LIMITS, SITE_LIMITS
 
-_RATES: Final = frozenset(("rate", "provider_rate"))
-_OVER_ALL_SITES: Final = frozenset(("provider_connections", "provider_rate"))
+_NAMES: Final = {
+    TargetKind.QUEUE: SITE_LIMITS,
+    TargetKind.PROVIDER: SITE_LIMITS + PROVIDER_LIMITS,
+    TargetKind.VMTA: LIMIT_NAMES,
+}
 
 
 def limit_names(kind: TargetKind) -> tuple[str, ...]:
-    """Limits that can be overridden for a target; caps over all sites mean nothing for a single queue."""
-    if kind is TargetKind.QUEUE:
-        return tuple(name for name in LIMIT_NAMES if name not in _OVER_ALL_SITES)
-    return LIMIT_NAMES if kind in (TargetKind.VMTA, TargetKind.PROVIDER) else ()
+    """Limits that can be overridden for a target: none that counts beyond it."""
+    return _NAMES.get(kind, ())
 
 
 def parse_limit(name: str, value: str) -> int | Rate:
-    """`5` for connections and messages, `10/s` for rates.
+    """`5` for connections, messages and recipients, `10/s` for rates, `10M/s` for the rate of bytes.
 
     Raises:
         ValueError: not such a value; the message says what is wrong.
     """
-    return parse_rate(value) if name in _RATES else parse_count(value)
+    if name == "bytes_rate":
+        return parse_byte_rate(value)
+    return parse_rate(value) if name.endswith("rate") else parse_count(value)

@@ -134,6 +134,7 @@ class Connection(asyncio.Protocol):
         "hop",
         "level",
         "mx",
+        "recipients",
         "remote",
         "sent",
         "source",
@@ -158,6 +159,8 @@ class Connection(asyncio.Protocol):
         self.tls = ""
         """Protocol, cipher and level, in words; empty in clear."""
         self._step = step
+        self.recipients = 0
+        """Recipients of these."""
         self._waits = waits
         self._loop = loop
         self._session = ClientSession(source.ehlo, self, _starttls(step))
@@ -283,6 +286,7 @@ class Connection(asyncio.Protocol):
         self._transaction = self._blocks = None
         self._last_block = b""
         self.sent += 1
+        self.recipients += len(transaction.recipients)
         owner = cast(Owner, self._owner)
         owner.settled(self, transaction, replies, self._loop.time() - self._started)
         if self._session.phase is Phase.IDLE:

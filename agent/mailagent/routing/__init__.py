@@ -1,7 +1,7 @@
 """Where mail goes and what binds it there: streams, routes, sites, providers, limits, paths."""
 
 from mailagent.dns import MxHost
-from mailagent.routing.limits import LIMIT_NAMES, Limit, LimitTable, PathLimits
+from mailagent.routing.limits import LIMIT_NAMES, PROVIDER_LIMITS, VMTA_LIMITS, Limit, LimitTable, PathLimits
 from mailagent.routing.providers import DEFAULT_PROVIDER
 from mailagent.routing.rollup import ROUTE_PROVIDER, Hop, Site
 from mailagent.routing.sites import Router
@@ -11,7 +11,9 @@ from mailagent.routing.unroutable import Unroutable
 __all__ = [
     "DEFAULT_PROVIDER",
     "LIMIT_NAMES",
+    "PROVIDER_LIMITS",
     "ROUTE_PROVIDER",
+    "VMTA_LIMITS",
     "Hop",
     "Limit",
     "LimitTable",

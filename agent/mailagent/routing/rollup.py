@@ -19,11 +19,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     """The right of one exact set of MX hosts to a name, for as long as a Site of it lives."""
 
     name: SiteName
-    members: tuple[str, ...]  # host names, sorted, each once
+    members: tuple[str, ...]  # the rollup's name if any, then host names, sorted, each once
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
-    """One destination of mail: a set of MX hosts, or the fixed next hop of a route.
+    """One destination of mail: a set of MX hosts (of a named rollup, if any), or the fixed next hop of a route.
 
     While a Site lives, its name stands for its set of hosts and no other. Domains of one site may give its hosts
     other preferences; `hosts` has those of one look-up.
@@ -33,7 +33,13 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     provider: ProviderName  # whose limits span this site and others
     hosts: tuple[MxHost, ...]  # in order of (preference, name); of a route: its next hop
     next_hop: Endpoint | None = None
+    rollup: str = ""  # named rollup whose limits span this site and others of that rollup
     claim: Claim | None = None  # keeps the name taken
+
+    @property
+    def group(self) -> str:
+        """What limits per site count under, as in keys of queues: the rollup's name, else the site's."""
+        return self.rollup or self.name
 
 
 class Hop(NamedTuple):
@@ -61,34 +67,36 @@ def route_site(next_hop: Endpoint) -> Site:
 class SiteBook:
     """Gives MX host sets their names (DESIGN section 2) and remembers those in use, and only those.
 
-    A set is named by the provider file, else by its first host, plus `~` and four hex digits of the set when another
-    set in use has that name. A book for a new configuration takes the names in use over from the one before.
+    A set is named by its rollup, else by the provider file, else by its first host, plus `~` and four hex digits of the
+    set when another set in use has that name. A book for a new configuration takes the names in use over from the one
+    before.
     """
 
     def __init__(self, providers: ProviderTable, before: "SiteBook | None" = None) -> None:
         self._providers = providers
-        self._sites: WeakValueDictionary[tuple[MxHost, ...], Site] = WeakValueDictionary()
+        self._sites: WeakValueDictionary[tuple[str, tuple[MxHost, ...]], Site] = WeakValueDictionary()
         self._claims: WeakValueDictionary[tuple[str, ...], Claim] = before._claims if before else WeakValueDictionary()
         self._names: WeakValueDictionary[str, Claim] = before._names if before else WeakValueDictionary()
 
-    def site(self, hosts: tuple[MxHost, ...]) -> Site:
-        """The site of `hosts`, which are in order of (preference, name) and not empty."""
-        site = self._sites.get(hosts)
+    def site(self, hosts: tuple[MxHost, ...], rollup: str = "") -> Site:
+        """The site of `hosts`, which are in order of (preference, name) and not empty, within a named rollup if any."""
+        site = self._sites.get((rollup, hosts))
         if site is None:
-            claim = self._claim(hosts)
-            provider = self._providers.provider(claim.members)
-            site = Site(name=claim.name, provider=provider, hosts=hosts, claim=claim)
-            self._sites[hosts] = site
+            members = member_names(host.name for host in hosts)
+            claim = self._claim(hosts, members, rollup)
+            provider = self._providers.provider(members)
+            site = Site(name=claim.name, provider=provider, hosts=hosts, rollup=rollup, claim=claim)
+            self._sites[rollup, hosts] = site
         return site
 
-    def _claim(self, hosts: tuple[MxHost, ...]) -> Claim:
-        members = member_names(host.name for host in hosts)
-        given = self._providers.site_name(members)
-        claim = self._claims.get(members)
+    def _claim(self, hosts: tuple[MxHost, ...], members: tuple[str, ...], rollup: str) -> Claim:
+        given = rollup or self._providers.site_name(members)
+        key = (f"{rollup}:", *members) if rollup else members
+        claim = self._claims.get(key)
         if claim is None or (given is not None and claim.name != given and given not in self._names):
-            name = SiteName(self._free_name(given or hosts[0].name, members, given=given is not None))
-            claim = Claim(name=name, members=members)
-            self._claims[members] = self._names[name] = claim
+            name = SiteName(self._free_name(given or hosts[0].name, key, given=given is not None))
+            claim = Claim(name=name, members=key)
+            self._claims[key] = self._names[name] = claim
         return claim
 
     def _free_name(self, name: str, members: tuple[str, ...], *, given: bool) -> str:

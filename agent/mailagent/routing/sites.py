@@ -4,6 +4,7 @@ from random import Random
 
 from mailagent.config.structs import AgentConfig
 from mailagent.dns import Failed, Found, MxAnswer, MxHost, NoData, NxDomain, Resolver, is_host_name
+from mailagent.routing.domains import DomainTable
 from mailagent.routing.paths import PathFinder
 from mailagent.routing.providers import ProviderTable
 from mailagent.routing.rollup import Hop, Site, SiteBook
@@ -16,7 +17,8 @@ __all__ = ["Hop", "MxHost", "Router", "Site", "Unroutable"]
 class Router:
     """Finds sites and paths by the routes, providers and DNS of one configuration.
 
-    A route that matches comes first. Otherwise: MX by preference, equal ones shuffled; a domain without MX is its own
+    A domain may stand for another one; then it goes where that one's mail goes. A route that matches comes first.
+    Otherwise: MX by preference, equal ones shuffled; a domain without MX is its own
     exchanger (RFC 5321 section 5.1); a null MX refuses mail (RFC 7505). Only a definite answer is permanent.
     """
 
@@ -31,11 +33,14 @@ class Router:
         """After a reload, `before` is the router until now: the names of sites in use stay theirs."""
         self._resolver = resolver
         self._routes = RouteTable(config.routes)
+        self._domains = DomainTable(config.domains) if config.domains else None
         self._book: SiteBook = SiteBook(ProviderTable(config.providers), before._book if before else None)
         self._paths = PathFinder(config, resolver, random or Random())
 
     def cached(self, domain: str) -> Site | None:
         """The site of `domain` (lower case, A-labels), when it is known without asking; the way of the hot path."""
+        if self._domains is not None:
+            domain = self._domains.stands_for(domain)
         site = self._routes.site(domain)
         if site is not None:
             return site
@@ -47,6 +52,8 @@ class Router:
 
     async def site(self, domain: str) -> Site | Unroutable:
         """The site of `domain` (lower case, A-labels)."""
+        if self._domains is not None:
+            domain = self._domains.stands_for(domain)
         site = self._routes.site(domain)
         if site is not None:
             return site
@@ -67,9 +74,10 @@ class Router:
             case Found(records=(MxHost(name=""), *_)):
                 return permanent("5.1.10", f"{domain} accepts no mail (null MX)", code=556)
             case Found(records=hosts):
-                return self._book.site(hosts)
+                return self._book.site(hosts, self._domains.rollup(domain) if self._domains is not None else "")
             case NoData():
-                return self._book.site((MxHost(0, domain),))
+                rollup = self._domains.rollup(domain) if self._domains is not None else ""
+                return self._book.site((MxHost(0, domain),), rollup)
             case NxDomain():
                 return permanent("5.1.2", f"{domain}: no such domain")
             case Failed(reason=reason):

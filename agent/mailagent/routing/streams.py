@@ -30,6 +30,8 @@ class StreamTable:
         first_of_pool: dict[str, StreamName] = {}
         for name, stream in config.streams.items():
             first_of_pool.setdefault(stream.pool, name)
+            for destination_pool in stream.pools.values():
+                first_of_pool.setdefault(destination_pool, name)
         for pool_name, pool in config.pools.items():
             if pool_name in first_of_pool:
                 self._by_name |= dict.fromkeys(pool.members, first_of_pool[pool_name])

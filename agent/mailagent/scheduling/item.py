@@ -30,6 +30,11 @@ class Item:
         """Scheduled queue that the recipients belong to."""
         return self.first.queue
 
+    def split(self, count: int) -> tuple["Item", "Item"]:
+        """The first `count` recipients, with the body, and the rest without."""
+        first = Item(self.recipients[:count], self.priority, self.body, plain=self.plain)
+        return first, Item(self.recipients[count:], self.priority)
+
 
 def grouped(rows: Sequence[Waiting], priority: str, limit: int) -> list[Item]:
     """Rows of one scheduled queue as items: neighbours of one message together, at most `limit` recipients each."""

@@ -1,6 +1,7 @@
 """Limits as pure objects, the clock passed in. Each has exactly one owner.
 
-Numbers and curve: see `connections_wanted`; even spacing: `RateLimit`; caps shared by several ready queues: `Gate`.
+Numbers and curve: see `connections_wanted`; even spacing: `RateLimit`; caps shared by several ready queues: `Gate`;
+feedback of the peer: `Window`.
 """
 
 import math
@@ -13,6 +14,8 @@ BURST_S = 0.1
 timer per message, while an hour's limit never bursts."""
 DEPTH_FACTOR = 0.023
 """Steepness of the connection curve (handbook/engine section 1)."""
+WINDOW_START = 2
+"""Connections to a peer of which nothing is known yet (handbook/engine section 10)."""
 UNLIMITED_CONNECTIONS = 100
 """What "no limit" means for one ready queue's connections."""
 
@@ -28,30 +31,52 @@ class Pumped(Protocol):
 
 
 class RateLimit:
-    """So many per period, evenly spaced (GCRA)."""
+    """So many per period, evenly spaced (GCRA); messages, connections, or bytes."""
 
-    __slots__ = ("_next", "interval_s", "rate")
+    __slots__ = ("_next", "interval_s", "key", "rate")
 
-    def __init__(self, rate: Rate) -> None:
+    def __init__(self, rate: Rate, key: str = "rate") -> None:
         self.rate = rate
+        self.key = key
         self.interval_s = rate.interval_s
         self._next = -math.inf  # theoretical time of the next one
 
     def delay_s(self, now: float) -> float:
         """Seconds until one more may go; 0 when it may go now."""
-        return max(0.0, self._next - now - self._burst_s())
+        return max(0.0, self._next - now - (BURST_S if self.interval_s < BURST_S else 0.0))
 
-    def take(self, now: float) -> None:
-        """Count one that goes now."""
-        self._next = max(self._next, now) + self.interval_s
+    def take(self, now: float, count: int = 1) -> None:
+        """Count those that go now."""
+        self._next = max(self._next, now) + self.interval_s * count
 
-    def change(self, rate: Rate) -> None:
-        """Go on at another rate without forgetting what went."""
+    def change(self, rate: Rate, now: float) -> None:
+        """Go on at another rate without forgetting what went: what was sent ahead is paid back at the new rate."""
+        if rate == self.rate:
+            return
+        interval_s = rate.interval_s
+        if self._next > now:
+            self._next = now + (self._next - now) * interval_s / self.interval_s
         self.rate = rate
-        self.interval_s = rate.interval_s
+        self.interval_s = interval_s
 
-    def _burst_s(self) -> float:
-        return BURST_S if self.interval_s < BURST_S else 0.0
+
+class Window:
+    """How many connections the peer has earned: starts at 2, one more for each full round of answered messages, one
+    less for each that failed (the window feedback of Postfix, handbook/engine section 8.3).
+    """
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = float(WINDOW_START)
+
+    def grow(self) -> None:
+        """A message was answered."""
+        self.size += 1 / self.size
+
+    def shrink(self) -> None:
+        """A connection failed."""
+        self.size = max(1.0, self.size - 1)
 
 
 class Gate:

@@ -36,6 +36,11 @@ class Line:
         items.append(item)
         self._count += 1
 
+    def put_back(self, item: Item) -> None:
+        """Take one that is the next of its class."""
+        self.push(item)
+        self._classes[item.priority].rotate(1)
+
     def pop(self) -> Item:
         """The next one; IndexError when there is none."""
         for priority in Priority:

@@ -8,10 +8,11 @@ from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.config.structs import AgentConfig
 from mailagent.routing import PathLimits, Site
+from mailagent.routing.domains import PoolTable
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.lanes import Lane
-from mailagent.scheduling.limits import Gate, RateLimit
 from mailagent.scheduling.lookups import Lookups
+from mailagent.scheduling.meters import Meters
 from mailagent.scheduling.ready import Home, ReadyQueue
 from mailagent.scheduling.selection import Rotation
 from mailagent.scheduling.window import Hot, Window
@@ -55,9 +56,8 @@ class Placing:
         self.ready: dict[tuple[str, VmtaName], ReadyQueue] = {}
         self._retired: list[ReadyQueue] = []  # others have taken their place, and their connections end
         self._rotations: dict[str, Rotation] = {}
-        self._host_gate = Gate("max_connections", config.delivery.max_connections, "delivery.max_connections")
-        self._provider_gates: dict[tuple[str, VmtaName], Gate] = {}
-        self._provider_rates: dict[tuple[str, VmtaName], RateLimit] = {}
+        self._pools = PoolTable(config.streams)
+        self._meters = Meters(config.delivery.max_connections, home.clock)
 
     # -- room ----------------------------------------------------------------------------------------------------
 
@@ -67,10 +67,16 @@ class Placing:
         """
         return min(self._config.queue.ready, (self._window.room(priority) + 1) // 2)
 
+    def pool_of(self, queue: Hot | QueueName | Lane, site: Site | None) -> PoolName:
+        """The pool that mail of a queue leaves from: the stream's own, or the one it has for that destination."""
+        if site is not None and self._pools:
+            return self._pools.pool(StreamName(queue.stream), site) or PoolName(queue.pool)
+        return PoolName(queue.pool)
+
     def block(self, queue: Hot | QueueName | Lane, site: Site | None) -> WaitReason | None:
         """The directive that holds mail of a queue."""
         provider = site.provider if site is not None else NO_PROVIDER
-        return self._policy.queue_block(PoolName(queue.pool), StreamName(queue.stream), provider)
+        return self._policy.queue_block(self.pool_of(queue, site), StreamName(queue.stream), provider)
 
     def is_blocked(self, lane: Lane) -> bool:
         """Whether a directive holds the lane."""
@@ -84,7 +90,7 @@ class Placing:
         if lane.site is None:
             return max(0, limit - self._lookups.count)
         free = 0
-        for vmta in self._policy.eligible(lane.pool):
+        for vmta in self._policy.eligible(self.pool_of(lane, lane.site)):
             depth = self._depth(lane.site, vmta, lane.priority)
             if depth is not None and depth < limit:
                 free += limit - depth
@@ -97,7 +103,7 @@ class Placing:
         limit = self.depth_limit(name.priority)
         if site is None:
             return self._lookups.count < limit
-        for vmta in self._policy.eligible(PoolName(name.pool)):
+        for vmta in self._policy.eligible(self.pool_of(name, site)):
             depth = self._depth(site, vmta, name.priority)
             if depth is not None and depth < limit:
                 return True
@@ -119,7 +125,7 @@ class Placing:
         """
         if self.block(hot, site) is not None:
             return None
-        pool = PoolName(hot.pool)
+        pool = self.pool_of(hot, site)
         limit = max(1, self.depth_limit(item.priority))  # its own place is one of those taken
         candidates: list[tuple[str, int]] = []
         for vmta in self._policy.eligible(pool):
@@ -140,39 +146,19 @@ class Placing:
         """The ready queue of `site` and `vmta`, made when needed."""
         queue = self.ready.get((site.name, vmta))
         if queue is None:
-            queue = ReadyQueue(self._home, site, vmta, self._limits(site, vmta), self._gates(site, vmta))
+            queue = ReadyQueue(self._home, site, vmta, self._meters.of(site, vmta), self._meters.host)
             queue.block = self._policy.vmta_block(vmta, site.name, site.provider)
-            self._set_limits(queue)
+            queue.set_limits(self._limits(site, vmta))
             self.ready[site.name, vmta] = queue
         return queue
-
-    def _gates(self, site: Site, vmta: VmtaName) -> tuple[Gate, Gate]:
-        """Those of the provider over all its sites, and of the host."""
-        key = (site.provider, vmta)
-        gate = self._provider_gates.get(key)
-        if gate is None:
-            gate = self._provider_gates[key] = Gate("provider_connections", None, "")
-        return gate, self._host_gate
-
-    def _set_limits(self, queue: ReadyQueue) -> None:
-        limits = self._limits(queue.site, queue.vmta)
-        key = (queue.site.provider, queue.vmta)
-        gate = self._provider_gates[key]
-        gate.limit, gate.origin = limits.provider_connections.value, limits.provider_connections.origin
-        rate: RateLimit | None = None
-        if limits.provider_rate.value is not None:
-            rate = self._provider_rates.get(key)
-            if rate is None:
-                rate = self._provider_rates[key] = RateLimit(limits.provider_rate.value)
-            rate.change(limits.provider_rate.value)
-        queue.set_limits(limits, rate)
 
     # -- changes -------------------------------------------------------------------------------------------------
 
     def apply(self, config: AgentConfig, policy: Policy, is_held: Callable[[Item, Site], bool]) -> list[Item]:
         """New configuration or directives: limits and blocks of every ready queue; the mail to be placed again."""
         before, self._config, self._policy = self._config, config, policy
-        self._host_gate.limit = config.delivery.max_connections
+        self._pools = PoolTable(config.streams)
+        self._meters.host.limit = config.delivery.max_connections
         self._window.resize(config.queue.window)
         items: list[Item] = []
         if config is not before:
@@ -181,7 +167,7 @@ class Placing:
                 if rerouted or _identity(before, queue.vmta) != _identity(config, queue.vmta):
                     items += self._retire(queue)
         for queue in self.ready.values():
-            self._set_limits(queue)
+            queue.set_limits(self._limits(queue.site, queue.vmta))
             queue.block = policy.vmta_block(queue.vmta, queue.site.name, queue.site.provider)
             if queue.block is not None:
                 items += queue.enforce_block()
@@ -200,7 +186,7 @@ class Placing:
         """Every ready queue looks again."""
         for queue in list(self.ready.values()):
             queue.pump()
-        for gate in (*self._provider_gates.values(), self._host_gate):
+        for gate in self._meters.gates:
             gate.call()
 
     def sweep(self, now: float, idle_s: float) -> None:
@@ -210,8 +196,11 @@ class Placing:
                 queue.close_idle(now, idle_s)
             if queue.is_spent(now):
                 del self.ready[key]
-        if self._retired:
-            self._retired = [queue for queue in self._retired if queue.connections]
+                self._meters.leave(queue.site, queue.vmta)
+        for queue in [queue for queue in self._retired if not queue.connections]:
+            self._retired.remove(queue)
+            self._meters.leave(queue.site, queue.vmta)
+        self._meters.sweep()
 
     def close(self) -> None:
         """End all connections that are not past the final dot."""
@@ -234,7 +223,8 @@ def _rules(config: AgentConfig) -> tuple[object, ...]:
     """What decides about the site, the provider and the TLS of a domain, beside DNS."""
     routes = [(route.match, route.to, route.tls) for route in config.routes]
     providers = {name: (one.mx, one.sites, one.tls) for name, one in config.providers.items()}
-    return routes, providers, config.tls
+    domains = {name: (block.rollup_of(name), block.queue_to) for name, block in config.domains.items()}
+    return routes, providers, domains, config.tls
 
 
 def _at(site: Site, is_held: Callable[[Item, Site], bool], item: Item) -> bool:

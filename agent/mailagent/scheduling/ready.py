@@ -20,10 +20,12 @@ from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.delivery.connection import Connection, Transaction
 from mailagent.routing import PathLimits, Site
+from mailagent.routing.limits import NO_LIMITS
 from mailagent.scheduling.bodies import Bodies
 from mailagent.scheduling.item import Item
-from mailagent.scheduling.limits import Gate, RateLimit, connections_wanted
+from mailagent.scheduling.limits import UNLIMITED_CONNECTIONS, Gate, RateLimit, Window, connections_wanted
 from mailagent.scheduling.line import Line
+from mailagent.scheduling.meters import Meter
 
 log = logging.getLogger(__name__)
 
@@ -96,16 +98,21 @@ class ReadyQueue:
 
     __slots__ = (
         "_bound",
+        "_bytes_rate",
+        "_connect_rate",
         "_cut",
         "_failures",
         "_held",
         "_home",
         "_last_reply",
+        "_most_recipients",
         "_openings",
+        "_rates",
         "_standing",
         "_timer",
         "_timer_at",
         "_uncommitted",
+        "_window",
         "bind_problem",
         "block",
         "busy",
@@ -114,23 +121,27 @@ class ReadyQueue:
         "items",
         "key",
         "limits",
+        "meters",
         "pause_until",
-        "provider_rate",
-        "rate",
         "resting",
         "site",
         "vmta",
     )
 
-    def __init__(self, home: Home, site: Site, vmta: VmtaName, limits: PathLimits, gates: tuple[Gate, ...]) -> None:
+    def __init__(self, home: Home, site: Site, vmta: VmtaName, meters: Sequence[Meter], host: Gate) -> None:
+        """`meters`: of the site or rollup, first, and of everything around it; `host`: the gate of all connections."""
         self._home = home
         self.site = site
         self.vmta = vmta
         self.key: QueueKey = queue_key(SiteName(site.name), vmta)
-        self.limits = limits
-        self.gates = gates
-        self.rate = RateLimit(limits.rate.value) if limits.rate.value else None
-        self.provider_rate: RateLimit | None = None  # shared with the other sites of the provider
+        self.meters = meters
+        self.gates = (*(meter.gate for meter in meters), host)
+        self.limits = NO_LIMITS
+        self._rates: tuple[RateLimit, ...] = ()  # of messages
+        self._connect_rate: RateLimit | None = None
+        self._bytes_rate: RateLimit | None = None
+        self._most_recipients: int | None = None  # of one transaction
+        self._window = Window()
         self.block: WaitReason | None = None
         self.items = Line()
         self.busy: dict[Connection, Item] = {}
@@ -179,8 +190,9 @@ class ReadyQueue:
             return WaitReason(
                 kind=ReasonKind.REPLY, detail=self._last_reply.line(), reply=self._last_reply, release="a pause"
             )
-        if self._bound:
-            return self._limit_reason(self._bound)
+        bound = self._bound or next((gate.key for gate in self.gates if not gate.is_open), "")
+        if bound:
+            return self._limit_reason(bound)
         if self._openings and not self.busy:
             return WaitReason(kind=ReasonKind.CONNECTING, detail=f"opening {len(self._openings)} connection(s)")
         return WaitReason(kind=ReasonKind.SENDING, detail=f"{len(self.busy)} connection(s) at work")
@@ -188,17 +200,17 @@ class ReadyQueue:
     def _limit_reason(self, name: str) -> WaitReason:
         if name == "max_connections":
             gate = self.gates[-1]
-            value, origin = str(gate.limit), gate.origin
+            value, origin, release = str(gate.limit), gate.origin, ""
         else:
             limit = getattr(self.limits, name)
-            value, origin = str(limit.value), limit.origin
+            value, origin, release = str(limit.value), limit.origin, limit.release
         return WaitReason(
             kind=ReasonKind.LIMIT,
             detail=f"{name} {value} is used up",
             key=name,
             value=value,
             origin=origin,
-            release=f"raise {name}, or add virtual MTAs",
+            release=release or f"raise {name}, or add virtual MTAs",
         )
 
     def _rest_reason(self) -> WaitReason:
@@ -237,18 +249,23 @@ class ReadyQueue:
                     held.append(item)
         return held
 
-    def set_limits(self, limits: PathLimits, provider_rate: RateLimit | None) -> None:
+    def set_limits(self, limits: PathLimits) -> None:
         """What the configuration and directives say now."""
-        self.limits, self.provider_rate = limits, provider_rate
-        if limits.rate.value is None:
-            self.rate = None
-        elif self.rate is None:
-            self.rate = RateLimit(limits.rate.value)
-        else:
-            self.rate.change(limits.rate.value)
-        if limits.connections.value is not None:
-            for connection in list(self.idle)[: max(0, self.connections - limits.connections.value)]:
-                self._quit(connection)
+        self.limits = limits
+        now = self._home.clock()
+        for meter in self.meters:
+            meter.set(limits, now)
+        own = self.meters[0]
+        self._rates = tuple(meter.rate for meter in self.meters if meter.rate is not None)
+        self._connect_rate, self._bytes_rate = own.connect_rate, own.bytes_rate
+        if own.bytes_rate is not None:
+            self._rates += (own.bytes_rate,)
+        most = [limits.recipients_per_transaction.value, limits.recipients_per_connection.value]
+        self._most_recipients = min((one for one in most if one is not None), default=None)
+        for gate in self.gates:
+            if gate.limit is not None:
+                for connection in list(self.idle)[: max(0, gate.used - gate.limit)]:
+                    self._quit(connection)
 
     def close_connections(self) -> None:
         """QUIT on the idle ones; those being opened, and busy ones that are not past the final dot, are cut."""
@@ -291,21 +308,38 @@ class ReadyQueue:
                 return
             if not self.idle:
                 break
-            if self.rate is not None:
-                self.rate.take(now)
-            if self.provider_rate is not None:
-                self.provider_rate.take(now)
             connection, _ = self.idle.popitem()
-            self._send(connection, self.items.pop())
+            item = self.items.pop()
+            if self._most_recipients is not None:
+                item = self._split(item, connection)
+            for rate in self._rates:
+                rate.take(now, item.first.size if rate is self._bytes_rate else 1)
+            self._send(connection, item)
         if len(self.items) > len(self._openings):
             self._open(now)
 
     def _rate_delay(self, now: float) -> float:
-        own = self.rate.delay_s(now) if self.rate is not None else 0.0
-        shared = self.provider_rate.delay_s(now) if self.provider_rate is not None else 0.0
-        if own > 0 or shared > 0:
-            self._bound = "rate" if own >= shared else "provider_rate"
-        return max(own, shared)
+        longest = 0.0
+        for rate in self._rates:
+            delay = rate.delay_s(now)
+            if delay > longest:
+                longest = delay
+                self._bound = rate.key
+        return longest
+
+    def _split(self, item: Item, connection: Connection) -> Item:
+        """As much of `item` as may go in one transaction on `connection`; the rest stays first in line."""
+        most: int = self._most_recipients  # type: ignore[assignment]
+        whole = self.limits.recipients_per_connection.value
+        if whole is not None:
+            most = min(most, whole - connection.recipients)
+        if len(item.recipients) <= most:
+            return item
+        first, rest = item.split(most)
+        if first.body is not None and self._home.bodies.keep(len(first.body)):
+            rest.body, rest.plain = first.body, first.plain
+        self.items.put_back(rest)
+        return first
 
     def _open(self, now: float) -> None:
         if now < self.pause_until:
@@ -315,6 +349,7 @@ class ReadyQueue:
         wanted = min(
             connections_wanted(len(self.items) + len(self.busy), limit),
             self.connections + len(self.items) - len(self._openings),
+            int(self._window.size),
         )
         if self._failures:
             wanted = min(wanted, 1)  # one probe until a connection stands again
@@ -324,13 +359,18 @@ class ReadyQueue:
                     self._bound = gate.key
                     gate.wait(self)
                     return
+            if self._connect_rate is not None:
+                delay = self._connect_rate.delay_s(now)
+                if delay > 0:
+                    self._bound = self._connect_rate.key
+                    self._wake_at(now + delay)
+                    return
+                self._connect_rate.take(now)
             for gate in self.gates:
                 gate.enter()
             task = self._home.open_connection(self)
             self._openings.add(task)
             task.add_done_callback(self._opening_ended)
-        if limit is not None and self.connections >= limit:
-            self._bound = "connections"
 
     def _send(self, connection: Connection, item: Item) -> None:
         self.busy[connection] = item
@@ -382,13 +422,12 @@ class ReadyQueue:
                 self.resting = False
         self.idle[connection] = self._home.clock()
         most = self.limits.messages_per_connection.value
-        limit = self.limits.connections.value
         if (
             self.is_closed
             or self._home.stopping
             or (most is not None and connection.sent >= most)
-            or (limit is not None and self.connections > limit)
-            or any(gate.is_over for gate in self.gates)
+            or (self._most_recipients is not None and self._is_full(connection))
+            or self._is_over()
         ):
             self._quit(connection)
             return
@@ -399,6 +438,17 @@ class ReadyQueue:
             else:
                 for gate in self.gates:
                     gate.idles(self)
+
+    def _is_full(self, connection: Connection) -> bool:
+        most = self.limits.recipients_per_connection.value
+        return most is not None and connection.recipients >= most
+
+    def _is_over(self) -> bool:
+        """Whether more connections are open than limits allow, since one was lowered."""
+        for gate in self.gates:  # noqa: SIM110 - per message, and a generator costs three times as much
+            if gate.limit is not None and gate.used > gate.limit:
+                return True
+        return False
 
     def give_way(self) -> bool:
         """Close an idle connection, since another queue waits for its place; False when none can be spared."""
@@ -426,6 +476,8 @@ class ReadyQueue:
         """The peer answered for each recipient of `transaction`."""
         item: Item = transaction.token  # type: ignore[assignment]
         del self.busy[connection]
+        if self._window.size < UNLIMITED_CONNECTIONS:
+            self._window.grow()
         self._uncommitted.add(connection)
         self._home.settle(self, connection, item, replies, duration_s)
 
@@ -447,6 +499,7 @@ class ReadyQueue:
         self._cut.discard(connection)
         if reply.code == CLOSING_CHANNEL and not reply.local:
             self._last_reply = reply
+            self._window.shrink()
             self.pause_until = max(self.pause_until, self._home.clock() + PAUSE_S)
         if item is None:
             pass
@@ -485,6 +538,7 @@ class ReadyQueue:
         """
         self._opened()
         self._last_reply = reply
+        self._window.shrink()
         if (self.busy or self.idle) and not bind:
             self._pause(BUSY_PAUSE_S)
         else:

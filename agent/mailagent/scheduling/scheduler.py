@@ -383,6 +383,7 @@ class Scheduler:
     def reason_of(self, recipient: int, pool: PoolName, stream: StreamName, domain: str) -> list[WaitReason]:
         """Why one recipient that is due or in the window is not sent yet."""
         site = self._router.cached(domain)
+        pool = self._placing.pool_of(QueueName(pool, stream, "", domain), site)
         provider = site.provider if site is not None else ProviderName("")
         block = self._policy.queue_block(pool, stream, provider)
         if block is not None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mailctl.cli.setup import Setup, pass_setup
+from mailctl.cli.setup import Setup, narrate, pass_setup
 
 
 @click.command()
@@ -13,17 +13,20 @@ from mailctl.cli.setup import Setup, pass_setup
 def validate(setup: Setup, file: Path | None) -> None:
     """Check the fleet file.
 
-    Says every mistake at once, with file, line and key.
+    Says every mistake at once, with file, line and key. Warnings name what has no effect: entries that are dead,
+    shadowed, or never match.
 
     \b
     Examples:
       mailctl validate
       mailctl validate fleet.yaml.example
     """
-    from mailagent.config import load_fleet
+    from mailagent.config import lint_fleet, load_fleet
 
     path = file or setup.path()
     fleet = load_fleet(path)
+    for warning in lint_fleet(path):
+        narrate(f"warning: {warning}")
     vmtas = sum(len(host.virtual_mtas) for host in fleet.hosts.values())
     click.echo(f"{path}: {len(fleet.hosts)} hosts, {vmtas} virtual MTAs, {len(fleet.pools)} pools; no mistakes")
 

@@ -157,7 +157,8 @@ def limit(setup: Setup, /, selection: tuple[str, ...], **given: Any) -> None:
     """Lower one limit for a time.
 
     Acts on vmta:, provider: and queue:. KEY=VALUE stands beside the selectors; keys are connections,
-    messages_per_connection, rate, provider_connections and provider_rate.
+    messages_per_connection, recipients_per_connection, recipients_per_transaction, rate, connect_rate, bytes_rate,
+    provider_connections, provider_rate, vmta_connections and vmta_rate.
 
     \b
     Example:

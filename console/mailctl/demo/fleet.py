@@ -38,6 +38,8 @@ streams:
     pool: cold
     priority: bulk
 default_stream: transactional
+providers:
+  gmail: {{tls: opportunistic}}  # the simulated one speaks no TLS
 dns: {{servers: ["{network}.{dns}:{port}"]}}
 delivery: {{port: {port}, allow_networks: [{network}.0/24]}}
 retry: {{waits: [10s, 20s, 30s, 60s], greylist: [12s], dns: [10s, 30s], expire: 30m}}

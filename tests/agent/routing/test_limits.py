@@ -1,5 +1,5 @@
-from mailagent.api.ids import ProviderName, SiteName
-from mailagent.config.structs import Endpoint, Provider, Rate, Route
+from mailagent.api.ids import ProviderName, SiteName, VmtaName
+from mailagent.config.structs import Domain, Endpoint, Provider, Rate, Route, VirtualMta
 from mailagent.routing import Limit, LimitTable, PathLimits, Site
 from mailagent.routing.rollup import route_site
 from tests.agent.routing.configs import agent
@@ -8,8 +8,8 @@ GMAIL = Provider(connections=None, messages_per_connection=50, provider_connecti
 DEFAULT = Provider(connections=12, provider_connections=300)
 
 
-def site(provider: str) -> Site:
-    return Site(name=SiteName("s"), provider=ProviderName(provider), hosts=())
+def site(provider: str, rollup: str = "") -> Site:
+    return Site(name=SiteName("s"), provider=ProviderName(provider), hosts=(), rollup=rollup)
 
 
 def values(limits: PathLimits) -> list[str]:
@@ -73,3 +73,32 @@ def test_an_override_can_only_lower() -> None:
     assert values(lowered) == ["2", "100", "60/m", "", "10/s"]
     assert (lowered.connections.origin, lowered.messages_per_connection.origin) == ("alice", "built-in default")
     assert limits.lowered({}) is limits
+
+
+def test_the_blocks_of_a_rollup_lie_over_the_provider_and_the_strictest_holds() -> None:
+    table = LimitTable(
+        agent(
+            providers={ProviderName("gmail"): GMAIL},
+            domains={
+                "a.example": Domain(rollup="both", connections=30, rate=Rate(count=300, period_s=3600)),
+                "b.example": Domain(rollup="both", connections=20),
+                "c.example": Domain(messages_per_connection=7),
+            },
+        )
+    )
+    limits = table.limits(site("gmail", "both"))
+    assert values(limits) == ["20", "50", "300/h", "5", ""]
+    assert limits.connections.origin == "domains.b.example.connections"
+    assert values(table.limits(site("gmail", "c.example"))) == ["10", "7", "100/s", "5", ""]
+    assert values(table.limits(site("gmail"))) == ["10", "50", "100/s", "5", ""]
+
+
+def test_the_caps_of_a_virtual_mta_hold_towards_every_site() -> None:
+    capped = VmtaName("a1")
+    table = LimitTable(
+        agent(virtual_mtas={capped: VirtualMta(vmta_connections=3, vmta_rate=Rate(count=9, period_s=1))})
+    )
+    for limits in (table.limits(site("default"), capped), table.limits(route_site(Endpoint(host="h", port=1)), capped)):
+        assert (str(limits.vmta_connections), str(limits.vmta_rate)) == ("3", "9/s")
+        assert limits.vmta_rate.origin == "virtual_mtas.a1.vmta_rate"
+    assert table.limits(site("default"), VmtaName("a2")).vmta_rate.value is None

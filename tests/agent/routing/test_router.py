@@ -9,7 +9,17 @@ import dns.rcode
 import pytest
 
 from mailagent.api.ids import ProviderName, VmtaName
-from mailagent.config.structs import AgentConfig, Delivery, Endpoint, Intake, Listener, Provider, Route, VirtualMta
+from mailagent.config.structs import (
+    AgentConfig,
+    Delivery,
+    Domain,
+    Endpoint,
+    Intake,
+    Listener,
+    Provider,
+    Route,
+    VirtualMta,
+)
 from mailagent.dns import MxHost, Resolver
 from mailagent.routing import Hop, Router, Site, Unroutable
 from tests.agent.dns.responder import Responder, responding
@@ -71,6 +81,28 @@ async def test_domains_with_the_same_mx_hosts_are_one_site(zone: Responder, rout
     assert one.name == two.name == "gmail"
     assert one.provider == "gmail"
     assert two.hosts == (MxHost(10, "b.google.com"), MxHost(20, "a.google.com"))
+
+
+async def test_a_rollup_joins_domains_and_off_leaves_the_one_by_mx(zone: Responder, router: MakeRouter) -> None:
+    for domain in ("a.example", "b.example", "plain.example"):
+        zone.add(domain, "MX", "10 mx1.host.example.")
+    zone.add("c.example", "MX", "10 mx2.host.example.")
+    domains = {
+        "a.example": Domain(rollup="mine"),
+        "c.example": Domain(rollup="mine"),
+        "b.example": Domain(rollup="off"),
+        "old.example": Domain(queue_to="c.example"),
+    }
+    one = router(domains=domains)
+    sites: list[Site] = []
+    for name in ("plain", "a", "c", "b", "old"):
+        found = await one.site(f"{name}.example")
+        assert isinstance(found, Site)
+        sites.append(found)
+    assert [site.group for site in sites] == ["mx1.host.example", "mine", "mine", "b.example", "mine"]
+    assert (sites[1].name, sites[3].name) == ("mine", "b.example")
+    assert sites[2].name.startswith("mine~")  # its own MX hosts, the same limits
+    assert sites[4] is sites[2] is one.cached("old.example")
 
 
 async def test_the_cached_site_is_the_one_that_was_found(zone: Responder, router: MakeRouter) -> None:

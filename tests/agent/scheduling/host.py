@@ -79,7 +79,7 @@ class Peer:
         self._over = False
         self._aborted = False
         self.past_dot = False
-        self.sent = 0
+        self.sent = self.recipients = 0
         self.source = self.mx = self.remote = "peer"
         self.tls = ""
 
@@ -125,6 +125,7 @@ class Peer:
         transaction, self._transaction = self._transaction, None
         self.past_dot = False
         self.sent += 1
+        self.recipients += len(transaction.recipients)
         if answer.is_success:
             self._host.delivered.update(recipient.decode() for recipient in transaction.recipients)
         connection = cast(Connection, self)
@@ -174,7 +175,7 @@ class Host:
             router=Router(config, Resolver(config.dns)),
             policy=self.state,
             attempts=self.settler,
-            limits=lambda site, vmta: table.limits(site),
+            limits=table.limits,
             connect=lambda queue: self.connecting(queue),
             spawn=self.spawn,
             removed=self._removed,

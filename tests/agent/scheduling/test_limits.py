@@ -30,11 +30,13 @@ def test_never_more_than_the_rate_and_a_tenth_of_a_second(count: int, period_s: 
     assert sent <= (now + BURST_S) * count / period_s + 2
 
 
-def test_a_lowered_rate_does_not_forget_what_went() -> None:
+def test_a_changed_rate_does_not_forget_what_went() -> None:
     limit = RateLimit(Rate(count=1, period_s=60))
     limit.take(0)
-    limit.change(Rate(count=1, period_s=3600))
-    assert limit.delay_s(0) == 60
+    limit.change(Rate(count=1, period_s=3600), 30)
+    assert limit.delay_s(30) == 1800  # half of one message is still to be paid for
+    limit.change(Rate(count=1, period_s=60), 30)
+    assert limit.delay_s(30) == 30
 
 
 @given(depth=st.integers(0, 10_000), limit=st.integers(1, 500))

@@ -2,20 +2,23 @@
 
 import asyncio
 import random
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mailagent.api.directives import DirectiveKind
+from mailagent.api.ids import PoolName, StreamName
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter
-from mailagent.config.structs import Endpoint, Rate, Retry, Route
-from mailagent.delivery.connection import Transaction
-from mailagent.scheduling import ready
+from mailagent.config.structs import Delivery, Endpoint, Rate, Retry, Route, Stream, Timeouts, VirtualMta
+from mailagent.delivery.connection import Connection, Transaction
+from mailagent.scheduling import ready, scheduler
 from mailagent.scheduling.ready import ReadyQueue
 from tests.agent.control.fleet import directive
-from tests.agent.scheduling.host import A1, A2, LATER, LOST, OK, config, names, running
+from tests.agent.scheduling.host import A1, A2, B1, LATER, LOST, OK, config, names, running
 
 STREAMS = ["high", "normal", "bulk", "other"]
 HELD = [
@@ -263,3 +266,105 @@ async def test_a_connection_that_ends_between_messages_costs_no_attempt(tmp_path
         await host.rest()
         assert len(host.delivered) == 30
         assert len(cut) > 5
+
+
+async def test_messages_are_split_to_the_recipients_that_a_transaction_and_a_connection_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes = (
+        Route(
+            match="*",
+            to=Endpoint(host="x", port=25),
+            recipients_per_transaction=3,
+            recipients_per_connection=5,
+            connections=2,
+        ),
+    )
+    transactions: dict[Connection, list[int]] = {}
+
+    def saw_dot(queue: ReadyQueue, transaction: Transaction) -> None:
+        (connection,) = [one for one, item in queue.busy.items() if item is transaction.token]
+        transactions.setdefault(connection, []).append(len(transaction.recipients))
+
+    async with running(tmp_path, config(routes=routes)) as host:
+        monkeypatch.setattr(host, "saw_dot", saw_dot)
+        for n in range(6):
+            host.submit(*(f"r{n}-{m}@d.example" for m in range(11)))
+        await host.rest()
+        assert len(host.delivered) == 66
+        assert max(max(sizes) for sizes in transactions.values()) == 3
+        assert max(sum(sizes) for sizes in transactions.values()) <= 5
+
+
+async def test_connections_are_opened_no_faster_than_the_connect_rate(tmp_path: Path) -> None:
+    rate = Rate(count=8, period_s=1)
+    routes = (Route(match="*", to=Endpoint(host="x", port=25), connect_rate=rate, messages_per_connection=1),)
+    opened: list[float] = []
+
+    async def connecting(queue: ReadyQueue) -> None:
+        opened.append(host.scheduler.clock())
+        await host.connect(queue)
+
+    async with running(tmp_path, config(routes=routes)) as host:
+        host.connecting = connecting
+        for n in range(6):
+            host.submit(f"r{n}@d.example", stream="other")
+        await host.rest()
+        assert len(host.delivered) == 6
+        assert opened[-1] - opened[0] >= (len(opened) - 1) * rate.interval_s - 0.01
+
+
+async def test_a_rate_is_remembered_longer_than_the_queue_that_it_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "SWEEP_S", 0.01)
+    hourly = Rate(count=1, period_s=3600)
+    routes = (Route(match="*", to=Endpoint(host="x", port=25), rate=hourly),)
+    delivery = Delivery(timeouts=Timeouts(idle=timedelta(milliseconds=1)))
+    async with running(tmp_path, config(routes=routes, delivery=delivery)) as host:
+        host.submit("first@d.example", stream="other")
+        await host.until(lambda: host.delivered["first@d.example"] == 1)
+        await host.until(lambda: not host.scheduler.ready)
+        host.submit("second@d.example", stream="other")
+        await host.until(lambda: any(queue.items for queue in host.scheduler.ready.values()))
+        (queue,) = host.scheduler.ready.values()
+        binding = queue.binding()
+        assert binding is not None
+        assert (binding.key, binding.value) == ("rate", "1/h")
+        assert host.delivered["second@d.example"] == 0
+
+
+async def test_the_caps_of_a_virtual_mta_span_all_sites(tmp_path: Path) -> None:
+    capped = {name: VirtualMta(vmta_connections=1) for name in (A1, A2)}
+    most: Counter[str] = Counter()
+
+    def answer(queue: ReadyQueue, transaction: Transaction) -> SmtpReply:
+        count = sum(one.connections for one in host.scheduler.ready.values() if one.vmta == queue.vmta)
+        most[queue.vmta] = max(most[queue.vmta], count)
+        return OK
+
+    async with running(tmp_path, msgspec.structs.replace(config(), virtual_mtas=capped | {B1: VirtualMta()})) as host:
+        host.answer = answer
+        for n in range(60):
+            host.submit(f"r{n}@d.{'xyz'[n % 3]}.example")
+        await host.rest()
+        assert len(host.delivered) == 60
+        assert most == {A1: 1, A2: 1}
+
+
+async def test_a_stream_has_its_own_pool_for_one_destination(tmp_path: Path) -> None:
+    base = config()
+    streams = base.streams | {StreamName("normal"): Stream(pool=PoolName("a"), pools={"route": PoolName("b")})}
+    streams.pop(StreamName("other"))
+    async with running(tmp_path, msgspec.structs.replace(base, streams=streams)) as host:
+        host.submit("r@d.x.example")
+        host.submit("s@d.x.example", stream="high")
+        await host.rest()
+        used = {names([(queue, transaction)])[0]: queue.vmta for queue, transaction in host.dots}
+        assert used["r@d.x.example"] == B1
+        assert used["s@d.x.example"] in (A1, A2)
+        host.direct(directive(DirectiveKind.SUSPEND, "pool:b", 1))
+        host.submit("held@d.x.example")
+        await host.until(lambda: not host.pending)
+        host.direct(directive(DirectiveKind.SUSPEND, "pool:a", 1))
+        await host.until(lambda: host.delivered["held@d.x.example"] == 1)
