@@ -118,7 +118,7 @@ class Engine:
         self._accounting = AccountingLog(config.state_dir / "accounting", config.accounting)
         self._resolver = Resolver(config.dns)
         self._router = Router(config, self._resolver)
-        self._tls = TlsPolicies(config)
+        self._tls = TlsPolicies(config, self._resolver)
         self._limits = LimitTable(config, self._origins.find)
         self._control = Control(config, ledger=Ledger(self._spool, self.recheck), effects=self)
         self._state = await self._control.load()
@@ -434,7 +434,7 @@ class Engine:
         if "dns" in changed:
             self._resolver.configure(config.dns)
         self._router = Router(config, self._resolver, before=self._router)
-        self._tls = TlsPolicies(config, before=self._tls)
+        self._tls = TlsPolicies(config, self._resolver, before=self._tls)
         self._limits = LimitTable(config, self._origins.find)
         self._scheduler.use_router(self._router)
         self._control.reconfigure(config, author)

@@ -84,6 +84,9 @@ def _check_shared(config: Shared, report: Reader, hosts: list[tuple[Key, _Host]]
     for n, server in enumerate(config.dns.servers):
         if not _is_address(server.host):
             report.follow_up(("dns", "servers", n), f"`{server.host}` is a name; a resolver is given by its address")
+        elif config.dns.validating and not ip_address(server.host).is_loopback:
+            message = f"`{server.host}` is not on this host: on the way, anybody could forge that an answer is secure"
+            report.follow_up(("dns", "servers", n), message)
     if config.postmaster and not _MAILBOX.fullmatch(config.postmaster):
         report.follow_up(("postmaster",), f"`{config.postmaster}` is no mail address")
     timeouts = config.delivery.timeouts

@@ -363,7 +363,7 @@ class Connection(asyncio.Protocol):
                 self._transport,
                 self,
                 cast(ssl.SSLContext, self._step.context),
-                server_hostname=self.mx,
+                server_hostname=self._step.name or self.mx,
                 ssl_handshake_timeout=wait_s,
                 ssl_shutdown_timeout=SHUTDOWN_S,
             )

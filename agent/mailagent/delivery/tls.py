@@ -76,6 +76,14 @@ class CertificateRefused(ValueError):
         self.result = result
 
 
+class PolicyType(StrEnum):
+    """Who asks for TLS (RFC 8460 section 4.4)."""
+
+    TLSA = "tlsa"
+    STS = "sts"
+    NONE = "no-policy-found"
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One way to try a hop."""
@@ -85,7 +93,8 @@ class Step:
     implicit: bool = False  # TLS from the first byte
     context: ssl.SSLContext | None = None
     check: Check | None = None
-    policy: str = ""  # what asked for it, in words
+    name: str = ""  # what the host is asked for; empty: its MX name
+    policy: PolicyType = PolicyType.NONE
 
     def after(self, failure: TlsFailed, weaker: ssl.SSLContext) -> "Step | None":
         """The next way to try the hop on another connection; None when this one was the last."""

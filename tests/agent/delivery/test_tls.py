@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from mailagent.api.ids import ProviderName, SiteName
-from mailagent.config.structs import Provider
+from mailagent.config.structs import Dns, Provider
 from mailagent.config.tls import Tls, TlsMode
 from mailagent.delivery import ConnectFailed, Level, TlsFailed, TlsPolicies, TlsResult
 from mailagent.delivery.policy import MAX_BROKEN, BrokenTls, Towards
 from mailagent.delivery.session import Starttls
-from mailagent.dns import MxHost
+from mailagent.dns import MxHost, Resolver
 from mailagent.routing import Hop, Site
 from tests.agent.delivery.peer import BODY, Dialogue, Recorder, Script, message, peer, timeouts
 from tests.agent.delivery.test_session import Recorder as Session
@@ -36,7 +36,7 @@ def certificate(authority: Authority) -> Certificate:
 
 
 def policies(authority: Authority, mode: TlsMode) -> TlsPolicies:
-    return TlsPolicies(agent(tls=Tls(mode=mode, ca_file=authority.file)))
+    return TlsPolicies(agent(tls=Tls(mode=mode, ca_file=authority.file)), Resolver(Dns()))
 
 
 def towards(authority: Authority, mode: TlsMode) -> Towards:
@@ -281,7 +281,9 @@ async def test_unverified_tls_takes_any_certificate(
 
 
 async def test_an_authority_file_that_cannot_be_read_holds_mail_with_the_reason(tmp_path: Path) -> None:
-    security = TlsPolicies(agent(tls=Tls(mode=TlsMode.VERIFY, ca_file=tmp_path / "none.pem"))).towards(SITE)
+    security = TlsPolicies(agent(tls=Tls(mode=TlsMode.VERIFY, ca_file=tmp_path / "none.pem")), Resolver(Dns())).towards(
+        SITE
+    )
     with pytest.raises(ConnectFailed, match=r"none\.pem") as failed:
         await Recorder(message()).run(Hop("mx.example", ip_address("127.0.0.1"), 9), security=security)
     assert failed.value.reply.is_transient
@@ -404,7 +406,7 @@ def test_broken_tls_is_remembered_for_its_time_and_in_bounds() -> None:
 # -- whose word counts
 
 
-def test_the_providers_word_counts_before_the_default_and_that_before_the_section() -> None:
+async def test_the_providers_word_counts_before_the_default_and_that_before_the_section() -> None:
     config = agent(
         tls=Tls(mode=TlsMode.OFF),
         providers={
@@ -412,11 +414,11 @@ def test_the_providers_word_counts_before_the_default_and_that_before_the_sectio
             "default": Provider(tls=TlsMode.OPPORTUNISTIC),
         },
     )
-    made = TlsPolicies(config)
+    made = TlsPolicies(config, Resolver(Dns()))
     gmail = Site(name=SiteName("g"), provider=ProviderName("gmail"), hosts=SITE.hosts)
     assert made.mode(gmail) is TlsMode.REQUIRED
     assert made.mode(SITE) is TlsMode.OPPORTUNISTIC
-    assert TlsPolicies(agent(tls=Tls(mode=TlsMode.OFF))).mode(SITE) is TlsMode.OFF
+    assert TlsPolicies(agent(tls=Tls(mode=TlsMode.OFF)), Resolver(Dns())).mode(SITE) is TlsMode.OFF
 
 
 async def test_a_connection_is_used_again_with_its_tls(authority: Authority, certificate: Certificate) -> None:

@@ -24,7 +24,11 @@ class Responder(asyncio.DatagramProtocol):
         self.ttl = 3600
         self.negative_ttl = 3600
         self.rcode: dns.rcode.Rcode | None = None  # answer everything with it
+        self.answer_rcode: Callable[[str, str], dns.rcode.Rcode | None] = lambda name, kind: (
+            None
+        )  # the same by question
         self.silent = False
+        self.secure = False  # says that it has validated every answer
         self.truncate = False  # over UDP
         self.asked: Counter[tuple[str, str]] = Counter()
         self.heard = asyncio.Event()  # a question came
@@ -35,7 +39,8 @@ class Responder(asyncio.DatagramProtocol):
 
     @property
     def config(self) -> structs.Dns:
-        return structs.Dns(servers=(structs.Endpoint(host="127.0.0.1", port=self.port),))
+        servers = (structs.Endpoint(host="127.0.0.1", port=self.port),)
+        return structs.Dns(servers=servers, validating=self.secure)
 
     def add(self, name: str, kind: str, *records: str) -> None:
         self.zone[name, kind] = list(records)
@@ -81,8 +86,11 @@ class Responder(asyncio.DatagramProtocol):
             return None
         response = dns.message.make_response(query)
         response.flags |= dns.flags.AA | dns.flags.RA
-        if self.rcode is not None:
-            response.set_rcode(self.rcode)
+        if self.secure and query.flags & dns.flags.AD:
+            response.flags |= dns.flags.AD
+        rcode = self.rcode if self.rcode is not None else self.answer_rcode(name, kind)
+        if rcode is not None:
+            response.set_rcode(rcode)
             return response.to_wire()
         if self.truncate and udp:
             response.flags |= dns.flags.TC
