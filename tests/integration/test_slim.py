@@ -14,7 +14,7 @@ from tests.integration.processes import AGENT_YAML, agent, free_port, until
 from tests.integration.sink import Sink
 
 ROOT = Path(__file__).parents[2]
-RUNTIME = {"apsw", "click", "dnspython", "mailagent", "msgspec", "pyyaml", "uvloop"}
+OF_THE_CONSOLE = {"textual", "asyncssh", "plotext", "mailctl"}
 
 
 @pytest.mark.timeout(300)  # it installs from the package index
@@ -27,7 +27,9 @@ async def test_the_slim_wheel_relays_a_message_without_the_console(tmp_path: Pat
     listed = run(
         str(bin_ / "python"), "-m", "pip", "list", "--format", "json", "--exclude", "pip", "--exclude", "setuptools"
     )
-    assert {package["name"].lower() for package in json.loads(listed)} == RUNTIME
+    names = {package["name"].lower() for package in json.loads(listed)}
+    assert "mailagent" in names
+    assert not names & OF_THE_CONSOLE
     port = free_port()
     command = (str(bin_ / "mailagent"),)
     async with Sink() as sink:
