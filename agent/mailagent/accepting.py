@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 
+from mailagent.api.accounting import EventType
 from mailagent.api.ids import StreamName
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.config.structs import AgentConfig
@@ -13,6 +15,7 @@ from mailagent.dns import ascii_domain
 from mailagent.intake.parameters import NOTHING
 from mailagent.intake.received import received_header
 from mailagent.intake.submission import Submission
+from mailagent.outcome.accounting import AccountingRecord, event_id, line
 from mailagent.outcome.dsn import bounce_dsn
 from mailagent.routing import StreamTable
 from mailagent.scheduling.item import Item
@@ -51,6 +54,7 @@ class Acceptor:
         self._postmaster = config.postmaster or f"postmaster@{self._hostname}"
         self.streams = StreamTable(config)
         self.wanted_headers = self.streams.wanted_headers | self._signing.wanted_headers
+        self._records_received = "r" in config.accounting.records
         self._queues.clear()
 
     def submit(self, submission: Submission, state: HostState, done: Callable[[SmtpReply], None]) -> None:
@@ -133,6 +137,33 @@ class Acceptor:
             user=submission.user,
             ret=submission.ret,
             envid=submission.envid,
+            lines=self._received_lines(submission, stream_name, message_id, now) if self._records_received else (),
+        )
+
+    def _received_lines(
+        self, submission: Submission, stream: StreamName, message_id: int, now_ms: int
+    ) -> tuple[bytes, ...]:
+        name = message_name(message_id, self._spool.tag)
+        return tuple(
+            line(
+                AccountingRecord(
+                    event=event_id(name, n, 0, EventType.RECEIVED),
+                    type=EventType.RECEIVED,
+                    time=datetime.fromtimestamp(now_ms / 1000, UTC),
+                    host=self._config.host,
+                    message_id=name,
+                    n=n,
+                    sender=submission.sender.decode("utf-8", "backslashreplace"),
+                    recipient=recipient.decode("utf-8", "backslashreplace"),
+                    stream=stream,
+                    pool=self._config.streams[stream].pool,
+                    size_bytes=len(submission.body),
+                    job=submission.job,
+                    client=submission.client,
+                    envid=submission.envid,
+                )
+            )
+            for n, recipient in enumerate(submission.recipients)
         )
 
     def _queue_of(self, stream_name: StreamName, address: bytes) -> tuple[QueueName, int]:

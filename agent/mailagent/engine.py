@@ -429,7 +429,8 @@ class Engine:
             return changed
         self._config = config
         self._config_hash = config_hash(config)
-        self._settler.config = self._overview.config = config
+        self._overview.config = config
+        self._settler.configure(config)
         self._acceptor.configure(config)
         if "dns" in changed:
             self._resolver.configure(config.dns)
@@ -439,6 +440,11 @@ class Engine:
         self._scheduler.use_router(self._router)
         self._control.reconfigure(config, author)
         self.on_reload(config)
+        if "accounting" in changed:
+            try:
+                await asyncio.to_thread(self._accounting.configure, config.accounting)
+            except OSError as exc:
+                log.error("accounting files not begun anew: %s; they are with the next line", exc)
         log.info("configuration reloaded by=%s changed=%s", author, ",".join(changed))
         return changed
 

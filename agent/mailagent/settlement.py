@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from mailagent.api.accounting import LETTERS, EventType
 from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.outcome import Attempt, Bounced, Deferred, Delivered, Outcome
 from mailagent.api.smtp import SmtpReply
 from mailagent.config.structs import AgentConfig, Retry
 from mailagent.delivery.connection import Connection
-from mailagent.outcome.accounting import AccountingRecord, EventType, event_id, line
+from mailagent.outcome.accounting import AccountingRecord, event_id, line
 from mailagent.outcome.classification import outcome_of
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.ready import ReadyQueue
@@ -40,18 +41,25 @@ class Path(msgspec.Struct, frozen=True, kw_only=True):
     mx: str = ""
     remote: str = ""
     tls: str = ""
+    session_id: str = ""
+    extensions: str = ""
 
 
 class Settler:
     """Implements `mailagent.scheduling.scheduler.Attempts`."""
 
     def __init__(self, config: AgentConfig, tag: str, counters: Counters, make_dsn: MakeDsn) -> None:
-        self.config = config
+        self.configure(config)
         self._tag = tag
         self._counters = counters
         self._make_dsn = make_dsn
         self.last_replies: dict[tuple[ProviderName, VmtaName], SmtpReply] = {}
         """The last reply of each provider to each virtual MTA that deferred a recipient."""
+
+    def configure(self, config: AgentConfig) -> None:
+        """Use `config` from now on."""
+        self.config = config
+        self._recorded = frozenset(LETTERS[letter] for letter in config.accounting.records)
 
     def settlements(
         self,
@@ -87,6 +95,38 @@ class Settler:
         return [
             self._settlement(item, row, outcome, path, 0.0, Schedule.REPLY, in_doubt=True) for row in item.recipients
         ]
+
+    def queue_failed(self, queue: ReadyQueue, reply: SmtpReply) -> bytes:
+        """The accounting line of a connection that did not come about; empty when none is wanted."""
+        if EventType.QUEUE_DEFERRED not in self._recorded:
+            return b""
+        now_ms = time.time_ns() // 1_000_000
+        path = _path(queue, None)
+        return line(
+            AccountingRecord(
+                event=f"{self._tag}-{queue.key}-{now_ms}-{EventType.QUEUE_DEFERRED}",
+                type=EventType.QUEUE_DEFERRED,
+                time=datetime.fromtimestamp(now_ms / 1000, UTC),
+                host=self.config.host,
+                message_id="",
+                n=0,
+                sender="",
+                recipient="",
+                stream="",
+                pool=self._pool_of(queue.vmta),
+                size_bytes=0,
+                vmta=path.vmta,
+                site=path.site,
+                provider=path.provider,
+                smtp_verb=reply.verb,
+                code=reply.code,
+                enhanced=reply.enhanced,
+                text=reply.text,
+            )
+        )
+
+    def _pool_of(self, vmta: VmtaName) -> str:
+        return next((name for name, pool in self.config.pools.items() if vmta in pool.members), "")
 
     def _settlement(
         self,
@@ -174,6 +214,8 @@ class Settler:
     def _line(
         self, event: EventType, row: Waiting, reply: SmtpReply, path: Path, attempt: int, duration_s: float, now_ms: int
     ) -> bytes:
+        if event not in self._recorded:
+            return b""
         n = row.id & 0xFFF
         name = message_name(row.message, self._tag)
         return line(
@@ -196,7 +238,7 @@ class Settler:
                 remote=path.remote,
                 tls=path.tls,
                 attempt=attempt,
-                verb=reply.verb,
+                smtp_verb=reply.verb,
                 code=reply.code,
                 enhanced=reply.enhanced,
                 text=reply.text,
@@ -204,6 +246,10 @@ class Settler:
                 queued_s=round((now_ms - row.received_at) / 1000, 3),
                 duration_s=round(duration_s, 3),
                 job=row.job,
+                orcpt=row.orcpt,
+                envid=row.envid,
+                session_id=path.session_id,
+                extensions=path.extensions,
             )
         )
 
@@ -221,6 +267,8 @@ def _path(queue: ReadyQueue, connection: Connection | None) -> Path:
         mx=connection.mx,
         remote=connection.remote,
         tls=connection.tls,
+        session_id=connection.session_id,
+        extensions=connection.extensions,
     )
 
 

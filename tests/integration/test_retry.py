@@ -45,7 +45,7 @@ async def test_421_and_4yz_at_the_dot_defer_and_the_next_try_delivers(tmp_path: 
         assert one.sink.received == {"r@a.example": 1, "r@b.example": 1}
         assert (await one.call("in_doubt")).rows == ()
         await one.stop()
-        lines = [(line["type"], line["recipient"], line["code"], line["verb"]) for line in one.accounting()]
+        lines = [(line["type"], line["recipient"], line["code"], line["smtp_verb"]) for line in one.accounting()]
         assert sorted(lines) == [
             ("deferred", "r@a.example", 421, "."),
             ("deferred", "r@b.example", 452, "."),

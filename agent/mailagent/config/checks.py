@@ -7,6 +7,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import TypeAlias
 
 from mailagent.api.ids import ProviderName
+from mailagent.config.checks_accounting import check_accounting
 from mailagent.config.checks_destinations import check_destinations
 from mailagent.config.checks_dkim import check_dkim
 from mailagent.config.checks_tls import check_tls
@@ -81,6 +82,7 @@ def _check_shared(config: Shared, report: Reader, hosts: list[tuple[Key, _Host]]
     check_tls(config, report)
     check_dkim(config.dkim, report)
     check_destinations(config, report)
+    check_accounting(config.accounting, report)
     for n, server in enumerate(config.dns.servers):
         if not _is_address(server.host):
             report.follow_up(("dns", "servers", n), f"`{server.host}` is a name; a resolver is given by its address")

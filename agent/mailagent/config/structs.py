@@ -14,6 +14,7 @@ import msgspec
 from mailagent.api.ids import HostName, PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.methods import DEFAULT_SOCKET
 from mailagent.api.requests import Role
+from mailagent.config.accounting import Accounting
 from mailagent.config.dkim import Dkim
 from mailagent.config.intake import Certificate, ListenerAuth, ListenerTls
 from mailagent.config.tls import Tls, TlsMode
@@ -250,14 +251,6 @@ class QueueLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     window: int = 20_000  # recipients
     ready: int = 2_000  # recipients in one ready queue
     bodies_bytes: int = 33_554_432  # bodies kept in memory beside the disk
-
-
-class Accounting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """JSON lines, one per outcome; finished files appear by rename."""
-
-    rotate_bytes: int = 67_108_864
-    rotate_after: timedelta = timedelta(hours=1)
-    keep: timedelta = timedelta(days=30)
 
 
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,9 +1,11 @@
 """One SMTP connection: a thin transport around the session, with one timer and flow control."""
 
 import asyncio
+import itertools
 import logging
 import math
 import ssl
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -38,6 +40,8 @@ log = logging.getLogger(__name__)
 __all__ = ["Connection", "Owner", "Source", "Transaction", "Waits", "waits_of"]
 
 _NEVER = math.inf
+_RUN = f"{time.time_ns() // 1_000_000:x}-"
+_sessions = itertools.count(1)
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +141,7 @@ class Connection(asyncio.Protocol):
         "recipients",
         "remote",
         "sent",
+        "session_id",
         "source",
         "tls",
         "vmta",
@@ -152,6 +157,8 @@ class Connection(asyncio.Protocol):
         self.hop = hop
         self.mx = hop.mx
         self.remote = f"[{hop.address}]:{hop.port}" if hop.address.version == 6 else f"{hop.address}:{hop.port}"
+        self.session_id = f"{_RUN}{next(_sessions):x}"
+        """Tells this connection from all others of this host."""
         self.sent = 0
         """Transactions settled so far."""
         self.level = Level.CLEAR
@@ -182,6 +189,11 @@ class Connection(asyncio.Protocol):
         self._timer_at = _NEVER
 
     # -- for the owner -------------------------------------------------------------------------------------------
+
+    @property
+    def extensions(self) -> str:
+        """EHLO keywords of the peer, with commas between them."""
+        return self._session.extensions
 
     @property
     def busy(self) -> bool:

@@ -27,6 +27,9 @@ from mailagent.dns import ascii_domain
 
 CLOSING = 421
 MAX_USUAL_BYTES = 4096
+MAX_EXTENSIONS = 30
+"""Keywords that are remembered of one peer, for accounting."""
+MAX_KEYWORD = 20
 _UNSAFE = re.compile(rb"[\x00-\x1f\x7f-\xff]")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _EHLO_NAME = re.compile(r"[\x21-\x7e]{1,255}")
@@ -119,6 +122,7 @@ class ClientSession:
         "answered",
         "dsn",
         "eightbit",
+        "extensions",
         "max_size",
         "past_dot",
         "phase",
@@ -147,6 +151,8 @@ class ClientSession:
         """Complete replies so far: the measure of the peer's progress."""
         self.pipelining = False
         self.eightbit = False
+        self.extensions = ""
+        """Keywords of the EHLO answer, with commas between them."""
         self.max_size: int | None = None
         self.dsn = False
         self.utf8 = False
@@ -372,6 +378,8 @@ class ClientSession:
             self._stand()
 
     def _learn(self, lines: list[bytes]) -> None:
+        keywords = [line.strip().upper().partition(b" ")[0][:MAX_KEYWORD] for line in lines[:MAX_EXTENSIONS]]
+        self.extensions = b",".join(keywords).decode("ascii", "replace")
         for line in lines:
             keyword, _, rest = line.strip().upper().partition(b" ")
             if keyword == b"PIPELINING":

@@ -92,6 +92,9 @@ class Home(Protocol):
     def end(self, queue: "ReadyQueue", connection: Connection, recipients: Sequence[int]) -> None:
         """Let the final dot go out, after writing that down."""
 
+    def queue_failed(self, queue: "ReadyQueue", reply: SmtpReply) -> None:
+        """No connection came about over the whole path."""
+
 
 class ReadyQueue:
     """Items, connections and limits of one site × virtual MTA. Its methods run on the loop thread."""
@@ -549,6 +552,7 @@ class ReadyQueue:
     def _fail(self, reply: SmtpReply, *, bind: bool) -> None:
         self._failures += 1
         self.bind_problem = reply.text if bind else ""
+        self._home.queue_failed(self, reply)
         pause_s = self._pause_s()
         log.info(
             "connection failed queue=%s failures=%d pause_s=%.0f code=%d", self.key, self._failures, pause_s, reply.code

@@ -67,6 +67,9 @@ class Attempts(Protocol):
     def in_doubt(self, queue: ReadyQueue, connection: Connection, item: Item, reply: SmtpReply) -> list[Settlement]:
         """The same for a connection cut after the final dot: tried again, and listed as a possible duplicate."""
 
+    def queue_failed(self, queue: ReadyQueue, reply: SmtpReply) -> bytes:
+        """The accounting line of a connection that did not come about, perhaps empty."""
+
 
 class Scheduler:
     """Everything between the spool and the connections. Runs on the loop thread."""
@@ -337,6 +340,10 @@ class Scheduler:
             self._wake.set()
 
     # -- connections ---------------------------------------------------------------------------------------------
+
+    def queue_failed(self, queue: ReadyQueue, reply: SmtpReply) -> None:
+        """No connection came about for a ready queue over its whole path."""
+        self._spool.account([self._attempts.queue_failed(queue, reply)])
 
     def open_connection(self, queue: ReadyQueue) -> asyncio.Task[None]:
         """Start to connect; in the task the queue hears of the end through `ready`, `failed` or `no_path`."""

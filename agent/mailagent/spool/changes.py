@@ -92,6 +92,22 @@ class QueueState(msgspec.Struct):
             log.error("queue state not stored change=%s%s: %s", self.staging.__name__, self.arguments, error)
 
 
+class Lines(msgspec.Struct):
+    """Accounting lines alone."""
+
+    lines: Sequence[bytes]
+    size_bytes: int = 0
+
+    def stage(self, transaction: Transaction) -> None:
+        """Put them in the transaction."""
+        transaction.lines += self.lines
+
+    def finish(self, error: StorageError | None) -> None:
+        """Nobody waits for it."""
+        if error is not None:
+            log.error("accounting lines not written count=%d: %s", len(self.lines), error)
+
+
 class Job(msgspec.Struct):
     """Anything else: `work` sees all earlier changes; its result goes to `done` after the commit."""
 

@@ -53,6 +53,7 @@ class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""  # who authenticated to hand it in, or empty
     ret: str = ""  # RET of MAIL: `FULL`, `HDRS`, or empty
     envid: str = ""  # ENVID of MAIL, xtext as given, or empty
+    lines: tuple[bytes, ...] = ()  # accounting of its reception, appended before the commit
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from mailagent.api.replies import DeferredGroups, InDoubtPage, MessagePage, Oper
 from mailagent.api.requests import PAGE_LIMIT
 from mailagent.api.targets import MessageFilter
 from mailagent.spool import bodies, crash, inspection, ledger, queues
-from mailagent.spool.changes import Accept, Change, Job, QueueState, Settle
+from mailagent.spool.changes import Accept, Change, Job, Lines, QueueState, Settle
 from mailagent.spool.errors import SpoolClosed, SpoolLocked, SpoolUnusable, StorageError, StorageFailed
 from mailagent.spool.ids import MessageIds, now_ms, queue_id
 from mailagent.spool.marks import FILE_NAME as MARKS_NAME
@@ -166,6 +166,12 @@ class Spool:
             if settlement.in_doubt and (mark := self._marks.find(settlement.recipient)) is not None
         ]
         self._submit(Settle(settlements, now_ms(), doubts, self._marks.close_settled, done))
+
+    def account(self, lines: Sequence[bytes]) -> None:
+        """Hand accounting lines of events that change nothing in the spool to `before_commit`; empty ones are none."""
+        written = [line for line in lines if line]
+        if written:
+            self._submit(Lines(written))
 
     def mark(self, marks: Sequence[InDoubtMark]) -> None:
         """Write in-doubt marks, all recipients of a transaction at once; on return the final dot may be sent.

@@ -45,7 +45,7 @@ class Transaction:
     def __init__(self, db: apsw.Connection, queue_key: bytes) -> None:
         self.db = db
         self._queue_key = queue_key
-        self.lines: list[bytes] = []  # accounting of the settlements staged so far
+        self.lines: list[bytes] = []  # accounting of what is staged so far
         self._clear()
 
     def _clear(self) -> None:
@@ -72,6 +72,8 @@ class Transaction:
             raise ValueError(f"{len(message.recipients)} recipients; a message has 1 to {MAX_RECIPIENTS}")
         self._before_rows(message.recipients)
         self._messages.append(message)
+        if message.lines:
+            self.lines += message.lines
         for name in message.queues:
             self._names[queue_id(name, self._queue_key)] = name
         for recipient in message.recipients:

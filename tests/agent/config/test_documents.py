@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mailagent.config import dump_agent, host_part, load_agent, load_fleet, structs
+from mailagent.config import accounting, dump_agent, host_part, load_agent, load_fleet, structs
 from mailagent.config.dkim import Dkim, DkimKey
 from mailagent.config.nodes import Mapping, compose
 from mailagent.config.providers import shipped_providers
@@ -34,9 +34,10 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`tls`": Tls,
     "`retry`": structs.Retry,
     "`queue`": structs.QueueLimits,
-    "`accounting`": structs.Accounting,
     "`dkim`": Dkim,
     "`dkim.keys`": DkimKey,
+    "`accounting`": accounting.Accounting,
+    "`accounting.csv`": accounting.AccountingCsv,
     "Top level of `fleet.yaml`": structs.FleetConfig,
 }
 UNWRITTEN = {"no_config"}  # `config: none` in the file

@@ -80,7 +80,7 @@ class Peer:
         self._aborted = False
         self.past_dot = False
         self.sent = self.recipients = 0
-        self.source = self.mx = self.remote = "peer"
+        self.source = self.mx = self.remote = self.session_id = self.extensions = "peer"
         self.tls = ""
 
     @property

@@ -1,0 +1,31 @@
+"""Types of accounting records: the words of our JSON lines, and PowerMTA's letters for them."""
+
+from enum import StrEnum
+
+
+class EventType(StrEnum):
+    """What happened to a recipient, or to a whole ready queue."""
+
+    DELIVERED = "delivered"
+    BOUNCED = "bounced"
+    EXPIRED = "expired"  # the retry schedule is over
+    DEFERRED = "deferred"  # one attempt for one recipient
+    QUEUE_DEFERRED = "queue-deferred"  # no connection for a whole ready queue: one record, no recipient
+    RECEIVED = "received"
+    REMOTE_BOUNCED = "remote-bounced"  # a later DSN says that it failed
+    REMOTE_STATUS = "remote-status"  # a later DSN says something else
+    FEEDBACK = "feedback"  # a report of a feedback loop
+
+
+LETTERS: dict[str, EventType] = {
+    "d": EventType.DELIVERED,
+    "b": EventType.BOUNCED,
+    "x": EventType.EXPIRED,  # ours; PowerMTA's files have it among `b`
+    "t": EventType.DEFERRED,
+    "tq": EventType.QUEUE_DEFERRED,
+    "r": EventType.RECEIVED,
+    "rb": EventType.REMOTE_BOUNCED,
+    "rs": EventType.REMOTE_STATUS,
+    "f": EventType.FEEDBACK,
+}
+"""The letters of configuration and command line."""
