@@ -5,6 +5,7 @@ systems take turns within each round, so that all see the same machine, and a ra
 """
 
 import shutil
+import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class Scenario:
     load: Load
     setup: Setup = PLAIN
     tls: bool = False  # the receiver wants STARTTLS: bench.sink takes the place of smtp-sink
+    signed: bool = False  # the agent signs, Postfix does not
 
 
 ONE_EACH = Setup(
@@ -36,6 +38,12 @@ ONE_EACH = Setup(
     postfix={"smtp_connection_cache_on_demand": "no", "smtp_connection_cache_destinations": ""},
 )
 SECURE = Setup(route=", tls: required", postfix={"smtp_tls_security_level": "encrypt"})
+DKIM = """\
+dkim:
+  keys:
+    - {{domain: sender.example, pool: default, selector: rsa, file: {directory}/rsa.pem}}
+"""
+ED25519 = "    - {{domain: sender.example, pool: default, selector: ed, file: {directory}/ed.pem}}\n"
 
 SCENARIOS = (
     Scenario("10 KB, 20 sessions", "5 x Postfix, 0.45 of direct", Load()),
@@ -44,6 +52,8 @@ SCENARIOS = (
     Scenario("10 KB, 50 recipients each", "", Load(messages=2_000, recipients=50)),
     Scenario("10 KB, one message per connection", "", Load(messages=5_000, keep_open=False), ONE_EACH),
     Scenario("10 KB, STARTTLS on the way out", "", Load(), SECURE, tls=True),
+    Scenario("10 KB, signed: RSA-2048", "2 x unsigned Postfix", Load(), Setup(more=DKIM), signed=True),
+    Scenario("10 KB, signed: RSA-2048 and Ed25519", "", Load(), Setup(more=DKIM + ED25519), signed=True),
 )
 
 
@@ -68,6 +78,12 @@ def relayed(scenario: Scenario, system: str) -> float:
         if scenario.tls:
             certificate = Authority(directory).issue("127.0.0.1", "sink.example")
             tls = ("--tls", str(certificate.file), str(certificate.key))
+        if scenario.signed:
+            for name, *algorithm in (("rsa", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"), ("ed", "ED25519")):
+                file = directory / f"{name}.pem"
+                command = ["openssl", "genpkey", "-algorithm", *algorithm, "-out", str(file)]
+                subprocess.run(command, check=True, capture_output=True)
+                file.chmod(0o600)
         with (
             sink(sink_port, load.messages, *tls) as receiver,
             RELAYS[system](directory, port, sink_port, scenario.setup),
