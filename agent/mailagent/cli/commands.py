@@ -18,6 +18,7 @@ from mailagent.cli.failure import (
     load,
     unusable,
 )
+from mailagent.cli.log import log
 from mailagent.cli.spool import spool
 from mailagent.version import __version__
 
@@ -130,6 +131,7 @@ def reload(config_path: Path, socket: Path | None, reason: str, timeout: float) 
         click.echo(f"mailagent: warning: {warning}", err=True)
 
 
+cli.add_command(log)
 cli.add_command(spool)
 
 
