@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mailagent.accepting import Acceptor
 from mailagent.api import requests, views
@@ -36,6 +36,7 @@ from mailagent.intake.listener import Intake, certificates
 from mailagent.intake.submission import Submission
 from mailagent.intake.tls import Contexts
 from mailagent.outcome.accounting import AccountingLog
+from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.overview import Overview
 from mailagent.reads import Reads
 from mailagent.routing import Limit, LimitTable, PathLimits, Router, Site, Unroutable
@@ -78,6 +79,14 @@ class Ledger:
         return await self._spool.record(entry, made_due=self._recheck)
 
 
+class _Files(NamedTuple):
+    """What a configuration names and a reload reads again."""
+
+    ring: KeyRing
+    contexts: Contexts
+    classifier: Classifier
+
+
 class Engine:
     """One host's mail flow. `start`, then `stop`; everything between runs on the loop and the spool's two threads."""
 
@@ -88,6 +97,7 @@ class Engine:
         self._config = config
         self._origins = origins
         self._ring = load_ring(config, origins)
+        self._classifier = Classifier(load_rules(config.classification.rules))
         self._reload = reload
         self.on_reload: Callable[[AgentConfig], None] = lambda _: None
         """Told of each configuration that was taken over."""
@@ -127,7 +137,7 @@ class Engine:
             spool=self._spool,
             router=self._router,
             policy=self._state,
-            attempts=(attempts := Settler(config, self._spool.tag, self._counters, self._dsn)),
+            attempts=(attempts := Settler(config, self._spool.tag, self._counters, self._dsn, self._classifier)),
             limits=self._path_limits,
             connect=self._connect,
             spawn=self._spawn,
@@ -419,12 +429,13 @@ class Engine:
         Raises:
             InvalidRequest: the file is wrong, or changes what needs a restart; everything stays as it was.
         """
-        config, origins, (ring, contexts) = self._load()
+        config, origins, files = self._load()
         changed = changed_sections(self._config, config)
         self._origins = origins
-        # files of keys and certificates may have changed although the file has not
-        self._signing.configure(config.dkim, ring)
-        self._intake.configure(config.intake, contexts)
+        # what it names may have changed although the file itself has not
+        self._signing.configure(config.dkim, files.ring)
+        self._intake.configure(config.intake, files.contexts)
+        self._settler.classifier = files.classifier
         if not changed:
             return changed
         self._config = config
@@ -448,10 +459,11 @@ class Engine:
         log.info("configuration reloaded by=%s changed=%s", author, ",".join(changed))
         return changed
 
-    def _load(self) -> tuple[AgentConfig, Origins, tuple[KeyRing, Contexts]]:
+    def _load(self) -> tuple[AgentConfig, Origins, _Files]:
         try:
             config, origins = self._reload()
-            secrets = load_ring(config, origins), certificates(config.intake)
+            classifier = Classifier(load_rules(config.classification.rules))
+            files = _Files(load_ring(config, origins), certificates(config.intake), classifier)
         except (OSError, ValueError) as exc:
             raise InvalidRequest(f"the old configuration stays in effect: {exc}") from exc
         fixed = [key for key in RESTART_ONLY if _value(config, key) != _value(self._config, key)]
@@ -459,7 +471,7 @@ class Engine:
             raise InvalidRequest(
                 f"the old configuration stays in effect: {', '.join(fixed)} can only change with a restart of the agent"
             )
-        return config, origins, secrets
+        return config, origins, files
 
     def _dsn(self, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
         return self._acceptor.dsn(row, body, reply, peer)

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 import msgspec
 
 from mailagent.api.accounting import LETTERS, EventType
+from mailagent.api.classification import Verdict
 from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.outcome import Attempt, Bounced, Deferred, Delivered, Outcome
 from mailagent.api.smtp import SmtpReply
 from mailagent.config.structs import AgentConfig, Retry
 from mailagent.delivery.connection import Connection
 from mailagent.outcome.accounting import AccountingRecord, event_id, line
-from mailagent.outcome.classification import outcome_of
+from mailagent.outcome.classification import Classifier, outcome_of
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.retry import Schedule, next_wait
@@ -23,6 +24,9 @@ from mailagent.spool.records import NewMessage, Settlement, Waiting
 from mailagent.telemetry.counters import Counters
 
 EXPIRED = SmtpReply(code=0, enhanced="4.4.7", text="expired before it could be delivered", local=True)
+
+PATIENT_ATTEMPTS = 2
+"""Refusals not about the message that are borne at any age: it may have waited long before it was first tried."""
 
 NO_VMTA = VmtaName("")
 NO_PROVIDER = ProviderName("")
@@ -45,11 +49,19 @@ class Path(msgspec.Struct, frozen=True, kw_only=True):
     extensions: str = ""
 
 
+Observer = Callable[[Verdict, SmtpReply, Path], None]
+"""Told of each failed reply, once for all recipients that one reply answered."""
+
+
 class Settler:
     """Implements `mailagent.scheduling.scheduler.Attempts`."""
 
-    def __init__(self, config: AgentConfig, tag: str, counters: Counters, make_dsn: MakeDsn) -> None:
+    def __init__(
+        self, config: AgentConfig, tag: str, counters: Counters, make_dsn: MakeDsn, classifier: Classifier
+    ) -> None:
         self.configure(config)
+        self.classifier = classifier
+        self.observers: list[Observer] = []
         self._tag = tag
         self._counters = counters
         self._make_dsn = make_dsn
@@ -71,37 +83,61 @@ class Settler:
     ) -> list[Settlement]:
         """One per recipient of `item`, for an attempt through `queue`."""
         path = _path(queue, connection)
-        return [
-            self._settlement(item, row, outcome_of(reply), path, duration_s)
-            for row, reply in zip(item.recipients, replies, strict=True)
-        ]
+        settled = []
+        last: SmtpReply | None = None
+        verdict: Verdict | None = None
+        for row, reply in zip(item.recipients, replies, strict=True):
+            if reply.is_success:
+                settled.append(self._settlement(item, row, Delivered(reply=reply), None, path, duration_s))
+                continue
+            if verdict is None or reply is not last:
+                last, verdict = reply, self._verdict(reply, path)
+            outcome = outcome_of(reply, verdict, patient=self._is_patient(row))
+            settled.append(self._settlement(item, row, outcome, verdict, path, duration_s))
+        return settled
+
+    def _verdict(self, reply: SmtpReply, path: Path) -> Verdict:
+        verdict = self.classifier.verdict(reply, path.provider)
+        for observer in self.observers:
+            observer(verdict, reply, path)
+        return verdict
+
+    def _is_patient(self, row: Waiting) -> bool:
+        """Whether a 5yz that is neither about the recipient nor about the message may still be tried again."""
+        age_ms = time.time_ns() // 1_000_000 - row.received_at
+        return row.attempts < PATIENT_ATTEMPTS or age_ms < self.config.classification.patience.total_seconds() * 1000
 
     def unroutable(self, hot: Hot, item: Item, reply: SmtpReply, *, permanent: bool) -> list[Settlement]:
         """No path to the destination: by the DNS schedule, or for good."""
         outcome = Bounced(reply=reply) if permanent else Deferred(reply=reply)
         path = Path(vmta=NO_VMTA, site=hot.site, provider=NO_PROVIDER)
-        return [self._settlement(item, row, outcome, path, 0.0, Schedule.DNS) for row in item.recipients]
+        verdict = self.classifier.verdict(reply, NO_PROVIDER)
+        return [self._settlement(item, row, outcome, verdict, path, 0.0, Schedule.DNS) for row in item.recipients]
 
     def expired(self, hot: Hot, item: Item) -> list[Settlement]:
         """Time is over, without another attempt."""
         outcome = Bounced(reply=EXPIRED, expired=True)
         path = Path(vmta=VmtaName(item.first.vmta), site=hot.site, provider=NO_PROVIDER)
-        return [self._settlement(item, row, outcome, path, 0.0) for row in item.recipients]
+        verdict = self.classifier.verdict(EXPIRED, NO_PROVIDER)
+        return [self._settlement(item, row, outcome, verdict, path, 0.0) for row in item.recipients]
 
     def in_doubt(self, queue: ReadyQueue, connection: Connection, item: Item, reply: SmtpReply) -> list[Settlement]:
         """The line was cut after the final dot: tried again, and listed as a possible duplicate."""
         outcome = Deferred(reply=reply)
         path = _path(queue, connection)
+        verdict = self._verdict(reply, path)
         return [
-            self._settlement(item, row, outcome, path, 0.0, Schedule.REPLY, in_doubt=True) for row in item.recipients
+            self._settlement(item, row, outcome, verdict, path, 0.0, Schedule.REPLY, in_doubt=True)
+            for row in item.recipients
         ]
 
     def queue_failed(self, queue: ReadyQueue, reply: SmtpReply) -> bytes:
         """The accounting line of a connection that did not come about; empty when none is wanted."""
+        path = _path(queue, None)
+        verdict = self._verdict(reply, path)
         if EventType.QUEUE_DEFERRED not in self._recorded:
             return b""
         now_ms = time.time_ns() // 1_000_000
-        path = _path(queue, None)
         return line(
             AccountingRecord(
                 event=f"{self._tag}-{queue.key}-{now_ms}-{EventType.QUEUE_DEFERRED}",
@@ -122,6 +158,9 @@ class Settler:
                 code=reply.code,
                 enhanced=reply.enhanced,
                 text=reply.text,
+                category=verdict.category,
+                action=verdict.action,
+                rule_id=verdict.rule,
             )
         )
 
@@ -133,6 +172,7 @@ class Settler:
         item: Item,
         row: Waiting,
         outcome: Outcome,
+        verdict: Verdict | None,
         path: Path,
         duration_s: float,
         schedule: Schedule = Schedule.REPLY,
@@ -167,10 +207,11 @@ class Settler:
                         reply=outcome.reply,
                         duration_s=round(duration_s, 3),
                         tls=path.tls,
+                        verdict=verdict,
                     ),
                     provider=path.provider,
                     in_doubt=in_doubt,
-                    line=self._line(EventType.DEFERRED, row, outcome.reply, path, attempt, duration_s, now_ms),
+                    line=self._line(EventType.DEFERRED, row, outcome.reply, verdict, path, attempt, duration_s, now_ms),
                 )
         dsn: NewMessage | None = None
         if isinstance(outcome, Bounced):
@@ -182,7 +223,7 @@ class Settler:
             queue=row.queue,
             provider=path.provider,
             resolution="delivered" if isinstance(outcome, Delivered) else "bounced",
-            line=self._line(event, row, outcome.reply, path, attempt, duration_s, now_ms),
+            line=self._line(event, row, outcome.reply, verdict, path, attempt, duration_s, now_ms),
             dsn=dsn,
         )
 
@@ -212,7 +253,15 @@ class Settler:
         return self.config.retry
 
     def _line(
-        self, event: EventType, row: Waiting, reply: SmtpReply, path: Path, attempt: int, duration_s: float, now_ms: int
+        self,
+        event: EventType,
+        row: Waiting,
+        reply: SmtpReply,
+        verdict: Verdict | None,
+        path: Path,
+        attempt: int,
+        duration_s: float,
+        now_ms: int,
     ) -> bytes:
         if event not in self._recorded:
             return b""
@@ -242,6 +291,9 @@ class Settler:
                 code=reply.code,
                 enhanced=reply.enhanced,
                 text=reply.text,
+                category=verdict.category if verdict is not None else "",
+                action=verdict.action if verdict is not None else "",
+                rule_id=verdict.rule if verdict is not None else "",
                 size_bytes=row.size,
                 queued_s=round((now_ms - row.received_at) / 1000, 3),
                 duration_s=round(duration_s, 3),

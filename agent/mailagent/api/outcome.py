@@ -4,6 +4,7 @@ from datetime import datetime
 
 import msgspec
 
+from mailagent.api.classification import Verdict
 from mailagent.api.smtp import SmtpReply
 
 
@@ -42,4 +43,5 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     remote: str  # address:port of the peer
     reply: SmtpReply
     duration_s: float
+    verdict: Verdict | None = None  # what the reply means; None: tried by an older version
     tls: str = ""  # `TLSv1.3 TLS_AES_256_GCM_SHA384 verified`; empty in clear

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from mailagent.api.classification import Category
 from mailagent.api.directives import DirectiveView
 from mailagent.api.ids import HostName, MessageId, PoolName, ProviderName, QueueKey, SiteName, StreamName, VmtaName
 from mailagent.api.outcome import Attempt
@@ -220,6 +221,8 @@ class DeferredGroup(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     oldest_at: datetime | None
     next_try_at: datetime | None
+    category: Category | None = None  # None: last tried by an older version
+    rule: str = ""  # id of the rule that says so
 
 
 class MessageSummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from mailagent.cli.failure import (
     load,
     unusable,
 )
-from mailagent.cli.log import log
+from mailagent.cli.rules import classify, rules
 from mailagent.cli.spool import spool
 from mailagent.version import __version__
 
@@ -47,6 +47,7 @@ def cli() -> None:
       mailagent run --config agent.yaml
       mailagent reload --config agent.yaml
       mailagent spool list --state-dir /var/lib/mailagent --limit 20
+      mailagent classify < replies.csv
     """
 
 
@@ -80,7 +81,7 @@ def validate(config_path: Path) -> None:
     """
     from mailagent.config import lint_agent
 
-    config = load(config_path, keys=True)
+    config = load(config_path, files=True)
     for warning in lint_agent(config_path):
         click.echo(f"mailagent: warning: {warning}", err=True)
     counts = (
@@ -131,8 +132,8 @@ def reload(config_path: Path, socket: Path | None, reason: str, timeout: float) 
         click.echo(f"mailagent: warning: {warning}", err=True)
 
 
-cli.add_command(log)
-cli.add_command(spool)
+for _command in (spool, classify, rules):
+    cli.add_command(_command)
 
 
 @cli.command()

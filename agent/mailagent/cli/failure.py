@@ -28,8 +28,8 @@ def unusable(error: "ConfigError") -> Failure:
     return Failure(f"{count(len(error.errors), 'mistake')} in {error.errors[0].file}", USAGE)
 
 
-def load(path: Path, *, keys: bool = False) -> "AgentConfig":
-    """The configuration at `path`; with `keys`, the key files that it names are looked at too.
+def load(path: Path, *, files: bool = False) -> "AgentConfig":
+    """The configuration at `path`; with `files`, the keys and rules that it names are looked at too.
 
     Raises:
         Failure: it cannot be used; every mistake is printed.
@@ -38,10 +38,12 @@ def load(path: Path, *, keys: bool = False) -> "AgentConfig":
 
     try:
         config, origins = load_agent_with_origins(path)
-        if keys:
+        if files:
             from mailagent.dkim import load_ring
+            from mailagent.outcome.classification import load_rules
 
             load_ring(config, origins)
+            load_rules(config.classification.rules)
         return config
     except ConfigError as exc:
         raise unusable(exc) from exc

@@ -15,6 +15,7 @@ from mailagent.api.ids import HostName, PoolName, ProviderName, StreamName, Vmta
 from mailagent.api.methods import DEFAULT_SOCKET
 from mailagent.api.requests import Role
 from mailagent.config.accounting import Accounting
+from mailagent.config.classification import Classification
 from mailagent.config.dkim import Dkim
 from mailagent.config.intake import Certificate, ListenerAuth, ListenerTls
 from mailagent.config.tls import Tls, TlsMode
@@ -273,6 +274,7 @@ class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     delivery: Delivery = Delivery()
     tls: Tls = Tls()
     retry: Retry = Retry()
+    classification: Classification = Classification()
     queue: QueueLimits = QueueLimits()
     accounting: Accounting = Accounting()
     dkim: Dkim = Dkim()

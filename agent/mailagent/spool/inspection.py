@@ -8,6 +8,7 @@ import apsw
 import msgspec
 
 from mailagent.api import codec
+from mailagent.api.classification import Action, Category, Scope, Verdict
 from mailagent.api.ids import MessageId, PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.methods import MAX_PAGE_BYTES
 from mailagent.api.outcome import Attempt
@@ -251,8 +252,8 @@ def group_views(db: apsw.Connection, groups: Mapping[int, Group], limit: int) ->
     largest = sorted(groups.items(), key=lambda item: (-item[1][0], item[0]))[:limit]
     views = []
     for key, (count, lowest, due) in largest:
-        for provider, code, enhanced, text, sample in fetch(
-            db, "SELECT provider, code, enhanced, text, sample FROM reply WHERE id = ?", (key,)
+        for provider, code, enhanced, text, sample, category, rule in fetch(
+            db, "SELECT provider, code, enhanced, text, sample, category, rule FROM reply WHERE id = ?", (key,)
         ):
             views.append(
                 DeferredGroup(
@@ -265,6 +266,8 @@ def group_views(db: apsw.Connection, groups: Mapping[int, Group], limit: int) ->
                     count=count,
                     oldest_at=when(arrival_ms(lowest)),
                     next_try_at=when(due),
+                    category=Category(category) if category else None,
+                    rule=rule,
                 )
             )
     return tuple(views)
@@ -328,8 +331,8 @@ def _headers(added: bytes, head: bytes) -> tuple[str, bool]:
 def _attempts(db: apsw.Connection, recipient: int) -> tuple[Attempt, ...]:
     found = fetch(
         db,
-        "SELECT n, at, vmta, source, site, mx, remote, code, enhanced, text, verb, local, duration_s FROM attempt"
-        " WHERE recipient = ? ORDER BY n",
+        "SELECT n, at, vmta, source, site, mx, remote, code, enhanced, text, verb, local, duration_s,"
+        " category, action, scope, rule FROM attempt WHERE recipient = ? ORDER BY n",
         (recipient,),
     )
     return tuple(
@@ -343,9 +346,16 @@ def _attempts(db: apsw.Connection, recipient: int) -> tuple[Attempt, ...]:
             remote=remote,
             reply=_reply(code, enhanced, text, verb, bool(local)),
             duration_s=duration_s,
+            verdict=_verdict(*meaning),
         )
-        for n, at, vmta, source, site, mx, remote, code, enhanced, text, verb, local, duration_s in found
+        for n, at, vmta, source, site, mx, remote, code, enhanced, text, verb, local, duration_s, *meaning in found
     )
+
+
+def _verdict(category: str, action: str, scope: str, rule: str) -> Verdict | None:
+    if not category:
+        return None
+    return Verdict(category=Category(category), action=Action(action), scope=Scope(scope), rule=rule)
 
 
 def in_doubt(db: apsw.Connection, cursor: str, limit: int, tag: str) -> InDoubtPage:

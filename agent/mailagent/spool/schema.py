@@ -147,8 +147,16 @@ ALTER TABLE message ADD COLUMN envid TEXT NOT NULL DEFAULT '';
 ALTER TABLE recipient ADD COLUMN notify TEXT NOT NULL DEFAULT '';
 ALTER TABLE recipient ADD COLUMN orcpt TEXT NOT NULL DEFAULT '';
 """
+_VERDICTS = """
+ALTER TABLE attempt ADD COLUMN category TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempt ADD COLUMN action TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempt ADD COLUMN scope TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempt ADD COLUMN rule TEXT NOT NULL DEFAULT '';
+ALTER TABLE reply ADD COLUMN category TEXT NOT NULL DEFAULT '';
+ALTER TABLE reply ADD COLUMN rule TEXT NOT NULL DEFAULT '';
+"""
 _FIRST_VERSION = 2
-_STEPS = (_TABLES, _ENVELOPE)
+_STEPS = (_TABLES, _ENVELOPE, _VERDICTS)
 """What makes each version out of the one before, the first out of nothing. A step is never changed, only followed."""
 SCHEMA_VERSION = _FIRST_VERSION + len(_STEPS) - 1
 

@@ -213,7 +213,9 @@ class Transaction:
                 continue
             reply = attempt.reply
             key, text = reply_group(settlement.provider, reply.code, reply.enhanced, reply.text)
-            replies[key] = (key, settlement.provider, reply.code, reply.enhanced, text, reply.text)
+            verdict = attempt.verdict
+            meaning = (verdict.category, verdict.rule) if verdict is not None else ("", "")
+            replies[key] = (key, settlement.provider, reply.code, reply.enhanced, text, reply.text, *meaning)
             tried.append(
                 (settlement.recipient, settlement.due, at, attempt.number, attempt.vmta, attempt.site,
                  settlement.provider, key)
@@ -232,7 +234,12 @@ class Transaction:
             " WHERE recipient.id = v.column1",
             tried,
         )
-        execute_rows(self.db, "INSERT OR IGNORE INTO reply {values}", list(replies.values()))
+        execute_rows(
+            self.db,
+            "INSERT INTO reply {values} ON CONFLICT (id) DO UPDATE SET category = excluded.category,"
+            " rule = excluded.rule WHERE rule <> excluded.rule",
+            list(replies.values()),
+        )
         execute_rows(
             self.db,
             "INSERT OR REPLACE INTO attempt SELECT v.* FROM ({values}) AS v"
@@ -301,11 +308,12 @@ class Transaction:
 
 
 def _attempt_row(recipient: int, attempt: Attempt) -> Sequence[Any]:
-    reply = attempt.reply
+    reply, verdict = attempt.reply, attempt.verdict
+    meaning = (verdict.category, verdict.action, verdict.scope, verdict.rule) if verdict is not None else ("",) * 4
     return (
         recipient, attempt.number, int(attempt.at.timestamp() * 1000), attempt.vmta, attempt.source, attempt.site,
         attempt.mx, attempt.remote, reply.code, reply.enhanced, reply.text, reply.verb.value, reply.local,
-        attempt.duration_s,
+        attempt.duration_s, *meaning,
     )  # fmt: skip
 
 

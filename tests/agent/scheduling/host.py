@@ -28,6 +28,7 @@ from mailagent.delivery.connection import Connection, Transaction
 from mailagent.dkim import KeyRing, Signing
 from mailagent.dns import Resolver
 from mailagent.intake.submission import Submission
+from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.routing import LimitTable, Router
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.scheduler import Scheduler
@@ -168,7 +169,7 @@ class Host:
         self.tasks: set[asyncio.Task[None]] = set()
         table = LimitTable(config)
         counters = Counters()
-        self.settler = Settler(config, spool.tag, counters, lambda *_: None)
+        self.settler = Settler(config, spool.tag, counters, lambda *_: None, Classifier(load_rules()))
         self.scheduler = Scheduler(
             config,
             spool=spool,

@@ -62,6 +62,8 @@ def merged(answers: dict[str, DeferredGroups]) -> list[GroupRow]:
             count=sum(group.count for _, group in same),
             oldest_at=oldest(group.oldest_at for _, group in same),
             next_try_at=oldest(group.next_try_at for _, group in same),
+            category=first.category,
+            rule=first.rule,
         )
         rows.append(GroupRow(group, tuple(host for host, _ in same)))
     rows.sort(key=lambda row: (-row.group.count, row.group.key))
