@@ -18,6 +18,7 @@ from mailagent.cli.failure import (
     load,
     unusable,
 )
+from mailagent.cli.log import log
 from mailagent.cli.rules import classify, rules
 from mailagent.cli.spool import spool
 from mailagent.version import __version__
@@ -132,7 +133,7 @@ def reload(config_path: Path, socket: Path | None, reason: str, timeout: float) 
         click.echo(f"mailagent: warning: {warning}", err=True)
 
 
-for _command in (spool, classify, rules):
+for _command in (spool, log, classify, rules):
     cli.add_command(_command)
 
 

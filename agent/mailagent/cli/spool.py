@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailagent.cli.failure import FAILED, Failure, count, load
+from mailagent.cli.failure import FAILED, Failure, count
+from mailagent.cli.place import config_option, place, state_option
 
 if TYPE_CHECKING:
     from mailagent.api.views import MessageSummary
@@ -19,21 +20,9 @@ def spool() -> None:
     """Look into a spool, also while an agent runs on it."""
 
 
-def _place(config_path: Path | None, state_dir: Path | None) -> Path:
-    if (config_path is None) == (state_dir is None):
-        raise click.UsageError("name the spool by --config FILE or by --state-dir DIR, one of them")
-    return state_dir if state_dir is not None else load(config_path or Path()).state_dir
-
-
-_config_option = click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), metavar="FILE", help="The host's own file."
-)
-_state_option = click.option("--state-dir", type=click.Path(path_type=Path), metavar="DIR", help="The spool's folder.")
-
-
 @spool.command("list")
-@_config_option
-@_state_option
+@config_option
+@state_option
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="Rows at most.")
 @click.option("--recipient", default="", help="Only this recipient.")
 @click.option("--domain", default="", help="Only recipients of this domain.")
@@ -49,7 +38,7 @@ def list_waiting(
 
     chosen = MessageFilter(recipient=recipient, domain=domain, pool=pool)
     try:
-        rows = spool_list(_place(config_path, state_dir), limit, chosen)
+        rows = spool_list(place(config_path, state_dir), limit, chosen)
     except StorageError as exc:
         raise Failure(str(exc), FAILED) from exc
     if as_json:
@@ -62,22 +51,22 @@ def list_waiting(
 
 
 @spool.command()
-@_config_option
-@_state_option
+@config_option
+@state_option
 def check(config_path: Path | None, state_dir: Path | None) -> None:
     """Check a spool's database, indices and counts; exit 1 when something is wrong."""
     from mailagent.spool import StorageError, spool_check
 
-    place = _place(config_path, state_dir)
+    folder = place(config_path, state_dir)
     try:
-        findings = spool_check(place)
+        findings = spool_check(folder)
     except StorageError as exc:
         raise Failure(str(exc), FAILED) from exc
     for finding in findings:
         click.echo(finding)
     if findings:
-        raise Failure(f"{count(len(findings), 'finding')} in the spool at {place}", FAILED)
-    click.echo(f"{place}: no findings")
+        raise Failure(f"{count(len(findings), 'finding')} in the spool at {folder}", FAILED)
+    click.echo(f"{folder}: no findings")
 
 
 def _print(rows: "list[MessageSummary]") -> None:

@@ -1,11 +1,15 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from mailagent.api.accounting import EventType
 from mailagent.cli import main
+from mailagent.config.accounting import Accounting
+from mailagent.outcome.accounting import AccountingLog, AccountingRecord, event_id, line
 from mailagent.spool.schema import FILE_NAME
 from mailagent.version import __version__
 from tests.agent.spool.mail import NOW, accept, deferred, message, settle, spool_in
@@ -138,3 +142,31 @@ def test_a_spool_is_named_in_one_way(config: Path, tmp_path: Path, capsys: pytes
     assert run("spool", "check", "--config", config, "--state-dir", tmp_path) == 2
     assert run("spool", "check", "--state-dir", tmp_path) == 1
     assert "one of them" in capsys.readouterr().err
+
+
+def test_log_finds_a_recipient_in_live_and_finished_files(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "state" / "accounting"
+    log = AccountingLog(directory, Accounting(rotate_bytes=1))
+    for n, recipient in enumerate(("a@one.test", "b@two.test", "a@one.test")):
+        kind = EventType.DEFERRED if n == 0 else EventType.DELIVERED
+        record = AccountingRecord(
+            event=event_id("0ABC", n, 1, kind), type=kind, time=datetime.now(UTC), host="mx1", message_id="0ABC", n=n,
+            sender="s@one.test", recipient=recipient, stream="default", pool="default", size_bytes=1,
+            text="\x1b[31mred",
+        )  # fmt: skip
+        log.write([line(record)])
+    assert run("log", "--config", config, "--recipient", "a@one.test") == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert ["  d  " in row or "  d   " in row for row in shown] == [True, False], "newest first"
+    assert "\x1b" not in "".join(shown)
+    assert run("log", "--config", config, "--message", "0abc.1", "--json", "--oldest-first") == 0
+    assert [json.loads(row)["recipient"] for row in capsys.readouterr().out.splitlines()] == ["b@two.test"]
+    assert run("log", "--config", config, "--type", "t", "--since", "1h") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert run("log", "--config", config, "--until", "1h") == 1
+    assert "no record says that" in capsys.readouterr().err
+    assert run("log", "--config", config, "--type", "z") == 2
+    assert run("log", "--config", config, "--since", "yesterday") == 2
+    log.close()

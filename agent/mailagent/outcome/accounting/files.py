@@ -5,11 +5,13 @@ and a number that grows by one with each file and is never given twice, so that 
 file gets a `.gz` later, under the same number.
 """
 
+import gzip
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 LIVE_NAME = "current.jsonl.part"
 
@@ -62,3 +64,13 @@ def all_files(directory: Path) -> Iterable[FinishedFile]:
         if match is not None:
             at = datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC).timestamp()
             yield FinishedFile(int(match[2]), at, path)
+
+
+def open_file(file: FinishedFile) -> IO[bytes] | None:
+    """Read what `file` holds, though it was packed meanwhile; None when it was deleted."""
+    for path in (file.path, file.path.with_name(f"{file.path.name}.gz")):
+        with suppress(FileNotFoundError):
+            if path.suffix == ".gz":
+                return cast(IO[bytes], gzip.open(path))
+            return path.open("rb")
+    return None
