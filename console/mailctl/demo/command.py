@@ -40,8 +40,8 @@ def demo_command(open_console: Callable[[Path], int]) -> click.Command:
     def demo(no_console: bool, incident: str | None, directory: Path | None, rate: float) -> None:
         """Start a loopback fleet and open the console on it.
 
-        Three agents, simulated providers (Gmail, Outlook, Yahoo and a long tail), DNS, traffic, and incidents on a
-        timeline. Needs no root; nothing leaves this machine, and nothing remains when it ends.
+        Three agents, simulated providers (Gmail, Outlook, Yahoo, iCloud and a long tail), DNS, traffic, and incidents
+        on a timeline. Needs no root; nothing leaves this machine, and nothing remains when it ends.
 
         \b
         Examples:

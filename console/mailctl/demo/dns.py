@@ -30,6 +30,8 @@ class Zone:
     """MX and address records of all names."""
 
     def __init__(self, *, mx: Mapping[str, Sequence[tuple[int, str]]], addresses: Mapping[str, Sequence[str]]) -> None:
+        self.fails = False
+        """Whether every query is answered with SERVFAIL."""
         self._names: dict[dns.name.Name, Rrsets] = {}
         self._soa = dns.rrset.from_text(".", TTL_S, dns.rdataclass.IN, dns.rdatatype.SOA, _SOA)
         for domain, exchanges in mx.items():
@@ -54,6 +56,8 @@ class Zone:
         records = self._names.get(question.name)
         if query.opcode() != dns.opcode.QUERY or question.rdclass != dns.rdataclass.IN:
             response.set_rcode(dns.rcode.REFUSED)
+        elif self.fails:
+            response.set_rcode(dns.rcode.SERVFAIL)
         else:
             response.flags |= dns.flags.AA
             found = records.get(question.rdtype) if records else None
@@ -83,7 +87,7 @@ class DnsServer:
     """Serves one zone on one address."""
 
     def __init__(self, zone: Zone, address: str, port: int) -> None:
-        self._zone = zone
+        self.zone = zone
         self._clients: set[asyncio.StreamWriter] = set()
         self.address = address
         self.port = port
@@ -94,7 +98,7 @@ class DnsServer:
         try:
             self.port = self._tcp.sockets[0].getsockname()[1]
             self._udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-                lambda: _Datagrams(self._zone), local_addr=(self.address, self.port)
+                lambda: _Datagrams(self.zone), local_addr=(self.address, self.port)
             )
         except BaseException:
             self._tcp.close()
@@ -115,7 +119,7 @@ class DnsServer:
             while True:
                 async with asyncio.timeout(IDLE_S):
                     size = int.from_bytes(await reader.readexactly(2), "big")
-                    answer = self._zone.answer(await reader.readexactly(size), limit=0xFFFF)
+                    answer = self.zone.answer(await reader.readexactly(size), limit=0xFFFF)
                 if answer is None:
                     break
                 writer.write(len(answer).to_bytes(2, "big") + answer)

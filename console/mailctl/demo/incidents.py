@@ -1,4 +1,4 @@
-"""What goes wrong: a provider throttles an address, a provider slows down, a host dies. By name, and on a timeline."""
+"""What goes wrong: a provider throttles an address or slows down, a host dies, DNS fails. By name and on a timeline."""
 
 import asyncio
 import logging
@@ -15,6 +15,7 @@ NAMES = {
     "throttle": "Gmail throttles mkt-1",
     "slow": "Outlook slows down",
     "host-down": "mx3 dies",
+    "dns": "DNS fails",
 }
 """All incidents of the demo, and in a few words what happens."""
 
@@ -46,9 +47,9 @@ class Act:
     lasts_s: float
 
 
-TIMELINE = (Act(90, "throttle", 150), Act(300, "slow", 90), Act(450, "host-down", 45))
+TIMELINE = (Act(90, "throttle", 150), Act(300, "slow", 90), Act(450, "host-down", 45), Act(525, "dns", 60))
 """One round, in seconds from its start."""
-ROUND_S = 600.0
+ROUND_S = 660.0
 
 
 class Incidents:

@@ -28,7 +28,7 @@ GMAIL = ProviderSpec(
         "workspace": ("aspmx.l.google.com", *(f"alt{n}.aspmx.l.google.com" for n in (1, 2, 3, 4))),
     },
     domains={"gmail.com": "gmail", "googlemail.com": "gmail"} | dict.fromkeys(_WORKSPACE, "workspace"),
-    share=0.45,
+    share=0.42,
     limits=Limits(connections=10, rate_per_s=25),
     marks={
         Situation.UNKNOWN: "p=NoSuchUser",
@@ -75,6 +75,28 @@ YAHOO = ProviderSpec(
     accepted="250 ok dirdel {token}",
     hiccups=0.004,
 )
+APPLE = ProviderSpec(
+    name="icloud",
+    mx={"icloud": ("mx01.mail.icloud.com", "mx02.mail.icloud.com")},
+    domains=dict.fromkeys(("icloud.com", "me.com", "mac.com"), "icloud"),
+    share=0.05,
+    limits=Limits(connections=20, messages_per_connection=5, rate_per_s=10),
+    marks={
+        Situation.UNKNOWN: "<nobody@icloud.com>: user does not exist",
+        Situation.FULL: "<nobody@icloud.com>: user is over quota",
+        Situation.THROTTLED: "deferred due to excessive volume",
+        Situation.HICCUP: "4.7.1 Service unavailable - try again later",
+    },
+    accepted="250 2.0.0 Ok: queued as {token}",
+    hiccups=0.004,
+)
+SHOPS = ProviderSpec(
+    name="shops",  # one hosting company, thousands of domains: most are new to the DNS cache
+    mx={"shops": ("mx1.shopfront.example", "mx2.shopfront.example")},
+    domains={f"shop-{n}.example": "shops" for n in range(5000)},
+    share=0.02,
+    limits=Limits(connections=20, rate_per_s=50),
+)
 TAIL = ProviderSpec(
     name="tail",
     mx={
@@ -82,7 +104,7 @@ TAIL = ProviderSpec(
         **{domain: (f"mx.{domain}",) for domain in _OWN_SERVERS},
     },
     domains=dict.fromkeys(_SHARED_HOSTING, "hosting") | {domain: domain for domain in _OWN_SERVERS},
-    share=0.16,
+    share=0.12,
     limits=Limits(connections=20, rate_per_s=50),
     hiccups=0.005,
 )
@@ -108,4 +130,4 @@ ACME = ProviderSpec(
     domains=dict.fromkeys(SENDER_DOMAINS, "acme"),
 )
 
-PROVIDERS = (GMAIL, OUTLOOK, YAHOO, TAIL, GREYLISTING, TARPIT, ACME)
+PROVIDERS = (GMAIL, OUTLOOK, YAHOO, APPLE, TAIL, SHOPS, GREYLISTING, TARPIT, ACME)

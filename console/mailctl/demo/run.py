@@ -43,7 +43,7 @@ class Demo:
         self.far = FarSide(blueprint.network, blueprint.world_port, blueprint.provider_log)
         self.agents = agents.agents(blueprint)
         self.ssh = ssh.servers(blueprint)
-        self.incidents = Incidents((self._throttle(), self._slow(), self._host_down()))
+        self.incidents = Incidents((self._throttle(), self._slow(), self._host_down(), self._dns_fails()))
         self.traffic = Traffic(
             [("127.0.0.1", host.smtp_port) for host in blueprint.hosts],
             rate=blueprint.rate,
@@ -133,3 +133,16 @@ class Demo:
             server.revive()
 
         return Incident(name="host-down", description=f"{name} dies: agent killed, SSH gone", begin=die, end=come_back)
+
+    def _dns_fails(self) -> Incident:
+        zone = self.far.dns.zone
+
+        def set_fails(fails: bool) -> None:
+            zone.fails = fails
+
+        return Incident(
+            name="dns",
+            description="every DNS query gets SERVFAIL; domains that were looked up before go on",
+            begin=lambda: set_fails(True),
+            end=lambda: set_fails(False),
+        )

@@ -49,7 +49,7 @@ DRAW_S = 0.25
 POLL_S = 1.0
 MOST_EVENTS = 200
 FIRST_INCIDENT_KEY = 5
-"""F5, F6 and F7 start and stop the incidents of the demo."""
+"""F5 to F8 start and stop the incidents of the demo."""
 
 logger = logging.getLogger(__name__)
 Planner = Callable[[Options], Awaitable[Plan]]
@@ -88,7 +88,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
         ),
         *(
             Binding(f"f{number}", f"incident({number - FIRST_INCIDENT_KEY})", show=False, id=f"demo.incident-{number}")
-            for number in range(FIRST_INCIDENT_KEY, FIRST_INCIDENT_KEY + 3)
+            for number in range(FIRST_INCIDENT_KEY, FIRST_INCIDENT_KEY + 4)
         ),
         Binding("minus", "previous", "Back", show=False, id="go.back"),
         Binding("colon", "command_palette", "Palette", show=False, id="app.palette"),

@@ -18,7 +18,8 @@ async def ask(far: FarSide, name: str, kind: str, *, tcp: bool = False) -> dns.m
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
 async def test_every_recipient_domain_leads_to_a_listening_address(far: FarSide, tcp: bool) -> None:
-    for domain in ("gmail.com", "OUTLOOK.com", "yahoo.com", "aol.com", "bakery.example", "brightwave.example"):
+    domains = ("gmail.com", "OUTLOOK.com", "yahoo.com", "aol.com", "me.com", "shop-4999.example", "bakery.example")
+    for domain in (*domains, "brightwave.example"):
         answer = await ask(far, domain, "MX", tcp=tcp)
         assert answer.flags & dns.flags.AA
         exchanges = sorted((record.preference, record.exchange.to_text(True).lower()) for record in answer.answer[0])
@@ -32,6 +33,15 @@ async def test_gmail_has_its_five_hosts_in_order_of_preference(far: FarSide) -> 
     answer = await ask(far, "gmail.com", "MX")
     hosts = [record.exchange.to_text(True) for record in sorted(answer.answer[0], key=lambda r: r.preference)]
     assert hosts == ["gmail-smtp-in.l.google.com", *(f"alt{n}.gmail-smtp-in.l.google.com" for n in (1, 2, 3, 4))]
+
+
+async def test_failing_it_answers_everything_with_servfail_until_it_works_again(far: FarSide) -> None:
+    far.dns.zone.fails = True
+    failed = await ask(far, "gmail.com", "MX")
+    assert failed.rcode() == dns.rcode.SERVFAIL
+    assert not failed.answer
+    far.dns.zone.fails = False
+    assert (await ask(far, "gmail.com", "MX")).answer
 
 
 async def test_what_is_not_there_is_told_apart(far: FarSide) -> None:

@@ -11,7 +11,6 @@ from mailctl.demo.errors import NoSuchIncident
 from mailctl.demo.incidents import NAMES, Act, Incident, Incidents
 from mailctl.demo.run import Demo
 from mailctl.demo.ssh import write_keys
-from mailctl.demo.switches import switches
 from tests.console.demo.conftest import until
 
 
@@ -78,20 +77,6 @@ async def test_the_socket_lists_and_toggles(tmp_path: Path) -> None:
         writer.close()
     assert events == ["+slow"]
     assert not path.exists()
-
-
-async def test_a_switch_begins_and_ends_its_incident_and_says_so(tmp_path: Path) -> None:
-    events: list[str] = []
-    panel = switches(tmp_path / "fleet.yaml")
-    assert [switch.title for switch in panel] == [f"Incident {name}" for name in NAMES]
-    throttle, slow, host_down = panel
-    assert await throttle.press() == "throttle: the simulated world does not answer"
-    async with Control(tmp_path / "demo.sock", make(events)):
-        assert await throttle.press() == "throttle started: throttle happens"
-        assert await slow.press() == "slow started: slow happens"
-        assert await throttle.press() == "throttle ended"
-        assert await host_down.press() == "no incident 'host-down'; there are throttle, slow"
-    assert events == ["+throttle", "+slow", "-throttle"]
 
 
 def test_the_demo_has_every_incident_that_it_names(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ _LOOK = (
     ("y", "copy"),
     (": ctrl+p", "palette"),
     ("? q", "this page, quit"),
-    ("F5 … 7", "demo incidents"),
+    ("F5 … 8", "demo incidents"),
 )
 _ACT = (
     ("D", "drain"),
