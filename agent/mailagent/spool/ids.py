@@ -74,6 +74,16 @@ def base32(value: int, chars: int) -> str:
     return _ALPHABET[value & 31] + text if chars % 2 else text
 
 
+def parse_base32(text: str) -> int:
+    """The value of capital letters and digits that `base32` wrote; ValueError for others."""
+    value = 0
+    for char in text:
+        if char not in _VALUES:
+            raise ValueError(f"{char!r} is no base32")
+        value = value << 5 | _VALUES[char]
+    return value
+
+
 @lru_cache(maxsize=8192)  # asked for at the 250, in the trace field and in accounting
 def message_name(message: int, tag: str) -> MessageId:
     """What people see of a message id."""
@@ -89,10 +99,7 @@ def parse_message_name(name: str) -> tuple[int, str]:
     chars = name.strip().upper()
     if len(chars) != _TIME_CHARS + TAG_CHARS or not all(char in _VALUES for char in chars):
         raise ValueError(f"{name!r} is no message id: {_TIME_CHARS + TAG_CHARS} letters and digits are expected")
-    value = 0
-    for char in chars[:_TIME_CHARS]:
-        value = value << 5 | _VALUES[char]
-    return value, "".join(_ALPHABET[_VALUES[char]] for char in chars[_TIME_CHARS:])
+    return parse_base32(chars[:_TIME_CHARS]), "".join(_ALPHABET[_VALUES[char]] for char in chars[_TIME_CHARS:])
 
 
 def _hash63(data: bytes, key: bytes = b"") -> int:
