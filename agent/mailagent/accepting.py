@@ -238,6 +238,9 @@ class Acceptor:
                 )
         priority = message.queues[0].priority  # not of the configuration: a reload may have dropped the stream
         most = self._config.delivery.max_recipients
+        envelopes = self._scheduler.envelopes
+        if envelopes is not None and envelopes.is_own(message.stream):
+            most = 1
         for rows in groups.values():
             for start in range(0, len(rows), most):
                 body = message.body if self._scheduler.bodies.keep(len(message.body)) else None

@@ -62,6 +62,7 @@ SNAPSHOT_S = 0.2
 """Age up to which one snapshot serves every caller."""
 RESTART_ONLY = ("host", "state_dir", "rpc.socket", "rpc.backlog", "intake.listeners", "dkim.threads", "log")
 """Keys that a reload cannot change."""
+RELAYING_DENIED = SmtpReply(code=550, enhanced="5.7.1", text="Relaying denied")
 
 
 class Ledger:
@@ -249,6 +250,10 @@ class Engine:
         if self._state.host_drain is not None:
             return _refusal(450, "4.3.2", "this host is being drained")
         return None
+
+    def stranger_refusal(self, client: str, recipient: bytes) -> SmtpReply:  # noqa: ARG002  nothing to probe
+        """550: no relay."""
+        return RELAYING_DENIED
 
     def submit(self, submission: Submission, done: Callable[[SmtpReply], None]) -> None:
         """Take a message in."""

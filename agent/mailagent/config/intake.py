@@ -6,6 +6,13 @@ from pathlib import Path
 import msgspec
 
 
+class ListenerKind(StrEnum):
+    """Who may hand in what."""
+
+    SUBMISSION = "submission"  # our applications: anything
+    FEEDBACK = "feedback"  # anyone: bounces, complaints, reports, for addresses of ours only
+
+
 class ListenerTls(StrEnum):
     """Whether a listener speaks TLS."""
 

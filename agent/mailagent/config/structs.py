@@ -17,7 +17,8 @@ from mailagent.api.requests import Role
 from mailagent.config.accounting import Accounting
 from mailagent.config.classification import Classification
 from mailagent.config.dkim import Dkim
-from mailagent.config.intake import Certificate, ListenerAuth, ListenerTls
+from mailagent.config.feedback import Bounces, Feedback
+from mailagent.config.intake import Certificate, ListenerAuth, ListenerKind, ListenerTls
 from mailagent.config.tls import Tls, TlsMode
 
 Address = IPv4Address | IPv6Address
@@ -84,6 +85,7 @@ class Listener(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     auth: ListenerAuth = ListenerAuth.TLS
     certificate: Certificate | None = None  # None: that of the intake
     proxy_from: tuple[Network, ...] = ()  # balancers: their connections begin with a PROXY header
+    kind: ListenerKind = ListenerKind.SUBMISSION
 
 
 class Intake(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -155,6 +157,7 @@ class Stream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     senders: tuple[str, ...] = ()  # envelope-from patterns: `*@news.example.com`
     headers: dict[str, tuple[str, ...]] = {}  # header name -> patterns of its value: `X-Stream: [news*]`
     retry: Retry | None = None  # None: the shared one
+    bounces: Bounces | None = None  # None: the sender's own address is the return path
 
 
 class SiteLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -278,6 +281,7 @@ class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     queue: QueueLimits = QueueLimits()
     accounting: Accounting = Accounting()
     dkim: Dkim = Dkim()
+    feedback: Feedback = Feedback()
     postmaster: str = ""  # From of DSNs; empty: postmaster@<intake host name>
     stop_grace_s: int = 60
 

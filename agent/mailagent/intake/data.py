@@ -24,7 +24,9 @@ class DataReader:
     A fault does not end the transfer: the client can be answered only after its end of data.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, *, lenient: bool = False) -> None:
+        """`lenient`: no fault but the size counts; for texts that are not passed on."""
+        self._lenient = lenient
         self.octets = 0  # of the transfer so far
         self.stuffed = False  # lines began with a dot; exact after `finish`
         self._max_bytes = max_bytes
@@ -81,6 +83,8 @@ class DataReader:
             self.stuffed = len(text) < octets
         if len(text) > self._max_bytes:
             return Fault.TOO_LARGE
+        if self._lenient:
+            return text
         if self._nul:
             return Fault.NUL
         if self._line_ends.newlines != "\r\n":

@@ -10,7 +10,7 @@ from typing import cast
 
 from mailagent.api.smtp import SmtpReply
 from mailagent.config import structs
-from mailagent.config.intake import Certificate, ListenerTls
+from mailagent.config.intake import Certificate, ListenerKind, ListenerTls
 from mailagent.intake.errors import ListenFailed
 from mailagent.intake.protocol import Connection
 from mailagent.intake.rules import BUSY, Rules
@@ -32,8 +32,12 @@ _FAILED = SmtpReply(code=421, enhanced=BUSY.enhanced, text=BUSY.text)
 class Intake:
     """SMTP in. `start`, then mail comes to the gate until `stop`."""
 
-    def __init__(self, config: structs.Intake, host: str, gate: Gate) -> None:
+    def __init__(
+        self, config: structs.Intake, host: str, gate: Gate, kind: ListenerKind = ListenerKind.SUBMISSION
+    ) -> None:
+        """Opens the listeners of one kind."""
         self.gate = gate
+        self._kind = kind
         self._host = host
         self._contexts: Contexts = {}
         self.configure(config, {})
@@ -49,7 +53,8 @@ class Intake:
         """Use `config` and its certificates for new connections; the listeners and open sessions stay as they are."""
         self._config = config
         self._contexts = contexts
-        self.rules = Rules.of(config, config.hostname or self._host)
+        lenient = self._kind is ListenerKind.FEEDBACK
+        self.rules = Rules.of(config, config.hostname or self._host, lenient=lenient)
         self.timeout_s = config.timeout.total_seconds()
         self.may_relay = lru_cache(maxsize=4096)(self._lies_in_relay_from)
 
@@ -73,6 +78,8 @@ class Intake:
         loop = asyncio.get_running_loop()
         self._contexts = certificates(self._config)
         for listener in self._config.listeners:
+            if listener.kind is not self._kind:
+                continue
             address = str(listener.address)
             try:
                 server = await loop.create_server(
@@ -85,7 +92,7 @@ class Intake:
                 raise ListenFailed(address, listener.port, exc) from exc
             self._servers.append(server)
         for address, port in self.addresses:
-            log.info("intake listens address=%s port=%d", address, port)
+            log.info("intake listens address=%s port=%d kind=%s", address, port, self._kind)
         self._sweep()
 
     def refuse_new(self) -> None:

@@ -15,12 +15,13 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     max_message_bytes: int
     max_recipients: int
     max_hops: int
+    lenient: bool  # takes a text with bare line ends and long lines: it is read here and goes nowhere
     greeting: bytes
     ehlo: dict[bool, bytes]  # by whether STARTTLS is offered
     helo: bytes
 
     @classmethod
-    def of(cls, config: structs.Intake, hostname: str) -> "Rules":
+    def of(cls, config: structs.Intake, hostname: str, *, lenient: bool = False) -> "Rules":
         """The rules that `config` states."""
         name = hostname.encode("ascii", "replace")
         lines = (name, b"PIPELINING", b"SIZE %d" % config.max_message_bytes, b"8BITMIME", b"DSN", b"SMTPUTF8")
@@ -29,6 +30,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
             max_message_bytes=config.max_message_bytes,
             max_recipients=config.max_recipients,
             max_hops=config.max_hops,
+            lenient=lenient,
             greeting=b"220 %s ESMTP\r\n" % name,
             ehlo={
                 starttls: b"".join(b"250-%s\r\n" % line for line in lines + (b"STARTTLS",) * starttls)

@@ -272,17 +272,25 @@ class ServerSession:
             log.exception("mail refused, the gate failed client=%s", self._client)
             return BUSY
 
+    def _stranger_refusal(self, match: re.Match[bytes] | None) -> SmtpReply | None:
+        """The answer to RCPT of a client that may not relay; None for an address of ours. The gate looks first."""
+        try:
+            return self._gate.stranger_refusal(self._client, match[1] if match is not None else b"")
+        except Exception:
+            log.exception("recipient refused, the gate failed client=%s", self._client)
+            return BUSY
+
     def _rcpt(self, line: bytes) -> None:
         match = _RCPT.fullmatch(line)
         if not self.in_transaction:
             self._fail(b"503 5.5.1 Need MAIL first\r\n")
-        elif not self._may_relay:  # before any look at the address: nothing to probe
-            self._fail(b"550 5.7.1 Relaying denied\r\n")
+        elif not self._may_relay and (refusal := self._stranger_refusal(match)) is not None:
+            self._fail(reply_line(refusal))
         elif match is None:
             self._fail(b"501 5.5.4 Syntax: RCPT TO:<address>\r\n")
         elif not (match[1].isascii() or self._parameters.utf8):
             self._fail(_NEEDS_SMTPUTF8)
-        elif fault := address_fault(match[1]):
+        elif self._may_relay and (fault := address_fault(match[1])):
             self._fail(b"501 5.1.3 %s\r\n" % fault.encode())
         elif isinstance(
             parameters := rcpt_parameters(match[2], utf8=self._parameters.utf8) if match[2] else NOTHING, bytes
@@ -307,7 +315,7 @@ class ServerSession:
         elif not self._recipients:
             self._fail(b"554 5.5.1 No valid recipients\r\n")
         else:
-            self._reader = DataReader(self._rules.max_message_bytes)
+            self._reader = DataReader(self._rules.max_message_bytes, lenient=self._rules.lenient)
             self._say(b"354 End data with <CR><LF>.<CR><LF>\r\n")
 
     def _rset(self, line: bytes) -> None:  # noqa: ARG002  a command like the others

@@ -47,5 +47,8 @@ class Gate(Protocol):
     def mail_refusal(self) -> SmtpReply | None:
         """The 4yz that MAIL gets now (disk, window, drain); None: go on."""
 
+    def stranger_refusal(self, client: str, recipient: bytes) -> SmtpReply | None:
+        """The answer to RCPT of a client that may not relay; None: the recipient is ours, whatever its syntax."""
+
     def submit(self, submission: Submission, done: Callable[[SmtpReply], None]) -> None:
         """Take the submission over; `done` is called exactly once, maybe at once, on the loop."""

@@ -14,12 +14,13 @@ import hmac
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from mailagent.spool.ids import EPOCH_US, RECIPIENT_BITS, TAG_CHARS, base32, message_name, parse_base32, split
+from mailagent.spool.records import Waiting
 
 BOUNCE = "b+"
 UNSUBSCRIBE = "u+"
@@ -124,6 +125,26 @@ class ReturnPaths:
     def _digest(self, key: int, purpose: bytes, data: bytes, chars: int) -> str:
         digest = hashlib.blake2b(data, key=self._keys[key], person=purpose, digest_size=16).digest()
         return base32(int.from_bytes(digest, "big") >> (128 - 5 * chars), chars)
+
+
+class Envelopes:
+    """Which streams send with a return path of their own, and the MAIL FROM of each recipient of theirs."""
+
+    def __init__(self, paths: ReturnPaths, domains: Mapping[str, str]) -> None:
+        """`domains`: stream -> bounce domain, for the streams that do."""
+        self._paths = paths
+        self._domains = {stream: b"@" + domain.encode("ascii") for stream, domain in domains.items()}
+
+    def is_own(self, stream: str) -> bool:
+        """Whether each recipient of `stream` gets a MAIL FROM of its own, so that it travels alone."""
+        return stream in self._domains
+
+    def sender(self, row: Waiting) -> bytes:
+        """MAIL FROM for `row`; notifications keep the null sender."""
+        domain = self._domains.get(row.stream)
+        if domain is None or not row.sender:
+            return row.sender
+        return self._paths.bounce(row.id, row.address) + domain
 
 
 def load_keys(path: Path) -> list[tuple[int, bytes]]:

@@ -19,6 +19,7 @@ from mailagent.api.ids import QueueKey, SiteName, VmtaName, queue_key
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.delivery.connection import Connection, Transaction
+from mailagent.outcome.return_path import Envelopes
 from mailagent.routing import PathLimits, Site
 from mailagent.routing.limits import NO_LIMITS
 from mailagent.scheduling.bodies import Bodies
@@ -56,6 +57,7 @@ class Home(Protocol):
 
     clock: Callable[[], float]
     bodies: Bodies
+    envelopes: Envelopes | None
 
     @property
     def stopping(self) -> bool:
@@ -380,13 +382,13 @@ class ReadyQueue:
         if item.body is None:
             self._home.bodies.want(item, lambda: self._send_loaded(connection, item))
         else:
-            connection.send(transaction_of(item))
+            connection.send(transaction_of(item, self._home.envelopes))
 
     def _send_loaded(self, connection: Connection, item: Item) -> bool:
         if self.busy.get(connection) is not item or connection.busy:
             return False  # it went elsewhere meanwhile
         if item.body is not None:
-            connection.send(transaction_of(item))
+            connection.send(transaction_of(item, self._home.envelopes))
             return True
         del self.busy[connection]
         self._home.settle(self, None, item, [UNREADABLE] * len(item.recipients))
@@ -599,12 +601,12 @@ class ReadyQueue:
             gate.leave()
 
 
-def transaction_of(item: Item) -> Transaction:
+def transaction_of(item: Item, envelopes: Envelopes | None = None) -> Transaction:
     """The message in the form that delivery sends."""
     first = item.first
     rows = item.recipients
     return Transaction(
-        sender=first.sender,
+        sender=first.sender if envelopes is None else envelopes.sender(first),
         recipients=tuple(row.address for row in rows),
         added=first.added,
         body=item.body or b"",

@@ -21,6 +21,7 @@ from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply
 from mailagent.config.structs import AgentConfig
 from mailagent.delivery.connection import Connection
+from mailagent.outcome.return_path import Envelopes
 from mailagent.routing import PathLimits, Router, Site, Unroutable
 from mailagent.scheduling.bodies import Bodies
 from mailagent.scheduling.books import Books, now_ms
@@ -101,6 +102,8 @@ class Scheduler:
         self.call_at = self._loop.call_at
         self.stopping = False
         self._dots: list[tuple[ReadyQueue, Connection, Sequence[int]]] = []  # final dots that may go out
+        self.envelopes: Envelopes | None = None
+        """Return paths of streams that have their own; None: no stream has."""
         self.window = Window(config.queue.window)
         self.bodies = Bodies(spool, config.queue.bodies_bytes, spawn)
         self._lanes = Lanes(lambda domain: self._router.cached(domain))
@@ -180,6 +183,8 @@ class Scheduler:
     def _take_in(self, hot: Hot, rows: Sequence[Waiting], now: int) -> None:
         """Rows that were read have their places."""
         most = self._config.delivery.max_recipients
+        if self.envelopes is not None and self.envelopes.is_own(hot.stream):
+            most = 1
         for item in grouped([row for row in rows if row.expires_at <= now], hot.priority, most):
             self._with_body(item, partial(self._attempts.expired, hot, item))
         for item in grouped([row for row in rows if row.expires_at > now], hot.priority, most):

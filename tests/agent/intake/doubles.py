@@ -20,6 +20,8 @@ class KeepingGate:
         self.answer = QUEUED
         self.greeting: SmtpReply | None = None
         self.mail: SmtpReply | None = None
+        self.ours: frozenset[bytes] = frozenset()
+        """Recipients that anyone may write to."""
         self.submissions: list[Submission] = []
         self.waiting: list[Callable[[SmtpReply], None]] = []
 
@@ -28,6 +30,9 @@ class KeepingGate:
 
     def mail_refusal(self) -> SmtpReply | None:
         return self.mail
+
+    def stranger_refusal(self, client: str, recipient: bytes) -> SmtpReply | None:
+        return None if recipient in self.ours else SmtpReply(code=550, enhanced="5.7.1", text="Relaying denied")
 
     def submit(self, submission: Submission, done: Callable[[SmtpReply], None]) -> None:
         self.submissions.append(submission)

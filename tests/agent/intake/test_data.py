@@ -53,3 +53,10 @@ def test_an_end_of_data_in_portions_is_no_stuffed_dot() -> None:
     for cut in range(len(wire)):
         _, reader, _ = read(wire, [cut])
         assert not reader.stuffed
+
+
+def test_a_lenient_reader_takes_what_is_only_read_here() -> None:
+    reader = DataReader(10_000, lenient=True)
+    text = b"bare\nline\rends, NUL \0 and " + b"x" * 2000 + b"\r\n"
+    assert reader.feed(text + b".\r\n") > 0
+    assert reader.finish() == text

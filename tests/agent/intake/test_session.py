@@ -378,3 +378,19 @@ def test_hostile_octets_never_crash_a_session(portions: list[bytes]) -> None:
     for portion in portions:
         replies = talk.send(portion)
         assert all(line[:3].isdigit() and len(line) <= 510 for line in replies.splitlines())
+
+
+def test_a_stranger_may_write_to_what_the_gate_calls_ours_and_to_nothing_else() -> None:
+    gate = KeepingGate()
+    gate.ours = frozenset({b"postmaster", b"b+x@bounce.test"})
+    talk = Talk(gate, may_relay=False)
+    talk.send(b"EHLO client.test\r\n")
+    talk.send(b"MAIL FROM:<>\r\n")
+    assert talk.send(b"RCPT TO:<user@example.com>\r\n") == b"550 5.7.1 Relaying denied\r\n"
+    assert talk.send(b"RCPT TO:nonsense\r\n") == b"550 5.7.1 Relaying denied\r\n"
+    assert talk.send(b"RCPT TO:<Postmaster>\r\n") == b"550 5.7.1 Relaying denied\r\n"
+    assert talk.send(b"RCPT TO:<postmaster>\r\n").startswith(b"250")  # without a domain: RFC 5321 section 4.5.1
+    assert talk.send(b"RCPT TO:<b+x@bounce.test>\r\n").startswith(b"250")
+    assert talk.send(b"DATA\r\n").startswith(b"354")
+    assert talk.send(b"hello\r\n.\r\n").startswith(b"250")
+    assert gate.submissions[0].recipients == (b"postmaster", b"b+x@bounce.test")
