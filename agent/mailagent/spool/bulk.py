@@ -8,6 +8,7 @@ come back as one JSON text per page.
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import apsw
@@ -62,4 +63,4 @@ def execute_rows(db: apsw.Connection, template: str, rows: Sequence[Sequence[Any
     for start, end in _chunks(len(rows)):
         part = rows[start:end]
         sql = _values(template, len(part[0]), len(part))
-        db.execute(sql, [value for row in part for value in row])
+        db.execute(sql, list(chain.from_iterable(part)))

@@ -59,7 +59,11 @@ class Settle(msgspec.Struct):
     @property
     def size_bytes(self) -> int:
         """Small, but for a bounce's report."""
-        return sum(settlement.dsn.size for settlement in self.settlements if settlement.dsn)
+        size = 0
+        for settlement in self.settlements:
+            if settlement.dsn is not None:
+                size += settlement.dsn.size
+        return size
 
     def stage(self, transaction: Transaction) -> None:
         """Put it in the transaction."""

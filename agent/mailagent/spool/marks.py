@@ -130,7 +130,9 @@ class Marks:
 
 
 def _lines(marks: Iterable[InDoubtMark]) -> bytes:
-    return b"".join(_encode((mark.recipient, mark.at, mark.vmta, mark.site, mark.remote)) + b"\n" for mark in marks)
+    lines = [_encode((mark.recipient, mark.at, mark.vmta, mark.site, mark.remote)) for mark in marks]
+    lines.append(b"")
+    return b"\n".join(lines)
 
 
 def _storage_error(exc: OSError) -> StorageError:

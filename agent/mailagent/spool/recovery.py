@@ -25,6 +25,8 @@ from mailagent.spool.transaction import list_in_doubt
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 POWER_LOSS_LISTED = 10_000
+NOTED_MS = 1000
+"""`last_commit` in the database may be older than the last commit by so much: not each one writes its time."""
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +64,7 @@ def recover(db: apsw.Connection, marks: Mapping[int, InDoubtMark], boot_id: str)
         added = _list_marks(db, marks)
         not_listed = 0
         if power_lost:
-            more, not_listed = _list_suspects(db, int(meta(db, "last_commit") or 0))
+            more, not_listed = _list_suspects(db, _last_commit(db))
             added += more
         db.execute("DELETE FROM queue WHERE NOT EXISTS (SELECT 1 FROM recipient WHERE recipient.queue = queue.id)")
         db.execute(f"UPDATE queue SET parked = NULL WHERE parked = '{WINDOW}'")
@@ -95,8 +97,14 @@ def _identity(db: apsw.Connection) -> Identity:
         spool_id=str(meta(db, "spool_id")),
         tag=str(meta(db, "tag")),
         queue_key=queue_key,
-        last_message_id=max(newest, at_ms(int(meta(db, "last_commit") or 0) + 1)),
+        last_message_id=max(newest, at_ms(_last_commit(db) + 1)),
     )
+
+
+def _last_commit(db: apsw.Connection) -> int:
+    """The latest time at which the last commit can have been; 0 for a new spool."""
+    noted = int(meta(db, "last_commit") or 0)
+    return noted + NOTED_MS if noted else 0
 
 
 def _list_marks(db: apsw.Connection, marks: Mapping[int, InDoubtMark]) -> int:
@@ -131,3 +139,8 @@ def housekeeping(db: apsw.Connection, now: int) -> None:
     db.execute("DELETE FROM reply WHERE id NOT IN (SELECT reply FROM recipient WHERE reply IS NOT NULL)")
     db.execute("DELETE FROM in_doubt WHERE resolved_at < ?", (now - ledger.REMEMBERED_MS,))
     ledger.forget(db, now)
+
+
+def doubtful(db: apsw.Connection) -> set[int]:
+    """Recipients with an open entry on the in-doubt list."""
+    return {recipient for (recipient,) in fetch(db, "SELECT recipient FROM in_doubt WHERE resolution = 'open'")}

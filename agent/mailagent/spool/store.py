@@ -41,7 +41,7 @@ from mailagent.spool.records import (
     StoredOperation,
     WaitingTotal,
 )
-from mailagent.spool.recovery import BOOT_ID, Identity, Recovery, housekeeping, recover
+from mailagent.spool.recovery import BOOT_ID, Identity, Recovery, doubtful, housekeeping, recover
 from mailagent.spool.schema import FILE_NAME, open_writer
 from mailagent.spool.selection import Selection, selection
 from mailagent.spool.space import Space, SpaceView
@@ -112,7 +112,7 @@ class Spool:
             except (apsw.Error, OSError) as exc:
                 raise StorageFailed(f"opening {state_dir / FILE_NAME}", exc) from exc
             found.append((identity, recovery))
-            return Opened(db, identity.queue_key, housekeeping)
+            return Opened(db, identity.queue_key, doubtful(db), housekeeping)
 
         lock = _lock(state_dir)
         writer = Writer(opening, before_commit=before_commit, on_failure=on_failure)

@@ -42,9 +42,11 @@ _TRUE_NEXT_DUE = "next_due = (SELECT min(due) FROM recipient WHERE recipient.que
 class Transaction:
     """Changes staged for one commit of one connection. Used by the writer's thread only."""
 
-    def __init__(self, db: apsw.Connection, queue_key: bytes) -> None:
+    def __init__(self, db: apsw.Connection, queue_key: bytes, doubtful: set[int]) -> None:
+        """`doubtful` has all recipients with an open entry on the in-doubt list, and may have more."""
         self.db = db
         self._queue_key = queue_key
+        self._doubtful = doubtful
         self.lines: list[bytes] = []  # accounting of what is staged so far
         self._clear()
 
@@ -74,15 +76,20 @@ class Transaction:
         self._messages.append(message)
         if message.lines:
             self.lines += message.lines
-        for name in message.queues:
-            self._names[queue_id(name, self._queue_key)] = name
+        if len(message.queues) == 1:
+            self._names[message.recipients[0].queue] = message.queues[0]
+        else:
+            for name in message.queues:
+                self._names[queue_id(name, self._queue_key)] = name
         for recipient in message.recipients:
             self._count(recipient.queue, 1, None if recipient.admitted else message.received_at)
 
     def settle(self, settlements: Sequence[Settlement], at: int, doubts: Sequence[InDoubtMark]) -> None:
         """Stage outcomes handed in at `at`; `doubts` are the marks that become in-doubt entries."""
         self._before_rows(settlements)
-        self._doubts += doubts
+        if doubts:
+            self._doubts += doubts
+            self._doubtful.update(mark.recipient for mark in doubts)
         for settlement in settlements:
             if settlement.line:
                 self.lines.append(settlement.line)
@@ -160,28 +167,22 @@ class Transaction:
             ],
         )  # fmt: skip
         bodies.write(self.db, self._messages)
-        execute_rows(
-            self.db,
-            "INSERT INTO recipient (id, queue, due, address) {values}",
-            [
-                (recipient_id(message.id, n), recipient.queue, message.received_at, recipient.address)
-                for message in self._messages
-                for n, recipient in enumerate(message.recipients)
-            ],
-        )
-        special = [
-            message
-            for message in self._messages
-            if message.utf8
-            or message.user
-            or message.ret
-            or message.envid
-            or any(recipient.notify or recipient.orcpt for recipient in message.recipients)
-        ]
-        if special:
-            self._write_envelopes(special)
+        recipients: list[Sequence[Any]] = []
+        special: list[NewMessage] = []
+        with_options: list[Sequence[Any]] = []
+        for message in self._messages:
+            first, due = recipient_id(message.id, 0), message.received_at
+            for n, recipient in enumerate(message.recipients, first):
+                recipients.append((n, recipient.queue, due, recipient.address))
+                if recipient.notify or recipient.orcpt:
+                    with_options.append((n, recipient.notify, recipient.orcpt))
+            if message.utf8 or message.user or message.ret or message.envid:
+                special.append(message)
+        execute_rows(self.db, "INSERT INTO recipient (id, queue, due, address) {values}", recipients)
+        if special or with_options:
+            self._write_envelopes(special, with_options)
 
-    def _write_envelopes(self, messages: Sequence[NewMessage]) -> None:
+    def _write_envelopes(self, messages: Sequence[NewMessage], recipients: Sequence[Sequence[Any]]) -> None:
         """What few messages have, so that the others are stored in shorter statements."""
         execute_rows(
             self.db,
@@ -193,12 +194,7 @@ class Transaction:
             self.db,
             "UPDATE recipient SET notify = v.column2, orcpt = v.column3 FROM ({values}) AS v"
             " WHERE recipient.id = v.column1",
-            [
-                (recipient_id(message.id, n), recipient.notify, recipient.orcpt)
-                for message in messages
-                for n, recipient in enumerate(message.recipients)
-                if recipient.notify or recipient.orcpt
-            ],
+            recipients,
         )
 
     def _write_deferrals(self) -> None:
@@ -255,9 +251,13 @@ class Transaction:
     def _write_removals(self) -> None:
         listed = json_text([recipient for recipient, _ in self._removed])
         self.db.execute(f"DELETE FROM recipient WHERE id IN {_LISTED}", (listed,))
+        if self._doubtful:
+            self._resolve_doubts()
+
+    def _resolve_doubts(self) -> None:
         resolved: dict[str, list[int]] = {}
         for recipient, resolution in self._removed:
-            if resolution:
+            if resolution and recipient in self._doubtful:
                 resolved.setdefault(resolution, []).append(recipient)
         for resolution, recipients in resolved.items():
             self.db.execute(

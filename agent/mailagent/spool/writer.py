@@ -29,6 +29,7 @@ from mailagent.spool import crash
 from mailagent.spool.changes import Accept, Change
 from mailagent.spool.errors import ItemRefused, SpoolClosed, StorageError, StorageFailed, StorageFull
 from mailagent.spool.ids import now_ms
+from mailagent.spool.recovery import NOTED_MS
 from mailagent.spool.schema import PAGE_SIZE, set_meta
 from mailagent.spool.transaction import Transaction
 
@@ -63,6 +64,7 @@ class Opened:
 
     db: apsw.Connection
     queue_key: bytes
+    doubtful: set[int]  # recipients with an open entry on the in-doubt list
     housekeeping: Callable[[apsw.Connection, int], None]  # (connection, now in ms), in a transaction of its own
 
 
@@ -91,7 +93,9 @@ class Writer:
         self._closed = False
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._wal_pages = 0
+        self._wal_pages = 0  # written since the last checkpoint
+        self._log_pages = 0  # length of the log then
+        self._noted_at = 0  # the last commit that was noted in the database
         self._stuck_since: float | None = None
         self._next_housekeeping = time.monotonic() + HOUSEKEEPING_S
         self._failure: StorageFailed | None = None  # the thread's; `failed` is the loop's
@@ -112,10 +116,11 @@ class Writer:
 
     def submit(self, change: Change) -> None:
         """Have `change` in one of the next commits; it is finished on the loop, never before this returns."""
-        if self._closed or self.failed is not None:
-            self._loop.call_soon(self._finish_one, change, self.failed or SpoolClosed())
-            return
         self._outstanding += 1
+        if self._closed or self.failed is not None:
+            error: StorageError = self.failed or SpoolClosed()
+            self._loop.call_soon(self._finish, [change], {id(change): error})
+            return
         if not self._turn:
             self._loop.call_soon(self._hand_over)
         self._turn.append(change)
@@ -136,19 +141,12 @@ class Writer:
 
     def _finish(self, changes: Sequence[Change], errors: dict[int, StorageError]) -> None:
         self._outstanding -= len(changes)
-        if errors:
-            for change in changes:
-                self._finish_one(change, errors.get(id(change)))
-        else:
-            for change in changes:
-                self._finish_one(change, None)
+        for change in changes:
+            try:
+                change.finish(errors.get(id(change)) if errors else None)
+            except Exception as exc:  # noqa: BLE001  logged there
+                _log_fault(change, exc)
         crash.at("acknowledged")
-
-    def _finish_one(self, change: Change, error: StorageError | None) -> None:
-        try:
-            change.finish(error)
-        except Exception:
-            log.exception("a callback after a commit failed change=%s", type(change).__name__)
 
     def _fail_on_loop(self, failure: StorageFailed) -> None:
         self.failed = failure
@@ -171,8 +169,8 @@ class Writer:
             return
         self._db = opened.db
         self._queue_key = opened.queue_key
+        self._doubtful = opened.doubtful
         self._housekeeping = opened.housekeeping
-        self._db.set_wal_hook(self._count_wal_pages)
         self._tell(_end, self._started, None)
         stop: _Stop | None = None
         again: list[Change] = []
@@ -231,12 +229,14 @@ class Writer:
         try:
             db.execute("BEGIN IMMEDIATE")
             changes = db.total_changes()
-            transaction = Transaction(db, self._queue_key)
+            transaction = Transaction(db, self._queue_key, self._doubtful)
             for change in group:
                 change.stage(transaction)
             transaction.flush()
-            if db.total_changes() != changes:
-                set_meta(db, "last_commit", now_ms())
+            now = now_ms()
+            if not 0 <= now - self._noted_at < NOTED_MS and db.total_changes() != changes:
+                set_meta(db, "last_commit", now)
+                self._noted_at = now
             crash.at("after_statements")
             if transaction.lines:
                 self._account(transaction.lines)
@@ -287,13 +287,11 @@ class Writer:
 
     # --- upkeep ---------------------------------------------------------------------------------------------------
 
-    def _count_wal_pages(self, _db: apsw.Connection, _name: str, pages: int) -> int:
-        self._wal_pages = pages
-        return apsw.SQLITE_OK
-
     def _maintain(self) -> None:
+        # not by a hook of the commit: that would have to wait for the interpreter in the middle of it
+        self._wal_pages += self._db.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, True)[0]
         if self._failure is None and self._wal_pages >= CHECKPOINT_PAGES:
-            self._checkpoint(self._wal_pages >= FORCED_CHECKPOINT_PAGES)
+            self._checkpoint(self._log_pages + self._wal_pages >= FORCED_CHECKPOINT_PAGES)
         if self._failure is None and time.monotonic() >= self._next_housekeeping:
             self._next_housekeeping = time.monotonic() + HOUSEKEEPING_S
             try:
@@ -308,8 +306,9 @@ class Writer:
         crash.at("before_checkpoint")
         mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if forced else apsw.SQLITE_CHECKPOINT_PASSIVE
         try:
-            self._db.wal_checkpoint(mode=mode)
-            self._wal_pages = 0  # the next commit says how long the log is now
+            pages, copied = self._db.wal_checkpoint(mode=mode)
+            self._wal_pages = 0
+            self._log_pages = pages if pages > copied else 0  # all copied: the next commit starts it again
         except apsw.FullError as exc:
             log.warning("checkpoint put off: %s", exc)
         except apsw.BusyError:
@@ -326,10 +325,13 @@ class Writer:
         except apsw.Error as exc:
             log.warning("spool not closed cleanly: %s", exc)
         finally:
-            self._db.set_wal_hook(None)
             # without a clean end the log is left for the next start, which reads it anyway
             self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._db.close(True)
+
+
+def _log_fault(change: Change, exc: Exception) -> None:
+    log.error("a callback after a commit failed change=%s", type(change).__name__, exc_info=exc)
 
 
 def _end(future: asyncio.Future[None], error: BaseException | None) -> None:
