@@ -53,9 +53,13 @@ class Acceptor:
         self._hostname = config.intake.hostname or config.host
         self._postmaster = config.postmaster or f"postmaster@{self._hostname}"
         self.streams = StreamTable(config)
-        self.wanted_headers = self.streams.wanted_headers | self._signing.wanted_headers
         self._records_received = "r" in config.accounting.records
+        self.look_for_headers()
         self._queues.clear()
+
+    def look_for_headers(self) -> None:
+        """The keys in force have changed."""
+        self.wanted_headers = self.streams.wanted_headers | self._signing.wanted_headers
 
     def submit(self, submission: Submission, state: HostState, done: Callable[[SmtpReply], None]) -> None:
         """Make the submission durable, then answer; refuse it when no stream or pool takes it."""

@@ -35,6 +35,7 @@ from mailagent.host import Act, Principal, Read
 from mailagent.intake.listener import Intake, certificates
 from mailagent.intake.submission import Submission
 from mailagent.intake.tls import Contexts
+from mailagent.keys import Keys, chosen
 from mailagent.outcome.accounting import AccountingLog
 from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.overview import Overview
@@ -146,7 +147,9 @@ class Engine:
         )
         self._settler = attempts
         self.failed.add_done_callback(lambda _: self._scheduler.halt())
-        self._signing = Signing(config.dkim, self._ring)
+        self._signing = Signing(config.dkim, self._ring, config.state_dir / "dkim")
+        self._signing.choose(chosen(self._state))
+        keys = Keys(self._control, self._signing, self._resolver, lambda key: self._origins.find(key))
         self._acceptor = Acceptor(config, self._spool, self._scheduler, self._counters, self._signing)
         self._census = Census(self._spool)
         self._acceptor.waiting = self._spool.recovered.recipients
@@ -159,8 +162,9 @@ class Engine:
             self._control.generations,
             attempts.last_replies,
         )
-        self._reads = Reads(config.host, self._spool, self._scheduler, self._overview, self._history).methods
-        self._verbs = {**self._control.verbs, "reload": self.reload}
+        reads = Reads(config.host, self._spool, self._scheduler, self._overview, self._history).methods
+        self._reads = {**reads, **keys.reads}
+        self._verbs = {**self._control.verbs, **keys.verbs, "reload": self.reload}
         self._intake = Intake(config.intake, config.host, self)
         self._spawn(self._scheduler.run(), "scheduler")
         self._spawn(self._control.run(), "control")
@@ -301,6 +305,8 @@ class Engine:
         """Directives or configuration have changed: take effect at once."""
         self._state = state
         self._snapshot = None  # whoever looks after a verb sees its effect
+        self._signing.choose(chosen(state))
+        self._acceptor.look_for_headers()
         self._scheduler.apply(self._config, state)
 
     def recheck(self) -> None:

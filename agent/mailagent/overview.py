@@ -322,6 +322,8 @@ class Overview:
                 messages = self._census.by_provider.get(target.name, 0)
             case TargetKind.STREAM:
                 messages = self._census.by_stream.get(target.name, 0)
+            case TargetKind.DKIM:
+                messages = 0  # mail that waits is signed already
             case _:
                 deferred = await self._spool.count(_filter_of(target))
                 messages = deferred + sum(len(item.recipients) for queue in queues for item in queue.items)
@@ -345,7 +347,7 @@ class Overview:
                 return queue.site.provider == target.name
             case TargetKind.QUEUE:
                 return queue.key == target.name
-            case TargetKind.STREAM:
+            case TargetKind.STREAM | TargetKind.DKIM:
                 return False
 
     def _share(self, target: Target) -> float:
@@ -381,6 +383,8 @@ class Overview:
             case TargetKind.STREAM:
                 others = [str(name) for name in self.config.streams if name != target.name]
                 return (f"streams {', '.join(others)}",) if others else ()
+            case TargetKind.DKIM:
+                return ("mail that waits: it is signed already",)
             case TargetKind.HOST:
                 return ("delivery of what is already here",)
 

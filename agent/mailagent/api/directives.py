@@ -16,6 +16,9 @@ class DirectiveKind(StrEnum):
     SUSPEND = "suspend"
     ROTATE = "rotate"
     LIMIT = "limit"
+    DKIM_PREPARE = "dkim-prepare"  # a key is made, its record is to be published
+    DKIM_SIGN = "dkim-sign"  # sign with this selector instead of the configured one
+    DKIM_KEEP = "dkim-keep"  # the record of a selector out of use stays published until the end of this
 
 
 class DirectiveState(StrEnum):
@@ -46,8 +49,8 @@ class Directive(msgspec.Struct, frozen=True, kw_only=True):
     ended_by: str = ""
     standby: str = ""  # rotate: the virtual MTA that took over
     refuse: bool = False  # drain of a pool: answer 451 4.3.2 to new mail instead of keeping it
-    limit: str = ""  # limit: name of the key (`connections`, `rate`, `provider_rate` …)
-    value: str = ""  # limit: its value, as in the configuration
+    limit: str = ""  # limit: name of the key (`connections`, `rate`, `provider_rate` …); dkim: the algorithm
+    value: str = ""  # limit: its value, as in the configuration; dkim: the selector
     continues: str = ""  # id of the directive that an undo brought back with this one
 
 

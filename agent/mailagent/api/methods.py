@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mailagent.api import replies, requests, views
+from mailagent.api import dkim, replies, requests, views
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.requests import Role
 
@@ -51,6 +51,11 @@ METHODS: dict[str, Method] = {
         Method("in_doubt", requests.PageRequest, replies.InDoubtPage),
         Method("operations", requests.PageRequest, replies.OperationPage),
         Method("operation", requests.OperationRequest, OperationRecord | None),
+        Method("dkim", requests.Empty, dkim.DkimSelectors),
+        Method("dkim_prove", dkim.DkimQuery, dkim.DkimProof, Role.OPERATOR),
+        Method("dkim_prepare", dkim.DkimPrepare, OperationResult, Role.OPERATOR),
+        Method("dkim_switch", dkim.DkimSwitch, OperationResult, Role.OPERATOR),
+        Method("dkim_retire", dkim.DkimRetire, OperationResult, Role.OPERATOR),
         Method("drain", requests.Drain, OperationResult, Role.OPERATOR),
         Method("undrain", requests.Undrain, OperationResult, Role.OPERATOR),
         Method("suspend", requests.Suspend, OperationResult, Role.OPERATOR),

@@ -14,6 +14,7 @@ class TargetKind(StrEnum):
     PROVIDER = "provider"
     QUEUE = "queue"
     STREAM = "stream"
+    DKIM = "dkim"  # keys of a signing domain and pool: `example.com/marketing`
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, order=True):

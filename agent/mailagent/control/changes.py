@@ -312,9 +312,11 @@ def _still_held(state: HostState, target: Target) -> str:
 
 
 def _ended_detail(one: Directive) -> str:
-    what = (
-        f"{one.limit} {one.value} of {one.target}" if one.kind is DirectiveKind.LIMIT else f"{one.kind} of {one.target}"
-    )
+    what = f"{one.kind} of {one.target}"
+    if one.kind is DirectiveKind.LIMIT:
+        what = f"{one.limit} {one.value} of {one.target}"
+    elif one.value:
+        what = f"{one.kind} {one.value} of {one.target}"
     return f"{what} (by {one.author} since {one.created_at:%Y-%m-%d %H:%M} UTC) ends"
 
 

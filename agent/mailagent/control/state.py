@@ -60,6 +60,9 @@ _WORD = {
     DirectiveKind.SUSPEND: "suspended",
     DirectiveKind.ROTATE: "rotated",
     DirectiveKind.LIMIT: "limited",
+    DirectiveKind.DKIM_PREPARE: "prepared",
+    DirectiveKind.DKIM_SIGN: "switched",
+    DirectiveKind.DKIM_KEEP: "kept",
 }
 _KIND = {
     TargetKind.HOST: "host",
@@ -68,6 +71,7 @@ _KIND = {
     TargetKind.PROVIDER: "provider",
     TargetKind.QUEUE: "queue",
     TargetKind.STREAM: "stream",
+    TargetKind.DKIM: "DKIM keys of",
 }
 _POOL_STATE = {DirectiveKind.DRAIN: PoolState.DRAINING, DirectiveKind.SUSPEND: PoolState.SUSPENDED}
 _POOL_OF_MEMBER = {MemberState.DRAINING: PoolState.DRAINING, MemberState.SUSPENDED: PoolState.SUSPENDED}
@@ -79,6 +83,8 @@ def sentence(directive: Directive) -> str:
     text = f"{_WORD[directive.kind]} by {directive.author}"
     if directive.kind is DirectiveKind.ROTATE:
         text = f"rotated to {directive.standby} by {directive.author}"
+    elif directive.target.kind is TargetKind.DKIM:
+        text = f"selector {directive.value} {_WORD[directive.kind]} by {directive.author}"
     if directive.expires_at is not None:
         text += f" until {directive.expires_at:%Y-%m-%d %H:%M} UTC"
     return f"{text}: {directive.reason}" if directive.reason else text

@@ -7,6 +7,7 @@ from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.errors import InvalidRequest, NotFound
 from mailagent.api.ids import PoolName, VmtaName
 from mailagent.api.targets import Target, TargetKind
+from mailagent.config.scalars import is_host
 from mailagent.config.structs import AgentConfig
 from mailagent.routing.providers import DEFAULT_PROVIDER
 from mailagent.routing.rollup import ROUTE_PROVIDER
@@ -34,6 +35,11 @@ def require(config: AgentConfig, target: Target, kinds: Iterable[TargetKind], ve
             known = (*config.providers, DEFAULT_PROVIDER, ROUTE_PROVIDER)
         case TargetKind.STREAM:
             known = config.streams
+        case TargetKind.DKIM:
+            domain, _, name = target.name.rpartition("/")
+            known = config.pools
+            if not is_host(domain):
+                raise InvalidRequest(f"{target} names no keys; write domain/pool: dkim:example.com/marketing")
         case TargetKind.QUEUE:  # sites come and go with their mail, so only the virtual MTA can be checked
             site, _, name = target.name.rpartition("/")
             known = config.virtual_mtas
@@ -81,4 +87,5 @@ _WORDS = {
     TargetKind.PROVIDER: "provider",
     TargetKind.QUEUE: "virtual MTA",
     TargetKind.STREAM: "stream",
+    TargetKind.DKIM: "pool",
 }

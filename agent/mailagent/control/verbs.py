@@ -135,44 +135,44 @@ class Control:
 
     async def drain(self, request: requests.Drain, caller: Caller) -> OperationResult:
         """Drain a virtual MTA, a pool or the host."""
-        return await self._execute("drain", request, caller, partial(changes.drain, request=request))
+        return await self.execute("drain", request, caller, partial(changes.drain, request=request))
 
     async def undrain(self, request: requests.Undrain, caller: Caller) -> OperationResult:
         """End a drain."""
-        return await self._execute("undrain", request, caller, partial(changes.undrain, request=request))
+        return await self.execute("undrain", request, caller, partial(changes.undrain, request=request))
 
     async def suspend(self, request: requests.Suspend, caller: Caller) -> OperationResult:
         """Hold delivery of a target for a time."""
-        return await self._execute("suspend", request, caller, partial(changes.suspend, request=request))
+        return await self.execute("suspend", request, caller, partial(changes.suspend, request=request))
 
     async def resume(self, request: requests.Resume, caller: Caller) -> OperationResult:
         """End a suspension."""
-        return await self._execute("resume", request, caller, partial(changes.resume, request=request))
+        return await self.execute("resume", request, caller, partial(changes.resume, request=request))
 
     async def rotate(self, request: requests.Rotate, caller: Caller) -> OperationResult:
         """Swap an active virtual MTA for a standby."""
         plan = partial(rotate, request=request, bind_problem=self._effects.bind_problem)
-        return await self._execute("rotate", request, caller, plan)
+        return await self.execute("rotate", request, caller, plan)
 
     async def limit(self, request: requests.Limit, caller: Caller) -> OperationResult:
         """Lower one limit for a time."""
-        return await self._execute("limit", request, caller, partial(changes.limit, request=request))
+        return await self.execute("limit", request, caller, partial(changes.limit, request=request))
 
     async def retry(self, request: requests.Retry, caller: Caller) -> OperationResult:
         """Make deferred mail due, paced."""
-        return await self._execute("retry", request, caller, partial(changes.retry, request=request))
+        return await self.execute("retry", request, caller, partial(changes.retry, request=request))
 
     async def cancel(self, request: requests.Cancel, caller: Caller) -> OperationResult:
         """End one directive."""
-        return await self._execute("cancel", request, caller, partial(changes.cancel, request=request))
+        return await self.execute("cancel", request, caller, partial(changes.cancel, request=request))
 
     async def undo(self, request: requests.Undo, caller: Caller) -> OperationResult:
         """Do the stored inverse of an operation."""
-        return await self._execute("undo", request, caller, partial(changes.undo, request=request))
+        return await self.execute("undo", request, caller, partial(changes.undo, request=request))
 
     # -- one operation ---------------------------------------------------------------------------------------------
 
-    async def _execute(
+    async def execute(
         self, verb: str, request: requests.Mutation, caller: Caller, plan: Callable[[Situation], Change]
     ) -> OperationResult:
         """Check, plan, and unless it is a dry run, do.

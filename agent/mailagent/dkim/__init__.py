@@ -1,10 +1,11 @@
 from mailagent.dkim.keys import Algorithm, KeyUnfit, PrivateKey
 from mailagent.dkim.ring import KeyRing, load_ring
 from mailagent.dkim.signature import SigningKey, signatures, unsigned
-from mailagent.dkim.signing import Signing
+from mailagent.dkim.signing import Chosen, Signing
 
 __all__ = [
     "Algorithm",
+    "Chosen",
     "KeyRing",
     "KeyUnfit",
     "PrivateKey",

@@ -24,6 +24,20 @@ class KeyRing:
     def __iter__(self) -> Iterator[tuple[Place, tuple[SigningKey, ...]]]:
         return iter(self._keys.items())
 
+    def at(self, place: Place) -> tuple[SigningKey, ...]:
+        """The keys of exactly this place."""
+        return self._keys.get(place, ())
+
+    def find(self, domain: str, selector: str) -> SigningKey | None:
+        """The key under a selector, of whichever pool."""
+        every = (key for (_, at), keys in self._keys.items() if at == domain for key in keys)
+        return next((key for key in every if key.selector == selector), None)
+
+    def with_key(self, place: Place, key: SigningKey) -> "KeyRing":
+        """The same with `key` in place of the one of its algorithm."""
+        others = (one for one in self.at(place) if one.key.algorithm is not key.key.algorithm)
+        return KeyRing({**self._keys, place: (*others, key)})
+
     def of(self, pool: str, author: bytes | None) -> tuple[SigningKey, ...]:
         """The keys for mail of `pool` with this From value, RSA first; none: the message stays unsigned."""
         domain = author_domain(author) if author else ""

@@ -37,6 +37,11 @@ class SigningKey:
     key: PrivateKey
     headers: tuple[str, ...] = DEFAULT_HEADERS
 
+    @property
+    def record_name(self) -> str:
+        """Where its record is published."""
+        return f"{self.selector}._domainkey.{self.domain}"
+
     @cached_property
     def names(self) -> tuple[tuple[bytes, bytes], ...]:
         """The fields to cover, as written and in lower case, each once."""

@@ -84,9 +84,10 @@ class Resolver:
         """The IPv4 or IPv6 addresses (`version` 4 or 6) of `host`."""
         return cast(AddressAnswer, await self._answer(Kind.A if version == 4 else Kind.AAAA, host))
 
-    async def txt(self, name: str) -> TxtAnswer:
-        """Text records of `name`, the strings of each joined."""
-        return cast(TxtAnswer, await self._answer(Kind.TXT, name))
+    async def txt(self, name: str, *, fresh: bool = False) -> TxtAnswer:
+        """Text records of `name`, the strings of each joined; `fresh`: asked now, whatever is remembered."""
+        answer = self._shared(Kind.TXT, name) if fresh else self._answer(Kind.TXT, name)
+        return cast(TxtAnswer, await answer)
 
     async def tlsa(self, name: str) -> TlsaAnswer:
         """TLSA records of `name` (`_25._tcp.mx.example.com`)."""

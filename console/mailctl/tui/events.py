@@ -32,6 +32,9 @@ _ORDERS = {
     DirectiveKind.SUSPEND: "suspended",
     DirectiveKind.ROTATE: "rotated away",
     DirectiveKind.LIMIT: "limited",
+    DirectiveKind.DKIM_PREPARE: "given a new DKIM key",
+    DirectiveKind.DKIM_SIGN: "signed with another selector",
+    DirectiveKind.DKIM_KEEP: "out of use with its old selector",
 }
 
 

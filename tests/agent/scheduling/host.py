@@ -181,7 +181,8 @@ class Host:
             spawn=self.spawn,
             removed=self._removed,
         )
-        self.acceptor = Acceptor(config, spool, self.scheduler, counters, Signing(config.dkim, KeyRing({})))
+        signing = Signing(config.dkim, KeyRing({}), config.state_dir)
+        self.acceptor = Acceptor(config, spool, self.scheduler, counters, signing)
         self.waiting = 0
 
     def soon(self, step: Callable[[], None]) -> None:

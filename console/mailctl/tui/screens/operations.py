@@ -176,7 +176,7 @@ def _order_cells(row: DirectiveRow, now: datetime) -> tuple[Cell, ...]:
     target = f"{order.target}"
     if order.kind is DirectiveKind.ROTATE:
         target = f"{order.target.name} → {order.standby}"
-    elif order.kind is DirectiveKind.LIMIT:
+    elif order.value:
         target = f"{order.target} {order.limit} {order.value}"
     return (
         Cell(f"{'‖' if order.kind is DirectiveKind.SUSPEND else '▽'} {order.kind}", Tone.WARN),
