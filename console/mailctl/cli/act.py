@@ -53,7 +53,7 @@ def act(setup: Setup, verb: Verb, words: Sequence[str], subject: str, options: O
             if manner.dry_run:
                 return _dry(fleet, plan, as_json=manner.as_json)
             click.echo(plan_text(plan, None if not sys.stderr.isatty() else width()), err=True)
-            if plan.is_possible and not manner.yes and not await _confirmed():
+            if plan.is_possible and not manner.yes and not await confirmed():
                 narrate("nothing was changed")
                 return Exit.INTERRUPTED
             return await _execute(setup, fleet, plan, manner)
@@ -66,7 +66,7 @@ def act(setup: Setup, verb: Verb, words: Sequence[str], subject: str, options: O
     leave(code)
 
 
-async def _confirmed() -> bool:
+async def confirmed() -> bool:
     """Whether a person says yes. The links stay alive meanwhile, so the terminal is not read in a blocking way."""
     click.echo("Do it? [y/N] ", nl=False, err=True)
     loop = asyncio.get_running_loop()

@@ -15,7 +15,7 @@ WAIT_S = "30m"
 """What `--wait` alone waits."""
 
 
-def _common(command: Command) -> Command:
+def common(command: Command) -> Command:
     """Options of every verb."""
     for option in reversed(
         (
@@ -29,13 +29,13 @@ def _common(command: Command) -> Command:
     return command
 
 
-def _targets(command: Command) -> Command:
+def targets(command: Command) -> Command:
     """The selection, and `--all` instead of one."""
     command = click.option("--all", "everything", is_flag=True, help="Allow an empty selection: everything.")(command)
     return click.argument("selection", nargs=-1, metavar="SELECTOR...")(command)
 
 
-_override = click.option(
+override = click.option(
     "--override", is_flag=True, help="Act although a guard or a pre-flight refuses; wants --reason."
 )
 
@@ -55,12 +55,12 @@ _wait = click.option(
 
 
 @click.command()
-@_targets
+@targets
 @click.option("--refuse", is_flag=True, help="Pool: answer 451 to new mail instead of keeping it.")
 @_lasting("until undone")
-@_override
+@override
 @_wait
-@_common
+@common
 @pass_setup
 def drain(setup: Setup, /, **given: Any) -> None:
     """Send nothing new, finish, then be idle.
@@ -73,12 +73,12 @@ def drain(setup: Setup, /, **given: Any) -> None:
       mailctl drain vmta:mkt-1 --for 2h --yes --wait=10m --json
       mailctl drain host:mx1 --dry-run
     """
-    _act(setup, "drain", **given)
+    hand_over(setup, "drain", **given)
 
 
 @click.command()
-@_targets
-@_common
+@targets
+@common
 @pass_setup
 def undrain(setup: Setup, /, **given: Any) -> None:
     """End a drain.
@@ -89,14 +89,14 @@ def undrain(setup: Setup, /, **given: Any) -> None:
     Example:
       mailctl undrain pool:marketing
     """
-    _act(setup, "undrain", **given)
+    hand_over(setup, "undrain", **given)
 
 
 @click.command()
-@_targets
+@targets
 @_lasting("30m")
-@_override
-@_common
+@override
+@common
 @pass_setup
 def suspend(setup: Setup, /, **given: Any) -> None:
     """Hold delivery for a stated time.
@@ -108,12 +108,12 @@ def suspend(setup: Setup, /, **given: Any) -> None:
       mailctl suspend provider:gmail --for 15m --reason "their incident"
       mailctl suspend queue:gmail/mkt-1
     """
-    _act(setup, "suspend", **given)
+    hand_over(setup, "suspend", **given)
 
 
 @click.command()
-@_targets
-@_common
+@targets
+@common
 @pass_setup
 def resume(setup: Setup, /, **given: Any) -> None:
     """End a suspension.
@@ -124,16 +124,16 @@ def resume(setup: Setup, /, **given: Any) -> None:
     Example:
       mailctl resume provider:gmail
     """
-    _act(setup, "resume", **given)
+    hand_over(setup, "resume", **given)
 
 
 @click.command()
-@_targets
+@targets
 @click.option("--standby", default="", help="The virtual MTA to take over. [default: the first fit one]")
 @_lasting("until undone")
-@_override
+@override
 @_wait
-@_common
+@common
 @pass_setup
 def rotate(setup: Setup, /, **given: Any) -> None:
     """Swap a virtual MTA for a warm standby.
@@ -145,13 +145,13 @@ def rotate(setup: Setup, /, **given: Any) -> None:
       mailctl rotate vmta:mkt-1 --reason "throttled by Gmail"
       mailctl rotate vmta:mkt-1 --standby mkt-2 --dry-run
     """
-    _act(setup, "rotate", **given)
+    hand_over(setup, "rotate", **given)
 
 
 @click.command()
-@_targets
+@targets
 @_lasting("4h")
-@_common
+@common
 @pass_setup
 def limit(setup: Setup, /, selection: tuple[str, ...], **given: Any) -> None:
     """Lower one limit for a time.
@@ -169,16 +169,16 @@ def limit(setup: Setup, /, selection: tuple[str, ...], **given: Any) -> None:
         raise click.UsageError("limit wants one KEY=VALUE, such as connections=2")
     key, _, value = settings[0].partition("=")
     rest = tuple(word for word in selection if word not in settings)
-    _act(setup, "limit", selection=rest, limit=key, value=value, **given)
+    hand_over(setup, "limit", selection=rest, limit=key, value=value, **given)
 
 
 @click.command()
-@_targets
+@targets
 @click.option(
     "--spread", "spread_s", type=Duration(), default="1m", show_default=True, help="Spread the attempts over this."
 )
 @click.option("--max-affected", type=click.IntRange(1), help="Refuse when more recipients match.")
-@_common
+@common
 @pass_setup
 def retry(setup: Setup, /, **given: Any) -> None:
     """Make deferred mail due now, paced.
@@ -190,13 +190,13 @@ def retry(setup: Setup, /, **given: Any) -> None:
       mailctl retry provider:gmail pool:marketing
       mailctl retry domain:example.com --yes --max-affected 500
     """
-    _act(setup, "retry", **given)
+    hand_over(setup, "retry", **given)
 
 
 @click.command()
 @click.argument("directive", metavar="DIRECTIVE")
-@_override
-@_common
+@override
+@common
 @pass_setup
 def cancel(setup: Setup, /, directive: str, **given: Any) -> None:
     """End one standing order by its id.
@@ -207,13 +207,13 @@ def cancel(setup: Setup, /, directive: str, **given: Any) -> None:
     Example:
       mailctl cancel 01k4b2t9qx3f7m2p
     """
-    _act(setup, "cancel", subject=directive, **given)
+    hand_over(setup, "cancel", subject=directive, **given)
 
 
 @click.command()
 @click.argument("operation", metavar="OPERATION")
-@_override
-@_common
+@override
+@common
 @pass_setup
 def undo(setup: Setup, /, operation: str, **given: Any) -> None:
     """Undo an operation on every host that executed it.
@@ -222,13 +222,13 @@ def undo(setup: Setup, /, operation: str, **given: Any) -> None:
     Example:
       mailctl undo 1q7p3k2m9x4a8bc
     """
-    _act(setup, "undo", subject=operation, **given)
+    hand_over(setup, "undo", subject=operation, **given)
 
 
 COMMANDS = (drain, undrain, suspend, resume, rotate, limit, retry, cancel, undo)
 
 
-def _act(
+def hand_over(
     setup: Setup,
     verb: str,
     *,

@@ -7,16 +7,22 @@ from pathlib import Path
 from mailagent.config.scalars import format_duration
 from mailctl.ops.plan import Options, Verb
 
+DEFAULT_ALGORITHM = Options().algorithm
+
 
 def line(verb: Verb, words: tuple[str, ...], options: Options, *, fleet_file: Path | None) -> str:
     """`mailctl drain pool:marketing --for 2h --reason 'Gmail throttles us'`; `words` are quoted already."""
-    parts = [prefix(fleet_file), verb.value, *words]
+    parts = [prefix(fleet_file), verb.words, *words]
     if options.everything and not words:
         parts.append("--all")
     if verb is Verb.LIMIT:
         parts.append(shlex.quote(f"{options.limit}={options.value}"))
     if options.standby:
         parts += ["--standby", shlex.quote(options.standby)]
+    if options.selector:
+        parts += ["--selector", shlex.quote(options.selector)]
+    if verb is Verb.DKIM_PREPARE and options.algorithm != DEFAULT_ALGORITHM:
+        parts += ["--algorithm", options.algorithm]
     if options.refuse:
         parts.append("--refuse")
     if verb is Verb.RETRY:

@@ -10,7 +10,7 @@ from mailagent.api.requests import Mutation
 
 
 class Verb(StrEnum):
-    """What operators do; each is also the name of its method and of its command."""
+    """What operators do; each is also the name of its method, and with blanks the one of its command."""
 
     DRAIN = "drain"
     UNDRAIN = "undrain"
@@ -21,6 +21,14 @@ class Verb(StrEnum):
     RETRY = "retry"
     CANCEL = "cancel"
     UNDO = "undo"
+    DKIM_PREPARE = "dkim_prepare"
+    DKIM_SWITCH = "dkim_switch"
+    DKIM_RETIRE = "dkim_retire"
+
+    @property
+    def words(self) -> str:
+        """As the shell has it: `dkim prepare`."""
+        return self.value.replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +42,8 @@ class Options:
     standby: str = ""  # rotate: the virtual MTA to take over, empty: the first fit one
     limit: str = ""  # limit: name of the key
     value: str = ""  # limit: its value
+    selector: str = ""  # dkim: the selector, empty: the agents' choice
+    algorithm: str = "rsa"  # dkim prepare
     spread_s: int = 60  # retry: over how long
     max_affected: int | None = None  # retry: refuse when more recipients match
     everything: bool = False  # an empty selection means the whole fleet (`--all`)
@@ -106,7 +116,7 @@ class Plan:
     @property
     def title(self) -> str:
         """`drain pool:marketing`."""
-        return f"{self.verb} {self.selection}".rstrip()
+        return f"{self.verb.words} {self.selection}".rstrip()
 
 
 class LineResult(StrEnum):

@@ -26,6 +26,7 @@ class TermKind(StrEnum):
     PROVIDER = "provider"
     QUEUE = "queue"
     STREAM = "stream"
+    DKIM = "dkim"
     SITE = "site"
     DOMAIN = "domain"
     RECIPIENT = "recipient"
@@ -34,11 +35,10 @@ class TermKind(StrEnum):
     MESSAGE = "message"
 
 
-OBJECTS = (TermKind.QUEUE, TermKind.VMTA, TermKind.POOL, TermKind.PROVIDER, TermKind.STREAM)
+OBJECTS = (TermKind.QUEUE, TermKind.VMTA, TermKind.POOL, TermKind.PROVIDER, TermKind.STREAM, TermKind.DKIM)
 """Kinds that directives are about (beside hosts)."""
-MESSAGE_FIELDS = {kind: str(kind) for kind in TermKind if kind not in (TermKind.HOST, TermKind.QUEUE)} | {
-    TermKind.MESSAGE: "message_id"
-}
+_NO_FIELD = (TermKind.HOST, TermKind.QUEUE, TermKind.DKIM)
+MESSAGE_FIELDS = {kind: str(kind) for kind in TermKind if kind not in _NO_FIELD} | {TermKind.MESSAGE: "message_id"}
 """Field of `MessageFilter` behind each kind; a queue is a site and a virtual MTA."""
 
 
@@ -105,6 +105,8 @@ def message_filter(selection: Selection, *, deferred_only: bool = False) -> Mess
             if not slash:
                 raise SelectorError(f"queue:{name} is no queue; its form is queue:SITE/VMTA, such as queue:gmail/mkt-1")
             parts: Mapping[str, str] = {"site": site, "vmta": vmta}
+        elif kind is TermKind.DKIM:
+            raise SelectorError("messages are not listed by their DKIM keys")
         else:
             parts = {MESSAGE_FIELDS[kind]: name}
         for key, value in parts.items():

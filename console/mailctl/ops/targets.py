@@ -103,6 +103,8 @@ def _has(host: HostState, inventory: Inventory, kind: TargetKind, name: str, poo
         if snapshot is None:
             return inventory.vmtas.get(name) == host.name and all(host.name in inventory.pools[pool] for pool in pools)
         return any(view.name == name and (not pools or view.pool in pools) for view in snapshot.vmtas)
+    if kind is TargetKind.DKIM:
+        return _has_pool(host, inventory, name.rpartition("/")[2])
     if kind is TargetKind.QUEUE:
         return _has(host, inventory, TargetKind.VMTA, name.rpartition("/")[2], ())
     if kind is TargetKind.STREAM:

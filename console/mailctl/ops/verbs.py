@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from mailagent.api import requests
+from mailagent.api import dkim, requests
 from mailagent.api.errors import ApiError, Refused, RoleRefused, StalePlan
 from mailagent.api.ids import DirectiveId, HostName, OpId
 from mailagent.api.operations import OperationRecord, OperationResult, Result
@@ -41,6 +41,9 @@ ACTS_ON: dict[Verb, tuple[TargetKind, ...]] = {
     Verb.RESUME: _HELD,
     Verb.ROTATE: (TargetKind.VMTA,),
     Verb.LIMIT: (TargetKind.VMTA, TargetKind.PROVIDER, TargetKind.QUEUE),
+    Verb.DKIM_PREPARE: (TargetKind.DKIM,),
+    Verb.DKIM_SWITCH: (TargetKind.DKIM,),
+    Verb.DKIM_RETIRE: (TargetKind.DKIM,),
 }
 """Kinds of object per verb (DESIGN section 6); `retry` acts on messages, `cancel` and `undo` on ids."""
 
@@ -196,6 +199,14 @@ def _request(verb: Verb, aim: targets.Aim, options: Options) -> requests.Mutatio
             return requests.Rotate(op_id=_UNNAMED, target=target, standby=options.standby)
         case Verb.LIMIT:
             return requests.Limit(op_id=_UNNAMED, target=target, limit=options.limit, value=options.value)
+        case Verb.DKIM_PREPARE:
+            return dkim.DkimPrepare(
+                op_id=_UNNAMED, target=target, selector=options.selector, algorithm=options.algorithm
+            )
+        case Verb.DKIM_SWITCH:
+            return dkim.DkimSwitch(op_id=_UNNAMED, target=target, selector=options.selector)
+        case Verb.DKIM_RETIRE:
+            return dkim.DkimRetire(op_id=_UNNAMED, target=target, selector=options.selector)
         case _:
             raise SelectorError(f"{verb} does not act on objects")
 
@@ -274,8 +285,9 @@ def _within(steps: tuple[Step, ...], most: int | None) -> tuple[Step, ...]:
 async def _preview(fleet: Fleet, verb: Verb, step: Step) -> Step:
     """`step` with the host's answer to a dry run."""
     request = msgspec.structs.replace(step.request, dry_run=True)
+    deadline_s = EXECUTE_DEADLINE_S if verb is Verb.DKIM_SWITCH else PLAN_DEADLINE_S  # it asks DNS
     try:
-        answer: OperationResult = await fleet.ask(step.host, verb, request, deadline_s=PLAN_DEADLINE_S)
+        answer: OperationResult = await fleet.ask(step.host, verb, request, deadline_s=deadline_s)
     except LinkError as exc:
         return replace(step, state=StepState.UNREACHABLE, detail=exc.reason)
     except (Refused, RoleRefused) as exc:
@@ -402,7 +414,7 @@ def _report(plan: Plan, lines: tuple[Line, ...]) -> Report:
     done = any(line.result in (LineResult.APPLIED, LineResult.UNKNOWN) for line in lines)
     answers = [line.answer for line in lines if line.answer and line.result is LineResult.APPLIED]
     undoable = done and (not answers or any(answer.undoable for answer in answers))
-    prefix = plan.command.partition(f" {plan.verb}")[0]
+    prefix = plan.command.partition(f" {plan.verb.words}")[0]
     return Report(
         verb=plan.verb,
         op_id=plan.op_id,

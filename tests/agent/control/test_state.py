@@ -28,7 +28,7 @@ from tests.agent.control.fleet import (
     directive,
 )
 
-DRAIN, SUSPEND, ROTATE, LIMIT = DirectiveKind
+DRAIN, SUSPEND, ROTATE, LIMIT, *_ = DirectiveKind
 SITE = "gmail"
 
 

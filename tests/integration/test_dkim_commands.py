@@ -1,0 +1,78 @@
+"""`mailctl dkim` against a running agent: each step and its exit code."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from mailctl.cli.exits import Exit
+from tests.agent.dkim.material import key_file
+from tests.integration.rig import POOLS, SOON, Rig, rig
+from tests.integration.test_dkim_rotation import SECTION, publish, rows
+
+TARGET = "dkim:sender.example/marketing"
+
+
+class Shell:
+    """Runs `mailctl` on a fleet of one host."""
+
+    def __init__(self, one: Rig, folder: Path) -> None:
+        self._fleet = folder / "fleet.yaml"
+        self._fleet.write_text(
+            "hosts:\n  mx1:\n    transport: local\n    virtual_mtas: {mkt-1: {address: 127.0.0.1}}\n"
+            f"    rpc: {{socket: {one.agent.socket}}}\n"
+            "pools: {marketing: {active: [mkt-1]}}\n"
+        )
+
+    async def run(self, *words: str) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "from mailctl.cli import main; main()", "--fleet", str(self._fleet), *words,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
+
+    async def json(self, *words: str, code: Exit = Exit.DONE) -> Any:
+        got, out, err = await self.run(*words, "--json")
+        assert got == code, err
+        return json.loads(out)
+
+
+async def test_keys_are_rotated_from_the_shell(tmp_path: Path) -> None:
+    file = key_file(tmp_path, "mkt1.pem")
+    async with rig(tmp_path, POOLS + SOON + SECTION.format(folder=tmp_path)) as one:
+        shell = Shell(one, tmp_path)
+        (row,) = (await shell.json("dkim", "list"))["rows"]
+        assert (row["selector"], row["state"], row["due"]) == ("mkt1", "active", False)
+        await shell.json("dkim", "rotate", "--due", "--yes")  # nothing is due
+        old = time.time() - 366 * 86_400
+        os.utime(file, (old, old))
+
+        code, out, err = await shell.run("dkim", "rotate", "--due", "--yes")
+        assert code == Exit.DONE, err
+        assert "publish marketing-" in out
+        _, out, _ = await shell.run("dkim", "list")
+        assert "prepared" in out
+        proof = await shell.json("dkim", "prove", TARGET, code=Exit.INCOMPLETE)
+        assert [row["proven"] for row in proof["rows"]] == [False]
+        waits = await shell.json("dkim", "rotate", "--due", "--yes", code=Exit.INCOMPLETE)
+        assert [(row["step"], row["result"]) for row in waits["rows"]] == [("dkim switch", "refused")]
+
+        (prepared,) = [row for row in (await rows(one)).values() if row.state == "prepared"]
+        publish(one, prepared)
+        await shell.json("dkim", "prove", TARGET)
+        done = await shell.json("dkim", "rotate", "--due", "--yes", "--reason", "key age")
+        assert [(row["step"], row["result"]) for row in done["rows"]] == [("dkim switch", "applied")]
+        _, out, _ = await shell.run("dkim", "list", "pool:marketing")
+        assert "stays published until" in out
+
+        retired = await shell.json("dkim", "retire", TARGET, "--yes", code=Exit.REFUSED)
+        assert "may be on its way" in retired["operation"]["results"][0]["detail"]
+        found = await shell.json("dkim", "retire", TARGET, "--yes", "--override", "--reason", "leaked")
+        assert found["operation"]["results"][0]["result"] == "applied"
+        assert "mailctl" in found["operation"]["command"]
+        assert f"dkim retire {TARGET}" in found["operation"]["command"]
