@@ -20,6 +20,7 @@ from mailagent.api.requests import Role
 from mailagent.config.structs import Rpc
 from mailagent.host import Act, Principal, Read
 from mailagent.rpc import RpcServer
+from mailagent.rpc.calls import OWN
 from mailagent.rpc.peer import Connected, Peer
 
 NOBODY_IN_PARTICULAR = 54_321
@@ -137,9 +138,13 @@ class QuietHost:
             raise
         return await self._order("suspend", request, caller)
 
+    async def _other(self, request: msgspec.Struct) -> object:
+        raise NotImplementedError
+
     @property
     def reads(self) -> Mapping[str, Read]:
-        return {
+        names = [method.name for method in METHODS.values() if not method.mutates and method.name not in OWN]
+        return dict.fromkeys(names, self._other) | {
             read.__name__: read
             for read in (
                 self.history, self.queues, self.deferred, self.messages, self.message, self.in_doubt, self.operations,
