@@ -129,8 +129,8 @@ class Engine:
         # after the spool: only its owner may touch the files of a running agent
         self._accounting = AccountingLog(config.state_dir / "accounting", config.accounting)
         self._resolver = Resolver(config.dns)
-        self._router = Router(config, self._resolver)
-        self._tls = TlsPolicies(config, self._resolver)
+        self._tls = TlsPolicies(config, self._resolver, self._spawn)
+        self._router = Router(config, self._resolver, discovery=self._tls)
         self._limits = LimitTable(config, self._origins.find)
         self._control = Control(config, ledger=Ledger(self._spool, self.recheck), effects=self)
         self._state = await self._control.load()
@@ -187,6 +187,7 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tls.close()
         await self._resolver.close()
         self._signing.close()
         await self._spool.close(clean=not self.failed.done())
@@ -280,7 +281,8 @@ class Engine:
             vmta=queue.vmta, address=vmta.address, address6=vmta.address6, ehlo=vmta.ehlo or self._config.host
         )
         try:
-            await connect(path, source, self._config.delivery.timeouts, queue, self._tls.towards(queue.site))
+            security = self._tls.towards(queue.site)
+            await connect(security.ordered(path), source, self._config.delivery.timeouts, queue, security)
         except BindFailed as exc:
             queue.failed(exc.reply, bind=True)
         except ConnectFailed as exc:
@@ -456,8 +458,8 @@ class Engine:
         self._acceptor.configure(config)
         if "dns" in changed:
             self._resolver.configure(config.dns)
-        self._router = Router(config, self._resolver, before=self._router)
-        self._tls = TlsPolicies(config, self._resolver, before=self._tls)
+        self._tls = TlsPolicies(config, self._resolver, self._spawn, before=self._tls)
+        self._router = Router(config, self._resolver, discovery=self._tls, before=self._router)
         self._limits = LimitTable(config, self._origins.find)
         self._scheduler.use_router(self._router)
         self._control.reconfigure(config, author)

@@ -42,7 +42,7 @@ def _check_queue_to(config: Shared, name: str, report: Reader) -> None:
         report.follow_up(key, "is the domain itself")
     elif (further := config.domains.get(other)) is not None and further.queue_to:
         report.follow_up(key, f"{other} is queued to {further.queue_to} itself; name that one")
-    told = [one for one in ("rollup", *SiteLimits.__struct_fields__) if getattr(block, one)]
+    told = [one for one in ("rollup", "tls", *SiteLimits.__struct_fields__) if getattr(block, one)]
     if told:
         report.follow_up((*key[:2], told[0]), f"has no effect: all limits are those of {other}, which takes the mail")
 

@@ -17,5 +17,10 @@ def check_tls(config: Shared, report: Reader) -> None:
     for name, provider in config.providers.items():
         if provider.tls is TlsMode.IMPLICIT:
             report.follow_up(("providers", name, "tls"), "`implicit` is for routes: MX hosts speak STARTTLS on port 25")
+    for domain, block in config.domains.items():
+        if block.tls is TlsMode.IMPLICIT:
+            report.follow_up(("domains", domain, "tls"), "`implicit` is for routes: MX hosts speak STARTTLS on port 25")
     if tls.remember_broken > MAX_REMEMBERED:
         report.follow_up(("tls", "remember_broken"), "is longer than 30 days")
+    if not tls.mta_sts.port:
+        report.follow_up(("tls", "mta_sts", "port"), "port 0 cannot be connected to")

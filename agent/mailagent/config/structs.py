@@ -201,17 +201,20 @@ class Domain(SiteLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     rollup: str = ""  # name under which its limits are counted, with other domains of that name; `off`: alone
     queue_to: str = ""  # another domain, whose MX take this one's mail
+    tls: TlsMode | None = None  # None: as the provider of its MX hosts
     retry: Retry | None = None
 
     def rollup_of(self, domain: str) -> str:
         """The named rollup of the block of `domain`; empty when it counts with all domains of the same MX hosts.
 
-        A domain with a limit of its own counts alone, unless it names a rollup: in the common one the limit could not
-        be told from its neighbours'.
+        A domain with a limit or a TLS level of its own counts alone, unless it names a rollup: in the common one it
+        could not be told from its neighbours.
         """
         if self.rollup and self.rollup != ALONE:
             return self.rollup
-        alone = self.rollup == ALONE or any(getattr(self, name) is not None for name in SiteLimits.__struct_fields__)
+        alone = self.rollup == ALONE or any(
+            getattr(self, name) is not None for name in (*SiteLimits.__struct_fields__, "tls")
+        )
         return domain.lower() if alone else ""
 
 

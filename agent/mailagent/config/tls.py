@@ -17,9 +17,19 @@ class TlsMode(StrEnum):
     IMPLICIT = "implicit"  # TLS from the first byte (RFC 8314), verified; routes only
 
 
+class MtaSts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Policies that recipient domains publish by HTTPS (RFC 8461)."""
+
+    enabled: bool = True
+    port: int = 443  # of policy hosts; another one is for tests and demonstrations
+    ca_file: Path | None = None  # who may sign for policy hosts; None: the system's authorities
+    timeout: timedelta = timedelta(seconds=30)  # for one policy
+
+
 class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """STARTTLS on the way out (RFC 3207)."""
 
     mode: TlsMode = TlsMode.OPPORTUNISTIC  # where neither provider nor route says anything
     ca_file: Path | None = None  # who may sign for mail servers; None: the system's authorities
     remember_broken: timedelta = timedelta(days=3)  # after a failed handshake, opportunistic mail goes in clear so long
+    mta_sts: MtaSts = MtaSts()

@@ -78,6 +78,13 @@ class Owner(Protocol):
         final dot was out. `reply` says why: the peer's, or a local one with code 0."""
 
 
+class Guard(Protocol):
+    """Knows messages that want more of a connection than others."""
+
+    def refusal(self, connection: "Connection", transaction: Transaction) -> SmtpReply | None:
+        """Why `transaction` may not go over `connection`, if so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Waits:
     """Time-outs in seconds by the step that is awaited."""
@@ -135,6 +142,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_waits",
         "at_dot",
+        "guard",
         "hop",
         "level",
         "mx",
@@ -165,6 +173,8 @@ class Connection(asyncio.Protocol):
         """How far the peer is known."""
         self.tls = ""
         """Protocol, cipher and level, in words; empty in clear."""
+        self.guard: Guard | None = None
+        """Who else must agree to each message, if anybody."""
         self._step = step
         self.recipients = 0
         """Recipients of these."""
@@ -238,6 +248,8 @@ class Connection(asyncio.Protocol):
         self._transaction = transaction
         self._started = self._loop.time()
         refusal = self._session.refusal(transaction)
+        if refusal is None and self.guard is not None:
+            refusal = self.guard.refusal(self, transaction)
         if refusal is not None:
             # not at once: an owner that sends from `settled` and `ready` would recurse through all its messages
             self._loop.call_soon(self._refuse, transaction, refusal)
@@ -473,4 +485,4 @@ class Connection(asyncio.Protocol):
 def _starttls(step: Step) -> Starttls:
     if step.level is Level.CLEAR or step.implicit:
         return Starttls.NEVER
-    return Starttls.MUST if step.must else Starttls.OFFERED
+    return Starttls.MUST if step.floor else Starttls.OFFERED

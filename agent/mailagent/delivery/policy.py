@@ -5,14 +5,18 @@ import logging
 import ssl
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mailagent.api.ids import SiteName
+from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.config.structs import AgentConfig
 from mailagent.config.tls import TlsMode
-from mailagent.delivery.connection import Connection
+from mailagent.delivery.connection import Connection, Transaction
 from mailagent.delivery.dane import DaneCheck, usable
 from mailagent.delivery.errors import ConnectFailed
+from mailagent.delivery.sts import StsMode, StsPolicy
+from mailagent.delivery.sts_book import Spawn, StsBook
 from mailagent.delivery.tls import (
     CLEAR,
     Level,
@@ -24,7 +28,7 @@ from mailagent.delivery.tls import (
     tls_reply,
     verifying_context,
 )
-from mailagent.dns import Failed, Found, Resolver
+from mailagent.dns import Failed, Found, Resolver, ascii_domain
 from mailagent.routing.providers import DEFAULT_PROVIDER
 from mailagent.routing.rollup import Hop, Site
 
@@ -32,6 +36,15 @@ log = logging.getLogger(__name__)
 
 MAX_BROKEN = 10_000
 """Peers remembered whose TLS is broken."""
+MAX_STS_SITES = 20_000
+"""Sites remembered that a domain with an MTA-STS policy uses."""
+_STRICTNESS = (TlsMode.OFF, TlsMode.OPPORTUNISTIC, TlsMode.REQUIRED, TlsMode.VERIFY, TlsMode.IMPLICIT)
+_FLOORS = {
+    TlsMode.OPPORTUNISTIC: Level.CLEAR,
+    TlsMode.REQUIRED: Level.ENCRYPTED,
+    TlsMode.VERIFY: Level.VERIFIED,
+    TlsMode.IMPLICIT: Level.VERIFIED,
+}
 
 
 class BrokenTls:
@@ -63,10 +76,29 @@ def _peer(hop: Hop) -> str:
     return f"{hop.address} {hop.port}"
 
 
-class TlsPolicies:
-    """What one configuration asks for. After a reload the next one takes over what was learned."""
+def domain_of(recipient: bytes) -> str:
+    """The domain of an address, lower case, in A-labels."""
+    domain = recipient.rpartition(b"@")[2].decode("utf-8", "replace").lower().rstrip(".")
+    return domain if domain.isascii() else ascii_domain(domain)
 
-    def __init__(self, config: AgentConfig, resolver: Resolver, *, before: "TlsPolicies | None" = None) -> None:
+
+class TlsPolicies:
+    """What one configuration, and what recipient domains publish, ask for.
+
+    Domains with one set of MX hosts share connections, and only some may have an MTA-STS policy. So connections to a
+    site that one of them uses are verified where that works, and each message of theirs is held back from those that
+    are not (a `mailagent.delivery.connection.Guard`).
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        resolver: Resolver,
+        spawn: Spawn,
+        *,
+        before: "TlsPolicies | None" = None,
+    ) -> None:
+        """After a reload, `before` is what was in effect: what it has learned goes on."""
         self._resolver = resolver
         self._mode = config.tls.mode
         self._ca_file = config.tls.ca_file
@@ -75,19 +107,76 @@ class TlsPolicies:
         self._routes: dict[str, TlsMode | None] = {}
         for route in config.routes:
             self._routes.setdefault(str(route.to), route.tls)
+        self._rollups: dict[str, TlsMode] = {}
+        for domain, block in config.domains.items():
+            if block.tls is not None:
+                rollup = block.rollup_of(domain)
+                self._rollups[rollup] = max(block.tls, self._rollups.get(rollup, block.tls), key=_STRICTNESS.index)
         self._verifying: ssl.SSLContext | None = None
         self.encrypting = encrypting_context()
-        self.broken: BrokenTls = before.broken if before is not None else BrokenTls()
+        if before is None:
+            self.broken = BrokenTls()
+            self.sts = StsBook(config.tls.mta_sts, resolver, spawn, config.state_dir, config.delivery.allow_networks)
+            self._sites: OrderedDict[SiteName, StsPolicy] = OrderedDict()
+        else:
+            self.broken, self.sts, self._sites = before.broken, before.sts, before._sites
+            self.sts.configure(config.tls.mta_sts, config.delivery.allow_networks)
+
+    async def close(self) -> None:
+        """Write down what was learned."""
+        await self.sts.save()
+
+    # -- what routing tells and asks (its Discovery) -------------------------------------------------------------
+
+    def knows(self, domain: str) -> bool:
+        """Whether nothing has to be found out about `domain` before its mail goes."""
+        return not self.sts.enabled or self.sts.knows(domain)
+
+    async def discover(self, domain: str) -> None:
+        """Find out what `domain` asks for."""
+        if self.sts.enabled:
+            await self.sts.discover(domain)
+
+    def found(self, domain: str, site: Site) -> None:
+        """Mail to `domain` goes to `site`."""
+        policy = self.sts.policy(domain) if self.sts.enabled else None
+        if policy is not None and policy.mode is not StsMode.NONE:
+            self._sites[site.name] = policy
+            self._sites.move_to_end(site.name)
+            if len(self._sites) > MAX_STS_SITES:
+                self._sites.popitem(last=False)
+
+    # -- what connections ask ------------------------------------------------------------------------------------
+
+    def refusal(self, connection: Connection, transaction: Transaction) -> SmtpReply | None:
+        """Why a message may not go over `connection`: its domain's MTA-STS policy (RFC 8461 section 5)."""
+        domain = domain_of(transaction.recipients[0])
+        policy = self.sts.policy(domain)
+        if policy is None or policy.mode is not StsMode.ENFORCE or connection.level is Level.DANE:
+            return None
+        if not policy.names(connection.mx):
+            why = f"{connection.mx} is none of the hosts in the MTA-STS policy of {domain}"
+        elif connection.level < Level.VERIFIED:
+            why = f"the MTA-STS policy of {domain} wants TLS with a valid certificate of {connection.mx}"
+        else:
+            return None
+        return SmtpReply(code=451, enhanced="4.7.10", text=why, verb=Verb.STARTTLS, local=True)
 
     def towards(self, site: Site) -> "Towards":
         """What connections to `site` must be."""
-        return Towards(self, self.mode(site), is_route=site.next_hop is not None)
+        fixed = site.next_hop is not None
+        return Towards(self, self.mode(site), None if fixed else self._sites.get(site.name), is_route=fixed)
 
     def mode(self, site: Site) -> TlsMode:
-        """What the configuration says about `site`: its route or provider, else `default`, else `tls.mode`."""
+        """What the configuration says about `site`: its route, domain block or provider, else `default`, `tls.mode`."""
         if site.next_hop is not None:
             return self._routes.get(site.name) or self._mode
-        return self._providers.get(site.provider) or self._providers.get(DEFAULT_PROVIDER) or self._mode
+        return (
+            (self._rollups.get(site.rollup) if site.rollup else None)
+            or self._providers.get(site.provider)
+            or self._providers.get(DEFAULT_PROVIDER)
+            or self._mode
+        )
 
     async def verifying(self, hop: Hop) -> ssl.SSLContext:
         """The context that checks certificates. Raises ConnectFailed when the authorities cannot be read."""
@@ -120,11 +209,11 @@ class TlsPolicies:
             if isinstance(answer, Found) and answer.secure:
                 records = usable(answer.records)
                 if not records:  # they promise TLS, and name nobody (RFC 7672 section 2.2)
-                    return Step(Level.ENCRYPTED, must=True, context=self.encrypting, policy=PolicyType.TLSA)
+                    return Step(Level.ENCRYPTED, floor=Level.ENCRYPTED, context=self.encrypting, policy=PolicyType.TLSA)
                 check = DaneCheck(records, tuple(dict.fromkeys((base, hop.mx))))
                 return Step(
                     Level.DANE,
-                    must=True,
+                    floor=Level.DANE,
                     context=self.encrypting,
                     check=check,
                     name=base,
@@ -145,29 +234,35 @@ def _unreadable(ca_file: Path | None, exc: OSError) -> str:
 class Towards:
     """The way to one site's hosts; a `mailagent.delivery.connect.Security`."""
 
-    def __init__(self, policies: TlsPolicies, mode: TlsMode, *, is_route: bool) -> None:
+    def __init__(self, policies: TlsPolicies, mode: TlsMode, sts: StsPolicy | None, *, is_route: bool) -> None:
         self._policies = policies
         self._mode = mode
+        self._sts = sts
         self._is_route = is_route
+
+    def ordered(self, path: Sequence[Hop]) -> Sequence[Hop]:
+        """`path`, hosts that an MTA-STS policy names first."""
+        policy = self._sts
+        return path if policy is None else sorted(path, key=lambda hop: not policy.names(hop.mx))
 
     async def first(self, hop: Hop) -> Step:
         """How to try `hop`. Raises ConnectFailed."""
-        if self._mode is TlsMode.OFF:
+        policies, mode = self._policies, self._mode
+        if mode is TlsMode.OFF:
             return CLEAR
         if not self._is_route:
-            step = await self._policies.dane(hop)
-            if step is not None and (step.level is Level.DANE or self._mode is not TlsMode.VERIFY):
+            step = await policies.dane(hop)
+            if step is not None and (step.level is Level.DANE or mode is not TlsMode.VERIFY):
                 return step
-        match self._mode:
-            case TlsMode.OPPORTUNISTIC:
-                return (
-                    CLEAR if hop in self._policies.broken else Step(Level.ENCRYPTED, context=self._policies.encrypting)
-                )
-            case TlsMode.REQUIRED:
-                return Step(Level.ENCRYPTED, must=True, context=self._policies.encrypting)
-            case TlsMode.VERIFY | TlsMode.IMPLICIT:
-                context = await self._policies.verifying(hop)
-                return Step(Level.VERIFIED, must=True, context=context, implicit=self._mode is TlsMode.IMPLICIT)
+        floor = _FLOORS[mode]
+        if floor is Level.VERIFIED:
+            context = await policies.verifying(hop)
+            return Step(Level.VERIFIED, floor=floor, context=context, implicit=mode is TlsMode.IMPLICIT)
+        if self._sts is not None and self._sts.names(hop.mx):
+            return Step(Level.VERIFIED, floor=floor, context=await policies.verifying(hop), policy=PolicyType.STS)
+        if floor is Level.CLEAR and hop in policies.broken:
+            return CLEAR
+        return Step(Level.ENCRYPTED, floor=floor, context=policies.encrypting)
 
     def failed(self, hop: Hop, step: Step, failure: TlsFailed) -> Step | None:
         """What to try next with `hop`; a peer that cannot do TLS is remembered."""
@@ -178,3 +273,5 @@ class Towards:
 
     def stands(self, connection: Connection) -> None:
         """`connection` is about to get mail."""
+        if self._policies.sts.enabled and not self._is_route and self._mode is not TlsMode.OFF:
+            connection.guard = self._policies

@@ -89,7 +89,7 @@ class Step:
     """One way to try a hop."""
 
     level: Level
-    must: bool = False  # no mail below `level`
+    floor: Level = Level.CLEAR  # no mail below it
     implicit: bool = False  # TLS from the first byte
     context: ssl.SSLContext | None = None
     check: Check | None = None
@@ -98,11 +98,9 @@ class Step:
 
     def after(self, failure: TlsFailed, weaker: ssl.SSLContext) -> "Step | None":
         """The next way to try the hop on another connection; None when this one was the last."""
-        if self.must or self.level is Level.CLEAR:
-            return None
-        if failure.result in CERTIFICATE_RESULTS and self.level > Level.ENCRYPTED:
-            return Step(Level.ENCRYPTED, context=weaker)
-        return CLEAR
+        if failure.result in CERTIFICATE_RESULTS and self.floor <= Level.ENCRYPTED < self.level:
+            return Step(Level.ENCRYPTED, floor=self.floor, context=weaker)
+        return CLEAR if self.floor is Level.CLEAR < self.level else None
 
 
 CLEAR = Step(Level.CLEAR)

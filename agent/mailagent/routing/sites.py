@@ -1,6 +1,8 @@
 """Where mail for a domain goes: its site, and the addresses to connect to."""
 
+import asyncio
 from random import Random
+from typing import Protocol
 
 from mailagent.config.structs import AgentConfig
 from mailagent.dns import Failed, Found, MxAnswer, MxHost, NoData, NxDomain, Resolver, is_host_name
@@ -12,6 +14,19 @@ from mailagent.routing.routes import RouteTable
 from mailagent.routing.unroutable import Unroutable, permanent, transient
 
 __all__ = ["Hop", "MxHost", "Router", "Site", "Unroutable"]
+
+
+class Discovery(Protocol):
+    """What else must be found out about a domain before its mail goes, such as policies that it publishes."""
+
+    def knows(self, domain: str) -> bool:
+        """Whether there is nothing to find out about `domain` now."""
+
+    async def discover(self, domain: str) -> None:
+        """Find it out. Does not fail, and takes a few seconds at most."""
+
+    def found(self, domain: str, site: Site) -> None:
+        """Mail to `domain` goes to `site`."""
 
 
 class Router:
@@ -27,11 +42,13 @@ class Router:
         config: AgentConfig,
         resolver: Resolver,
         *,
+        discovery: Discovery | None = None,
         random: Random | None = None,
         before: "Router | None" = None,
     ) -> None:
         """After a reload, `before` is the router until now: the names of sites in use stay theirs."""
         self._resolver = resolver
+        self._discovery = discovery
         self._routes = RouteTable(config.routes)
         self._domains = DomainTable(config.domains) if config.domains else None
         self._book: SiteBook = SiteBook(ProviderTable(config.providers), before._book if before else None)
@@ -45,7 +62,7 @@ class Router:
         if site is not None:
             return site
         answer = self._resolver.cached_mx(domain)
-        if answer is None:
+        if answer is None or (self._discovery is not None and not self._discovery.knows(domain)):
             return None
         found = self._site_of(domain, answer)
         return found if isinstance(found, Site) else None
@@ -61,7 +78,13 @@ class Router:
             return permanent("5.1.2", f"{domain}: mail to address literals is not sent")
         if not is_host_name(domain):
             return permanent("5.1.2", f"{domain!r} is not a domain name")
-        return self._site_of(domain, await self._resolver.mx(domain))
+        if self._discovery is None:
+            return self._site_of(domain, await self._resolver.mx(domain))
+        answer, _ = await asyncio.gather(self._resolver.mx(domain), self._discovery.discover(domain))
+        found = self._site_of(domain, answer)
+        if isinstance(found, Site):
+            self._discovery.found(domain, found)
+        return found
 
     async def path(self, site: Site, *, ipv4: bool, ipv6: bool) -> tuple[Hop, ...] | Unroutable:
         """Addresses of `site` in the order to try them, of the families that the source has."""

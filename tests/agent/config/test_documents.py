@@ -12,7 +12,7 @@ from mailagent.config.dkim import Dkim, DkimKey
 from mailagent.config.nodes import Mapping, compose
 from mailagent.config.providers import shipped_providers
 from mailagent.config.scalars import format_duration
-from mailagent.config.tls import Tls
+from mailagent.config.tls import MtaSts, Tls
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/fleet-file.md").read_text(encoding="utf-8")
@@ -32,6 +32,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`delivery`": structs.Delivery,
     "`delivery.timeouts`": structs.Timeouts,
     "`tls`": Tls,
+    "`tls.mta_sts`": MtaSts,
     "`retry`": structs.Retry,
     "`queue`": structs.QueueLimits,
     "`dkim`": Dkim,

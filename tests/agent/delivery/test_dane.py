@@ -17,7 +17,7 @@ from mailagent.delivery.tls import CertificateRefused
 from mailagent.dns import MxHost, Resolver, Tlsa
 from mailagent.routing import Hop, Site
 from tests.agent.delivery.peer import Recorder, Script, message, peer
-from tests.agent.delivery.test_tls import KEPT, in_clear, taking
+from tests.agent.delivery.test_tls import KEPT, in_clear, spawn, taking
 from tests.agent.dns.responder import Responder, responding
 from tests.agent.dns.unbound import unbound
 from tests.agent.routing.configs import agent
@@ -185,7 +185,7 @@ async def send(script: Script, config: Dns, records: str = "", *, zone: Responde
 
 
 def towards(resolver: Resolver, mode: TlsMode = TlsMode.OPPORTUNISTIC) -> Towards:
-    return TlsPolicies(agent(tls=Tls(mode=mode)), resolver).towards(SITE)
+    return TlsPolicies(agent(tls=Tls(mode=mode)), resolver, spawn).towards(SITE)
 
 
 def tlsa(certificate: Certificate) -> str:

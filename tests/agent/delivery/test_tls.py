@@ -1,10 +1,11 @@
 """STARTTLS towards peers that can, cannot, refuse, stall and lie (RFC 3207, 7435, 8314)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,8 +36,12 @@ def certificate(authority: Authority) -> Certificate:
     return authority.issue("mx.example")
 
 
+def spawn(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    return asyncio.get_running_loop().create_task(work, name=name)
+
+
 def policies(authority: Authority, mode: TlsMode) -> TlsPolicies:
-    return TlsPolicies(agent(tls=Tls(mode=mode, ca_file=authority.file)), Resolver(Dns()))
+    return TlsPolicies(agent(tls=Tls(mode=mode, ca_file=authority.file)), Resolver(Dns()), spawn)
 
 
 def towards(authority: Authority, mode: TlsMode) -> Towards:
@@ -281,9 +286,9 @@ async def test_unverified_tls_takes_any_certificate(
 
 
 async def test_an_authority_file_that_cannot_be_read_holds_mail_with_the_reason(tmp_path: Path) -> None:
-    security = TlsPolicies(agent(tls=Tls(mode=TlsMode.VERIFY, ca_file=tmp_path / "none.pem")), Resolver(Dns())).towards(
-        SITE
-    )
+    security = TlsPolicies(
+        agent(tls=Tls(mode=TlsMode.VERIFY, ca_file=tmp_path / "none.pem")), Resolver(Dns()), spawn
+    ).towards(SITE)
     with pytest.raises(ConnectFailed, match=r"none\.pem") as failed:
         await Recorder(message()).run(Hop("mx.example", ip_address("127.0.0.1"), 9), security=security)
     assert failed.value.reply.is_transient
@@ -414,11 +419,11 @@ async def test_the_providers_word_counts_before_the_default_and_that_before_the_
             "default": Provider(tls=TlsMode.OPPORTUNISTIC),
         },
     )
-    made = TlsPolicies(config, Resolver(Dns()))
+    made = TlsPolicies(config, Resolver(Dns()), spawn)
     gmail = Site(name=SiteName("g"), provider=ProviderName("gmail"), hosts=SITE.hosts)
     assert made.mode(gmail) is TlsMode.REQUIRED
     assert made.mode(SITE) is TlsMode.OPPORTUNISTIC
-    assert TlsPolicies(agent(tls=Tls(mode=TlsMode.OFF)), Resolver(Dns())).mode(SITE) is TlsMode.OFF
+    assert TlsPolicies(agent(tls=Tls(mode=TlsMode.OFF)), Resolver(Dns()), spawn).mode(SITE) is TlsMode.OFF
 
 
 async def test_a_connection_is_used_again_with_its_tls(authority: Authority, certificate: Certificate) -> None:
