@@ -20,7 +20,7 @@ from mailagent.api import requests, views
 from mailagent.api.directives import DrainProgress
 from mailagent.api.errors import InvalidRequest
 from mailagent.api.ids import VmtaName
-from mailagent.api.operations import Impact, OperationResult, Result
+from mailagent.api.operations import Impact, OperationResult
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.api.targets import MessageFilter, Target
 from mailagent.census import Census
@@ -61,6 +61,7 @@ UPKEEP_TICKS = 60
 """Ticks between two looks at old accounting files."""
 SNAPSHOT_S = 0.2
 """Age up to which one snapshot serves every caller."""
+IN_EFFECT = "the file says what is already in effect"
 RESTART_ONLY = ("host", "state_dir", "rpc.socket", "rpc.backlog", "intake.listeners", "dkim.threads", "log")
 """Keys that a reload cannot change."""
 RELAYING_DENIED = SmtpReply(code=550, enhanced="5.7.1", text="Relaying denied")
@@ -423,18 +424,17 @@ class Engine:
 
     async def reload(self, request: requests.Reload, caller: Principal) -> OperationResult:
         """Load the configuration file again: whole, or not at all with the reason."""
-        if request.dry_run:
+
+        async def plan() -> tuple[bool, str]:
             changed = changed_sections(self._config, self._load()[0])
-            detail = f"would change {', '.join(changed)}" if changed else "the file says what is already in effect"
-            return OperationResult(op_id=request.op_id, result=Result.PLANNED, detail=detail)
-        changed = await self.reload_config(caller.user)
-        return OperationResult(
-            op_id=request.op_id,
-            result=Result.APPLIED if changed else Result.NOTHING_TO_DO,
-            detail=f"changed {', '.join(changed)}" if changed else "the file says what is already in effect",
-            generation=self._control.generations.host,
-            undo_note="put the old file back and reload",
-        )
+            return bool(changed), f"would change {', '.join(changed)}" if changed else IN_EFFECT
+
+        async def act() -> tuple[bool, str]:
+            changed = await self.reload_config(caller.user)
+            return bool(changed), f"changed {', '.join(changed)}" if changed else IN_EFFECT
+
+        note = "put the old file back and reload"
+        return await self._control.carry_out("reload", request, caller, plan=plan, act=act, undo_note=note)
 
     async def reload_config(self, author: str = "SIGHUP") -> list[str]:
         """Take over what the configuration file says now; the sections that changed.

@@ -5,6 +5,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from mailagent.api.operations import Result
 from mailagent.api.reasons import ReasonKind
 from tests.integration.client import BODY, Client
 from tests.integration.processes import MAILAGENT
@@ -66,6 +67,20 @@ async def test_a_wrong_file_keeps_the_old_configuration_and_says_why(tmp_path: P
         await one.delivered("r@a.example")
         one.configure(POOLS + LATE)
         assert await reloaded(one) == (0, "nothing-to-do: the file says what is already in effect\n")
+
+
+async def test_a_reload_is_an_operation_that_is_done_once(tmp_path: Path) -> None:
+    async with rig(tmp_path, POOLS + LATE) as one:
+        one.configure(POOLS.replace("tx-1: {address: 127.0.2.1}", "tx-1: {address: 127.0.2.9}") + LATE)
+        planned = await one.do("reload", op_id="reload-1", dry_run=True)
+        assert (planned.result, planned.detail) == (Result.PLANNED, "would change virtual_mtas")
+        done = await one.do("reload", op_id="reload-1")
+        assert (done.result, done.detail) == (Result.APPLIED, "changed virtual_mtas")
+        one.configure(POOLS + LATE)
+        assert await one.do("reload", op_id="reload-1") == done
+        (row,) = (await one.call("operations")).rows
+        assert (row.op_id, row.verb, row.detail, row.undoable) == ("reload-1", "reload", "changed virtual_mtas", False)
+        assert (await one.do("reload")).result is Result.APPLIED
 
 
 async def test_nothing_leaves_from_an_address_that_the_file_no_longer_names(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ _OP_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 Verb = Callable[[Any, Caller], Awaitable[OperationResult]]
+Step = Callable[[], Awaitable[tuple[bool, str]]]
+"""Plans or does something: (whether there is anything to do, what, as a sentence)."""
 
 
 class Control:
@@ -118,7 +120,7 @@ class Control:
             for one in list(self._live.values()):
                 if one.expires_at is not None and one.expires_at <= now:
                     request = requests.Cancel(op_id=OpId(f"expire-{one.id}"), directive=one.id)
-                    await self._commit("expire", request, AGENT, now, changes.expiry(one), Impact())
+                    await self._commit("expire", request, AGENT, now, changes.expiry(one), Impact(), Result.APPLIED)
 
     # -- verbs -----------------------------------------------------------------------------------------------------
 
@@ -170,6 +172,37 @@ class Control:
         """Do the stored inverse of an operation."""
         return await self.execute("undo", request, caller, partial(changes.undo, request=request))
 
+    async def carry_out(
+        self,
+        verb: str,
+        request: requests.Mutation,
+        caller: Caller,
+        *,
+        plan: Step,
+        act: Step,
+        undo_note: str = "",
+    ) -> OperationResult:
+        """Execute a verb whose effect is no directive: once per op_id, and recorded.
+
+        `act` has its effect on disk when it returns; after a crash before the record it is called again.
+
+        Raises:
+            InvalidRequest, Unavailable: as for the other verbs; and whatever `plan` and `act` raise.
+        """
+        _check(request)
+        async with self._lock:
+            await self._be_sure()
+            if request.dry_run:
+                does, detail = await plan()
+                result = Result.PLANNED if does else Result.NOTHING_TO_DO
+                return OperationResult(op_id=request.op_id, result=result, detail=detail, undo_note=undo_note)
+            if (done := await self._done(verb, request)) is not None:
+                return done
+            did, detail = await act()
+            change = Change(detail=detail, undoable=False, undo_note=undo_note)
+            outcome = Result.APPLIED if did else Result.NOTHING_TO_DO
+            return await self._commit(verb, request, caller.user, self._clock(), change, Impact(), outcome)
+
     # -- one operation ---------------------------------------------------------------------------------------------
 
     async def execute(
@@ -185,12 +218,8 @@ class Control:
         _check(request)
         async with self._lock:
             await self._be_sure()
-            if not request.dry_run:
-                done = await self._stored(request.op_id)
-                if done is not None:
-                    if done.digest != _digest(verb, request):
-                        raise InvalidRequest(f"op_id {request.op_id} stands for another request; take a new one")
-                    return done.result
+            if not request.dry_run and (done := await self._done(verb, request)) is not None:
+                return done
             now = self._clock()
             undone = await self._to_undo(request.undoes) if isinstance(request, requests.Undo) else None
             change = plan(Situation(self._config, self.state, caller.user, now, undone))
@@ -203,13 +232,27 @@ class Control:
             if request.dry_run:
                 result = Result.NOTHING_TO_DO if change.is_nothing else Result.PLANNED
                 return self._result(request.op_id, result, change, impact, now, caller.user)
-            return await self._commit(verb, request, caller.user, now, change, impact)
+            outcome = Result.NOTHING_TO_DO if change.is_nothing else Result.APPLIED
+            return await self._commit(verb, request, caller.user, now, change, impact, outcome)
+
+    async def _done(self, verb: str, request: requests.Mutation) -> OperationResult | None:
+        """The answer of this very request, if it was executed before."""
+        done = await self._stored(request.op_id)
+        if done is not None and done.digest != _digest(verb, request):
+            raise InvalidRequest(f"op_id {request.op_id} stands for another request; take a new one")
+        return done.result if done is not None else None
 
     async def _commit(
-        self, verb: str, request: requests.Mutation, author: str, now: datetime, change: Change, impact: Impact
+        self,
+        verb: str,
+        request: requests.Mutation,
+        author: str,
+        now: datetime,
+        change: Change,
+        impact: Impact,
+        outcome: Result,
     ) -> OperationResult:
         """Write the operation to the ledger, then put it into effect."""
-        outcome = Result.NOTHING_TO_DO if change.is_nothing else Result.APPLIED
         result = self._result(request.op_id, outcome, change, impact, now, author)
         record = OperationRecord(
             op_id=request.op_id,
