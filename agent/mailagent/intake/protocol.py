@@ -248,12 +248,13 @@ class Connection(asyncio.Protocol):
         """Carry out what the session asks for, until it waits for the client or for an answer."""
         if self._advancing:  # called back from within `submit`
             return
-        self._advancing = True
-        try:
-            while (submission := session.take_submission()) is not None:
-                self._submit(submission)
-        finally:
-            self._advancing = False
+        if session.submission is not None:
+            self._advancing = True
+            try:
+                while (submission := session.take_submission()) is not None:
+                    self._submit(submission)
+            finally:
+                self._advancing = False
         if output := session.take_output():
             self._write(output)
         if session.wants_tls:
@@ -265,7 +266,7 @@ class Connection(asyncio.Protocol):
                 if self._tls is not None:
                     self._transport.write(self._tls.goodbye())
                 self._transport.close()
-        else:
+        elif session.backlog or not self._reading:
             self._steer()
 
     def _submit(self, submission: Submission) -> None:

@@ -76,7 +76,7 @@ class ServerSession:
         self._requests: dict[int, RcptParameters] = {}
         self._overshoot = 0
         self._reader: DataReader | None = None
-        self._submission: Submission | None = None
+        self.submission: Submission | None = None  # not taken yet
         self._output: list[bytes] = []
         self._partial = b""  # a command line that has not ended
         self._too_long = False  # ... and whose start is already thrown away
@@ -96,10 +96,31 @@ class ServerSession:
 
     def receive(self, data: bytes) -> None:
         """Octets from the client, in any portions."""
-        if self.in_flight:
-            self._keep(data)
-        else:
-            self._run(data)
+        position = 0
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
+        while position < len(data) and not self.closed:
+            if self.in_flight:
+                self._keep(data[position:])
+                return
+            if self._reader is not None:
+                position = self._reader.feed(data, position)
+                if position < 0:
+                    return
+                self._end_of_data(self._reader)
+                continue
+            end = data.find(b"\r\n", position)
+            if end < 0:
+                self._partial = data[position:]
+                if len(self._partial) > MAX_COMMAND + 1:  # the last octet may be the CR of its end
+                    self._too_long = True
+                    self._partial = self._partial[-1:]
+                return
+            line = data[position:end]
+            position = end + 2
+            self.commands += 1
+            self._command(line, more=position < len(data))
 
     def take_output(self) -> bytes:
         """Octets for the client since the last call."""
@@ -112,7 +133,7 @@ class ServerSession:
 
     def take_submission(self) -> Submission | None:
         """A submission that was not taken yet; it stays in flight until `answer`."""
-        submission, self._submission = self._submission, None
+        submission, self.submission = self.submission, None
         return submission
 
     def answer(self, reply: SmtpReply) -> None:
@@ -124,13 +145,13 @@ class ServerSession:
         self._reset()
         if reply.is_success:
             self._errors = self._junk = 0
-        self._say(reply_line(reply))
+        self._output.append(reply_line(reply))
         self._part()
         if self._kept:
             waiting = b"".join(self._kept)
             self._kept.clear()
             self.backlog = 0
-            self._run(waiting)
+            self.receive(waiting)
 
     def secured(self, version: str) -> None:
         """TLS is on. What the client said before is forgotten (RFC 3207 section 4.2)."""
@@ -157,33 +178,6 @@ class ServerSession:
     def _keep(self, data: bytes) -> None:
         self._kept.append(data)
         self.backlog += len(data)
-
-    def _run(self, data: bytes) -> None:
-        position = 0
-        if self._partial:
-            data = self._partial + data
-            self._partial = b""
-        while position < len(data) and not self.closed:
-            if self.in_flight:
-                self._keep(data[position:])
-                return
-            if self._reader is not None:
-                position = self._reader.feed(data, position)
-                if position < 0:
-                    return
-                self._end_of_data(self._reader)
-                continue
-            end = data.find(b"\r\n", position)
-            if end < 0:
-                self._partial = data[position:]
-                if len(self._partial) > MAX_COMMAND + 1:  # the last octet may be the CR of its end
-                    self._too_long = True
-                    self._partial = self._partial[-1:]
-                return
-            line = data[position:end]
-            position = end + 2
-            self.commands += 1
-            self._command(line, more=position < len(data))
 
     def _command(self, line: bytes, *, more: bool) -> None:
         """One command line; `more` says that the client sent octets after it without waiting for its reply."""
@@ -223,7 +217,7 @@ class ServerSession:
         self._reset()
         self._helo = name.decode("ascii")
         self._esmtp = line[:1] in b"eE"
-        self._say(self._rules.ehlo[self._offers_tls] if self._esmtp else self._rules.helo)
+        self._output.append(self._rules.ehlo[self._offers_tls] if self._esmtp else self._rules.helo)
         self._part()
 
     def _starttls(self, line: bytes) -> None:
@@ -236,7 +230,7 @@ class ServerSession:
         elif self.in_transaction:
             self._fail(b"503 5.5.1 Not within a transaction\r\n")
         else:
-            self._say(b"220 2.0.0 Ready to start TLS\r\n")
+            self._output.append(b"220 2.0.0 Ready to start TLS\r\n")
             self.wants_tls = True
 
     def _mail(self, line: bytes) -> None:
@@ -257,13 +251,13 @@ class ServerSession:
             self._fail(b"501 5.1.7 %s\r\n" % fault.encode())
         elif (busy := self._mail_refusal()) is not None:
             self._count_junk()
-            self._say(reply_line(busy))
+            self._output.append(reply_line(busy))
         else:
             self._sender = match[1]
             self._parameters = parameters
             self.in_transaction = True
             self.transactions += 1
-            self._say(b"250 2.1.0 Ok\r\n")
+            self._output.append(b"250 2.1.0 Ok\r\n")
 
     def _mail_refusal(self) -> SmtpReply | None:
         try:
@@ -298,14 +292,14 @@ class ServerSession:
             self._fail(parameters)
         elif len(self._recipients) >= self._rules.max_recipients:
             self._overshoot += 1
-            self._say(b"452 4.5.3 Too many recipients, send the others in another transaction\r\n")
+            self._output.append(b"452 4.5.3 Too many recipients, send the others in another transaction\r\n")
             if self._overshoot > RECIPIENT_OVERSHOOT:
                 self._count_error()
         else:
-            if parameters != NOTHING:
+            if parameters is not NOTHING:
                 self._requests[len(self._recipients)] = parameters
             self._recipients.append(match[1])
-            self._say(b"250 2.1.5 Ok\r\n")
+            self._output.append(b"250 2.1.5 Ok\r\n")
 
     def _data(self, line: bytes) -> None:
         if line[4:].strip():
@@ -316,28 +310,28 @@ class ServerSession:
             self._fail(b"554 5.5.1 No valid recipients\r\n")
         else:
             self._reader = DataReader(self._rules.max_message_bytes, lenient=self._rules.lenient)
-            self._say(b"354 End data with <CR><LF>.<CR><LF>\r\n")
+            self._output.append(b"354 End data with <CR><LF>.<CR><LF>\r\n")
 
     def _rset(self, line: bytes) -> None:  # noqa: ARG002  a command like the others
         self._count_junk()
         self._reset()
-        self._say(b"250 2.0.0 Ok\r\n")
+        self._output.append(b"250 2.0.0 Ok\r\n")
         self._part()
 
     def _noop(self, line: bytes) -> None:  # noqa: ARG002
         self._count_junk()
-        self._say(b"250 2.0.0 Ok\r\n")
+        self._output.append(b"250 2.0.0 Ok\r\n")
 
     def _vrfy(self, line: bytes) -> None:  # noqa: ARG002
         self._count_junk()
-        self._say(b"252 2.5.0 Cannot verify, but will try to deliver\r\n")
+        self._output.append(b"252 2.5.0 Cannot verify, but will try to deliver\r\n")
 
     def _help(self, line: bytes) -> None:  # noqa: ARG002
         self._count_junk()
-        self._say(b"214 2.0.0 See RFC 5321\r\n")
+        self._output.append(b"214 2.0.0 See RFC 5321\r\n")
 
     def _quit(self, line: bytes) -> None:  # noqa: ARG002
-        self._say(b"221 2.0.0 Bye\r\n")
+        self._output.append(b"221 2.0.0 Bye\r\n")
         self.closed = True
 
     # -- the text
@@ -359,7 +353,7 @@ class ServerSession:
             return
         self.in_flight = True
         parameters = self._parameters
-        self._submission = Submission(
+        self.submission = Submission(
             sender=self._sender,
             recipients=tuple(self._recipients),
             body=message.body,
@@ -401,9 +395,6 @@ class ServerSession:
         if self._requests:
             self._requests = {}
         self._overshoot = 0
-
-    def _say(self, reply: bytes) -> None:
-        self._output.append(reply)
 
     def _fail(self, reply: bytes) -> None:
         self._output.append(reply)
