@@ -92,6 +92,10 @@ class Phase(Enum):
 # Looking up a member of an enumeration costs more than a global; these are asked for with each message.
 _OVER = Phase.OVER
 _ENVELOPE = Phase.ENVELOPE
+_RCPT = Verb.RCPT
+_MAIL_STEP = (Verb.MAIL, 0)
+_DATA_STEP = (Verb.DATA, 0)
+_DOT_STEP = (Verb.DOT, 0)
 _TAKEN = frozenset({Phase.BODY, Phase.DOT})
 
 
@@ -222,20 +226,23 @@ class ClientSession:
         else:
             sender = transaction.sender
             recipients = list(enumerate(transaction.recipients))
-        commands = [(Verb.MAIL, 0, b"MAIL FROM:<%b>%b\r\n" % (sender, parameters))]
-        if self.dsn and (options := transaction.rcpt_options):
-            commands += [(Verb.RCPT, n, b"RCPT TO:<%b>%b\r\n" % (address, options[n])) for n, address in recipients]
-        else:
-            commands += [(Verb.RCPT, n, b"RCPT TO:<%b>\r\n" % address) for n, address in recipients]
-        commands.append((Verb.DATA, 0, b"DATA\r\n"))
+        lines = [b"MAIL FROM:<%b>%b\r\n" % (sender, parameters)]
+        steps = [_MAIL_STEP]
+        options = transaction.rcpt_options if self.dsn else ()
+        for n, address in recipients:
+            lines.append(b"RCPT TO:<%b>%b\r\n" % (address, options[n]) if options else b"RCPT TO:<%b>\r\n" % address)
+            steps.append((_RCPT, n))
+        lines.append(b"DATA\r\n")
+        steps.append(_DATA_STEP)
         if self._needs_rset:
-            commands.insert(0, (Verb.RSET, 0, b"RSET\r\n"))
+            lines.insert(0, b"RSET\r\n")
+            steps.insert(0, (Verb.RSET, 0))
             self._needs_rset = False
-        self.phase = Phase.ENVELOPE
+        self.phase = _ENVELOPE
         if self.pipelining:
-            self._write(b"".join([line for _, _, line in commands]), *[(verb, n) for verb, n, _ in commands])
+            self._write(b"".join(lines), *steps)
         else:
-            self._unsent.extend(commands)
+            self._unsent.extend((verb, n, line) for (verb, n), line in zip(steps, lines, strict=True))
             self._write_next()
 
     def _utf8_envelope(self, transaction: Transaction) -> tuple[bytes, list[tuple[int, bytes]], bytes]:
@@ -255,7 +262,7 @@ class ClientSession:
         """The message and its final dot are out."""
         self.phase = Phase.DOT
         self.past_dot = True
-        self._awaited.append((Verb.DOT, 0))
+        self._awaited.append(_DOT_STEP)
 
     def quit(self) -> None:
         """Take leave. The session is idle."""

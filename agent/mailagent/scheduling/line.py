@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from mailagent.config.structs import Priority
 from mailagent.scheduling.item import Item
 
+_ORDER = tuple(Priority)  # going through the enumeration itself costs five times as much, and happens per message
+
 
 class Line:
     """High before normal before bulk, those of one class in order of arrival."""
@@ -43,7 +45,7 @@ class Line:
 
     def pop(self) -> Item:
         """The next one; IndexError when there is none."""
-        for priority in Priority:
+        for priority in _ORDER:
             items = self._classes.get(priority)
             if items:
                 self._count -= 1

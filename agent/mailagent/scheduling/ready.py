@@ -438,8 +438,10 @@ class ReadyQueue:
             return
         self.pump()
         if connection in self.idle and not self.items:
-            if any(gate.is_wanted for gate in self.gates):
-                self._quit(connection)
+            for gate in self.gates:
+                if gate.is_wanted:
+                    self._quit(connection)
+                    break
             else:
                 for gate in self.gates:
                     gate.idles(self)

@@ -51,7 +51,7 @@ class Hot:
 class Window:
     """Places for recipients, shared by priority: each class keeps a tenth for itself that no other can take."""
 
-    __slots__ = ("_reserve", "limit", "used", "used_by")
+    __slots__ = ("_kept", "_reserve", "limit", "used", "used_by")
 
     def __init__(self, limit: int) -> None:
         self.used = 0
@@ -62,14 +62,12 @@ class Window:
         """Have `limit` places from now on; what is in too many leaves in its time."""
         self.limit = limit
         self._reserve = int(limit * RESERVE)
+        self._kept = sum(max(0, self._reserve - used) for used in self.used_by.values())  # free places of all reserves
 
     def room(self, priority: str) -> int:
         """Places that `priority` may still take."""
-        kept = 0
-        for other, used in self.used_by.items():
-            if used < self._reserve and other != priority:
-                kept += self._reserve - used
-        return max(0, self.limit - self.used - kept)
+        room = self.limit - self.used - self._kept + max(0, self._reserve - self.used_by[priority])
+        return room if room > 0 else 0
 
     def is_worth_reading(self, priority: str) -> bool:
         """Whether there is room for more than a handful, so that the disk is not asked for each single place."""
@@ -78,9 +76,15 @@ class Window:
     def take(self, priority: str, count: int) -> None:
         """Fill `count` places."""
         self.used += count
+        before = self._reserve - self.used_by[priority]
         self.used_by[priority] += count
+        if before > 0:
+            self._kept -= min(before, count)
 
     def give_back(self, priority: str, count: int) -> None:
         """Free `count` places."""
         self.used -= count
         self.used_by[priority] -= count
+        after = self._reserve - self.used_by[priority]
+        if after > 0:
+            self._kept += min(after, count)
