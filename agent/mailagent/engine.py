@@ -38,6 +38,7 @@ from mailagent.intake.tls import Contexts
 from mailagent.keys import Keys, chosen
 from mailagent.outcome.accounting import AccountingLog
 from mailagent.outcome.classification import Classifier, load_rules
+from mailagent.outcome.events import Events
 from mailagent.overview import Overview
 from mailagent.reads import Reads
 from mailagent.routing import Limit, LimitTable, PathLimits, Router, Site, Unroutable
@@ -129,6 +130,8 @@ class Engine:
         self._spool = await Spool.open(config.state_dir, before_commit=self._account, on_failure=self._storage_failed)
         # after the spool: only its owner may touch the files of a running agent
         self._accounting = AccountingLog(config.state_dir / "accounting", config.accounting)
+        self._events = Events(config.host, self._accounting, config.state_dir / "events")
+        await asyncio.to_thread(self._events.configure, config.events)
         self._resolver = Resolver(config.dns)
         self._tls = TlsPolicies(config, self._resolver, self._spawn)
         self._router = Router(config, self._resolver, discovery=self._tls)
@@ -164,7 +167,7 @@ class Engine:
             attempts.last_replies,
         )
         reads = Reads(config.host, self._spool, self._scheduler, self._overview, self._history).methods
-        self._reads = {**reads, **keys.reads}
+        self._reads = {**reads, **keys.reads, "events": self._events.events}
         self._verbs = {**self._control.verbs, **keys.verbs, "reload": self.reload}
         self._intake = Intake(config.intake, config.host, self)
         self._spawn(self._scheduler.run(), "scheduler")
@@ -192,6 +195,7 @@ class Engine:
         await self._resolver.close()
         self._signing.close()
         await self._spool.close(clean=not self.failed.done())
+        await asyncio.to_thread(self._events.stop)
         self._accounting.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -469,6 +473,11 @@ class Engine:
                 await asyncio.to_thread(self._accounting.configure, config.accounting)
             except OSError as exc:
                 log.error("accounting files not begun anew: %s; they are with the next line", exc)
+        if "events" in changed:
+            try:
+                await asyncio.to_thread(self._events.configure, config.events)
+            except OSError as exc:
+                log.error("event sinks not begun: %s; reload again", exc)
         log.info("configuration reloaded by=%s changed=%s", author, ",".join(changed))
         return changed
 

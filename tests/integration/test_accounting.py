@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.processes import free_port
+from mailagent.api.events import SinkState
+from tests.agent.outcome.webhook import SECRET, application
+from tests.integration.processes import free_port, until
 from tests.integration.rig import LATE, POOLS, SOON, rig
 from tests.integration.sink import Mail
 
@@ -112,3 +114,38 @@ async def test_a_reload_begins_the_csv_and_packs_what_is_finished(tmp_path: Path
             "a@a.example",
             "b@a.example",
         }
+
+
+async def test_the_application_hears_of_outcomes_and_a_dead_webhook_holds_nothing_up(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(SECRET)
+    secret.chmod(0o600)
+    with application() as app:
+        sinks = (
+            f"events:\n  - {{name: app, url: 'http://127.0.0.1:{app.port}/', secret_file: {secret}, types: [d, t]}}\n"
+            f"  - {{name: dead, url: 'http://127.0.0.1:{free_port()}/', secret_file: {secret}}}\n"
+        )
+        async with rig(tmp_path, POOLS + SOON + sinks) as one:
+            refused: set[str] = set()
+
+            def defer_once(mail: Mail, recipient: str) -> bytes | None:
+                first = recipient not in refused
+                refused.add(recipient)
+                return b"450 4.2.0 later\r\n" if first else None
+
+            one.sink.refuse = defer_once
+            recipients = [f"r{n}@a.example" for n in range(20)]
+            await one.accepted(*recipients)
+            await one.delivered(*recipients)
+            await one.holds(lambda: len(app.events) >= 40, "all events")
+            for recipient in recipients:
+                kinds = [event["type"] for event in app.events if event["recipient"] == recipient]
+                assert kinds == ["deferred", "delivered"]
+
+            async def has_failed() -> bool:
+                rows = (await one.call("events")).rows
+                assert [row.name for row in rows] == ["app", "dead"]
+                return bool(rows[1].state is SinkState.FAILING and rows[0].acknowledged == 40)
+
+            await until(has_failed, "the dead one is told")
+            assert (await one.call("events")).rows[1].behind_bytes > 0

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from mailagent.api import dkim, replies, requests, views
+from mailagent.api.events import EventSinks
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.requests import Role
 
@@ -49,6 +50,7 @@ METHODS: dict[str, Method] = {
         Method("messages", requests.PageRequest, replies.MessagePage),
         Method("message", requests.MessageRequest, views.MessageDetail),
         Method("in_doubt", requests.PageRequest, replies.InDoubtPage),
+        Method("events", requests.Empty, EventSinks),
         Method("operations", requests.PageRequest, replies.OperationPage),
         Method("operation", requests.OperationRequest, OperationRecord | None),
         Method("dkim", requests.Empty, dkim.DkimSelectors),

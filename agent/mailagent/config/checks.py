@@ -10,6 +10,7 @@ from mailagent.api.ids import ProviderName
 from mailagent.config.checks_accounting import check_accounting
 from mailagent.config.checks_destinations import check_destinations
 from mailagent.config.checks_dkim import check_dkim
+from mailagent.config.checks_events import check_events
 from mailagent.config.checks_feedback import check_feedback
 from mailagent.config.checks_tls import check_tls
 from mailagent.config.checks_words import bad_name, check_retry, is_name, known
@@ -85,6 +86,7 @@ def _check_shared(config: Shared, report: Reader, hosts: list[tuple[Key, _Host]]
     check_destinations(config, report)
     check_accounting(config.accounting, report)
     check_feedback(config, report)
+    check_events(config.events, config.accounting, report)
     for n, server in enumerate(config.dns.servers):
         if not _is_address(server.host):
             report.follow_up(("dns", "servers", n), f"`{server.host}` is a name; a resolver is given by its address")

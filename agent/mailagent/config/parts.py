@@ -12,6 +12,7 @@ import msgspec
 import yaml
 
 from mailagent.api.ids import HostName, PoolName, ProviderName, VmtaName
+from mailagent.config.events import EventSink
 from mailagent.config.providers import merge_providers, shipped_providers
 from mailagent.config.scalars import format_duration
 from mailagent.config.structs import (
@@ -63,6 +64,7 @@ def host_part(fleet: FleetConfig, host: HostName) -> AgentConfig:
         "default_stream": fleet.default_stream if fleet.default_stream in streams else None,
         "dkim": msgspec.structs.replace(fleet.dkim, keys=tuple(key for key in fleet.dkim.keys if key.pool in pools)),
         "providers": merge_providers(fleet.providers),
+        "events": tuple(cut for sink in fleet.events if (cut := _cut_sink(sink, streams)) is not None),
     }
     return AgentConfig(host=host, **shared, **{name: getattr(entry, name) for name in _HOST_KEYS})
 
@@ -96,6 +98,14 @@ def _cut(pool: Pool, local: Any) -> Pool:
 def _local(stream: Stream, pools: Mapping[PoolName, Pool]) -> Stream:
     kept = {destination: pool for destination, pool in stream.pools.items() if pool in pools}
     return stream if kept == stream.pools else msgspec.structs.replace(stream, pools=kept)
+
+
+def _cut_sink(sink: EventSink, streams: Any) -> EventSink | None:
+    """The sink with the host's own streams; None when it wants only those of others."""
+    if not sink.streams:
+        return sink
+    own = tuple(name for name in sink.streams if name in streams)
+    return msgspec.structs.replace(sink, streams=own) if own else None
 
 
 def _without_shipped(config: AgentConfig) -> AgentConfig:

@@ -17,6 +17,7 @@ from mailagent.api.requests import Role
 from mailagent.config.accounting import Accounting
 from mailagent.config.classification import Classification
 from mailagent.config.dkim import Dkim
+from mailagent.config.events import EventSink
 from mailagent.config.feedback import Bounces, Feedback
 from mailagent.config.intake import Certificate, ListenerAuth, ListenerKind, ListenerTls
 from mailagent.config.tls import Tls, TlsMode
@@ -283,6 +284,7 @@ class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     classification: Classification = Classification()
     queue: QueueLimits = QueueLimits()
     accounting: Accounting = Accounting()
+    events: tuple[EventSink, ...] = ()
     dkim: Dkim = Dkim()
     feedback: Feedback = Feedback()
     postmaster: str = ""  # From of DSNs; empty: postmaster@<intake host name>

@@ -9,6 +9,7 @@ import pytest
 
 from mailagent.config import accounting, dump_agent, host_part, load_agent, load_fleet, structs
 from mailagent.config.dkim import Dkim, DkimKey
+from mailagent.config.events import EventSink
 from mailagent.config.nodes import Mapping, compose
 from mailagent.config.providers import shipped_providers
 from mailagent.config.scalars import format_duration
@@ -38,6 +39,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`dkim`": Dkim,
     "`dkim.keys`": DkimKey,
     "`accounting`": accounting.Accounting,
+    "`events`": EventSink,
     "`accounting.csv`": accounting.AccountingCsv,
     "Top level of `fleet.yaml`": structs.FleetConfig,
 }

@@ -1,6 +1,6 @@
 """The accounting log: one line per event, in files that appear finished."""
 
-from mailagent.outcome.accounting.files import LIVE_NAME, FinishedFile, finished_files
+from mailagent.outcome.accounting.files import LIVE_NAME, FinishedFile, finished_files, open_file
 from mailagent.outcome.accounting.log import AccountingLog
 from mailagent.outcome.accounting.record import AccountingRecord, event_id, line
 
@@ -12,4 +12,5 @@ __all__ = [
     "event_id",
     "finished_files",
     "line",
+    "open_file",
 ]

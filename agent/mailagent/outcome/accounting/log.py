@@ -115,6 +115,11 @@ class AccountingLog:
             except OSError as exc:  # the lines are safe; the next write tries again
                 log.warning("accounting file not rotated directory=%s error=%s", self._directory, exc)
 
+    def position(self) -> tuple[int, int]:
+        """(number of the live file, bytes of it that others may read)."""
+        with self._lock:
+            return self.number, self._live.size if self._live is not None else 0
+
     def configure(self, config: Accounting) -> None:
         """Use `config` from now on."""
         with self._lock:

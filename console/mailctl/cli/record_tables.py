@@ -1,0 +1,48 @@
+"""Tables of what hosts keep beside the mail."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from mailagent.api.events import EventSinkView
+from mailagent.api.ids import HostName
+from mailctl.output.human import NOTHING, ago, count, size
+from mailctl.output.tables import Column, table
+
+
+def event_table(rows: Sequence[tuple[HostName, EventSinkView]], width: int | None) -> str:
+    """Sinks of outcome events."""
+    now = datetime.now(UTC)
+    columns = [
+        Column("SINK"),
+        Column("HOST"),
+        Column("STATE"),
+        Column("TAKEN", right=True),
+        Column("LAG P50", right=True),
+        Column("P95", right=True),
+        Column("BEHIND", right=True),
+        Column("OLDEST", right=True),
+        Column("LOST", right=True),
+        Column("TARGET", flex=True),
+        Column("LAST ERROR", flex=True),
+    ]
+    cells = [
+        [
+            row.name,
+            host,
+            row.state,
+            count(row.acknowledged),
+            _seconds(row.lag_p50_s),
+            _seconds(row.lag_p95_s),
+            size(row.behind_bytes),
+            ago(row.oldest_at, now),
+            str(row.lost_files or NOTHING),
+            row.target,
+            row.last_error,
+        ]
+        for host, row in rows
+    ]
+    return table(columns, cells, width=width) if cells else "no event sinks are configured"
+
+
+def _seconds(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.1f}s"
