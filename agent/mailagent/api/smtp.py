@@ -55,6 +55,7 @@ class SmtpReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _VARYING = (
+    (re.compile(r"(?<= about )(A|AAAA|CNAME|MX|TLSA|TXT) \S+"), r"\1 <domain>"),  # our own words about DNS
     (re.compile(r"<[^<>\s]*@[^<>\s]*>|\b[\w.+%=-]+@[\w.-]+\.\w+"), "<address>"),
     (re.compile(r"\[?\b(?:\d{1,3}\.){3}\d{1,3}(?:/\d+)?\b(?: \d+)?\]?"), "<ip>"),
     (re.compile(r"\[?\b(?:[0-9A-Fa-f]{1,4}:){3,7}[0-9A-Fa-f]{0,4}\b\]?"), "<ip>"),

@@ -104,4 +104,4 @@ class Router:
             case NxDomain():
                 return permanent("5.1.2", f"{domain}: no such domain")
             case Failed(reason=reason):
-                return transient("4.4.3", f"{domain}: {reason}")
+                return transient("4.4.3", reason)

@@ -75,3 +75,12 @@ def test_replies_that_differ_in_addresses_only_are_one_group() -> None:
     other = reply_group("gmail", 550, "5.1.1", "<c@d.example> unknown")
     assert one == other
     assert one[0] != reply_group("yahoo", 550, "5.1.1", "<a@b.example> unknown")[0]
+
+
+def test_a_dns_failure_is_one_group_for_all_domains() -> None:
+    groups = {
+        reply_group("", 451, "4.4.3", f"SERVFAIL from 127.0.0.53:53 about MX {domain}")
+        for domain in ("gmail.com", "outlook.com")
+    }
+    ((_, text),) = groups
+    assert text == "SERVFAIL from <ip>:53 about MX <domain>"
