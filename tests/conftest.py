@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 PACKAGES = {
+    "libplain.so": "libsasl2-modules",
     "opendkim": "opendkim",
     "postfix": "postfix",
     "smtp-sink": "postfix",
@@ -17,7 +18,7 @@ PACKAGES = {
     "tmux": "tmux",
     "unbound": "unbound",
 }
-"""Programs that tests use, and the Debian package that has each."""
+"""Programs and plug-ins that tests use, and the Debian package that has each."""
 
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 _skipped: list[set[str]] = []  # for each test skipped here, the programs it lacks
@@ -28,7 +29,12 @@ settings.load_profile("mailctl")
 
 
 def program(name: str) -> Path | None:
-    """Where `name` is installed; system programs count though they are not on a user's path."""
+    """Where `name` is installed; system programs count though they are not on a user's path.
+
+    `.so` is a plug-in of Cyrus SASL.
+    """
+    if name.endswith(".so"):
+        return next(Path("/usr/lib").glob(f"*/sasl2/{name}"), None)
     found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN)))
     return Path(found) if found else None
 

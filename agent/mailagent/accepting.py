@@ -63,7 +63,12 @@ class Acceptor:
 
     def submit(self, submission: Submission, state: HostState, done: Callable[[SmtpReply], None]) -> None:
         """Make the submission durable, then answer; refuse it when no stream or pool takes it."""
-        name = self.streams.classify(submission.sender, submission.headers, submission.virtual_mta)
+        name = self.streams.classify(
+            submission.sender, submission.headers, submission.virtual_mta, submission.user, submission.streams
+        )
+        if name is not None and submission.streams and name not in submission.streams:
+            done(_reply(550, "5.7.1", f"{submission.user} may not send mail of stream {name}"))
+            return
         if name is None:
             done(_reply(550, "5.7.1", "no stream of this host takes this mail (sender, headers and X-Virtual-MTA)"))
             return

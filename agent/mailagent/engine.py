@@ -27,14 +27,17 @@ from mailagent.census import Census
 from mailagent.config import Origins, config_hash
 from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState
+from mailagent.control.users import UserVerbs
 from mailagent.control.verbs import Control
 from mailagent.delivery import BindFailed, ConnectFailed, Source, TlsPolicies, connect
 from mailagent.dkim import KeyRing, Signing, load_ring
 from mailagent.dns import Resolver
 from mailagent.host import Act, Principal, Read
 from mailagent.intake.listener import Intake, certificates
+from mailagent.intake.sasl import Login
 from mailagent.intake.submission import Submission
 from mailagent.intake.tls import Contexts
+from mailagent.intake.users import User, Users
 from mailagent.keys import Keys, chosen
 from mailagent.outcome.accounting import AccountingLog
 from mailagent.outcome.classification import Classifier, load_rules
@@ -166,9 +169,11 @@ class Engine:
             self._control.generations,
             attempts.last_replies,
         )
+        self._users = Users(await self._spool.credentials())
+        users = UserVerbs(self._users, self._control)
         reads = Reads(config.host, self._spool, self._scheduler, self._overview, self._history).methods
-        self._reads = {**reads, **keys.reads, "events": self._events.events}
-        self._verbs = {**self._control.verbs, **keys.verbs, "reload": self.reload}
+        self._reads = {**reads, **keys.reads, "credentials": users.credentials, "events": self._events.events}
+        self._verbs = {**self._control.verbs, **keys.verbs, **users.verbs, "reload": self.reload}
         self._intake = Intake(config.intake, config.host, self)
         self._spawn(self._scheduler.run(), "scheduler")
         self._spawn(self._control.run(), "control")
@@ -188,6 +193,8 @@ class Engine:
         self._intake.refuse_new()
         await self._scheduler.stop(grace_s)
         await self._intake.stop(grace_s)
+        self._store_uses()
+        self._users.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -223,6 +230,10 @@ class Engine:
         if not self.failed.done():
             self.failed.set_result(why)
 
+    def _store_uses(self) -> None:
+        if uses := self._users.take_uses():
+            self._spool.credentials_used(uses)
+
     async def _tick(self) -> None:
         """Close the second, once a second; look at the accounting files, once a minute."""
         upkeep = 0
@@ -230,6 +241,7 @@ class Engine:
             self._history.tick(time.time())
             upkeep += 1
             if upkeep % UPKEEP_TICKS == 0:
+                self._store_uses()
                 try:
                     await asyncio.to_thread(self._accounting.maintain)
                 except OSError as exc:
@@ -264,6 +276,10 @@ class Engine:
     def stranger_refusal(self, client: str, recipient: bytes) -> SmtpReply:  # noqa: ARG002  nothing to probe
         """550: no relay."""
         return RELAYING_DENIED
+
+    def authenticate(self, login: Login, client: str, done: Callable[[User | SmtpReply], None]) -> None:
+        """Verify a login."""
+        self._users.authenticate(login, client, done)
 
     def submit(self, submission: Submission, done: Callable[[SmtpReply], None]) -> None:
         """Take a message in."""

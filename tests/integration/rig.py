@@ -24,8 +24,8 @@ host: mx1
 state_dir: ./state
 rpc: {{socket: ./state/rpc.sock}}
 intake:
-  listeners: [{{address: 127.0.0.1, port: {port}}}]
-  relay_from: [127.0.0.0/8]
+  listeners: [{{address: 127.0.0.1, port: {port}{listener}}}]
+  relay_from: [{relay_from}]
 dns: {{servers: ["127.0.0.1:{dns}"], timeout: 1s}}
 delivery: {{port: {sink}, allow_networks: [127.0.0.0/8, "::1/128"]}}
 stop_grace_s: 5
@@ -185,14 +185,24 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(directory: Path, text: str = POOLS + SOON, *, sink: Sink | None = None) -> AsyncIterator[Rig]:
-    """A running rig whose agent has the sections `text` beside those that bind it to the others."""
+async def rig(
+    directory: Path,
+    text: str = POOLS + SOON,
+    *,
+    sink: Sink | None = None,
+    listener: str = "",
+    relay_from: str = "127.0.0.0/8",
+) -> AsyncIterator[Rig]:
+    """A running rig whose agent has the sections `text` beside those that bind it to the others.
+
+    `listener` has more keys of its listener: `, auth: local`.
+    """
     port = free_port()
     async with AsyncExitStack() as stack:
         receiver = await stack.enter_async_context(sink or Sink())
         dns = await stack.enter_async_context(responding())
         dns.fallback = _every_example
-        head = HEAD.format(port=port, sink=receiver.port, dns=dns.port)
+        head = HEAD.format(port=port, sink=receiver.port, dns=dns.port, listener=listener, relay_from=relay_from)
         with agent(directory, head + text, port) as one:
             made = Rig(one, receiver, dns, head)
             try:

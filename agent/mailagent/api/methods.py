@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mailagent.api import dkim, replies, requests, views
+from mailagent.api import credentials, dkim, replies, requests, views
 from mailagent.api.events import EventSinks
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.requests import Role
@@ -68,5 +68,10 @@ METHODS: dict[str, Method] = {
         Method("cancel", requests.Cancel, OperationResult, Role.OPERATOR),
         Method("undo", requests.Undo, OperationResult, Role.OPERATOR),
         Method("reload", requests.Reload, OperationResult, Role.ADMIN),
+        Method("credentials", requests.Empty, credentials.CredentialList),
+        Method("credential_create", credentials.CreateCredential, OperationResult, Role.ADMIN),
+        Method("credential_scope", credentials.ScopeCredential, OperationResult, Role.ADMIN),
+        Method("credential_rotate", credentials.RotateCredential, OperationResult, Role.ADMIN),
+        Method("credential_revoke", credentials.RevokeCredential, OperationResult, Role.ADMIN),
     )
 }

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import click
 
+from mailagent.cli.credentials import credentials
 from mailagent.cli.failure import (
     FAILED,
     INTERRUPTED,
-    REFUSED,
-    UNKNOWN,
-    UNREACHABLE,
     USAGE,
     Failure,
     count,
@@ -19,22 +17,10 @@ from mailagent.cli.failure import (
     unusable,
 )
 from mailagent.cli.log import log
+from mailagent.cli.options import config_option, socket_option, timeout_option
 from mailagent.cli.rules import classify, rules
 from mailagent.cli.spool import spool
 from mailagent.version import __version__
-
-DEFAULT_CONFIG = "/etc/mailagent/agent.yaml"
-DEFAULT_DEADLINE_S = 30.0
-
-_config_option = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_CONFIG,
-    show_default=True,
-    metavar="FILE",
-    help="The host's own file.",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,7 +39,7 @@ def cli() -> None:
 
 
 @cli.command()
-@_config_option
+@config_option
 def run(config_path: Path) -> None:
     """Run the agent in the foreground.
 
@@ -74,7 +60,7 @@ def run(config_path: Path) -> None:
 
 
 @cli.command()
-@_config_option
+@config_option
 def validate(config_path: Path) -> None:
     """Check a host's file: every mistake at once, with file, line and key.
 
@@ -95,45 +81,28 @@ def validate(config_path: Path) -> None:
 
 
 @cli.command()
-@_config_option
-@click.option(
-    "--socket", type=click.Path(path_type=Path), metavar="PATH", help="The agent's socket, if not the file's."
-)
+@config_option
+@socket_option
 @click.option("--reason", default="", metavar="TEXT", help="Goes into the audit log.")
-@click.option("--timeout", default=DEFAULT_DEADLINE_S, show_default=True, metavar="SECONDS", help="Wait so long.")
+@timeout_option
 def reload(config_path: Path, socket: Path | None, reason: str, timeout: float) -> None:
     """Make the running agent load its file again: whole, or not at all with the reason."""
     import secrets
 
-    from mailagent.api.errors import ApiError, InvalidRequest, Refused, RoleRefused
     from mailagent.api.ids import OpId
     from mailagent.api.operations import OperationResult
     from mailagent.api.requests import Reload
-    from mailagent.cli.call import AgentCalls, AgentSilent
+    from mailagent.cli.calling import calling
 
-    path = socket or load(config_path).rpc.socket
-    try:
-        with AgentCalls(path, timeout) as agent:
-            result = agent.call("reload", Reload(op_id=OpId(f"reload-{secrets.token_hex(8)}"), reason=reason))
-    except AgentSilent as exc:
-        raise Failure(str(exc), UNKNOWN if exc.sent else UNREACHABLE) from exc
-    except PermissionError as exc:
-        raise Failure(f"{path}: this user may not open the agent's socket; join a group of rpc.roles", REFUSED) from exc
-    except OSError as exc:
-        raise Failure(f"no agent answers at {path}: {exc.strerror}; is it running?", UNREACHABLE) from exc
-    except (Refused, RoleRefused) as exc:
-        raise Failure(exc.message, REFUSED) from exc
-    except InvalidRequest as exc:
-        raise Failure(exc.message, USAGE) from exc
-    except ApiError as exc:
-        raise Failure(exc.message, FAILED) from exc
+    with calling(socket or load(config_path).rpc.socket, timeout) as agent:
+        result = agent.call("reload", Reload(op_id=OpId(f"reload-{secrets.token_hex(8)}"), reason=reason))
     assert isinstance(result, OperationResult)  # noqa: S101 - the method table says so
     click.echo(f"{result.result}: {result.detail}")
     for warning in result.warnings:
         click.echo(f"mailagent: warning: {warning}", err=True)
 
 
-for _command in (spool, log, classify, rules):
+for _command in (spool, credentials, log, classify, rules):
     cli.add_command(_command)
 
 

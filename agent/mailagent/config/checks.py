@@ -190,11 +190,15 @@ def _check_pools(config: Shared, vmtas: Mapping[str, Key], report: Reader) -> No
 
 def _check_streams(config: Shared, report: Reader) -> None:
     pools = report.names("pools")
+    users: dict[str, str] = {}  # user -> the stream that has it
     for name, stream in config.streams.items():
         key: Key = ("streams", name)
         if stream.pool and stream.pool not in pools:
             report.follow_up((*key, "pool"), f"`{stream.pool}` is no pool{known(pools)}")
         _check_patterns(stream, key, report)
+        for n, user in enumerate(stream.users):
+            if users.setdefault(user, name) != name or user in stream.users[:n]:
+                report.follow_up((*key, "users", n), f"`{user}` belongs to stream {users[user]} already")
         if stream.retry:
             check_retry(stream.retry, (*key, "retry"), report)
     if config.default_stream is not None and config.default_stream not in report.names("streams"):

@@ -156,6 +156,7 @@ class Stream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pools: dict[str, PoolName] = {}  # provider, rollup or domain with a block -> the pool for that destination
     priority: Priority = Priority.NORMAL
     senders: tuple[str, ...] = ()  # envelope-from patterns: `*@news.example.com`
+    users: tuple[str, ...] = ()  # who authenticated
     headers: dict[str, tuple[str, ...]] = {}  # header name -> patterns of its value: `X-Stream: [news*]`
     retry: Retry | None = None  # None: the shared one
     bounces: Bounces | None = None  # None: the sender's own address is the return path

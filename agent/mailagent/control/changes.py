@@ -18,7 +18,7 @@ from mailagent.config.structs import AgentConfig
 from mailagent.control.limits import limit_names, parse_limit
 from mailagent.control.state import IN_SERVICE, HostState, MemberStatus, PoolStatus, host_state, sentence
 from mailagent.control.targets import near, pool_of, require
-from mailagent.spool.records import DueChange, StoredOperation
+from mailagent.spool.records import Credential, DueChange, StoredOperation
 
 SUSPEND_S: Final = 30 * 60
 """Life of a suspension when the request does not say."""
@@ -42,6 +42,7 @@ class Change:
     created: tuple[Directive, ...] = ()
     ended: tuple[Directive, ...] = ()  # as they are while they live
     due: DueChange | None = None
+    credential: Credential | None = None  # of a user of intake, as it will be
     warnings: tuple[str, ...] = ()
     undoable: bool = True
     undo_note: str = ""
@@ -50,7 +51,7 @@ class Change:
     @property
     def is_nothing(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self.created or self.ended or self.due)
+        return not (self.created or self.ended or self.due or self.credential)
 
 
 @dataclass(frozen=True, slots=True)

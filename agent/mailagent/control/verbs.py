@@ -225,7 +225,7 @@ class Control:
             change = plan(Situation(self._config, self.state, caller.user, now, undone))
             self._check_expected(request, change)
             impact = Impact()
-            if not change.is_nothing:
+            if not change.is_nothing and change.credential is None:
                 counted = await self._count(change, PLAN_COUNT_S if request.dry_run or change.filter else ACT_COUNT_S)
                 impact = counted or impact
                 change = changes.sized(change, request, counted)
@@ -274,6 +274,7 @@ class Control:
             directives=result.directives,
             undone=(change.undoes,) if change.undoes is not None and not change.is_nothing else (),
             due=change.due,
+            credential=change.credential,
         )
         self._unsure = True
         try:

@@ -8,18 +8,22 @@ from functools import partial
 from typing import Protocol, cast
 
 from mailagent.api.smtp import SmtpReply
-from mailagent.config.intake import ListenerTls
+from mailagent.config.intake import ListenerAuth, ListenerKind, ListenerTls
 from mailagent.config.structs import Listener
 from mailagent.intake.patience import Patience
 from mailagent.intake.proxy import BadProxyHeader, read_header
 from mailagent.intake.rules import BUSY, Rules, reply_line
+from mailagent.intake.sasl import Login
 from mailagent.intake.session import ServerSession
 from mailagent.intake.submission import Gate, Submission
 from mailagent.intake.tls import TlsLayer
+from mailagent.intake.users import BAD, User
 
 MAX_BACKLOG = 65_536  # octets of a client that runs ahead of its answers
 CLOSE_S = 5.0  # for a client to read our last words
 OPENING_S = 10.0  # for a PROXY header or a TLS handshake
+
+_LOGIN_BUSY = SmtpReply(code=454, enhanced="4.7.0", text="Temporary authentication failure", local=True)
 
 log = logging.getLogger(__name__)
 
@@ -181,6 +185,7 @@ class Connection(asyncio.Protocol):
             client=self.client,
             may_relay=trusted,
             offers_tls=self._listener.tls is ListenerTls.STARTTLS,
+            auth=self._listener.auth if self._listener.kind is ListenerKind.SUBMISSION else ListenerAuth.OFF,
         )
         self._patience = Patience(self._desk.timeout_s, asyncio.get_running_loop().time())
         if self._listener.tls is ListenerTls.IMPLICIT:
@@ -257,6 +262,8 @@ class Connection(asyncio.Protocol):
                 self._advancing = False
         if output := session.take_output():
             self._write(output)
+        if session.login is not None:
+            self._authenticate(session, session.login)
         if session.wants_tls:
             session.wants_tls = False
             self._start_tls()
@@ -268,6 +275,25 @@ class Connection(asyncio.Protocol):
                 self._transport.close()
         elif session.backlog or not self._reading:
             self._steer()
+
+    def _authenticate(self, session: ServerSession, login: Login) -> None:
+        session.login = None
+        self._ticket += 1
+        done = partial(self._authenticated, self._ticket, login.bearer)
+        try:
+            self._desk.gate.authenticate(login, self.client, done)
+        except Exception:
+            log.exception("login failed in the gate client=%s", self.client)
+            done(_LOGIN_BUSY)
+
+    def _authenticated(self, ticket: int, bearer: bool, result: User | SmtpReply) -> None:
+        """The gate's answer to a login; only the first one counts."""
+        session = self._session
+        if session is None or ticket != self._ticket or not session.in_flight:
+            return
+        self._ticket += 1
+        session.authenticated(result, bearer=bearer and result is BAD)
+        self._advance(session)
 
     def _submit(self, submission: Submission) -> None:
         self._ticket += 1

@@ -4,7 +4,9 @@ import msgspec
 
 from mailagent.api.smtp import SmtpReply
 from mailagent.config import structs
+from mailagent.intake.sasl import MECHANISMS
 
+_AUTH = b"AUTH " + b" ".join(MECHANISMS)
 BUSY = SmtpReply(code=451, enhanced="4.3.0", text="Local error, try again later", local=True)
 
 
@@ -17,7 +19,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     max_hops: int
     lenient: bool  # takes a text with bare line ends and long lines: it is read here and goes nowhere
     greeting: bytes
-    ehlo: dict[bool, bytes]  # by whether STARTTLS is offered
+    ehlo: dict[tuple[bool, bool], bytes]  # by whether STARTTLS and AUTH are offered
     helo: bytes
 
     @classmethod
@@ -33,9 +35,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
             lenient=lenient,
             greeting=b"220 %s ESMTP\r\n" % name,
             ehlo={
-                starttls: b"".join(b"250-%s\r\n" % line for line in lines + (b"STARTTLS",) * starttls)
+                (starttls, auth): b"".join(
+                    b"250-%s\r\n" % line for line in lines + (b"STARTTLS",) * starttls + (_AUTH,) * auth
+                )
                 + b"250 ENHANCEDSTATUSCODES\r\n"
                 for starttls in (False, True)
+                for auth in (False, True)
             },
             helo=b"250 %s\r\n" % name,
         )

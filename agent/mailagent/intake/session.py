@@ -4,27 +4,33 @@
     -------------|--------------------------------|-------------------------------|----------
     command      | line                           | reply                         | command
     command      | DATA with sender and recipient | 354                           | data
+    command      | AUTH                           | 334, or `login`               | login, or in flight
+    login        | line                           | 334, or `login`               | login, or in flight
     data         | text up to CRLF.CRLF, faulty   | 5yz                           | command
     data         | text up to CRLF.CRLF           | `submission`                  | in flight
     in flight    | anything                       | kept, not looked at           | in flight
     in flight    | `answer(reply)`                | reply                         | command
     any          | QUIT, violation, `shut`        | reply                         | closed
 
-RFC 5321 with PIPELINING (2920), SIZE (1870), 8BITMIME (6152), DSN (3461), SMTPUTF8 (6531), STARTTLS (3207) and
-ENHANCEDSTATUSCODES (2034).
+RFC 5321 with PIPELINING (2920), SIZE (1870), 8BITMIME (6152), DSN (3461), SMTPUTF8 (6531), STARTTLS (3207), AUTH (4954)
+and ENHANCEDSTATUSCODES (2034).
 """
 
 import logging
 import re
 from collections.abc import Callable
+from functools import partial
 
 from mailagent.api.smtp import SmtpReply
+from mailagent.config.intake import ListenerAuth
 from mailagent.intake import headers
 from mailagent.intake.address import address_fault, is_helo_name
 from mailagent.intake.data import DataReader, Fault
 from mailagent.intake.parameters import NOTHING, PLAIN, RcptParameters, mail_parameters, rcpt_parameters
 from mailagent.intake.rules import BUSY, Rules, reply_line
+from mailagent.intake.sasl import INVALID_TOKEN, MAX_LINE, MECHANISMS, BadExchange, Exchange, Login
 from mailagent.intake.submission import NO_REQUESTS, Gate, Submission
+from mailagent.intake.users import User
 
 # Octets without CRLF: RFC 5321 section 4.5.3.1.4, plus SIZE=, BODY=, SMTPUTF8, AUTH= (500), RET= and ENVID= (120). RCPT
 # with NOTIFY= and ORCPT= needs no more (500).
@@ -43,7 +49,7 @@ _MAIL = re.compile(rb"MAIL FROM: *" + _PATH, re.IGNORECASE)
 _RCPT = re.compile(rb"RCPT TO: *" + _PATH, re.IGNORECASE)
 
 _WITH_ADDRESS = frozenset({b"MAIL", b"RCPT"})
-_NOT_OFFERED = frozenset({b"AUTH", b"EXPN", b"TURN", b"ETRN", b"BDAT", b"SEND", b"SOML", b"SAML", b"BURL"})
+_NOT_OFFERED = frozenset({b"EXPN", b"TURN", b"ETRN", b"BDAT", b"SEND", b"SOML", b"SAML", b"BURL"})
 # A browser or proxy tricked into posting to our port (cross-protocol attack); Postfix forbids these too, but PUT.
 _OTHER_PROTOCOLS = frozenset({b"GET ", b"POST", b"PUT ", b"CONN"})
 
@@ -51,10 +57,20 @@ _OTHER_PROTOCOLS = frozenset({b"GET ", b"POST", b"PUT ", b"CONN"})
 class ServerSession:
     """State of one connection. Feed with `receive`, send what `take_output` returns.
 
-    When `take_submission` returns one, the session reads nothing more until `answer`.
+    When `take_submission` returns one, the session reads nothing more until `answer`; when there is a `login`, until
+    `authenticated`.
     """
 
-    def __init__(self, rules: Rules, gate: Gate, *, client: str, may_relay: bool, offers_tls: bool = False) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        gate: Gate,
+        *,
+        client: str,
+        may_relay: bool,
+        offers_tls: bool = False,
+        auth: ListenerAuth = ListenerAuth.OFF,
+    ) -> None:
         self.closed = False  # send the output, then close
         self.commands = 0  # lines and messages completed: progress, as the time-outs see it
         self.transactions = 0  # started
@@ -62,12 +78,17 @@ class ServerSession:
         self.in_flight = False  # a submission waits for `answer`
         self.backlog = 0  # octets kept while a submission is in flight
         self.wants_tls = False  # after the output, TLS begins; then `secured`
+        self.login: Login | None = None  # to be verified; then `authenticated`
         self._rules = rules
         self._gate = gate
         self._client = client
         self._may_relay = may_relay
         self._offers_tls = offers_tls
         self._tls = ""
+        self._auth = auth
+        self._user: User | None = None
+        self._exchange: Exchange | None = None  # the next line is the client's part in it
+        self._bearer_failed: SmtpReply | None = None  # told after one more line (RFC 7628 section 3.2.3)
         self._helo = ""
         self._esmtp = False
         self._sender = b""
@@ -113,7 +134,7 @@ class ServerSession:
             end = data.find(b"\r\n", position)
             if end < 0:
                 self._partial = data[position:]
-                if len(self._partial) > MAX_COMMAND + 1:  # the last octet may be the CR of its end
+                if len(self._partial) > MAX_LINE + 1:  # the last octet may be the CR of its end
                     self._too_long = True
                     self._partial = self._partial[-1:]
                 return
@@ -147,11 +168,32 @@ class ServerSession:
             self._errors = self._junk = 0
         self._output.append(reply_line(reply))
         self._part()
+        self._run_kept()
+
+    def _run_kept(self) -> None:
         if self._kept:
             waiting = b"".join(self._kept)
             self._kept.clear()
             self.backlog = 0
             self.receive(waiting)
+
+    def authenticated(self, result: User | SmtpReply, *, bearer: bool) -> None:
+        """Who logged in, or why not; goes on with what the client sent meanwhile."""
+        self.in_flight = False
+        if self.closed:
+            return
+        self.commands += 1
+        if not isinstance(result, SmtpReply):
+            self._user = result
+            self._may_relay = True
+            self._output.append(b"235 2.7.0 Authentication succeeded\r\n")
+        elif bearer:
+            self._bearer_failed = result
+            self._output.append(b"334 %s\r\n" % INVALID_TOKEN)
+        else:
+            self._fail(reply_line(result))
+        self._part()
+        self._run_kept()
 
     def secured(self, version: str) -> None:
         """TLS is on. What the client said before is forgotten (RFC 3207 section 4.2)."""
@@ -181,11 +223,14 @@ class ServerSession:
 
     def _command(self, line: bytes, *, more: bool) -> None:
         """One command line; `more` says that the client sent octets after it without waiting for its reply."""
-        if self._too_long or len(line) > MAX_COMMAND:
+        if self._exchange is not None or self._bearer_failed is not None:
+            self._login_line(line)
+            return
+        verb = line[:4].upper()
+        if self._too_long or (len(line) > MAX_COMMAND and (verb != b"AUTH" or len(line) > MAX_LINE)):
             self._too_long = False
             self._fail(b"500 5.5.2 Line too long\r\n")
             return
-        verb = line[:4].upper()
         if _NOT_PRINTABLE.search(line) and not (verb in _WITH_ADDRESS and _is_text(line)):
             self._fail(b"501 5.5.2 Only printable ASCII in commands\r\n")
             return
@@ -217,8 +262,62 @@ class ServerSession:
         self._reset()
         self._helo = name.decode("ascii")
         self._esmtp = line[:1] in b"eE"
-        self._output.append(self._rules.ehlo[self._offers_tls] if self._esmtp else self._rules.helo)
+        auth = self._offers_auth() and self._user is None
+        self._output.append(self._rules.ehlo[self._offers_tls, auth] if self._esmtp else self._rules.helo)
         self._part()
+
+    def _offers_auth(self) -> bool:
+        return self._auth is ListenerAuth.LOCAL or (self._auth is ListenerAuth.TLS and bool(self._tls))
+
+    def _auth_command(self, line: bytes) -> None:
+        words = line.split()
+        if not self._offers_auth():
+            if self._auth is ListenerAuth.TLS and self._offers_tls:
+                self._fail(b"538 5.7.11 Say STARTTLS first\r\n")
+            else:
+                self._fail(b"502 5.5.1 Command not offered\r\n")
+        elif not self._esmtp:
+            self._fail(b"503 5.5.1 Say EHLO first\r\n")
+        elif self._user is not None:
+            self._fail(b"503 5.5.1 Already authenticated\r\n")
+        elif self.in_transaction:
+            self._fail(b"503 5.5.1 Not within a transaction\r\n")
+        elif len(words) not in (2, 3):
+            self._fail(b"501 5.5.4 Syntax: AUTH mechanism\r\n")
+        elif (mechanism := words[1].upper()) not in MECHANISMS:
+            self._fail(b"504 5.5.4 Mechanism not offered\r\n")
+        else:
+            self._exchange = exchange = Exchange(mechanism)
+            self._exchange_goes_on(partial(exchange.start, words[2] if len(words) == 3 else None))
+
+    def _login_line(self, line: bytes) -> None:
+        """A line of the client in an exchange."""
+        exchange, self._exchange = self._exchange, None
+        failed, self._bearer_failed = self._bearer_failed, None
+        too_long, self._too_long = self._too_long or len(line) > MAX_LINE, False
+        if failed is not None:
+            self._fail(reply_line(failed))
+        elif too_long:
+            self._fail(b"500 5.5.6 Authentication exchange line is too long\r\n")
+        elif line == b"*" or exchange is None:
+            self._fail(b"501 5.7.0 Authentication cancelled\r\n")
+        else:
+            self._exchange = exchange
+            self._exchange_goes_on(partial(exchange.answer, line))
+
+    def _exchange_goes_on(self, step: Callable[[], Login | bytes]) -> None:
+        try:
+            found = step()
+        except BadExchange as exc:
+            self._exchange = None
+            self._fail(b"501 5.5.2 Cannot be understood: %s\r\n" % str(exc).encode("ascii", "replace"))
+            return
+        if isinstance(found, bytes):
+            self._output.append(b"334 %s\r\n" % found)
+        else:
+            self._exchange = None
+            self.login = found
+            self.in_flight = True
 
     def _starttls(self, line: bytes) -> None:
         if self._tls:
@@ -239,6 +338,8 @@ class ServerSession:
             self._fail(b"503 5.5.1 Say EHLO first\r\n")
         elif self.in_transaction:
             self._fail(b"503 5.5.1 Nested MAIL\r\n")
+        elif not self._may_relay and self._offers_auth():
+            self._fail(b"530 5.7.0 Authentication required\r\n")
         elif match is None:
             self._fail(b"501 5.5.4 Syntax: MAIL FROM:<address>\r\n")
         elif isinstance(
@@ -252,6 +353,8 @@ class ServerSession:
         elif (busy := self._mail_refusal()) is not None:
             self._count_junk()
             self._output.append(reply_line(busy))
+        elif self._user is not None and (refusal := self._user.refusal(match[1])) is not None:
+            self._fail(reply_line(refusal))
         else:
             self._sender = match[1]
             self._parameters = parameters
@@ -371,6 +474,8 @@ class ServerSession:
             envid=parameters.envid,
             requests=self._requests or NO_REQUESTS,
             tls=self._tls,
+            user=self._user.name if self._user is not None else "",
+            streams=self._user.streams if self._user is not None else (),
         )
 
     def _is_international(self, body: bytes) -> bool:
@@ -426,6 +531,7 @@ _COMMANDS: dict[bytes, Callable[[ServerSession, bytes], None]] = {
     b"VRFY": ServerSession._vrfy,
     b"HELP": ServerSession._help,
     b"QUIT": ServerSession._quit,
+    b"AUTH": ServerSession._auth_command,
 }
 _NEEDS_SMTPUTF8 = b"553 5.6.7 An address beyond ASCII needs SMTPUTF8 in MAIL\r\n"
 _LAST_IN_GROUP = frozenset({b"EHLO", b"HELO", b"DATA", b"STAR"})

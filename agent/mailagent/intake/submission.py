@@ -7,6 +7,8 @@ import msgspec
 
 from mailagent.api.smtp import SmtpReply
 from mailagent.intake.parameters import RcptParameters
+from mailagent.intake.sasl import Login
+from mailagent.intake.users import User
 
 NO_REQUESTS: Mapping[int, RcptParameters] = {}
 
@@ -27,6 +29,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     hops: int  # Received fields that the message came with
     esmtp: bool = True  # the client said EHLO
     user: str = ""  # who authenticated, or empty
+    streams: tuple[str, ...] = ()  # that the user may use; empty: any
     tls: str = ""  # version of TLS that it came under, `TLSv1.3`, or empty
     utf8: bool = False  # needs SMTPUTF8 on its way: it was given, and the header block or an address is beyond ASCII
     ret: str = ""  # RET of MAIL: `FULL`, `HDRS`, or empty
@@ -49,6 +52,9 @@ class Gate(Protocol):
 
     def stranger_refusal(self, client: str, recipient: bytes) -> SmtpReply | None:
         """The answer to RCPT of a client that may not relay; None: the recipient is ours, whatever its syntax."""
+
+    def authenticate(self, login: Login, client: str, done: Callable[[User | SmtpReply], None]) -> None:
+        """Verify `login`; `done` is called exactly once, maybe at once, on the loop."""
 
     def submit(self, submission: Submission, done: Callable[[SmtpReply], None]) -> None:
         """Take the submission over; `done` is called exactly once, maybe at once, on the loop."""

@@ -13,8 +13,9 @@ class StreamTable:
     """The `streams` section, compiled; pure.
 
     In this order: header patterns (all headers that a stream names must match, one pattern of each is enough); the
-    `X-Virtual-MTA` that the client set, naming a stream, a pool or a virtual MTA; patterns of the envelope sender;
-    the default stream. Streams are asked in the order of the file. Patterns know `*` and `?` and no case.
+    `X-Virtual-MTA` that the client set, naming a stream, a pool or a virtual MTA; who authenticated; patterns of the
+    envelope sender; the default stream. Streams are asked in the order of the file. Patterns know `*` and `?` and no
+    case.
     """
 
     def __init__(self, config: AgentConfig) -> None:
@@ -38,13 +39,24 @@ class StreamTable:
         self._by_name |= first_of_pool
         self._by_name |= {name: name for name in config.streams}  # a stream's own name wins over the others
 
+        self._by_user = {user: name for name, stream in config.streams.items() for user in stream.users}
         senders = [(name, stream.senders) for name, stream in config.streams.items() if stream.senders]
         self._senders = tuple(name for name, _ in senders)
         self._by_sender = _first_of([patterns for _, patterns in senders]) if senders else None
         self._default = config.default_stream or (_DEFAULT if _DEFAULT in config.streams else None)
 
-    def classify(self, sender: bytes, headers: Mapping[bytes, bytes], virtual_mta: str) -> StreamName | None:
-        """The stream of a message; None when nothing matches and there is no default: refuse it."""
+    def classify(
+        self,
+        sender: bytes,
+        headers: Mapping[bytes, bytes],
+        virtual_mta: str,
+        user: str = "",
+        scope: Sequence[str] = (),
+    ) -> StreamName | None:
+        """The stream of a message; None when nothing matches and there is no default: refuse it.
+
+        `scope` has the streams that `user` may use, none: all. A header may still name another one.
+        """
         for name, wanted in self._by_headers:
             if all((value := headers.get(header)) is not None and pattern.match(value) for header, pattern in wanted):
                 return name
@@ -52,11 +64,14 @@ class StreamTable:
             named = self._by_name.get(virtual_mta)
             if named is not None:
                 return named
+        if user and (of_user := self._by_user.get(user)) is not None:
+            return of_user
+        found = self._default
         if self._by_sender is not None:
             match = self._by_sender.match(sender)
             if match is not None and match.lastindex is not None:
-                return self._senders[match.lastindex - 1]
-        return self._default
+                found = self._senders[match.lastindex - 1]
+        return StreamName(scope[0]) if scope and found not in scope else found
 
 
 def _glob(pattern: str) -> str:

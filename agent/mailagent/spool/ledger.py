@@ -10,6 +10,7 @@ from mailagent.api.directives import Directive, DirectiveState
 from mailagent.api.ids import OpId
 from mailagent.api.operations import OperationRecord
 from mailagent.api.replies import OperationPage
+from mailagent.spool import credentials
 from mailagent.spool.bulk import fetch, json_text
 from mailagent.spool.errors import ItemRefused
 from mailagent.spool.records import LedgerEntry, StoredOperation
@@ -51,6 +52,8 @@ def write(db: apsw.Connection, entry: LedgerEntry) -> None:
                 _encode(directive),
             ),
         )
+    if entry.credential is not None:
+        credentials.write(db, entry.credential)
     if entry.undone:
         db.execute(
             "UPDATE operation SET undone_by = ?2 WHERE op_id IN (SELECT value FROM json_each(?1))",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from mailagent.api.credentials import Scope
 from mailagent.api.directives import Directive
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.outcome import Attempt
@@ -147,6 +148,33 @@ class DueChange(msgspec.Struct, frozen=True, kw_only=True):
     spread: int
 
 
+class Secret(msgspec.Struct, frozen=True, kw_only=True):
+    """One secret of a user, hashed."""
+
+    digest: str
+    until: int | None = None  # None: as long as the user
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """One user of intake."""
+
+    user: str
+    scope: Scope
+    created_at: int
+    created_by: str
+    secrets: tuple[Secret, ...]  # the newest first; none: revoked
+    expires_at: int | None = None
+    revoked_at: int | None = None
+
+
+class CredentialUse(msgspec.Struct, frozen=True):
+    """When and from where a user logged in last; at 0: never."""
+
+    user: str
+    at: int
+    client: str
+
+
 class StoredOperation(msgspec.Struct, frozen=True, kw_only=True):
     """One executed operation: the digest of its request, its record, and the answer that a repeat gets again."""
 
@@ -162,6 +190,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     directives: Sequence[Directive] = ()  # new or changed ones
     undone: tuple[str, ...] = ()  # op_ids whose record gets `undone_by` = this operation
     due: DueChange | None = None
+    credential: Credential | None = None  # new or changed
 
 
 class InDoubtMark(msgspec.Struct, frozen=True):

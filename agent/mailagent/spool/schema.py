@@ -155,8 +155,17 @@ ALTER TABLE attempt ADD COLUMN rule TEXT NOT NULL DEFAULT '';
 ALTER TABLE reply ADD COLUMN category TEXT NOT NULL DEFAULT '';
 ALTER TABLE reply ADD COLUMN rule TEXT NOT NULL DEFAULT '';
 """
+# data: the record as JSON; the last use stands apart, since it is written without an operation
+_CREDENTIALS = """
+CREATE TABLE credential (
+    user TEXT PRIMARY KEY,
+    data BLOB NOT NULL,
+    used_at INTEGER NOT NULL DEFAULT 0,
+    used_from TEXT NOT NULL DEFAULT ''
+) STRICT, WITHOUT ROWID;
+"""
 _FIRST_VERSION = 2
-_STEPS = (_TABLES, _ENVELOPE, _VERDICTS)
+_STEPS = (_TABLES, _ENVELOPE, _VERDICTS, _CREDENTIALS)
 """What makes each version out of the one before, the first out of nothing. A step is never changed, only followed."""
 SCHEMA_VERSION = _FIRST_VERSION + len(_STEPS) - 1
 

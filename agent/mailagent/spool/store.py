@@ -22,7 +22,7 @@ from mailagent.api.directives import Directive
 from mailagent.api.replies import DeferredGroups, InDoubtPage, MessagePage, OperationPage
 from mailagent.api.requests import PAGE_LIMIT
 from mailagent.api.targets import MessageFilter
-from mailagent.spool import bodies, crash, inspection, ledger, queues
+from mailagent.spool import bodies, crash, credentials, inspection, ledger, queues
 from mailagent.spool.changes import Accept, Change, Job, Lines, QueueState, Settle
 from mailagent.spool.errors import SpoolClosed, SpoolLocked, SpoolUnusable, StorageError, StorageFailed
 from mailagent.spool.ids import MessageIds, now_ms, queue_id
@@ -30,6 +30,8 @@ from mailagent.spool.marks import FILE_NAME as MARKS_NAME
 from mailagent.spool.marks import Marks, read_marks
 from mailagent.spool.reader import Priority, Reader
 from mailagent.spool.records import (
+    Credential,
+    CredentialUse,
     DeferredTotal,
     DueQueue,
     InDoubtMark,
@@ -385,6 +387,19 @@ class Spool:
     async def directives(self) -> list[Directive]:
         """Directives that are live."""
         return await self._reader.run(Priority.TOTALS, ledger.directives)
+
+    async def credentials(self) -> list[tuple[Credential, CredentialUse]]:
+        """Users of intake, with their last use."""
+        return await self._reader.run(Priority.TOTALS, credentials.read_all)
+
+    def credentials_used(self, uses: Sequence[CredentialUse]) -> None:
+        """Store last uses; nobody waits for it."""
+
+        def done(_: None, error: StorageError | None) -> None:
+            if error is not None:
+                log.warning("last uses of credentials not stored: %s", error)
+
+        self._submit(Job(lambda tx: credentials.write_uses(tx.db, uses), done))
 
     # --- condition ------------------------------------------------------------------------------------------------
 

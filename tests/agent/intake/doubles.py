@@ -4,9 +4,12 @@ from collections.abc import Callable
 
 from mailagent.api.smtp import SmtpReply
 from mailagent.config import structs
+from mailagent.config.intake import ListenerAuth
 from mailagent.intake import Submission
 from mailagent.intake.rules import Rules
+from mailagent.intake.sasl import Login
 from mailagent.intake.session import ServerSession
+from mailagent.intake.users import User, Users
 
 QUEUED = SmtpReply(code=250, enhanced="2.0.0", text="Ok: queued")
 
@@ -23,6 +26,8 @@ class KeepingGate:
         self.ours: frozenset[bytes] = frozenset()
         """Recipients that anyone may write to."""
         self.submissions: list[Submission] = []
+        self.logins: list[Login] = []
+        self.users = Users(())
         self.waiting: list[Callable[[SmtpReply], None]] = []
 
     def greeting_refusal(self) -> SmtpReply | None:
@@ -33,6 +38,10 @@ class KeepingGate:
 
     def stranger_refusal(self, client: str, recipient: bytes) -> SmtpReply | None:
         return None if recipient in self.ours else SmtpReply(code=550, enhanced="5.7.1", text="Relaying denied")
+
+    def authenticate(self, login: Login, client: str, done: Callable[[User | SmtpReply], None]) -> None:
+        self.logins.append(login)
+        self.users.authenticate(login, client, done)
 
     def submit(self, submission: Submission, done: Callable[[SmtpReply], None]) -> None:
         self.submissions.append(submission)
@@ -46,11 +55,22 @@ class Talk:
     """A session with a gate, driven by hand."""
 
     def __init__(
-        self, gate: KeepingGate | None = None, *, may_relay: bool = True, config: structs.Intake | None = None
+        self,
+        gate: KeepingGate | None = None,
+        *,
+        may_relay: bool = True,
+        config: structs.Intake | None = None,
+        auth: ListenerAuth = ListenerAuth.OFF,
+        offers_tls: bool = False,
     ) -> None:
         self.gate = gate or KeepingGate()
         self.session = ServerSession(
-            Rules.of(config or structs.Intake(), "mx1.test"), self.gate, client="192.0.2.1", may_relay=may_relay
+            Rules.of(config or structs.Intake(), "mx1.test"),
+            self.gate,
+            client="192.0.2.1",
+            may_relay=may_relay,
+            auth=auth,
+            offers_tls=offers_tls,
         )
         self.session.greet()
         self.greeting = self.session.take_output()
