@@ -199,3 +199,39 @@ def test_every_reply_has_an_outcome_that_keeps_it(reply: SmtpReply, patient: boo
     assert isinstance(outcome, Delivered) == reply.is_success
     if isinstance(outcome, Bounced):
         assert reply.is_permanent
+
+
+@pytest.mark.parametrize(
+    ("code", "enhanced", "text"),
+    [
+        (550, "", "The address in your From: header does not exist"),
+        (550, "", "This user does not accept mail from unknown addresses"),
+        (550, "5.7.27", "<a@example.com>: Sender address rejected: Domain example.com does not accept mail (nullMX)"),
+        (503, "", "No recipients specified"),
+        (550, "", "Unknown user agent"),
+        (550, "", "Your account has been disabled, contact support"),
+        (550, "", "This server has moved"),
+        (554, "", "Please remove the link from your message"),
+        (550, "", "LDAP directory lookup failed, user not found"),
+        (550, "", "Recipient not found in whitelist"),
+        (521, "", "Host does not accept mail"),
+        (550, "5.2.0", "Other or undefined mailbox status"),
+        (535, "", "Invalid user or password"),
+        (550, "5.1.1", "<nobody@example.org>: Recipient address rejected: Access denied"),
+    ],
+)
+def test_texts_that_sound_like_a_mailbox_and_are_not_suppress_nobody(code: int, enhanced: str, text: str) -> None:
+    for verb in (None, Verb.RCPT, Verb.DOT):
+        assert CLASSIFIER.classify("", code, enhanced, text, verb).action is not Action.SUPPRESS
+
+
+def test_our_own_replies_are_known_by_their_codes_whatever_the_domain_is_called() -> None:
+    for code, enhanced, text, category in (
+        (556, "5.1.10", "spam.example accepts no mail (null MX)", Category.BAD_DOMAIN),
+        (550, "5.1.2", "blocked.example: no such domain", Category.BAD_DOMAIN),
+        (451, "4.4.3", "quota.example: SERVFAIL", Category.DNS_TEMP),
+        (0, "4.4.1", "mx.virus.example[192.0.2.1]:25: refused", Category.NETWORK),
+        (0, "4.7.4", "the peer offers no STARTTLS", Category.TLS_REQUIRED),
+    ):
+        reply = SmtpReply(code=code, enhanced=enhanced, text=text, local=True)
+        assert CLASSIFIER.verdict(reply, "").category is category

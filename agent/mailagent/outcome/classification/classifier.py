@@ -5,6 +5,7 @@ message itself can be about a mailbox. A text that also speaks of something else
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -18,6 +19,8 @@ MAX_TEXT = 600
 """Characters of a text that rules see: bounds what a hostile text costs."""
 CACHE_ENTRIES = 4096
 
+LOCAL = "local"
+"""Provider, in rules, of replies that we made ourselves."""
 UNMATCHED = "unmatched"
 """Id in the verdict of a reply that no rule knows."""
 
@@ -67,6 +70,7 @@ _VARYING = (
     (re.compile(r"<[^<>\s]*@[^<>\s]*>|\b[\w.+%=-]+@[\w.-]+\.\w+"), "<address>"),
     (re.compile(r"\[?\b(?:\d{1,3}\.){3}\d{1,3}\b\]?"), "<ip>"),
     (re.compile(r"\b\S*\d\S*(?= - gsmtp)"), "<id>"),
+    (re.compile(r" ?\(in reply to [^()]*\)"), ""),  # Postfix
     (re.compile(r"\b\d{4}-\d\d-\d\dt[\d:.]+z?"), "<time>"),
     (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,}\b"), "<id>"),
 )
@@ -81,7 +85,6 @@ class _Question(msgspec.Struct, frozen=True):
     code: int
     enhanced: str
     text: str
-    local: bool
 
     @property
     def permanent(self) -> bool:
@@ -98,8 +101,8 @@ class Classifier:
 
     def __init__(self, rules: Rules) -> None:
         self._aliases = rules.aliases
-        self._contrary = rules.contrary
-        self._files = [[_Compiled(rule) for rule in file.rules] for file in rules.files]
+        self._contrary = re.compile(plain(rules.contrary))
+        self._compiled = [_Compiled(rule) for rule in rules]
         self._by_provider: dict[str, tuple[_Compiled, ...]] = {}
         self._answer = lru_cache(maxsize=CACHE_ENTRIES)(self._decide)
 
@@ -121,8 +124,8 @@ class Classifier:
                 text = rest
             elif match := _CODE_IN_TEXT.search(text):
                 enhanced = match.group(1)
-        name = self._aliases.get(provider, "")
-        return self._answer(_Question(name, verb, code, enhanced, text, local or name == "local"))
+        name = LOCAL if local else self._aliases.get(provider, "")
+        return self._answer(_Question(name, verb, code, enhanced, text))
 
     def _decide(self, question: _Question) -> Verdict:
         contrary: bool | None = None
@@ -143,13 +146,7 @@ class Classifier:
     def _rules(self, provider: str) -> tuple["_Compiled", ...]:
         rules = self._by_provider.get(provider)
         if rules is None:
-            rules = tuple(
-                rule
-                for file in self._files
-                for own in (True, False)
-                for rule in file
-                if (provider in rule.provider if own else not rule.provider)
-            )
+            rules = tuple(rule for rule in self._compiled if not rule.provider or provider in rule.provider)
             self._by_provider[provider] = rules
         return rules
 
@@ -166,7 +163,7 @@ class _Compiled:
         self._verb = frozenset(rule.verb)
         self._code = _any_of(rule.code, lambda code: code.replace("xx", ".."))
         self._enhanced = _any_of(rule.enhanced, _enhanced_pattern)
-        self._text = re.compile("|".join(rule.text)) if rule.text else None
+        self._text = re.compile(plain("|".join(rule.text))) if rule.text else None
         self._about_address = rule.category in ADDRESS_CATEGORIES
         self.certain = rule.certain
         self.permanent = _verdict(rule.id, rule.category, rule.action, rule.scope, permanent=True)
@@ -179,7 +176,7 @@ class _Compiled:
                 return False
         elif self._verb:
             return False
-        if self._about_address and not question.local and not self._may_be_address(question):
+        if self._about_address and question.provider != LOCAL and not self._may_be_address(question):
             return False
         if self._code is not None and not self._code.fullmatch(question.code_text):
             return False
@@ -196,11 +193,18 @@ class _Compiled:
 
 
 def signature(text: str) -> str:
-    """`text` as rules see it: small letters, one line, without what differs from message to message."""
-    text = " ".join(_CONTINUED.sub("", text[: 4 * MAX_TEXT]).lower().replace("\u2019", "'").split())
+    """`text` as rules see it: small letters without accents, one line, without what differs from message to message."""
+    text = plain(" ".join(_CONTINUED.sub("", text[: 4 * MAX_TEXT]).lower().replace("\u2019", "'").split()))
     for pattern, replacement in _VARYING:
         text = pattern.sub(replacement, text)
     return text[:MAX_TEXT]
+
+
+def plain(text: str) -> str:
+    """`text` without accents and full-width forms, so that `übergroß` and `ubergroß` are one."""
+    if text.isascii():
+        return text
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
 def _verdict(rule: str, category: Category, action: Action | None, scope: Scope | None, *, permanent: bool) -> Verdict:

@@ -56,7 +56,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     files: tuple[RuleFile, ...]
     aliases: dict[str, str]  # every name of a provider -> the one that rules use
-    contrary: re.Pattern[str]
+    contrary: str  # one regular expression of all
 
     def __iter__(self) -> Iterator[Rule]:
         return (rule for file in self.files for rule in file.rules)
@@ -81,7 +81,7 @@ def load_rules(own: Path | None = None) -> Rules:
 def assembled(files: Sequence[RuleFile]) -> Rules:
     """Files of rules as one set, the first asked first."""
     aliases = {alias: name for file in files for name, others in file.providers.items() for alias in (name, *others)}
-    contrary = re.compile("|".join(pattern for file in files for pattern in file.contrary) or r"(?!)")
+    contrary = "|".join(pattern for file in files for pattern in file.contrary) or r"(?!)"
     return Rules(files=tuple(files), aliases=aliases, contrary=contrary)
 
 
