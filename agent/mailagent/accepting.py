@@ -8,11 +8,12 @@ from functools import partial
 from mailagent.api.accounting import EventType
 from mailagent.api.ids import StreamName
 from mailagent.api.smtp import SmtpReply, Verb
-from mailagent.config.structs import AgentConfig
+from mailagent.config.structs import AgentConfig, Priority
 from mailagent.control.state import HostState
 from mailagent.dkim import Signing
 from mailagent.dns import ascii_domain
 from mailagent.intake.parameters import NOTHING
+from mailagent.intake.pressure import Pressure
 from mailagent.intake.received import received_header
 from mailagent.intake.submission import Submission
 from mailagent.outcome.accounting import AccountingRecord, event_id, line
@@ -35,12 +36,19 @@ class Acceptor:
     """Takes submissions and DSNs into the spool. Runs on the loop; the spool calls back when they are durable."""
 
     def __init__(
-        self, config: AgentConfig, spool: Spool, scheduler: Scheduler, counters: Counters, signing: Signing
+        self,
+        config: AgentConfig,
+        spool: Spool,
+        scheduler: Scheduler,
+        counters: Counters,
+        signing: Signing,
+        pressure: Pressure,
     ) -> None:
         self._spool = spool
         self._scheduler = scheduler
         self._counters = counters
         self._signing = signing
+        self._pressure = pressure
         self._queues: dict[tuple[StreamName, bytes], tuple[QueueName, int]] = {}
         self.state: HostState
         self.streams: StreamTable
@@ -72,15 +80,18 @@ class Acceptor:
         if name is None:
             done(_reply(550, "5.7.1", "no stream of this host takes this mail (sender, headers and X-Virtual-MTA)"))
             return
-        pool = self._config.streams[name].pool
+        stream = self._config.streams[name]
+        pool = stream.pool
+        if stream.priority is not Priority.HIGH and (full := self._pressure.queue_refusal(self.waiting)) is not None:
+            done(full)
+            return
         refusal = state.refuses(pool)
         if refusal is not None:
             done(_reply(451, "4.3.2", f"pool {pool} is being drained"))
             return
         keys = self._signing.keys(pool, submission.headers)
         if keys:
-            priority = self._config.streams[name].priority
-            self._signing.sign(submission.body, keys, priority, partial(self._signed, submission, name, done))
+            self._signing.sign(submission.body, keys, stream.priority, partial(self._signed, submission, name, done))
         else:
             self._store(submission, name, b"", done)
 

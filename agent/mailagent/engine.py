@@ -34,6 +34,8 @@ from mailagent.dkim import KeyRing, Signing, load_ring
 from mailagent.dns import Resolver
 from mailagent.host import Act, Principal, Read
 from mailagent.intake.listener import Intake, certificates
+from mailagent.intake.pressure import Pressure
+from mailagent.intake.ready import Readiness
 from mailagent.intake.sasl import Login
 from mailagent.intake.submission import Submission
 from mailagent.intake.tls import Contexts
@@ -66,7 +68,16 @@ UPKEEP_TICKS = 60
 SNAPSHOT_S = 0.2
 """Age up to which one snapshot serves every caller."""
 IN_EFFECT = "the file says what is already in effect"
-RESTART_ONLY = ("host", "state_dir", "rpc.socket", "rpc.backlog", "intake.listeners", "dkim.threads", "log")
+RESTART_ONLY = (
+    "host",
+    "state_dir",
+    "rpc.socket",
+    "rpc.backlog",
+    "intake.listeners",
+    "intake.ready",
+    "dkim.threads",
+    "log",
+)
 """Keys that a reload cannot change."""
 RELAYING_DENIED = SmtpReply(code=550, enhanced="5.7.1", text="Relaying denied")
 
@@ -157,7 +168,8 @@ class Engine:
         self._signing = Signing(config.dkim, self._ring, config.state_dir / "dkim")
         self._signing.choose(chosen(self._state))
         keys = Keys(self._control, self._signing, self._resolver, lambda key: self._origins.find(key))
-        self._acceptor = Acceptor(config, self._spool, self._scheduler, self._counters, self._signing)
+        self._pressure = Pressure(config.queue, free=lambda: self._spool.free, rss_bytes=_rss_bytes)
+        self._acceptor = Acceptor(config, self._spool, self._scheduler, self._counters, self._signing, self._pressure)
         self._census = Census(self._spool)
         self._acceptor.waiting = self._spool.recovered.recipients
         self._overview = Overview(
@@ -175,11 +187,14 @@ class Engine:
         self._reads = {**reads, **keys.reads, "credentials": users.credentials, "events": self._events.events}
         self._verbs = {**self._control.verbs, **keys.verbs, **users.verbs, "reload": self.reload}
         self._intake = Intake(config.intake, config.host, self)
+        self._readiness = Readiness(self._why_not_ready)
         self._spawn(self._scheduler.run(), "scheduler")
         self._spawn(self._control.run(), "control")
         self._spawn(self._census.run(), "census")
         self._spawn(self._tick(), "tick")
         await self._intake.start()
+        if config.intake.ready is not None:
+            await self._readiness.start(config.intake.ready)
         found = self._spool.recovered
         log.info("engine runs host=%s waiting=%d in_doubt=%d", config.host, self._acceptor.waiting, found.in_doubt)
         if found.not_listed:
@@ -193,6 +208,7 @@ class Engine:
         self._intake.refuse_new()
         await self._scheduler.stop(grace_s)
         await self._intake.stop(grace_s)
+        self._readiness.stop()
         self._store_uses()
         self._users.close()
         for task in self._tasks:
@@ -264,14 +280,16 @@ class Engine:
         return None
 
     def mail_refusal(self) -> SmtpReply | None:
-        """4yz at MAIL while the host drains or is short of disk."""
+        """4yz at MAIL while the host drains or is short of disk or memory."""
         if self.failed.done():
             return _refusal(451, "4.3.0", "storage failed")
-        if not self._spool.free.ok:
-            return _refusal(452, "4.3.1", self._spool.free.reason)
         if self._state.host_drain is not None:
             return _refusal(450, "4.3.2", "this host is being drained")
-        return None
+        return self._pressure.refusal()
+
+    def _why_not_ready(self) -> str:
+        refusal = self.greeting_refusal() or self.mail_refusal() or self._pressure.queue_refusal(self._acceptor.waiting)
+        return refusal.text if refusal is not None else ""
 
     def stranger_refusal(self, client: str, recipient: bytes) -> SmtpReply:  # noqa: ARG002  nothing to probe
         """550: no relay."""
@@ -403,7 +421,7 @@ class Engine:
 
     def _host_view(self) -> views.HostView:
         scheduler, spool, config = self._scheduler, self._spool, self._config
-        refusal = self.greeting_refusal() or self.mail_refusal()
+        why_not = self._why_not_ready()
         if self.failed.done():
             engine_state = views.EngineState.FAILED
         elif self._stopping:
@@ -421,8 +439,8 @@ class Engine:
             version=__version__,
             engine="mailagent",
             state=engine_state,
-            accepting=refusal is None,
-            intake_reason=refusal.text if refusal is not None else "",
+            accepting=not why_not,
+            intake_reason=why_not,
             started_at=self._started_at,
             waiting=waiting,
             deferred=min(waiting, sum(total.count for total in self._census.deferred)),  # counted a moment ago
@@ -475,6 +493,7 @@ class Engine:
         self._config_hash = config_hash(config)
         self._overview.config = config
         self._settler.configure(config)
+        self._pressure.configure(config.queue)
         self._acceptor.configure(config)
         if "dns" in changed:
             self._resolver.configure(config.dns)

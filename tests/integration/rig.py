@@ -25,7 +25,7 @@ state_dir: ./state
 rpc: {{socket: ./state/rpc.sock}}
 intake:
   listeners: [{{address: 127.0.0.1, port: {port}{listener}}}]
-  relay_from: [{relay_from}]
+  relay_from: [{relay_from}]{intake}
 dns: {{servers: ["127.0.0.1:{dns}"], timeout: 1s}}
 delivery: {{port: {sink}, allow_networks: [127.0.0.0/8, "::1/128"]}}
 stop_grace_s: 5
@@ -192,17 +192,25 @@ async def rig(
     sink: Sink | None = None,
     listener: str = "",
     relay_from: str = "127.0.0.0/8",
+    intake: str = "",
 ) -> AsyncIterator[Rig]:
     """A running rig whose agent has the sections `text` beside those that bind it to the others.
 
-    `listener` has more keys of its listener: `, auth: local`.
+    `listener` has more keys of its listener: `, auth: local`; `intake` has another key of its intake.
     """
     port = free_port()
     async with AsyncExitStack() as stack:
         receiver = await stack.enter_async_context(sink or Sink())
         dns = await stack.enter_async_context(responding())
         dns.fallback = _every_example
-        head = HEAD.format(port=port, sink=receiver.port, dns=dns.port, listener=listener, relay_from=relay_from)
+        head = HEAD.format(
+            port=port,
+            sink=receiver.port,
+            dns=dns.port,
+            listener=listener,
+            relay_from=relay_from,
+            intake=intake and f"\n  {intake}",
+        )
         with agent(directory, head + text, port) as one:
             made = Rig(one, receiver, dns, head)
             try:

@@ -102,6 +102,24 @@ def reload(config_path: Path, socket: Path | None, reason: str, timeout: float) 
         click.echo(f"mailagent: warning: {warning}", err=True)
 
 
+@cli.command()
+@config_option
+@socket_option
+@timeout_option
+def ready(config_path: Path, socket: Path | None, timeout: float) -> None:
+    """Whether the agent takes mail: exit 0, or 1 with the reason."""
+    from mailagent.api.requests import Empty
+    from mailagent.api.views import Snapshot
+    from mailagent.cli.calling import calling
+
+    with calling(socket or load(config_path).rpc.socket, timeout) as agent:
+        found = agent.call("snapshot", Empty())
+    assert isinstance(found, Snapshot)  # noqa: S101 - the method table says so
+    if not found.host.accepting:
+        raise Failure(f"not ready: {found.host.intake_reason}", FAILED)
+    click.echo("ready")
+
+
 for _command in (spool, credentials, log, classify, rules):
     cli.add_command(_command)
 

@@ -144,6 +144,8 @@ def _check_intake(intake: Intake, key: Key, report: Reader) -> None:
                 report.follow_up(
                     (*place, "proxy_from", m), f"{network} lets anybody claim any address; list your balancers"
                 )
+    if intake.ready is not None and not _is_address(intake.ready.host):
+        report.follow_up((*key, "ready"), f"`{intake.ready.host}` is a name; write an address: 127.0.0.1:8025")
     for n, network in enumerate(intake.relay_from):
         if network.prefixlen == 0:
             report.follow_up(

@@ -102,6 +102,7 @@ class Intake(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_connections_per_client: int = 50  # networks in relay_from are exempt
     max_hops: int = 50
     timeout: timedelta = timedelta(seconds=300)
+    ready: Endpoint | None = None  # where GET /ready answers; None: nowhere
 
 
 class Rpc(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -260,6 +261,8 @@ class QueueLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     window: int = 20_000  # recipients
     ready: int = 2_000  # recipients in one ready queue
     bodies_bytes: int = 33_554_432  # bodies kept in memory beside the disk
+    waiting: int | None = None  # recipients in the spool; with more, new mail hears 452. None: as the disk allows
+    memory_bytes: int | None = None  # of the agent's process; with more, new mail hears 452. None: no limit
 
 
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -27,6 +27,7 @@ from mailagent.control.state import HostState
 from mailagent.delivery.connection import Connection, Transaction
 from mailagent.dkim import KeyRing, Signing
 from mailagent.dns import Resolver
+from mailagent.intake.pressure import Pressure
 from mailagent.intake.submission import Submission
 from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.routing import LimitTable, Router
@@ -182,7 +183,14 @@ class Host:
             removed=self._removed,
         )
         signing = Signing(config.dkim, KeyRing({}), config.state_dir)
-        self.acceptor = Acceptor(config, spool, self.scheduler, counters, signing)
+        self.acceptor = Acceptor(
+            config,
+            spool,
+            self.scheduler,
+            counters,
+            signing,
+            Pressure(config.queue, free=lambda: spool.free, rss_bytes=lambda: 0),
+        )
         self.waiting = 0
 
     def soon(self, step: Callable[[], None]) -> None:
