@@ -26,6 +26,7 @@ from mailagent.api.targets import MessageFilter, Target
 from mailagent.census import Census
 from mailagent.config import Origins, config_hash
 from mailagent.config.structs import AgentConfig
+from mailagent.control.automation import Automation
 from mailagent.control.state import HostState
 from mailagent.control.users import UserVerbs
 from mailagent.control.verbs import Control
@@ -46,7 +47,7 @@ from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.outcome.events import Events
 from mailagent.overview import Overview
 from mailagent.reads import Reads
-from mailagent.routing import Limit, LimitTable, PathLimits, Router, Site, Unroutable
+from mailagent.routing import LimitTable, PathLimits, Router, Site, Unroutable
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.settlement import Settler
@@ -59,7 +60,7 @@ from mailagent.version import __version__
 
 log = logging.getLogger(__name__)
 
-STANDING = ("scheduler", "control", "census", "tick")
+STANDING = ("scheduler", "control", "automation", "census", "tick")
 """Tasks whose end is the end of the engine."""
 TICK_S = 1.0
 """Interval of counters, history and expiring directives."""
@@ -181,15 +182,30 @@ class Engine:
             self._control.generations,
             attempts.last_replies,
         )
+        self._automation = Automation(
+            config,
+            self._control,
+            limits=lambda site, vmta: self._limits.limits(site, vmta),
+            attempts=self._counters.attempts,
+            flow=self._history.flow,
+        )
+        attempts.observers += (self._automation.observe, self._scheduler.leave_address)
         self._users = Users(await self._spool.credentials())
         users = UserVerbs(self._users, self._control)
         reads = Reads(config.host, self._spool, self._scheduler, self._overview, self._history).methods
-        self._reads = {**reads, **keys.reads, "credentials": users.credentials, "events": self._events.events}
+        self._reads = {
+            **reads,
+            **keys.reads,
+            "credentials": users.credentials,
+            "events": self._events.events,
+            "automation": self._automation.automation,
+        }
         self._verbs = {**self._control.verbs, **keys.verbs, **users.verbs, "reload": self.reload}
         self._intake = Intake(config.intake, config.host, self)
         self._readiness = Readiness(self._why_not_ready)
         self._spawn(self._scheduler.run(), "scheduler")
         self._spawn(self._control.run(), "control")
+        self._spawn(self._automation.run(), "automation")
         self._spawn(self._census.run(), "census")
         self._spawn(self._tick(), "tick")
         await self._intake.start()
@@ -331,11 +347,7 @@ class Engine:
         """What binds `vmta` towards `site`: configuration, lowered by live directives."""
         limits = self._limits.limits(site, vmta)
         overrides = self._state.limits(vmta, site.provider, site.group)
-        if not overrides:
-            return limits
-        return limits.lowered(
-            {name: Limit(one.value, f"lowered by {one.directive.author}") for name, one in overrides.items()}
-        )
+        return limits.lowered({name: one.limit for name, one in overrides.items()})
 
     def _removed(self, count: int) -> None:
         self._acceptor.waiting -= count
@@ -501,6 +513,7 @@ class Engine:
         self._router = Router(config, self._resolver, discovery=self._tls, before=self._router)
         self._limits = LimitTable(config, self._origins.find)
         self._scheduler.use_router(self._router)
+        self._automation.configure(config)
         self._control.reconfigure(config, author)
         self.on_reload(config)
         if "accounting" in changed:

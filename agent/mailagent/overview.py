@@ -347,7 +347,9 @@ class Overview:
                 return queue.site.provider == target.name
             case TargetKind.QUEUE:
                 return queue.key == target.name
-            case TargetKind.STREAM | TargetKind.DKIM:
+            case TargetKind.CELL:
+                return f"{queue.site.provider}/{queue.vmta}" == target.name
+            case TargetKind.STREAM | TargetKind.TRAFFIC | TargetKind.DKIM:
                 return False
 
     def _share(self, target: Target) -> float:
@@ -380,6 +382,8 @@ class Overview:
                 return ("mail for all other providers",)
             case TargetKind.QUEUE:
                 return ("all other queues",)
+            case TargetKind.CELL | TargetKind.TRAFFIC:
+                return ("mail for all other providers",)
             case TargetKind.STREAM:
                 others = [str(name) for name in self.config.streams if name != target.name]
                 return (f"streams {', '.join(others)}",) if others else ()
@@ -424,10 +428,16 @@ def _oldest(on_disk: Iterable[int | None], queues: Iterable[ReadyQueue]) -> date
 
 
 def _filter_of(target: Target) -> MessageFilter:
-    """Deferred mail that a virtual MTA or a ready queue tried last."""
+    """Deferred mail that a virtual MTA, a ready queue or a stream tried last."""
     if target.kind is TargetKind.QUEUE:
         site, _, vmta = target.name.rpartition("/")
         return MessageFilter(site=site, vmta=vmta, deferred_only=True)
+    if target.kind is TargetKind.CELL:
+        provider, _, vmta = target.name.rpartition("/")
+        return MessageFilter(provider=provider, vmta=vmta, deferred_only=True)
+    if target.kind is TargetKind.TRAFFIC:
+        provider, _, stream = target.name.rpartition("/")
+        return MessageFilter(provider=provider, stream=stream, deferred_only=True)
     return MessageFilter(vmta=target.name, deferred_only=True)
 
 

@@ -49,8 +49,8 @@ class Path(msgspec.Struct, frozen=True, kw_only=True):
     extensions: str = ""
 
 
-Observer = Callable[[Verdict, SmtpReply, Path], None]
-"""Told of each failed reply, once for all recipients that one reply answered."""
+Observer = Callable[[Verdict, SmtpReply, ReadyQueue, Item | None], None]
+"""Told of each failed reply, once for all recipients that one reply answered; no item where it is about none."""
 
 
 class Settler:
@@ -91,16 +91,20 @@ class Settler:
                 settled.append(self._settlement(item, row, Delivered(reply=reply), None, path, duration_s))
                 continue
             if verdict is None or reply is not last:
-                last, verdict = reply, self._verdict(reply, path)
+                last, verdict = reply, self._verdict(reply, queue, item)
             outcome = outcome_of(reply, verdict, patient=self._is_patient(row))
             settled.append(self._settlement(item, row, outcome, verdict, path, duration_s))
         return settled
 
-    def _verdict(self, reply: SmtpReply, path: Path) -> Verdict:
-        verdict = self.classifier.verdict(reply, path.provider)
+    def _verdict(self, reply: SmtpReply, queue: ReadyQueue, item: Item | None) -> Verdict:
+        verdict = self.classifier.verdict(reply, ProviderName(queue.site.provider))
         for observer in self.observers:
-            observer(verdict, reply, path)
+            observer(verdict, reply, queue, item)
         return verdict
+
+    def heard(self, queue: ReadyQueue, reply: SmtpReply) -> None:
+        """A reply that no message is charged with."""
+        self._verdict(reply, queue, None)
 
     def _is_patient(self, row: Waiting) -> bool:
         """Whether a 5yz that is neither about the recipient nor about the message may still be tried again."""
@@ -125,7 +129,7 @@ class Settler:
         """The line was cut after the final dot: tried again, and listed as a possible duplicate."""
         outcome = Deferred(reply=reply)
         path = _path(queue, connection)
-        verdict = self._verdict(reply, path)
+        verdict = self._verdict(reply, queue, item)
         return [
             self._settlement(item, row, outcome, verdict, path, 0.0, Schedule.REPLY, in_doubt=True)
             for row in item.recipients
@@ -134,7 +138,7 @@ class Settler:
     def queue_failed(self, queue: ReadyQueue, reply: SmtpReply) -> bytes:
         """The accounting line of a connection that did not come about; empty when none is wanted."""
         path = _path(queue, None)
-        verdict = self._verdict(reply, path)
+        verdict = self._verdict(reply, queue, None)
         if EventType.QUEUE_DEFERRED not in self._recorded:
             return b""
         now_ms = time.time_ns() // 1_000_000

@@ -51,7 +51,11 @@ class Directive(msgspec.Struct, frozen=True, kw_only=True):
     refuse: bool = False  # drain of a pool: answer 451 4.3.2 to new mail instead of keeping it
     limit: str = ""  # limit: name of the key (`connections`, `rate`, `provider_rate` …); dkim: the algorithm
     value: str = ""  # limit: its value, as in the configuration; dkim: the selector
-    continues: str = ""  # id of the directive that an undo brought back with this one
+    continues: str = ""  # id of the directive that an undo or an edit brought back with this one
+    rule: str = ""  # made by automation: the rule, `gmail.unusual-rate`
+    reply: str = ""  # and the reply that reached its threshold, verbatim
+    base: str = ""  # limit in step-down: the value up to which quiet time takes it, then it ends
+    pinned: bool = False  # automation may neither change nor end it
 
 
 class DrainProgress(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from mailagent.api import credentials, dkim, replies, requests, views
+from mailagent.api.automation import AutomationView
 from mailagent.api.events import EventSinks
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.requests import Role
@@ -58,6 +59,7 @@ METHODS: dict[str, Method] = {
         Method("dkim_prepare", dkim.DkimPrepare, OperationResult, Role.OPERATOR),
         Method("dkim_switch", dkim.DkimSwitch, OperationResult, Role.OPERATOR),
         Method("dkim_retire", dkim.DkimRetire, OperationResult, Role.OPERATOR),
+        Method("automation", requests.Empty, AutomationView),
         Method("drain", requests.Drain, OperationResult, Role.OPERATOR),
         Method("undrain", requests.Undrain, OperationResult, Role.OPERATOR),
         Method("suspend", requests.Suspend, OperationResult, Role.OPERATOR),
@@ -66,6 +68,7 @@ METHODS: dict[str, Method] = {
         Method("limit", requests.Limit, OperationResult, Role.OPERATOR),
         Method("retry", requests.Retry, OperationResult, Role.OPERATOR),
         Method("cancel", requests.Cancel, OperationResult, Role.OPERATOR),
+        Method("edit", requests.Edit, OperationResult, Role.OPERATOR),
         Method("undo", requests.Undo, OperationResult, Role.OPERATOR),
         Method("reload", requests.Reload, OperationResult, Role.ADMIN),
         Method("credentials", requests.Empty, credentials.CredentialList),

@@ -141,6 +141,13 @@ class Cancel(Mutation, frozen=True, kw_only=True):
     directive: DirectiveId
 
 
+class Edit(Mutation, frozen=True, kw_only=True):
+    """Give a live directive another end (`ttl_s` from now), or pin it so that automation leaves it alone."""
+
+    directive: DirectiveId
+    pin: bool | None = None  # None: as it is
+
+
 class Undo(Mutation, frozen=True, kw_only=True):
     """Do the stored inverse of an operation."""
 

@@ -15,6 +15,8 @@ class TargetKind(StrEnum):
     QUEUE = "queue"
     STREAM = "stream"
     DKIM = "dkim"  # keys of a signing domain and pool: `example.com/marketing`
+    CELL = "cell"  # a virtual MTA at a provider: `gmail/mkt-1`
+    TRAFFIC = "traffic"  # a stream at a provider: `gmail/news`
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, order=True):

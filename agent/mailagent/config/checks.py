@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from mailagent.api.ids import ProviderName
 from mailagent.config.checks_accounting import check_accounting
+from mailagent.config.checks_automation import check_automation
 from mailagent.config.checks_destinations import check_destinations
 from mailagent.config.checks_dkim import check_dkim
 from mailagent.config.checks_events import check_events
@@ -84,6 +85,7 @@ def _check_shared(config: Shared, report: Reader, hosts: list[tuple[Key, _Host]]
     check_tls(config, report)
     check_dkim(config.dkim, report)
     check_destinations(config, report)
+    check_automation(config, report)
     check_accounting(config.accounting, report)
     check_feedback(config, report)
     check_events(config.events, config.accounting, report)

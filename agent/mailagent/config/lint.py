@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mailagent.api.ids import ProviderName
+from mailagent.config.automation import Rule
 from mailagent.config.errors import Problem
 from mailagent.config.loader import read_file
 from mailagent.config.nodes import Key, show
@@ -46,6 +47,7 @@ def findings(config: Shared) -> Iterator[Finding]:
     merged = merge_providers(config.providers)
     for name, own in config.providers.items():
         yield from _provider(name, own, merged[name])
+        yield from _rules(name, own, merged[name])
         yield from _useless_limits(("providers", name), own, merged[name], config)
     for n, route in enumerate(config.routes):
         yield from _useless_limits(("routes", n), route, route, config)
@@ -76,6 +78,29 @@ def _provider(name: ProviderName, own: Provider, merged: Provider) -> Iterator[F
         where = "provider_connections" if own.provider_connections is not None else "connections"
         if getattr(own, where) is not None:
             yield (*key, where), f"{merged.connections} connections to one site are never reached: all sites have {cap}"
+
+
+def _rules(name: ProviderName, own: Provider, merged: Provider) -> Iterator[Finding]:
+    """Rules that can never match or never do anything."""
+    before: dict[str, Rule] = {}
+    for rule_name, rule in merged.rules.items():
+        key: Key = ("providers", name, "rules", rule_name)
+        if rule_name in own.rules:
+            wider = next((other for other, earlier in before.items() if _shadows(earlier, rule)), None)
+            if wider is not None:
+                yield key, f"never matches: rule {wider} comes before it and takes all that"
+            if "\\\\" in rule.text:
+                yield (*key, "text"), "has a doubled backslash, which matches a backslash in the reply; write one"
+            for limit, value in rule.set.items():
+                now = getattr(merged, limit, None)
+                if isinstance(now, int) and value.isdecimal() and int(value) >= now:
+                    yield (*key, "set", limit), f"changes nothing: `{limit}` is {now} anyway"
+        before[rule_name] = rule
+
+
+def _shadows(earlier: Rule, later: Rule) -> bool:
+    categories = not earlier.categories or (later.categories and set(later.categories) <= set(earlier.categories))
+    return bool(categories) and earlier.text in ("", later.text)
 
 
 def _useless_limits(key: Key, own: SiteLimits, merged: SiteLimits, config: Shared) -> Iterator[Finding]:

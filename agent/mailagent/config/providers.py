@@ -44,7 +44,10 @@ def shipped_places() -> dict[Key, int]:
 
 
 def merge_providers(own: dict[ProviderName, Provider]) -> dict[ProviderName, Provider]:
-    """The shipped providers with `own` over them key by key, then the ones that only `own` has."""
+    """The shipped providers with `own` over them key by key, then the ones that only `own` has.
+
+    Rules are laid over rule by rule; those that only `own` has are asked first.
+    """
     merged = shipped_providers()
     for name, provider in own.items():
         merged[name] = _lay_over(merged[name], provider) if name in merged else provider
@@ -55,4 +58,7 @@ def _lay_over(base: Provider, own: Provider) -> Provider:
     said = {
         name: value for name in Provider.__struct_fields__ if (value := getattr(own, name)) not in (None, "", (), {})
     }
+    if own.rules:
+        first = {name: rule for name, rule in own.rules.items() if name not in base.rules}
+        said["rules"] = first | base.rules | own.rules
     return msgspec.structs.replace(base, **said)

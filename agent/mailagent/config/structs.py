@@ -15,11 +15,14 @@ from mailagent.api.ids import HostName, PoolName, ProviderName, StreamName, Vmta
 from mailagent.api.methods import DEFAULT_SOCKET
 from mailagent.api.requests import Role
 from mailagent.config.accounting import Accounting
+from mailagent.config.automation import Automation, Rule
 from mailagent.config.classification import Classification
 from mailagent.config.dkim import Dkim
 from mailagent.config.events import EventSink
 from mailagent.config.feedback import Bounces, Feedback
 from mailagent.config.intake import Certificate, ListenerAuth, ListenerKind, ListenerTls
+from mailagent.config.rates import ByteRate as ByteRate
+from mailagent.config.rates import Rate as Rate
 from mailagent.config.tls import Tls, TlsMode
 
 Address = IPv4Address | IPv6Address
@@ -28,35 +31,6 @@ Network = IPv4Network | IPv6Network
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all configuration values."""
-
-
-class Rate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """So many per period; in the file `100/s`, `300/h`, `5000/d`. Even spacing: an hour's worth never bursts."""
-
-    count: int
-    period_s: int
-
-    def __str__(self) -> str:
-        unit = {1: "s", 60: "m", 3600: "h", 86400: "d"}.get(self.period_s, f"{self.period_s}s")
-        return f"{self.count}/{unit}"
-
-    @property
-    def interval_s(self) -> float:
-        """Seconds between two."""
-        return self.period_s / self.count
-
-
-class ByteRate(Rate, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """So many bytes per period; in the file `10M/s`, `2G/h`."""
-
-    def __str__(self) -> str:
-        count, unit = self.count, ""
-        for unit_of, size in (("G", 1024**3), ("M", 1024**2), ("K", 1024)):
-            if count % size == 0:
-                count, unit = count // size, unit_of
-                break
-        period = super().__str__().partition("/")[2]
-        return f"{count}{unit}/{period}"
 
 
 class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -192,6 +166,7 @@ class Provider(SiteLimits, frozen=True, kw_only=True, forbid_unknown_fields=True
     provider_rate: Rate | None = None
     tls: TlsMode | None = None  # None: `tls.mode`
     retry: Retry | None = None
+    rules: dict[str, Rule] = {}  # what automation does on replies; laid over the shipped ones rule by rule
     source: str = ""  # where the numbers come from, with date
 
 
@@ -281,6 +256,7 @@ class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     routes: tuple[Route, ...] = ()
     providers: dict[ProviderName, Provider] = {}
     domains: dict[str, Domain] = {}
+    automation: Automation = Automation()
     dns: Dns = Dns()
     delivery: Delivery = Delivery()
     tls: Tls = Tls()

@@ -28,8 +28,16 @@ LIMIT_S: Final = 4 * 3600
 """Life of a limit override when the request does not say."""
 
 DRAINED: Final = (TargetKind.VMTA, TargetKind.POOL, TargetKind.HOST)
-HELD: Final = (TargetKind.VMTA, TargetKind.POOL, TargetKind.PROVIDER, TargetKind.QUEUE, TargetKind.STREAM)
-LIMITED: Final = (TargetKind.VMTA, TargetKind.PROVIDER, TargetKind.QUEUE)
+HELD: Final = (
+    TargetKind.VMTA,
+    TargetKind.POOL,
+    TargetKind.PROVIDER,
+    TargetKind.QUEUE,
+    TargetKind.STREAM,
+    TargetKind.CELL,
+    TargetKind.TRAFFIC,
+)
+LIMITED: Final = (TargetKind.VMTA, TargetKind.PROVIDER, TargetKind.QUEUE, TargetKind.CELL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +223,41 @@ def cancel(at: Situation, request: requests.Cancel) -> Change:
         raise NotFound(f"{at.config.host} has no live directive {request.directive}{near(request.directive, live)}")
     change = Change(target=found.target, detail=_ended_detail(found), ended=(found,))
     return replace(change, warnings=floor(at, change, override=request.override))
+
+
+def edit(at: Situation, request: requests.Edit) -> Change:
+    """Give a directive another end, or pin it: the same one goes on under a new id."""
+    live = {one.id: one for one in at.state.directives}
+    old = live.get(request.directive)
+    if old is None:
+        raise NotFound(f"{at.config.host} has no live directive {request.directive}{near(request.directive, live)}")
+    if old.target.kind is TargetKind.DKIM:
+        raise InvalidRequest(f"{old.target} has verbs of its own; edit is for orders about the flow of mail")
+    pinned = old.pinned if request.pin is None else request.pin
+    ends = old.expires_at if request.ttl_s is None else at.now + timedelta(seconds=request.ttl_s)
+    if (pinned, ends) == (old.pinned, old.expires_at):
+        return Change(target=old.target, detail=f"nothing about {old.id} would change")
+    problems = []
+    if old.kind is DirectiveKind.SUSPEND and request.ttl_s is not None and request.ttl_s > SUSPEND_MAX_S:
+        problems.append(f"a suspension lasts {SUSPEND_MAX_S // 3600} h at most, {request.ttl_s / 3600:.3g} h are asked")
+    made = msgspec.structs.replace(
+        old,
+        id=directive_id(request.op_id, 1),
+        op_id=request.op_id,
+        expires_at=ends,
+        pinned=pinned,
+        continues=old.continues or old.id,
+    )
+    words = [f"ends at {ends:%Y-%m-%d %H:%M:%S} UTC" if ends is not None else "has no end but undo"]
+    if pinned != old.pinned:
+        words.append("is left alone by automation" if pinned else "is automation's again")
+    return Change(
+        target=old.target,
+        detail=f"{old.kind} of {old.target} {' and '.join(words)}",
+        created=(made,),
+        ended=(old,),
+        warnings=guard(problems, override=request.override),
+    )
 
 
 def undo(at: Situation, request: requests.Undo) -> Change:

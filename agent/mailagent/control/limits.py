@@ -10,6 +10,7 @@ from mailagent.routing.limits import LIMIT_NAMES, PROVIDER_LIMITS, SITE_LIMITS
 _NAMES: Final = {
     TargetKind.QUEUE: SITE_LIMITS,
     TargetKind.PROVIDER: SITE_LIMITS + PROVIDER_LIMITS,
+    TargetKind.CELL: SITE_LIMITS + PROVIDER_LIMITS,
     TargetKind.VMTA: LIMIT_NAMES,
 }
 

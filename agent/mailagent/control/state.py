@@ -54,6 +54,15 @@ class Override(NamedTuple):
     value: int | Rate
     directive: Directive
 
+    @property
+    def limit(self) -> Limit[int | Rate]:
+        """The same as it binds a path."""
+        one = self.directive
+        if not one.rule:
+            return Limit(self.value, f"lowered by {one.author}")
+        climbs = "quiet time" if one.base and not one.pinned else "its end"
+        return Limit(self.value, one.author, f"{climbs}, or mailctl cancel {one.id}; {one.reason}")
+
 
 _WORD = {
     DirectiveKind.DRAIN: "drained",
@@ -72,6 +81,8 @@ _KIND = {
     TargetKind.QUEUE: "queue",
     TargetKind.STREAM: "stream",
     TargetKind.DKIM: "DKIM keys of",
+    TargetKind.CELL: "provider and virtual MTA",
+    TargetKind.TRAFFIC: "provider and stream",
 }
 _POOL_STATE = {DirectiveKind.DRAIN: PoolState.DRAINING, DirectiveKind.SUSPEND: PoolState.SUSPENDED}
 _POOL_OF_MEMBER = {MemberState.DRAINING: PoolState.DRAINING, MemberState.SUSPENDED: PoolState.SUSPENDED}
@@ -92,6 +103,8 @@ def sentence(directive: Directive) -> str:
 
 def release_of(directive: Directive) -> str:
     """The command that ends `directive`."""
+    if directive.target.kind in (TargetKind.CELL, TargetKind.TRAFFIC):
+        return f"mailctl cancel {directive.id}"
     if directive.kind is DirectiveKind.DRAIN:
         return f"mailctl undrain {directive.target}"
     if directive.kind is DirectiveKind.SUSPEND:
@@ -137,6 +150,8 @@ class HostState:
         self._streams = self._blocks(TargetKind.STREAM)
         self._providers = self._blocks(TargetKind.PROVIDER)
         self._queues = self._blocks(TargetKind.QUEUE)
+        self._cells = self._blocks(TargetKind.CELL)
+        self._traffic = self._blocks(TargetKind.TRAFFIC)
 
     # -- what may be sent ------------------------------------------------------------------------------------------
 
@@ -158,7 +173,10 @@ class HostState:
             block = self._pool_blocks[pool]
         except KeyError:
             return _absent(f"pool {pool}")
-        return block or self._streams.get(stream) or self._providers.get(provider)
+        block = block or self._streams.get(stream) or self._providers.get(provider)
+        if block is None and self._traffic:
+            block = self._traffic.get(f"{provider}/{stream}")
+        return block
 
     def vmta_block(self, vmta: VmtaName, site: str, provider: ProviderName) -> WaitReason | None:
         """Why `vmta` may not send to `site`: its own state, that of its pool, of the provider or of the queue."""
@@ -168,6 +186,8 @@ class HostState:
             return _absent(f"virtual MTA {vmta}")
         if block is None and self._queues:
             block = self._queues.get(f"{site}/{vmta}")
+        if block is None and self._cells:
+            block = self._cells.get(f"{provider}/{vmta}")
         return block or self._providers.get(provider)
 
     def limits(self, vmta: VmtaName, provider: ProviderName, site: str) -> Mapping[str, Override]:
@@ -177,6 +197,7 @@ class HostState:
             TargetKind.VMTA: str(vmta),
             TargetKind.PROVIDER: str(provider),
             TargetKind.QUEUE: f"{site}/{vmta}",
+            TargetKind.CELL: f"{provider}/{vmta}",
         }
         for directive, value in self._limits:
             if names.get(directive.target.kind) != directive.target.name:

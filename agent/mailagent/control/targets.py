@@ -45,6 +45,11 @@ def require(config: AgentConfig, target: Target, kinds: Iterable[TargetKind], ve
             known = config.virtual_mtas
             if not site:
                 raise InvalidRequest(f"{target} is no queue; write site/vmta: queue:gmail/mkt-1")
+        case TargetKind.CELL | TargetKind.TRAFFIC:
+            provider, _, name = target.name.rpartition("/")
+            known = config.virtual_mtas if target.kind is TargetKind.CELL else config.streams
+            if provider not in (*config.providers, DEFAULT_PROVIDER, ROUTE_PROVIDER):
+                raise NotFound(f"{config.host} has no provider {provider}{near(provider, config.providers)}")
     if name not in known:
         raise NotFound(f"{config.host} has no {_WORDS[target.kind]} {name}{near(name, known)}")
 
@@ -88,4 +93,6 @@ _WORDS = {
     TargetKind.QUEUE: "virtual MTA",
     TargetKind.STREAM: "stream",
     TargetKind.DKIM: "pool",
+    TargetKind.CELL: "virtual MTA",
+    TargetKind.TRAFFIC: "stream",
 }

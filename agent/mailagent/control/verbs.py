@@ -122,6 +122,22 @@ class Control:
                     request = requests.Cancel(op_id=OpId(f"expire-{one.id}"), directive=one.id)
                     await self._commit("expire", request, AGENT, now, changes.expiry(one), Impact(), Result.APPLIED)
 
+    async def act(self, verb: str, op_id: OpId, author: str, plan: Callable[[Situation], Change]) -> Change | None:
+        """Do what a part of the agent itself has decided; None when there is nothing to do.
+
+        Raises:
+            Unavailable: the ledger did not answer; nothing is in effect that is not on disk.
+        """
+        async with self._lock:
+            await self._be_sure()
+            now = self._clock()
+            change = plan(Situation(self._config, self.state, author, now))
+            if change.is_nothing:
+                return None
+            request = requests.Mutation(op_id=op_id, reason=change.detail[:MAX_WORDS])
+            await self._commit(verb, request, author, now, change, Impact(), Result.APPLIED)
+            return change
+
     # -- verbs -----------------------------------------------------------------------------------------------------
 
     @property
@@ -131,7 +147,7 @@ class Control:
             verb.__name__: verb
             for verb in (
                 self.drain, self.undrain, self.suspend, self.resume, self.rotate, self.limit, self.retry, self.cancel,
-                self.undo,
+                self.edit, self.undo,
             )
         }  # fmt: skip
 
@@ -167,6 +183,10 @@ class Control:
     async def cancel(self, request: requests.Cancel, caller: Caller) -> OperationResult:
         """End one directive."""
         return await self.execute("cancel", request, caller, partial(changes.cancel, request=request))
+
+    async def edit(self, request: requests.Edit, caller: Caller) -> OperationResult:
+        """Give one directive another end, or pin it."""
+        return await self.execute("edit", request, caller, partial(changes.edit, request=request))
 
     async def undo(self, request: requests.Undo, caller: Caller) -> OperationResult:
         """Do the stored inverse of an operation."""

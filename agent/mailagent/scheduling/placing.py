@@ -1,6 +1,6 @@
 """Which ready queue a message goes into, and what the ready queues of one provider share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -19,6 +19,8 @@ from mailagent.scheduling.window import Hot, Window
 from mailagent.spool.records import QueueName
 
 NO_PROVIDER = ProviderName("")
+MAX_AVOIDED = 10_000
+"""Recipients whose next attempt avoids one source address; the oldest are forgotten first."""
 RETIRED = WaitReason(kind=ReasonKind.NO_SOURCE, detail="a reload gave the queue another source or destination")
 
 
@@ -57,6 +59,7 @@ class Placing:
         self._retired: list[ReadyQueue] = []  # others have taken their place, and their connections end
         self._rotations: dict[str, Rotation] = {}
         self._pools = PoolTable(config.streams)
+        self._avoided: dict[int, VmtaName] = {}  # recipient -> the virtual MTA whose address was refused
         self._meters = Meters(config.delivery.max_connections, home.clock)
 
     # -- room ----------------------------------------------------------------------------------------------------
@@ -118,25 +121,35 @@ class Placing:
 
     # -- choice --------------------------------------------------------------------------------------------------
 
+    def avoid(self, recipients: Sequence[int], vmta: VmtaName) -> None:
+        """The next attempt for these goes from another virtual MTA than `vmta`, if the pool has one."""
+        self._avoided.update(dict.fromkeys(recipients, vmta))
+        while len(self._avoided) > MAX_AVOIDED:
+            del self._avoided[next(iter(self._avoided))]
+
     def choose(self, item: Item, hot: Hot, site: Site) -> ReadyQueue | None:
         """The ready queue whose turn it is; None when none has a place.
 
-        The virtual MTA of the last attempt goes on while it may: greylisting knows its address.
+        The virtual MTA of the last attempt goes on while it may: greylisting knows its address. One whose address was
+        refused gives way to others.
         """
         if self.block(hot, site) is not None:
             return None
         pool = self.pool_of(hot, site)
         limit = max(1, self.depth_limit(item.priority))  # its own place is one of those taken
+        avoided = self._avoided.pop(item.first.id, None) if self._avoided else None
         candidates: list[tuple[str, int]] = []
         for vmta in self._policy.eligible(pool):
             depth = self._depth(site, vmta, item.priority)
             if depth is None or depth >= limit:
                 continue
-            if vmta == item.first.vmta and item.first.site == site.name:
+            if vmta == item.first.vmta and item.first.site == site.name and vmta != avoided:
                 return self._queue(site, vmta)
             candidates.append((vmta, self._config.virtual_mtas[vmta].weight))
         if not candidates:
             return None
+        if avoided is not None:
+            candidates = [one for one in candidates if one[0] != avoided] or candidates
         rotation = self._rotations.get(pool)
         if rotation is None:
             rotation = self._rotations[pool] = Rotation()

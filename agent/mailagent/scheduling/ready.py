@@ -97,6 +97,9 @@ class Home(Protocol):
     def queue_failed(self, queue: "ReadyQueue", reply: SmtpReply) -> None:
         """No connection came about over the whole path."""
 
+    def heard(self, queue: "ReadyQueue", reply: SmtpReply) -> None:
+        """A reply that no message is charged with."""
+
 
 class ReadyQueue:
     """Items, connections and limits of one site × virtual MTA. Its methods run on the loop thread."""
@@ -508,6 +511,8 @@ class ReadyQueue:
             self._last_reply = reply
             self._window.shrink()
             self.pause_until = max(self.pause_until, self._home.clock() + PAUSE_S)
+            if item is None:
+                self._home.heard(self, reply)
         if item is None:
             pass
         elif transaction is not None and in_doubt:
@@ -547,6 +552,7 @@ class ReadyQueue:
         self._last_reply = reply
         self._window.shrink()
         if (self.busy or self.idle) and not bind:
+            self._home.heard(self, reply)
             self._pause(BUSY_PAUSE_S)
         else:
             self._fail(reply, bind=bind)

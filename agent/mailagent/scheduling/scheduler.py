@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from mailagent.api.classification import Action, Scope, Verdict
 from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply
@@ -70,6 +71,9 @@ class Attempts(Protocol):
 
     def queue_failed(self, queue: ReadyQueue, reply: SmtpReply) -> bytes:
         """The accounting line of a connection that did not come about, perhaps empty."""
+
+    def heard(self, queue: ReadyQueue, reply: SmtpReply) -> None:
+        """A reply that no message is charged with."""
 
 
 class Scheduler:
@@ -349,6 +353,17 @@ class Scheduler:
     def queue_failed(self, queue: ReadyQueue, reply: SmtpReply) -> None:
         """No connection came about for a ready queue over its whole path."""
         self._spool.account([self._attempts.queue_failed(queue, reply)])
+
+    def heard(self, queue: ReadyQueue, reply: SmtpReply) -> None:
+        """A reply that no message is charged with: to one connection more, or to an idle one."""
+        self._attempts.heard(queue, reply)
+
+    def leave_address(self, verdict: Verdict, _reply: SmtpReply, queue: ReadyQueue, item: Item | None) -> None:
+        """After a refusal of the source address, its message may go from another one of the pool. Nothing else may: a
+        refusal of content or domain would burn one address after the other, and greylisting knows the address.
+        """
+        if verdict.scope is Scope.IP and verdict.action is Action.SUSPEND and item is not None:
+            self._placing.avoid([row.id for row in item.recipients], queue.vmta)
 
     def open_connection(self, queue: ReadyQueue) -> asyncio.Task[None]:
         """Start to connect; in the task the queue hears of the end through `ready`, `failed` or `no_path`."""

@@ -59,6 +59,15 @@ class Counters:
         except KeyError:
             return self._leaves.setdefault(pool, {}).setdefault(vmta, {}).setdefault(provider, Tally())
 
+    def attempts(self, vmta: str, provider: str) -> int:
+        """Recipients whose delivery from `vmta` to `provider` was tried."""
+        tried = 0
+        for members in self._leaves.values():
+            tally = members.get(vmta, {}).get(provider)
+            if tally is not None:
+                tried += tally.delivered + tally.deferred + tally.bounced
+        return tried
+
     def leaves(self) -> Iterator[Leaf]:
         """Every tally with its names."""
         for pool, members in self._leaves.items():

@@ -34,7 +34,7 @@ class Manner:
 
 
 def act(setup: Setup, verb: Verb, words: Sequence[str], subject: str, options: Options, manner: Manner) -> None:
-    """Plan, confirm, execute, report; does not return. `subject` is the id that cancel and undo take."""
+    """Plan, confirm, execute, report; does not return. `subject` is the id that cancel, edit and undo take."""
     selection = ops.parse(words)
     attended = sys.stdin.isatty() and sys.stderr.isatty()
     if not attended and not manner.dry_run:
@@ -48,6 +48,8 @@ def act(setup: Setup, verb: Verb, words: Sequence[str], subject: str, options: O
                 plan = await ops.plan_undo(fleet, OpId(subject), options)
             elif verb is Verb.CANCEL:
                 plan = await ops.plan_cancel(fleet, DirectiveId(subject), options)
+            elif verb is Verb.EDIT:
+                plan = await ops.plan_edit(fleet, DirectiveId(subject), options)
             else:
                 plan = await ops.plan(fleet, verb, selection, options)
             if manner.dry_run:

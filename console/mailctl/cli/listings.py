@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from mailagent.api.automation import RuleView, WouldAct
+from mailagent.api.directives import Directive
 from mailagent.api.ids import HostName
 from mailagent.api.operations import OperationRecord
 from mailagent.api.reasons import WaitReason
@@ -240,3 +242,54 @@ def _filter(record: OperationRecord) -> str:
         if isinstance(value := getattr(record.filter, name), str) and value
     ]
     return " ".join(chosen) or "all deferred mail"
+
+
+def act_table(rows: Rows, width: int | None) -> str:
+    """What automation holds."""
+    columns = [
+        Column("ID"),
+        Column("HOST"),
+        Column("TARGET"),
+        Column("ORDER"),
+        Column("RULE"),
+        Column("AGE", right=True),
+        Column("ENDS"),
+        Column("REPLY", flex=True),
+    ]
+    now = datetime.now(UTC)
+    cells = []
+    for host, row in rows:
+        one: Directive = row
+        order = f"{one.limit} {one.value}" + (f" of {one.base}" if one.base else "") if one.limit else str(one.kind)
+        ends = until(one.expires_at, now) if one.expires_at else "by undo"
+        mark = " (pinned)" if one.pinned else ""
+        cells.append([one.id, host, str(one.target), order + mark, one.rule, ago(one.created_at, now), ends, one.reply])
+    return table(columns, cells, width=width) if cells else "automation holds nothing"
+
+
+def rule_table(rows: Rows, width: int | None) -> str:
+    """Rules of automation."""
+    columns = [
+        Column("RULE", flex=True),
+        Column("HOST"),
+        Column("ACT"),
+        Column("MODE"),
+        Column("THRESHOLD", right=True),
+        Column("HITS", right=True),
+        Column("LIVE", right=True),
+    ]
+    cells = []
+    for host, row in rows:
+        one: RuleView = row
+        cells.append([one.name, host, one.act, one.mode, one.threshold, count(one.hits), str(one.live)])
+    return table(columns, cells, width=width)
+
+
+def would_table(rows: Rows, width: int | None) -> str:
+    """What rules in dry-run mode would have done."""
+    columns = [Column("AT"), Column("HOST"), Column("RULE"), Column("WOULD", flex=True)]
+    cells = []
+    for host, row in rows:
+        one: WouldAct = row
+        cells.append([clock(one.at), host, one.rule, one.detail])
+    return table(columns, cells, width=width) if cells else "nothing so far"

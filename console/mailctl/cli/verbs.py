@@ -211,6 +211,26 @@ def cancel(setup: Setup, /, directive: str, **given: Any) -> None:
 
 
 @click.command()
+@click.argument("directive", metavar="DIRECTIVE")
+@click.option("--for", "ttl_s", type=Duration(), help="End so long from now, such as 10m.")
+@click.option("--pin/--unpin", default=None, help="Automation leaves it alone, or may change and end it again.")
+@override
+@common
+@pass_setup
+def edit(setup: Setup, /, directive: str, **given: Any) -> None:
+    """Shorten, extend or pin one standing order by its id.
+
+    `mailctl directives --json` and `mailctl automation --json` list them.
+
+    \b
+    Examples:
+      mailctl edit auto-1795366084000-3-1 --for 10m
+      mailctl edit auto-1795366084000-3-1 --pin --reason "they asked for it"
+    """
+    hand_over(setup, "edit", subject=directive, **given)
+
+
+@click.command()
 @click.argument("operation", metavar="OPERATION")
 @override
 @common
@@ -225,7 +245,7 @@ def undo(setup: Setup, /, operation: str, **given: Any) -> None:
     hand_over(setup, "undo", subject=operation, **given)
 
 
-COMMANDS = (drain, undrain, suspend, resume, rotate, limit, retry, cancel, undo)
+COMMANDS = (drain, undrain, suspend, resume, rotate, limit, retry, cancel, edit, undo)
 
 
 def hand_over(

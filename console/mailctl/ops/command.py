@@ -29,6 +29,8 @@ def line(verb: Verb, words: tuple[str, ...], options: Options, *, fleet_file: Pa
         parts += ["--spread", _duration(options.spread_s)]
         if options.max_affected is not None:
             parts += ["--max-affected", str(options.max_affected)]
+    if options.pin is not None:
+        parts.append("--pin" if options.pin else "--unpin")
     if options.ttl_s is not None:
         parts += ["--for", _duration(options.ttl_s)]
     if options.override:

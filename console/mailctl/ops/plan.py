@@ -20,6 +20,7 @@ class Verb(StrEnum):
     LIMIT = "limit"
     RETRY = "retry"
     CANCEL = "cancel"
+    EDIT = "edit"
     UNDO = "undo"
     DKIM_PREPARE = "dkim_prepare"
     DKIM_SWITCH = "dkim_switch"
@@ -46,6 +47,7 @@ class Options:
     algorithm: str = "rsa"  # dkim prepare
     spread_s: int = 60  # retry: over how long
     max_affected: int | None = None  # retry: refuse when more recipients match
+    pin: bool | None = None  # edit: automation may not change or end it
     everything: bool = False  # an empty selection means the whole fleet (`--all`)
 
 

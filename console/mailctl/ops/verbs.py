@@ -45,7 +45,7 @@ ACTS_ON: dict[Verb, tuple[TargetKind, ...]] = {
     Verb.DKIM_SWITCH: (TargetKind.DKIM,),
     Verb.DKIM_RETIRE: (TargetKind.DKIM,),
 }
-"""Kinds of object per verb (DESIGN section 6); `retry` acts on messages, `cancel` and `undo` on ids."""
+"""Kinds of object per verb (DESIGN section 6); `retry` acts on messages, `cancel`, `edit` and `undo` on ids."""
 
 
 async def plan(fleet: Fleet, verb: Verb, selection: Selection, options: Options = DEFAULTS) -> Plan:
@@ -74,16 +74,36 @@ async def plan_cancel(fleet: Fleet, directive: DirectiveId, options: Options = D
     Raises:
         NothingSelected: no host reports such a directive.
     """
-    _check(Verb.CANCEL, options)
+    request = requests.Cancel(op_id=_UNNAMED, directive=directive)
+    return await _plan_directive(fleet, Verb.CANCEL, directive, request, options)
+
+
+async def plan_edit(fleet: Fleet, directive: DirectiveId, options: Options = DEFAULTS) -> Plan:
+    """What giving one directive another end (`options.ttl_s`), or pinning it (`options.pin`), would do.
+
+    Raises:
+        NothingSelected: no host reports such a directive.
+        OptionError: neither is asked.
+    """
+    if options.ttl_s is None and options.pin is None:
+        raise OptionError("edit wants --for, --pin or --unpin")
+    request = requests.Edit(op_id=_UNNAMED, directive=directive, pin=options.pin)
+    return await _plan_directive(fleet, Verb.EDIT, directive, request, options)
+
+
+async def _plan_directive(
+    fleet: Fleet, verb: Verb, directive: DirectiveId, request: requests.Mutation, options: Options
+) -> Plan:
+    _check(verb, options)
     drafts = [
-        _Draft(host, f"directive {directive}", requests.Cancel(op_id=_UNNAMED, directive=directive))
+        _Draft(host, f"directive {directive}", request)
         for row in fleet.state.directives
         for host, view in row.parts
         if view.directive.id == directive
     ]
     if not drafts:
         raise NothingSelected(f"no host has a live directive {directive}; `mailctl operations` lists them")
-    return await _planned(fleet, Verb.CANCEL, drafts, options, directive, (directive,))
+    return await _planned(fleet, verb, drafts, options, directive, (directive,))
 
 
 async def plan_undo(fleet: Fleet, operation: OpId, options: Options = DEFAULTS) -> Plan:

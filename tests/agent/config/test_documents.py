@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mailagent.config import accounting, dump_agent, host_part, load_agent, load_fleet, structs
+from mailagent.config import accounting, automation, dump_agent, host_part, load_agent, load_fleet, structs
 from mailagent.config.dkim import Dkim, DkimKey
 from mailagent.config.events import EventSink
 from mailagent.config.nodes import Mapping, compose
@@ -29,6 +29,9 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`streams.NAME`": structs.Stream,
     "`routes`": structs.Route,
     "`providers.NAME`": structs.Provider,
+    "`providers.NAME.rules.RULE`": automation.Rule,
+    "`domains.NAME`": structs.Domain,
+    "`automation`": automation.Automation,
     "`dns`": structs.Dns,
     "`delivery`": structs.Delivery,
     "`delivery.timeouts`": structs.Timeouts,
@@ -59,7 +62,7 @@ def written(field: msgspec.structs.FieldInfo) -> str:
     value = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
     if value in (None, "", (), {}):
         return "none"
-    if isinstance(value, msgspec.Struct):
+    if isinstance(value, msgspec.Struct) and not isinstance(value, structs.Rate):
         return "see below"
     return f"`{word(value, field.name)}`"
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from mailagent.api import codec, replies, requests, views
+from mailagent.api.automation import AutomationView
 from mailagent.api.errors import GuardRefused
 from mailagent.api.ids import HostName, PoolName, StreamName
 from mailagent.api.methods import METHODS, PROTOCOL_VERSION
@@ -124,6 +125,9 @@ class QuietHost:
     async def operation(self, request: requests.OperationRequest) -> OperationRecord | None:
         return None
 
+    async def automation(self, request: requests.Empty) -> AutomationView:
+        return AutomationView(mode="on")
+
     async def _order(self, verb: str, request: requests.Mutation, caller: Principal) -> OperationResult:
         if self.refuse:
             raise GuardRefused("no eligible IP would be left")
@@ -148,7 +152,7 @@ class QuietHost:
             read.__name__: read
             for read in (
                 self.history, self.queues, self.deferred, self.messages, self.message, self.in_doubt, self.operations,
-                self.operation,
+                self.operation, self.automation,
             )
         }  # fmt: skip
 

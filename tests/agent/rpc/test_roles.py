@@ -89,6 +89,7 @@ async def test_each_role_reads_and_does_what_the_table_says_and_no_more(tmp_path
                     continue
                 request = {
                     "cancel": requests.Cancel(op_id=OpId(method.name), directive="d"),  # type: ignore[arg-type]
+                    "edit": requests.Edit(op_id=OpId(method.name), directive="d"),  # type: ignore[arg-type]
                     "undo": requests.Undo(op_id=OpId(method.name), undoes=OpId("x")),
                     "retry": requests.Retry(op_id=OpId(method.name), filter=MessageFilter()),
                     "limit": requests.Limit(op_id=OpId(method.name), target=DRAIN.target, limit="rate", value="1/s"),
