@@ -1,7 +1,7 @@
 """From a submission to a durable message: stream, pool, trace header, scheduled queues, and a place in the window."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 
@@ -61,6 +61,10 @@ class Acceptor:
         self._hostname = config.intake.hostname or config.host
         self._postmaster = config.postmaster or f"postmaster@{self._hostname}"
         self.streams = StreamTable(config)
+        self._expire_ms = {
+            name: int((stream.retry or config.retry).expire.total_seconds() * 1000)
+            for name, stream in config.streams.items()
+        }
         self._records_received = "r" in config.accounting.records
         self.look_for_headers()
         self._queues.clear()
@@ -109,7 +113,7 @@ class Acceptor:
         self, submission: Submission, stream: StreamName, signature: bytes, done: Callable[[SmtpReply], None]
     ) -> None:
         message = self._message(submission, stream, signature)
-        admitted = sum(recipient.admitted for recipient in message.recipients)
+        admitted = sum([recipient.admitted for recipient in message.recipients])
         self._spool.accept(message, partial(self._accepted, message, submission.plain, admitted, done))
 
     def _message(self, submission: Submission, stream_name: StreamName, signature: bytes) -> NewMessage:
@@ -122,18 +126,11 @@ class Acceptor:
             message_id=message_name(message_id, self._spool.tag),
             received_at=now,
         )
-        by_queue: dict[int, tuple[QueueName, list[int]]] = {}
-        of_recipient = []
-        for n, address in enumerate(submission.recipients):
-            name, queue = self._queue_of(stream_name, address)
-            of_recipient.append(queue)
-            by_queue.setdefault(queue, (name, []))[1].append(recipient_id(message_id, n))
-        admitted = {queue: self._scheduler.admit(queue, name, ids) for queue, (name, ids) in by_queue.items()}
-        expire = (stream.retry or self._config.retry).expire
+        recipients, queues = self._recipients(submission, stream_name, message_id)
         return NewMessage(
             id=message_id,
             received_at=now,
-            expires_at=now + int(expire.total_seconds() * 1000),
+            expires_at=now + self._expire_ms[stream_name],
             sender=submission.sender,
             stream=stream_name,
             pool=stream.pool,
@@ -143,22 +140,37 @@ class Acceptor:
             eightbit=submission.eightbit,
             added=added,
             body=submission.body,
-            recipients=tuple(
-                NewRecipient(address, queue, admitted[queue], *submission.requests.get(n, NOTHING))
-                for n, (address, queue) in enumerate(zip(submission.recipients, of_recipient, strict=True))
-            )
-            if submission.requests
-            else tuple(
-                NewRecipient(address, queue, admitted[queue])
-                for address, queue in zip(submission.recipients, of_recipient, strict=True)
-            ),
-            queues=tuple(name for name, _ in by_queue.values()),
+            recipients=recipients,
+            queues=queues,
             utf8=submission.utf8,
             user=submission.user,
             ret=submission.ret,
             envid=submission.envid,
             lines=self._received_lines(submission, stream_name, message_id, now) if self._records_received else (),
         )
+
+    def _recipients(
+        self, submission: Submission, stream: StreamName, message_id: int
+    ) -> tuple[tuple[NewRecipient, ...], tuple[QueueName, ...]]:
+        """In which queue each recipient waits, and whether it has a place in the window; the queues, each once."""
+        requests = submission.requests
+        if len(submission.recipients) == 1:  # most mail
+            address = submission.recipients[0]
+            name, queue = self._queue_of(stream, address)
+            place = self._scheduler.admit(queue, name, (recipient_id(message_id, 0),))
+            return (NewRecipient(address, queue, place, *requests.get(0, NOTHING)),), (name,)
+        by_queue: dict[int, tuple[QueueName, list[int]]] = {}
+        of_recipient = []
+        for n, address in enumerate(submission.recipients):
+            name, queue = self._queue_of(stream, address)
+            of_recipient.append(queue)
+            by_queue.setdefault(queue, (name, []))[1].append(recipient_id(message_id, n))
+        admitted = {queue: self._scheduler.admit(queue, name, ids) for queue, (name, ids) in by_queue.items()}
+        recipients = tuple(
+            NewRecipient(address, queue, admitted[queue], *requests.get(n, NOTHING))
+            for n, (address, queue) in enumerate(zip(submission.recipients, of_recipient, strict=True))
+        )
+        return recipients, tuple(name for name, _ in by_queue.values())
 
     def _received_lines(
         self, submission: Submission, stream: StreamName, message_id: int, now_ms: int
@@ -229,42 +241,20 @@ class Acceptor:
         groups: dict[int, list[Waiting]] = {}
         for n, recipient in enumerate(message.recipients):
             if recipient.admitted:
-                groups.setdefault(recipient.queue, []).append(
-                    Waiting(
-                        id=recipient_id(message.id, n),
-                        queue=recipient.queue,
-                        due=message.received_at,
-                        address=recipient.address,
-                        attempts=0,
-                        vmta="",
-                        site="",
-                        message=message.id,
-                        sender=message.sender,
-                        size=message.size,
-                        eightbit=message.eightbit,
-                        added=message.added,
-                        received_at=message.received_at,
-                        expires_at=message.expires_at,
-                        stream=message.stream,
-                        pool=message.pool,
-                        job=message.job,
-                        utf8=message.utf8,
-                        user=message.user,
-                        ret=message.ret,
-                        envid=message.envid,
-                        notify=recipient.notify,
-                        orcpt=recipient.orcpt,
-                    )
-                )
+                row = _waiting(message, n, recipient)
+                if row.queue in groups:
+                    groups[row.queue].append(row)
+                else:
+                    groups[row.queue] = [row]
         priority = message.queues[0].priority  # not of the configuration: a reload may have dropped the stream
         most = self._config.delivery.max_recipients
         envelopes = self._scheduler.envelopes
         if envelopes is not None and envelopes.is_own(message.stream):
             most = 1
         for rows in groups.values():
-            for start in range(0, len(rows), most):
+            for part in [rows] if len(rows) <= most else _parts(rows, most):
                 body = message.body if self._scheduler.bodies.keep(len(message.body)) else None
-                self._scheduler.enter(Item(rows[start : start + most], priority, body, plain=plain))
+                self._scheduler.enter(Item(part, priority, body, plain=plain))
 
     def dsn(self, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
         """The bounce message for one recipient, to be accepted with its outcome; none for mail without a sender."""
@@ -309,6 +299,40 @@ class Acceptor:
             queues=(name,),
             utf8=not row.sender.isascii(),
         )
+
+
+def _waiting(message: NewMessage, n: int, recipient: NewRecipient) -> Waiting:
+    """What waits for one recipient of a message that has just been stored."""
+    return Waiting(
+        id=recipient_id(message.id, n),
+        queue=recipient.queue,
+        due=message.received_at,
+        address=recipient.address,
+        attempts=0,
+        vmta="",
+        site="",
+        message=message.id,
+        sender=message.sender,
+        size=message.size,
+        eightbit=message.eightbit,
+        added=message.added,
+        received_at=message.received_at,
+        expires_at=message.expires_at,
+        stream=message.stream,
+        pool=message.pool,
+        job=message.job,
+        utf8=message.utf8,
+        user=message.user,
+        ret=message.ret,
+        envid=message.envid,
+        notify=recipient.notify,
+        orcpt=recipient.orcpt,
+    )
+
+
+def _parts(rows: list[Waiting], most: int) -> Iterator[list[Waiting]]:
+    for start in range(0, len(rows), most):
+        yield rows[start : start + most]
 
 
 def _reply(code: int, enhanced: str, text: str) -> SmtpReply:
