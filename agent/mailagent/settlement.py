@@ -9,7 +9,7 @@ import msgspec
 from mailagent.api.accounting import LETTERS, EventType
 from mailagent.api.classification import Verdict
 from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
-from mailagent.api.outcome import Attempt, Bounced, Deferred, Delivered, Outcome
+from mailagent.api.outcome import Attempt, Bounced, Deferred, Delivered
 from mailagent.api.smtp import SmtpReply
 from mailagent.config.structs import AgentConfig, Retry
 from mailagent.delivery.connection import Connection
@@ -88,11 +88,12 @@ class Settler:
         verdict: Verdict | None = None
         for row, reply in zip(item.recipients, replies, strict=True):
             if reply.is_success:
-                settled.append(self._settlement(item, row, Delivered(reply=reply), None, path, duration_s))
+                settled.append(self._delivered(row, reply, path, duration_s))
                 continue
             if verdict is None or reply is not last:
                 last, verdict = reply, self._verdict(reply, queue, item)
             outcome = outcome_of(reply, verdict, patient=self._is_patient(row))
+            assert not isinstance(outcome, Delivered)  # noqa: S101  no success
             settled.append(self._settlement(item, row, outcome, verdict, path, duration_s))
         return settled
 
@@ -171,11 +172,22 @@ class Settler:
     def _pool_of(self, vmta: VmtaName) -> str:
         return next((name for name, pool in self.config.pools.items() if vmta in pool.members), "")
 
+    def _delivered(self, row: Waiting, reply: SmtpReply, path: Path, duration_s: float) -> Settlement:
+        now_ms = time.time_ns() // 1_000_000
+        self._counters.delivered(row.pool, path.vmta, path.provider, 1)
+        return Settlement(
+            recipient=row.id,
+            queue=row.queue,
+            provider=path.provider,
+            resolution="delivered",
+            line=self._line(EventType.DELIVERED, row, reply, None, path, row.attempts + 1, duration_s, now_ms),
+        )
+
     def _settlement(
         self,
         item: Item,
         row: Waiting,
-        outcome: Outcome,
+        outcome: Deferred | Bounced,
         verdict: Verdict | None,
         path: Path,
         duration_s: float,
@@ -186,10 +198,7 @@ class Settler:
         now_ms = time.time_ns() // 1_000_000
         attempt = row.attempts + 1
         pool = PoolName(row.pool)
-        if isinstance(outcome, Delivered):
-            self._counters.delivered(pool, path.vmta, path.provider, 1)
-            event = EventType.DELIVERED
-        elif isinstance(outcome, Deferred):
+        if isinstance(outcome, Deferred):
             due = self._next_due(row, attempt, path.provider, outcome, schedule, now_ms)
             if due >= row.expires_at:
                 outcome = Bounced(reply=outcome.reply, expired=True)
@@ -217,18 +226,15 @@ class Settler:
                     in_doubt=in_doubt,
                     line=self._line(EventType.DEFERRED, row, outcome.reply, verdict, path, attempt, duration_s, now_ms),
                 )
-        dsn: NewMessage | None = None
-        if isinstance(outcome, Bounced):
-            self._counters.bounced(pool, path.vmta, path.provider, 1)
-            event = EventType.EXPIRED if outcome.expired else EventType.BOUNCED
-            dsn = self._make_dsn(row, item.body, outcome.reply, path.mx)
+        self._counters.bounced(pool, path.vmta, path.provider, 1)
+        event = EventType.EXPIRED if outcome.expired else EventType.BOUNCED
         return Settlement(
             recipient=row.id,
             queue=row.queue,
             provider=path.provider,
-            resolution="delivered" if isinstance(outcome, Delivered) else "bounced",
+            resolution="bounced",
             line=self._line(event, row, outcome.reply, verdict, path, attempt, duration_s, now_ms),
-            dsn=dsn,
+            dsn=self._make_dsn(row, item.body, outcome.reply, path.mx),
         )
 
     def _next_due(

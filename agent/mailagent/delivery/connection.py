@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 __all__ = ["Connection", "Owner", "Source", "Transaction", "Waits", "waits_of"]
 
 _NEVER = math.inf
+_IDLE = Phase.IDLE  # asked for with each message, and a member of an enumeration costs more than a global
 _RUN = f"{time.time_ns() // 1_000_000:x}-"
 _sessions = itertools.count(1)
 
@@ -253,7 +254,7 @@ class Connection(asyncio.Protocol):
         if refusal is not None:
             # not at once: an owner that sends from `settled` and `ready` would recurse through all its messages
             self._loop.call_soon(self._refuse, transaction, refusal)
-        elif self._session.phase is Phase.IDLE:
+        elif self._session.phase is _IDLE:
             self._session.send(transaction)
             self._await_answer()
         # else the connection ended a moment ago: `closed` is on its way
@@ -313,7 +314,7 @@ class Connection(asyncio.Protocol):
         self.recipients += len(transaction.recipients)
         owner = cast(Owner, self._owner)
         owner.settled(self, transaction, replies, self._loop.time() - self._started)
-        if self._session.phase is Phase.IDLE:
+        if self._session.phase is _IDLE:
             if self._quitting:
                 self.quit()
             else:

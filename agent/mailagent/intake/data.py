@@ -4,6 +4,8 @@ from enum import Enum
 from io import IncrementalNewlineDecoder
 
 MAX_LINE = 1000  # octets with CRLF (RFC 5321 section 4.5.3.1.6), dot stuffing not counted
+FEW_DOTS = 8
+LF = 10
 
 _DOT = b"\r\n."
 _END = b"\r\n.\r\n"
@@ -60,7 +62,7 @@ class DataReader:
 
     def _find_end(self, data: bytes, start: int) -> int:
         """The position after the first end of data that lies in `data[start:]`, or -1; notes stuffed dots before it."""
-        if data.endswith(_END, start) and data.rfind(_DOT, start, -len(_DOT)) < 0:  # the usual; backwards is fastest
+        if data.endswith(_END, start) and not _has_dot_line(data, start, len(data) - len(_DOT)):  # the usual
             return len(data)
         dot = data.find(_DOT, start)
         if dot < 0:
@@ -90,6 +92,23 @@ class DataReader:
         if self._line_ends.newlines != "\r\n":
             return Fault.LINE_ENDS
         return Fault.LONG_LINE if _has_long_line(text) else text
+
+
+def _has_dot_line(data: bytes, start: int, end: int) -> bool:
+    """Whether a line begins with a dot within `data[start:end]`.
+
+    Looking for the single octet is ten times as fast as looking for the line end before it, and there are few in plain
+    words and none in base64; where there are many, going backwards is the fastest.
+    """
+    dot = start
+    for _ in range(FEW_DOTS):
+        dot = data.find(b".", dot, end)
+        if dot < 0:
+            return False
+        if data[dot - 1] == LF:
+            break
+        dot += 1
+    return data.rfind(_DOT, start, end) >= 0
 
 
 def _has_long_line(text: bytes) -> bool:

@@ -27,6 +27,7 @@ from mailagent.scheduling.item import Item
 from mailagent.scheduling.limits import UNLIMITED_CONNECTIONS, Gate, RateLimit, Window, connections_wanted
 from mailagent.scheduling.line import Line
 from mailagent.scheduling.meters import Meter
+from mailagent.spool.records import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -615,7 +616,7 @@ def transaction_of(item: Item, envelopes: Envelopes | None = None) -> Transactio
     rows = item.recipients
     return Transaction(
         sender=first.sender if envelopes is None else envelopes.sender(first),
-        recipients=tuple(row.address for row in rows),
+        recipients=(first.address,) if len(rows) == 1 else tuple(row.address for row in rows),
         added=first.added,
         body=item.body or b"",
         eightbit=first.eightbit,
@@ -623,10 +624,15 @@ def transaction_of(item: Item, envelopes: Envelopes | None = None) -> Transactio
         token=item,
         utf8=first.utf8,
         mail_options=_options(RET=first.ret, ENVID=first.envid) if first.ret or first.envid else b"",
-        rcpt_options=tuple(_options(NOTIFY=row.notify, ORCPT=row.orcpt) for row in rows)
-        if any(row.notify or row.orcpt for row in rows)
-        else (),
+        rcpt_options=_rcpt_options(rows),
     )
+
+
+def _rcpt_options(rows: Sequence[Waiting]) -> tuple[bytes, ...]:
+    for row in rows:
+        if row.notify or row.orcpt:
+            return tuple(_options(NOTIFY=row.notify, ORCPT=row.orcpt) for row in rows)
+    return ()
 
 
 def _options(**values: str) -> bytes:
