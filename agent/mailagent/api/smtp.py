@@ -12,6 +12,7 @@ class Verb(StrEnum):
     CONNECT = "connect"
     EHLO = "EHLO"
     STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"

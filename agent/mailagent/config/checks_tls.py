@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 
+from mailagent.config.nodes import Key
 from mailagent.config.reading import Reader
-from mailagent.config.structs import Shared
+from mailagent.config.structs import RouteAuth, Shared
 from mailagent.config.tls import TlsMode
 
 MAX_REMEMBERED = timedelta(days=30)
@@ -17,6 +18,9 @@ def check_tls(config: Shared, report: Reader) -> None:
     for name, provider in config.providers.items():
         if provider.tls is TlsMode.IMPLICIT:
             report.follow_up(("providers", name, "tls"), "`implicit` is for routes: MX hosts speak STARTTLS on port 25")
+    for n, route in enumerate(config.routes):
+        if route.auth is not None:
+            _check_auth(route.auth, route.tls, ("routes", n), report)
     for domain, block in config.domains.items():
         if block.tls is TlsMode.IMPLICIT:
             report.follow_up(("domains", domain, "tls"), "`implicit` is for routes: MX hosts speak STARTTLS on port 25")
@@ -24,3 +28,12 @@ def check_tls(config: Shared, report: Reader) -> None:
         report.follow_up(("tls", "remember_broken"), "is longer than 30 days")
     if not tls.mta_sts.port:
         report.follow_up(("tls", "mta_sts", "port"), "port 0 cannot be connected to")
+
+
+def _check_auth(auth: RouteAuth, mode: TlsMode | None, key: Key, report: Reader) -> None:
+    if mode in (TlsMode.OFF, TlsMode.OPPORTUNISTIC):
+        report.follow_up((*key, "tls"), f"with `{mode}` the credential could be read on the way; leave `tls` out")
+    if not auth.user or any(ord(char) < 0x20 for char in auth.user):
+        report.follow_up((*key, "auth", "user"), "is no user name")
+    if (auth.password_file is None) == (auth.token_file is None):
+        report.follow_up((*key, "auth"), "wants either `password_file` or `token_file`")

@@ -149,12 +149,21 @@ class SiteLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bytes_rate: ByteRate | None = None  # data volume
 
 
+class RouteAuth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An account at a smart host. Its secret is one line of a file that others cannot read."""
+
+    user: str
+    password_file: Path | None = None  # AUTH PLAIN, LOGIN or CRAM-MD5
+    token_file: Path | None = None  # AUTH OAUTHBEARER or XOAUTH2; whoever renews the token replaces the file
+
+
 class Route(SiteLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A fixed next hop instead of an MX look-up, for recipient domains that match; 20 connections, no other limit."""
 
     match: str  # `*`, `example.com`, `*.example.com`
     to: Endpoint
-    tls: TlsMode | None = None  # None: `tls.mode`; with `auth` at least `verify`
+    tls: TlsMode | None = None  # None: `tls.mode`
+    auth: RouteAuth | None = None  # then TLS is verified, whatever `tls` says less
 
 
 class Provider(SiteLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):

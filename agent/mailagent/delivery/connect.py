@@ -14,6 +14,7 @@ from mailagent.config.structs import Timeouts
 from mailagent.delivery.connection import Connection, Owner, Source, Waits, waits_of
 from mailagent.delivery.errors import AddressesExhausted, AddressNotOnHost, BindFailed, ConnectFailed
 from mailagent.delivery.session import ehlo_name
+from mailagent.delivery.smarthost import log_in, secret_of
 from mailagent.delivery.tls import CLEAR, SHUTDOWN_S, Step, TlsFailed
 from mailagent.delivery.tls import failure as tls_failure
 from mailagent.routing.rollup import Hop
@@ -94,6 +95,7 @@ async def _open(hop: Hop, source: Source, waits: Waits, step: Step) -> Connectio
     address = source.towards(hop.address)
     if address is None:
         raise _failed(hop, f"{source.vmta} has no IPv{hop.address.version} address")
+    secret = await secret_of(step.auth, hop) if step.auth is not None else b""
     family = socket.AF_INET if hop.address.version == 4 else socket.AF_INET6
     try:
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -121,6 +123,10 @@ async def _open(hop: Hop, source: Source, waits: Waits, step: Step) -> Connectio
                 raise AddressesExhausted(address) from exc
             raise _failed(hop, _words(exc)) from exc
         make = partial(Connection, hop, source, waits, loop, step)
+        if step.auth is not None:
+            connection = make()
+            await log_in(connection, sock, hop, step, secret, waits)
+            return connection
         if not step.implicit:
             _, connection = await loop.create_connection(make, sock=sock)
             return connection

@@ -237,6 +237,19 @@ class Connection(asyncio.Protocol):
                 raise TlsFailed(self._end, self.hop, TlsResult.STARTTLS_NOT_SUPPORTED)
             raise ConnectFailed(self._end, self.hop)
 
+    def adopt(self, transport: asyncio.Transport) -> None:
+        """Go on where another client has begun TLS and logged in: with EHLO."""
+        self._transport = transport
+        transport.set_protocol(self)
+        self._judge(transport.get_extra_info("ssl_object"))
+        self._session.secured()
+        self._await_answer()
+
+    @property
+    def ehlo(self) -> str:
+        """The name that it says."""
+        return self._session.ehlo
+
     def belong_to(self, owner: Owner) -> None:
         """Tell `owner` that the connection is ready, and all that comes after."""
         self._owner = owner

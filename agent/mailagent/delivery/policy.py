@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mailagent.api.ids import SiteName
 from mailagent.api.smtp import SmtpReply, Verb
-from mailagent.config.structs import AgentConfig
+from mailagent.config.structs import AgentConfig, RouteAuth
 from mailagent.config.tls import TlsMode
 from mailagent.delivery.connection import Connection, Transaction
 from mailagent.delivery.dane import DaneCheck, usable
@@ -105,8 +105,12 @@ class TlsPolicies:
         self._remember_s = config.tls.remember_broken.total_seconds()
         self._providers = {name: one.tls for name, one in config.providers.items() if one.tls is not None}
         self._routes: dict[str, TlsMode | None] = {}
+        self._accounts: dict[str, RouteAuth] = {}
         for route in config.routes:
-            self._routes.setdefault(str(route.to), route.tls)
+            name = str(route.to)
+            if name not in self._routes and route.auth is not None:
+                self._accounts[name] = route.auth
+            self._routes.setdefault(name, route.tls)
         self._rollups: dict[str, TlsMode] = {}
         for domain, block in config.domains.items():
             if block.tls is not None:
@@ -164,8 +168,9 @@ class TlsPolicies:
 
     def towards(self, site: Site) -> "Towards":
         """What connections to `site` must be."""
-        fixed = site.next_hop is not None
-        return Towards(self, self.mode(site), None if fixed else self._sites.get(site.name), is_route=fixed)
+        if site.next_hop is None:
+            return Towards(self, self.mode(site), sts=self._sites.get(site.name))
+        return Towards(self, self.mode(site), is_route=True, auth=self._accounts.get(site.name))
 
     def mode(self, site: Site) -> TlsMode:
         """What the configuration says about `site`: its route, domain block or provider, else `default`, `tls.mode`."""
@@ -234,11 +239,20 @@ def _unreadable(ca_file: Path | None, exc: OSError) -> str:
 class Towards:
     """The way to one site's hosts; a `mailagent.delivery.connect.Security`."""
 
-    def __init__(self, policies: TlsPolicies, mode: TlsMode, sts: StsPolicy | None, *, is_route: bool) -> None:
+    def __init__(
+        self,
+        policies: TlsPolicies,
+        mode: TlsMode,
+        *,
+        sts: StsPolicy | None = None,
+        is_route: bool = False,
+        auth: RouteAuth | None = None,
+    ) -> None:
         self._policies = policies
         self._mode = mode
         self._sts = sts
         self._is_route = is_route
+        self._auth = auth
 
     def ordered(self, path: Sequence[Hop]) -> Sequence[Hop]:
         """`path`, hosts that an MTA-STS policy names first."""
@@ -248,6 +262,10 @@ class Towards:
     async def first(self, hop: Hop) -> Step:
         """How to try `hop`. Raises ConnectFailed."""
         policies, mode = self._policies, self._mode
+        if self._auth is not None:  # no credential goes to a host that has not proven its name
+            context = await policies.verifying(hop)
+            implicit = mode is TlsMode.IMPLICIT
+            return Step(Level.VERIFIED, floor=Level.VERIFIED, context=context, implicit=implicit, auth=self._auth)
         if mode is TlsMode.OFF:
             return CLEAR
         if not self._is_route:

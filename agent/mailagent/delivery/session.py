@@ -162,6 +162,11 @@ class ClientSession:
         self.utf8 = False
 
     @property
+    def ehlo(self) -> str:
+        """Our name."""
+        return self._ehlo.decode("ascii")
+
+    @property
     def awaiting(self) -> Verb | None:
         """The step whose answer is awaited (DATA while the message is being sent); None when idle or over."""
         if self._awaited:
@@ -272,6 +277,7 @@ class ClientSession:
     def secured(self) -> None:
         """TLS stands: what the peer said before it is forgotten, and asked again (RFC 3207 section 4.2)."""
         self._starttls = Starttls.NEVER
+        self._awaited.clear()
         self.pipelining = self.eightbit = self.utf8 = self.dsn = False
         self.max_size = None
         self.phase = Phase.EHLO

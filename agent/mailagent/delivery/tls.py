@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mailagent.api.smtp import SmtpReply, Verb
+from mailagent.config.structs import RouteAuth
 from mailagent.delivery.errors import ConnectFailed
 from mailagent.routing.rollup import Hop
 
@@ -93,6 +94,7 @@ class Step:
     implicit: bool = False  # TLS from the first byte
     context: ssl.SSLContext | None = None
     check: Check | None = None
+    auth: RouteAuth | None = None  # log in, over verified TLS
     name: str = ""  # what the host is asked for; empty: its MX name
     policy: PolicyType = PolicyType.NONE
 

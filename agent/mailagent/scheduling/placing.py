@@ -234,7 +234,7 @@ def _identity(config: AgentConfig, vmta: VmtaName) -> tuple[object, ...]:
 
 def _rules(config: AgentConfig) -> tuple[object, ...]:
     """What decides about the site, the provider and the TLS of a domain, beside DNS."""
-    routes = [(route.match, route.to, route.tls) for route in config.routes]
+    routes = [(route.match, route.to, route.tls, route.auth) for route in config.routes]
     providers = {name: (one.mx, one.sites, one.tls) for name, one in config.providers.items()}
     domains = {name: (block.rollup_of(name), block.queue_to) for name, block in config.domains.items()}
     return routes, providers, domains, config.tls

@@ -562,6 +562,8 @@ class ReadyQueue:
 
     def _fail(self, reply: SmtpReply, *, bind: bool) -> None:
         self._failures += 1
+        if reply.verb is Verb.AUTH and reply.is_permanent:  # more tries in a row might lock the account
+            self._failures = max(self._failures, FAILURES_BEFORE_REST)
         self.bind_problem = reply.text if bind else ""
         self._home.queue_failed(self, reply)
         pause_s = self._pause_s()

@@ -35,6 +35,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`dns`": structs.Dns,
     "`delivery`": structs.Delivery,
     "`delivery.timeouts`": structs.Timeouts,
+    "`routes.auth`": structs.RouteAuth,
     "`tls`": Tls,
     "`tls.mta_sts`": MtaSts,
     "`retry`": structs.Retry,
