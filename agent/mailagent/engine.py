@@ -45,13 +45,16 @@ from mailagent.keys import Keys, chosen
 from mailagent.outcome.accounting import AccountingLog
 from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.outcome.events import Events
+from mailagent.outcome.return_path import Keys as ReturnKeys
 from mailagent.overview import Overview
 from mailagent.reads import Reads
+from mailagent.returns.service import Feedback, Surroundings, return_keys
 from mailagent.routing import LimitTable, PathLimits, Router, Site, Unroutable
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.settlement import Settler
 from mailagent.spool.errors import StorageFailed
+from mailagent.spool.ids import message_name
 from mailagent.spool.records import LedgerEntry, NewMessage, Waiting
 from mailagent.spool.store import Spool
 from mailagent.telemetry.counters import Counters
@@ -104,6 +107,7 @@ class _Files(NamedTuple):
     ring: KeyRing
     contexts: Contexts
     classifier: Classifier
+    return_keys: ReturnKeys | None
 
 
 class Engine:
@@ -182,6 +186,21 @@ class Engine:
             self._control.generations,
             attempts.last_replies,
         )
+        self._feedback = Feedback(
+            config,
+            Surroundings(
+                tag=self._spool.tag,
+                accounting=self._accounting.directory,
+                closed=self._closed,
+                short=self._short,
+                new_id=lambda: message_name(self._spool.new_message_id(), self._spool.tag),
+                spawn=self._spawn,
+                account=self._accounting.write,
+                classify=lambda reply, provider: self._settler.classifier.verdict(reply, provider),
+                submit=self.submit,
+            ),
+        )
+        self._scheduler.envelopes = self._feedback.envelopes
         self._automation = Automation(
             config,
             self._control,
@@ -193,12 +212,13 @@ class Engine:
         self._users = Users(await self._spool.credentials())
         users = UserVerbs(self._users, self._control)
         reads = Reads(config.host, self._spool, self._scheduler, self._overview, self._history).methods
-        self._reads = {
+        self._reads: Mapping[str, Read] = {
             **reads,
             **keys.reads,
             "credentials": users.credentials,
             "events": self._events.events,
             "automation": self._automation.automation,
+            "feedback": self._feedback.feedback,
         }
         self._verbs = {**self._control.verbs, **keys.verbs, **users.verbs, "reload": self.reload}
         self._intake = Intake(config.intake, config.host, self)
@@ -208,6 +228,7 @@ class Engine:
         self._spawn(self._automation.run(), "automation")
         self._spawn(self._census.run(), "census")
         self._spawn(self._tick(), "tick")
+        await self._feedback.start()
         await self._intake.start()
         if config.intake.ready is not None:
             await self._readiness.start(config.intake.ready)
@@ -222,11 +243,13 @@ class Engine:
         """Refuse new mail, let final dots finish for `grace_s` at most; what is left stays in doubt."""
         self._stopping = True
         self._intake.refuse_new()
+        self._feedback.refuse_new()
         await self._scheduler.stop(grace_s)
         await self._intake.stop(grace_s)
         self._readiness.stop()
         self._store_uses()
         self._users.close()
+        await self._feedback.stop(grace_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -289,18 +312,26 @@ class Engine:
 
     def greeting_refusal(self) -> SmtpReply | None:
         """421 while the host drains, stops, or cannot store."""
-        if self.failed.done() or self._stopping:
-            return _refusal(421, "4.3.2", "shutting down")
+        if (closed := self._closed()) is not None:
+            return closed
         if self._state.host_drain is not None:
             return _refusal(421, "4.3.2", "this host is being drained")
         return None
 
     def mail_refusal(self) -> SmtpReply | None:
         """4yz at MAIL while the host drains or is short of disk or memory."""
+        if self._state.host_drain is not None and not self.failed.done():
+            return _refusal(450, "4.3.2", "this host is being drained")
+        return self._short()
+
+    def _closed(self) -> SmtpReply | None:
+        if self.failed.done() or self._stopping:
+            return _refusal(421, "4.3.2", "shutting down")
+        return None
+
+    def _short(self) -> SmtpReply | None:
         if self.failed.done():
             return _refusal(451, "4.3.0", "storage failed")
-        if self._state.host_drain is not None:
-            return _refusal(450, "4.3.2", "this host is being drained")
         return self._pressure.refusal()
 
     def _why_not_ready(self) -> str:
@@ -498,6 +529,8 @@ class Engine:
         # what it names may have changed although the file itself has not
         self._signing.configure(config.dkim, files.ring)
         self._intake.configure(config.intake, files.contexts)
+        self._feedback.configure(config, files.return_keys)
+        self._scheduler.envelopes = self._feedback.envelopes
         self._settler.classifier = files.classifier
         if not changed:
             return changed
@@ -533,7 +566,7 @@ class Engine:
         try:
             config, origins = self._reload()
             classifier = Classifier(load_rules(config.classification.rules))
-            files = _Files(load_ring(config, origins), certificates(config.intake), classifier)
+            files = _Files(load_ring(config, origins), certificates(config.intake), classifier, return_keys(config))
         except (OSError, ValueError) as exc:
             raise InvalidRequest(f"the old configuration stays in effect: {exc}") from exc
         fixed = [key for key in RESTART_ONLY if _value(config, key) != _value(self._config, key)]

@@ -18,6 +18,7 @@ import msgspec
 from mailagent.api import codec, replies, requests, views
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView, DrainProgress
 from mailagent.api.errors import ApiError, InvalidRequest, NotFound, Refused, RoleRefused, StalePlan, VersionMismatch
+from mailagent.api.feedback import FeedbackCount, FeedbackEvent, FeedbackKind, FeedbackLag, FeedbackView
 from mailagent.api.ids import (
     DirectiveId,
     HostName,
@@ -52,6 +53,32 @@ class Faults:
     protocol: int = PROTOCOL_VERSION
     garbage: bool = False  # answer the first line with something else
     silent: bool = False  # send no changes
+
+
+def came_back(limit: int) -> FeedbackView:
+    """One complaint, from a stranger who writes escape sequences."""
+    event = FeedbackEvent(
+        id="0" * 17,
+        kind=FeedbackKind.COMPLAINT,
+        at=START,
+        lag_s=0.25,
+        recipient="a\x1b[31m@gmail.test",
+        stream="news",
+        type="abuse",
+        suppressed=True,
+    )
+    count = FeedbackCount(kind=event.kind, stream="news", pool="marketing", vmta="", provider="gmail", job="", count=1)
+    return FeedbackView(
+        since=START,
+        listening=True,
+        lag=FeedbackLag(samples=1, p50_s=0.25, p95_s=0.25),
+        pending=0,
+        kept=2,
+        kept_bytes=2048,
+        refused={"forged": 3},
+        counts=(count,),
+        last=(event,)[:limit],
+    )
 
 
 @dataclass
@@ -257,6 +284,8 @@ class LoopbackAgent:
                 )
             case "in_doubt":
                 return replies.InDoubtPage(rows=())
+            case "feedback":
+                return came_back(params.limit)
         raise InvalidRequest(f"no answer for {method} in this test agent")
 
     def message(self, message_id: str) -> views.MessageDetail:

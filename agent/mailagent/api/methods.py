@@ -8,6 +8,7 @@ import msgspec
 from mailagent.api import credentials, dkim, replies, requests, views
 from mailagent.api.automation import AutomationView
 from mailagent.api.events import EventSinks
+from mailagent.api.feedback import FeedbackRequest, FeedbackView
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.requests import Role
 
@@ -60,6 +61,7 @@ METHODS: dict[str, Method] = {
         Method("dkim_switch", dkim.DkimSwitch, OperationResult, Role.OPERATOR),
         Method("dkim_retire", dkim.DkimRetire, OperationResult, Role.OPERATOR),
         Method("automation", requests.Empty, AutomationView),
+        Method("feedback", FeedbackRequest, FeedbackView),
         Method("drain", requests.Drain, OperationResult, Role.OPERATOR),
         Method("undrain", requests.Undrain, OperationResult, Role.OPERATOR),
         Method("suspend", requests.Suspend, OperationResult, Role.OPERATOR),

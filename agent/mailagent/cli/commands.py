@@ -16,6 +16,7 @@ from mailagent.cli.failure import (
     load,
     unusable,
 )
+from mailagent.cli.feedback import feedback
 from mailagent.cli.log import log
 from mailagent.cli.options import config_option, socket_option, timeout_option
 from mailagent.cli.rules import classify, rules
@@ -120,7 +121,7 @@ def ready(config_path: Path, socket: Path | None, timeout: float) -> None:
     click.echo("ready")
 
 
-for _command in (spool, credentials, log, classify, rules):
+for _command in (spool, credentials, log, classify, rules, feedback):
     cli.add_command(_command)
 
 

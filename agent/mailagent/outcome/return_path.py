@@ -34,7 +34,7 @@ _BOUNCE_CHECK = 4  # 20 bits, on top of the MAC
 _UNSUBSCRIBE_CHECK = 8  # 40 bits: here it is what binds the address
 
 
-class KeysUnusable(ValueError):
+class KeysUnusable(OSError):
     """The key file cannot be used; says what to do."""
 
 
@@ -69,12 +69,14 @@ class UnsubscribeToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Token = BounceToken | UnsubscribeToken
+Keys = Sequence[tuple[int, bytes]]
+"""Numbered keys; the last one signs."""
 
 
 class ReturnPaths:
     """Makes and reads our return addresses. The last key signs, all of them are good for reading."""
 
-    def __init__(self, keys: Sequence[tuple[int, bytes]], tag: str) -> None:
+    def __init__(self, keys: Keys, tag: str) -> None:
         self._keys = dict(keys)
         self._key, _ = keys[-1]
         self._tag = tag

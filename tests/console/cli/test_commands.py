@@ -43,7 +43,7 @@ def group(count: int) -> DeferredGroup:
     )
 
 
-@pytest.mark.parametrize("command", [*READS, "in-doubt"])
+@pytest.mark.parametrize("command", [*READS, "in-doubt", "feedback"])
 async def test_every_read_has_a_table_and_a_document(agents: Agents, mailctl: Mailctl, command: str) -> None:
     agents["mx1"].messages = (summary(1),)
     agents["mx1"].groups = (group(5),)

@@ -27,6 +27,7 @@ MAX_LINES = 2000
 MAX_LINE = 1000
 DIAGNOSTIC_LINES = 12
 LINES_BEFORE = 5
+MAX_ADDRESSED = 4000
 SENTENCE_LINES = 12
 
 _ADDRESS = r"[A-Za-z0-9!#$%&*+/=?^_`{|}~.-][A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{0,63}@[A-Za-z0-9._-]{1,253}[A-Za-z0-9]"
@@ -82,6 +83,11 @@ _NOT_HERE = re.compile(
 _TO = re.compile(r"\s*to\s*:", re.IGNORECASE)
 _OUR_FIELDS = ("to", "from", "reply-to", "errors-to")
 _OURS = re.compile(r"^(?:mailer-?daemon|postmaster)@", re.IGNORECASE)
+
+
+def addresses_in(text: str) -> list[str]:
+    """The mail addresses in a field or a line."""
+    return _FIND.findall(text[:MAX_ADDRESSED])
 
 
 def read_notice(parts: Sequence[Part], *, null_sender: bool) -> BounceReport | None:

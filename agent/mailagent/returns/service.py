@@ -1,0 +1,381 @@
+"""The whole of feedback on one host: listeners, the mailbox, and the reader that turns mail into effects.
+
+Each mail is stored, then acknowledged, then read: suppression first, accounting next, then the file goes. A crash in
+between reads it again, with the same event ids, and suppressing twice changes nothing.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mailagent.api.accounting import LETTERS, EventType
+from mailagent.api.feedback import FeedbackEvent, FeedbackKind, FeedbackRequest, FeedbackView
+from mailagent.api.smtp import SmtpReply
+from mailagent.config.feedback import Bounces
+from mailagent.config.intake import ListenerKind
+from mailagent.config.structs import AgentConfig, Intake
+from mailagent.intake import listener
+from mailagent.intake.submission import Submission
+from mailagent.outcome.accounting import AccountingRecord, line
+from mailagent.outcome.return_path import FILE_NAME, Envelopes, Keys, ReturnPaths, load_keys
+from mailagent.returns.addresses import AddressBook
+from mailagent.returns.desk import Desk
+from mailagent.returns.examination import Classify, Examiner, Finding
+from mailagent.returns.ledger import FeedbackLedger
+from mailagent.returns.mailbox import Envelope, Mailbox
+from mailagent.returns.sent import SentMail
+
+RETRY_S = 5.0
+"""Pause after a mail whose effects could not be written."""
+UPKEEP_S = 600.0
+SUBMIT_S = 60.0
+
+log = logging.getLogger(__name__)
+
+_EVENT_TYPES = {
+    FeedbackKind.BOUNCE: EventType.REMOTE_BOUNCED,
+    FeedbackKind.STATUS: EventType.REMOTE_STATUS,
+    FeedbackKind.COMPLAINT: EventType.FEEDBACK,
+    FeedbackKind.UNSUBSCRIBE: EventType.FEEDBACK,
+}
+
+
+Suppress = Callable[[Finding], Awaitable[bool]]
+"""Takes a finding with a verdict about its recipient into account; whether it is suppressed by it, on disk by then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What feedback needs of its host."""
+
+    tag: str  # of the spool
+    accounting: Path
+    closed: Callable[[], SmtpReply | None]
+    short: Callable[[], SmtpReply | None]
+    new_id: Callable[[], str]
+    spawn: Callable[[Coroutine[Any, Any, None], str], object]
+    account: Callable[[Sequence[bytes]], None]  # blocks
+    classify: Classify
+    submit: Callable[[Submission, Callable[[SmtpReply], None]], None]
+    """Hand mail to the queue."""
+    suppress: Suppress | None = None
+
+
+class Feedback:
+    """`start`, then `stop`. Without a feedback listener and streams with return paths it does nothing."""
+
+    def __init__(self, config: AgentConfig, host: Surroundings) -> None:
+        """Load the keys.
+
+        Raises:
+            KeysUnusable, OSError: they cannot be used.
+        """
+        self._host = host
+        self._mailbox = Mailbox(config.state_dir / "feedback")
+        self._ledger = FeedbackLedger(datetime.now(UTC))
+        self._waiting: deque[str] = deque()
+        self._wake = asyncio.Event()
+        self._intake: listener.Intake | None = None
+        self._desk: Desk | None = None
+        self.envelopes: Envelopes | None = None
+        """MAIL FROM of streams with return paths; None: no stream has any."""
+        self.configure(config, return_keys(config))
+
+    # -- life
+
+    def configure(self, config: AgentConfig, keys: Keys | None) -> None:
+        """Use `config` and the keys that it names from now on; new listeners need a restart."""
+        self._config = config
+        if keys is None:
+            self.envelopes = None
+            return
+        paths = ReturnPaths(keys, self._host.tag)
+        own: dict[str, str] = {name: bounces.domain for name, bounces in _signed_streams(config)}
+        self.envelopes = Envelopes(paths, own) if own else None
+        book = AddressBook(config, paths, time.time)
+        self._examiner = Examiner(book, paths, SentMail(self._host.accounting, self._host.tag), self._host.classify)
+        if self._desk is not None:
+            self._desk.configure(config.feedback, book)
+        elif _listens(config):
+            self._desk = Desk(
+                config.feedback,
+                book,
+                self._mailbox,
+                closed=self._host.closed,
+                short=self._host.short,
+                new_id=self._host.new_id,
+                spawn=self._host.spawn,
+                stored=self._stored,
+            )
+        if self._intake is not None:
+            self._intake.configure(_limits(config), listener.certificates(config.intake))
+
+    async def start(self) -> None:
+        """Read what an earlier run left, then listen.
+
+        Raises:
+            ListenFailed, CertificateUnusable, OSError: the configuration asks for what cannot be had.
+        """
+        if self._desk is None:
+            return
+        left = await asyncio.to_thread(self._mailbox.open)
+        self._waiting.extend(left)
+        self._desk.pending = len(left)
+        self._host.spawn(self._read(), "feedback")
+        self._intake = listener.Intake(_limits(self._config), self._config.host, self._desk, ListenerKind.FEEDBACK)
+        await self._intake.start()
+
+    def refuse_new(self) -> None:
+        """421 for new connections."""
+        if self._intake is not None:
+            self._intake.refuse_new()
+
+    async def stop(self, grace_s: float) -> None:
+        """Close the listeners; what is on disk stays for the next start."""
+        if self._intake is not None:
+            await self._intake.stop(grace_s)
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where it listens."""
+        return self._intake.addresses if self._intake is not None else []
+
+    # -- rpc
+
+    async def feedback(self, request: FeedbackRequest) -> FeedbackView:
+        """What came back since the agent started."""
+        desk = self._desk
+        return self._ledger.view(
+            listening=self._intake is not None,
+            pending=desk.pending if desk is not None else 0,
+            kept=self._mailbox.kept,
+            refused=desk.refused if desk is not None else {},
+            limit=request.limit,
+        )
+
+    # -- reading
+
+    def _stored(self, mail: str) -> None:
+        self._waiting.append(mail)
+        self._wake.set()
+
+    async def _read(self) -> None:
+        """Read mail after mail, for ever; look after what is kept now and then."""
+        upkeep_at = 0.0
+        while True:
+            while self._waiting:
+                try:
+                    await self._deal_with(self._waiting[0])
+                except FileNotFoundError:
+                    log.warning("feedback is gone msg=%s", self._waiting[0])
+                except Exception:
+                    log.exception("feedback not dealt with msg=%s; next try in %g s", self._waiting[0], RETRY_S)
+                    self._waiting.rotate(-1)  # the others do not wait for it
+                    await asyncio.sleep(RETRY_S)
+                    continue
+                self._waiting.popleft()
+                assert self._desk is not None  # noqa: S101 - it stored the mail
+                self._desk.pending -= 1
+            if time.monotonic() >= upkeep_at:
+                upkeep_at = time.monotonic() + UPKEEP_S
+                await self._purge()
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(UPKEEP_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _purge(self) -> None:
+        feedback = self._config.feedback
+        before = time.time() - feedback.keep.total_seconds()
+        try:
+            await asyncio.to_thread(self._mailbox.purge, before=before, most_bytes=feedback.keep_bytes)
+        except OSError as exc:
+            log.error("kept feedback not looked after: %s", exc)
+
+    async def _deal_with(self, mail: str) -> None:
+        envelope, message = await asyncio.to_thread(self._mailbox.load, mail)
+        try:
+            findings = await asyncio.to_thread(self._examiner.examine, envelope, message)
+        except OSError:
+            raise  # accounting could not be read: later
+        except Exception:
+            log.exception("feedback not understood msg=%s", mail)
+            findings = [Finding(kind=FeedbackKind.UNREAD, keep="it broke the reader (see log)")]
+        events: list[FeedbackEvent] = []
+        lines: list[bytes] = []
+        for n, finding in enumerate(findings):
+            suppressed = False
+            if self._host.suppress is not None and finding.proven and finding.verdict and finding.sent.recipient:
+                suppressed = await self._host.suppress(finding)
+            event = _event(envelope, finding, suppressed=suppressed)
+            events.append(event)
+            kind = _EVENT_TYPES.get(finding.kind)
+            if kind is not None and kind in {LETTERS[letter] for letter in self._config.accounting.records}:
+                lines.append(line(_record(envelope, finding, kind, n, self._config.host)))
+            await self._pass_on(envelope, message, finding)
+        if lines:
+            await asyncio.to_thread(self._host.account, lines)
+        await asyncio.to_thread(self._mailbox.remove, mail)
+        for event in events:
+            self._ledger.note(event)
+            log.info(
+                "feedback kind=%s msg=%s about=%s suppressed=%s",
+                event.kind,
+                event.id,
+                event.message_id,
+                event.suppressed,
+            )
+
+    async def _pass_on(self, envelope: Envelope, message: bytes, finding: Finding) -> None:
+        """To people, to the sender that the message had, or into the folder for people."""
+        feedback = self._config.feedback
+        if finding.kind is FeedbackKind.PEOPLE and feedback.postmaster:
+            if await self._submit(envelope, message, feedback.postmaster):
+                return
+        elif finding.status is not None and finding.sent.sender and feedback.forward_bounces:
+            await self._submit(envelope, message, finding.sent.sender)
+        if finding.keep:
+            await asyncio.to_thread(self._mailbox.keep, envelope, message, finding.kind, finding.keep)
+
+    async def _submit(self, envelope: Envelope, message: bytes, recipient: str) -> bool:
+        """Hand a mail to the queue, with the null sender; whether it was taken."""
+        answer: asyncio.Future[SmtpReply] = asyncio.get_running_loop().create_future()
+        self._host.submit(_forwarded(envelope, message, recipient), lambda reply: _settle(answer, reply))
+        async with asyncio.timeout(SUBMIT_S):
+            reply = await answer
+        if not reply.is_success:
+            if not reply.is_permanent:
+                raise OSError(f"the queue answered {reply.line()}")  # later
+            log.warning("feedback not passed on msg=%s reply=%s", envelope.id, reply.line())
+        return reply.is_success
+
+
+def return_keys(config: AgentConfig) -> Keys | None:
+    """The keys that `config` needs, made when there are none; None when it has neither return paths nor listeners.
+
+    Raises:
+        KeysUnusable, OSError: they cannot be used.
+    """
+    if not (_listens(config) or any(True for _ in _signed_streams(config))):
+        return None
+    return load_keys(config.feedback.keys or config.state_dir / FILE_NAME)
+
+
+def _listens(config: AgentConfig) -> bool:
+    return any(one.kind is ListenerKind.FEEDBACK for one in config.intake.listeners)
+
+
+def _signed_streams(config: AgentConfig) -> Iterator[tuple[str, Bounces]]:
+    for name, stream in config.streams.items():
+        if stream.bounces is not None and stream.bounces.verp:
+            yield name, stream.bounces
+
+
+def _settle(answer: "asyncio.Future[SmtpReply]", reply: SmtpReply) -> None:
+    if not answer.done():
+        answer.set_result(reply)
+
+
+def _limits(config: AgentConfig) -> Intake:
+    """The intake of feedback listeners: limits of its own, and no relaying for anybody."""
+    feedback = config.feedback
+    return msgspec.structs.replace(
+        config.intake,
+        relay_from=(),
+        max_message_bytes=feedback.max_message_bytes,
+        max_recipients=feedback.max_recipients,
+        max_connections=feedback.max_connections,
+        max_connections_per_client=feedback.max_connections_per_client,
+    )
+
+
+def _forwarded(envelope: Envelope, message: bytes, recipient: str) -> Submission:
+    body = message.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\0", b"").replace(b"\n", b"\r\n")
+    if not body.endswith(b"\r\n"):
+        body += b"\r\n"
+    return Submission(
+        sender=b"",
+        recipients=(recipient.encode(),),
+        body=body,
+        plain=False,
+        eightbit=not body.isascii(),
+        headers={},
+        job="",
+        virtual_mta="",
+        client=envelope.client,
+        helo="feedback",
+        hops=0,
+        utf8=not recipient.isascii(),
+    )
+
+
+def _event(envelope: Envelope, finding: Finding, *, suppressed: bool) -> FeedbackEvent:
+    sent, status, complaint = finding.sent, finding.status, finding.complaint
+    return FeedbackEvent(
+        id=envelope.id,
+        kind=finding.kind,
+        at=datetime.fromtimestamp(envelope.at, UTC),
+        lag_s=round(max(0.0, time.time() - envelope.at), 3),
+        recipient=sent.recipient,
+        message_id=sent.message_id,
+        n=sent.n,
+        sender=sent.sender,
+        stream=sent.stream,
+        pool=sent.pool,
+        vmta=sent.vmta,
+        provider=sent.provider,
+        job=sent.job,
+        type=complaint.type if complaint is not None else status.action.value if status is not None else "",
+        form=finding.form,
+        status=status.status if status is not None else "",
+        category=finding.verdict.category.value if finding.verdict is not None else "",
+        text=finding.keep or (status.diagnostic[:500] if status is not None else ""),
+        suppressed=suppressed,
+    )
+
+
+def _record(envelope: Envelope, finding: Finding, kind: EventType, n: int, host: str) -> AccountingRecord:
+    sent, status, complaint, verdict = finding.sent, finding.status, finding.complaint, finding.verdict
+    told = kind.value if complaint is not None or status is not None else finding.kind.value
+    return AccountingRecord(
+        event=f"{envelope.id}-{n}-{told}",
+        type=kind,
+        time=datetime.fromtimestamp(envelope.at, UTC),
+        host=host,
+        message_id=sent.message_id,
+        n=sent.n,
+        sender=sent.sender,
+        recipient=sent.recipient,
+        stream=sent.stream,
+        pool=sent.pool,
+        size_bytes=sent.size_bytes,
+        vmta=sent.vmta,
+        source=sent.source,
+        site=sent.site,
+        provider=sent.provider,
+        job=sent.job,
+        code=status.code if status is not None else 0,
+        enhanced=status.status if status is not None else "",
+        text=status.diagnostic if status is not None else "",
+        category=verdict.category.value if verdict is not None else "",
+        action=verdict.action.value if verdict is not None else "",
+        rule_id=verdict.rule if verdict is not None else "",
+        mx=status.remote_mta if status is not None else "",
+        dsn_action=status.action.value if status is not None else "",
+        reporting_mta=finding.reporting_mta,
+        feedback_type=complaint.type if complaint is not None else "unsubscribe" if kind is EventType.FEEDBACK else "",
+        feedback_format=finding.form if kind is EventType.FEEDBACK else "",
+        user_agent=complaint.user_agent if complaint is not None else "",
+        reported_domain=complaint.domains[0] if complaint is not None and complaint.domains else "",
+        reported_source=complaint.source_ip if complaint is not None else "",
+    )
