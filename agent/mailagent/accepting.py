@@ -28,6 +28,8 @@ from mailagent.spool.store import Spool
 from mailagent.telemetry.counters import Counters
 
 QUEUES_CACHED = 65_536
+MAX_JOBS = 10_000
+"""Jobs that a host counts and holds; an application that puts an id of its own into each X-Job has more."""
 DSN_ORIGINAL_BYTES = 65_536
 """More of a message than a DSN ever quotes."""
 
@@ -49,7 +51,9 @@ class Acceptor:
         self._counters = counters
         self._signing = signing
         self._pressure = pressure
-        self._queues: dict[tuple[StreamName, bytes], tuple[QueueName, int]] = {}
+        self._queues: dict[tuple[StreamName, bytes, str], tuple[QueueName, int]] = {}
+        self.jobs: set[str] = set()
+        """Names that are jobs."""
         self.state: HostState
         self.streams: StreamTable
         self.waiting = 0  # undelivered recipients in the spool
@@ -92,6 +96,9 @@ class Acceptor:
         refusal = state.refuses(pool)
         if refusal is not None:
             done(_reply(451, "4.3.2", f"pool {pool} is being drained"))
+            return
+        if submission.job and (order := state.cancelled_job(submission.job)) is not None:
+            done(_reply(550, "5.7.0", f"job {submission.job} was cancelled by {order.author}"))
             return
         keys = self._signing.keys(pool, submission.headers)
         if keys:
@@ -154,15 +161,16 @@ class Acceptor:
     ) -> tuple[tuple[NewRecipient, ...], tuple[QueueName, ...]]:
         """In which queue each recipient waits, and whether it has a place in the window; the queues, each once."""
         requests = submission.requests
+        job = submission.job and self._job(submission.job)
         if len(submission.recipients) == 1:  # most mail
             address = submission.recipients[0]
-            name, queue = self._queue_of(stream, address)
+            name, queue = self._queue_of(stream, address, job)
             place = self._scheduler.admit(queue, name, (recipient_id(message_id, 0),))
             return (NewRecipient(address, queue, place, *requests.get(0, NOTHING)),), (name,)
         by_queue: dict[int, tuple[QueueName, list[int]]] = {}
         of_recipient = []
         for n, address in enumerate(submission.recipients):
-            name, queue = self._queue_of(stream, address)
+            name, queue = self._queue_of(stream, address, job)
             of_recipient.append(queue)
             by_queue.setdefault(queue, (name, []))[1].append(recipient_id(message_id, n))
         admitted = {queue: self._scheduler.admit(queue, name, ids) for queue, (name, ids) in by_queue.items()}
@@ -198,16 +206,24 @@ class Acceptor:
             for n, recipient in enumerate(submission.recipients)
         )
 
-    def _queue_of(self, stream_name: StreamName, address: bytes) -> tuple[QueueName, int]:
+    def _job(self, name: str) -> str:
+        """The job that mail belongs to; none when there are too many already: then it is only written down."""
+        if name not in self.jobs:
+            if len(self.jobs) >= MAX_JOBS:
+                return ""
+            self.jobs.add(name)
+        return name
+
+    def _queue_of(self, stream_name: StreamName, address: bytes, job: str = "") -> tuple[QueueName, int]:
         domain = address[address.rfind(b"@") + 1 :]
-        key = (stream_name, domain)
+        key = (stream_name, domain, job)
         found = self._queues.get(key)
         if found is None:
             stream = self._config.streams[stream_name]
             text = domain.decode("utf-8", "backslashreplace").lower().rstrip(".")
             if not domain.isascii():
                 text = ascii_domain(text)
-            name = QueueName(stream.pool, stream_name, stream.priority, text)
+            name = QueueName(stream.pool, stream_name, stream.priority, text, job)
             if len(self._queues) >= QUEUES_CACHED:
                 self._queues.clear()
             found = self._queues[key] = (name, self._spool.queue_id(name))

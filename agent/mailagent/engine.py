@@ -41,6 +41,7 @@ from mailagent.intake.sasl import Login
 from mailagent.intake.submission import Submission
 from mailagent.intake.tls import Contexts
 from mailagent.intake.users import User, Users
+from mailagent.jobs import Jobs
 from mailagent.keys import Keys, chosen
 from mailagent.outcome.accounting import AccountingLog
 from mailagent.outcome.classification import Classifier, load_rules
@@ -63,7 +64,7 @@ from mailagent.version import __version__
 
 log = logging.getLogger(__name__)
 
-STANDING = ("scheduler", "control", "automation", "census", "tick")
+STANDING = ("scheduler", "control", "automation", "census", "jobs", "tick")
 """Tasks whose end is the end of the engine."""
 TICK_S = 1.0
 """Interval of counters, history and expiring directives."""
@@ -177,6 +178,8 @@ class Engine:
         self._acceptor = Acceptor(config, self._spool, self._scheduler, self._counters, self._signing, self._pressure)
         self._census = Census(self._spool)
         self._acceptor.waiting = self._spool.recovered.recipients
+        self._acceptor.jobs.update(count.name for count in await self._spool.jobs())
+        jobs = Jobs(self._control, self._spool, self._acceptor.jobs.difference_update)
         self._overview = Overview(
             config,
             self._spool,
@@ -215,17 +218,25 @@ class Engine:
         self._reads: Mapping[str, Read] = {
             **reads,
             **keys.reads,
+            **jobs.reads,
             "credentials": users.credentials,
             "events": self._events.events,
             "automation": self._automation.automation,
             "feedback": self._feedback.feedback,
         }
-        self._verbs = {**self._control.verbs, **keys.verbs, **users.verbs, "reload": self.reload}
+        self._verbs = {
+            **self._control.verbs,
+            **keys.verbs,
+            **jobs.verbs,
+            **users.verbs,
+            "reload": self.reload,
+        }
         self._intake = Intake(config.intake, config.host, self)
         self._readiness = Readiness(self._why_not_ready)
         self._spawn(self._scheduler.run(), "scheduler")
         self._spawn(self._control.run(), "control")
         self._spawn(self._automation.run(), "automation")
+        self._spawn(jobs.run(), "jobs")
         self._spawn(self._census.run(), "census")
         self._spawn(self._tick(), "tick")
         await self._feedback.start()

@@ -322,6 +322,8 @@ class Overview:
                 messages = self._census.by_provider.get(target.name, 0)
             case TargetKind.STREAM:
                 messages = self._census.by_stream.get(target.name, 0)
+            case TargetKind.JOB:
+                messages = await self._spool.count(MessageFilter(job=target.name))
             case TargetKind.DKIM:
                 messages = 0  # mail that waits is signed already
             case _:
@@ -349,7 +351,7 @@ class Overview:
                 return queue.key == target.name
             case TargetKind.CELL:
                 return f"{queue.site.provider}/{queue.vmta}" == target.name
-            case TargetKind.STREAM | TargetKind.TRAFFIC | TargetKind.DKIM:
+            case TargetKind.STREAM | TargetKind.TRAFFIC | TargetKind.DKIM | TargetKind.JOB:
                 return False
 
     def _share(self, target: Target) -> float:
@@ -387,6 +389,8 @@ class Overview:
             case TargetKind.STREAM:
                 others = [str(name) for name in self.config.streams if name != target.name]
                 return (f"streams {', '.join(others)}",) if others else ()
+            case TargetKind.JOB:
+                return ("all other jobs",)
             case TargetKind.DKIM:
                 return ("mail that waits: it is signed already",)
             case TargetKind.HOST:

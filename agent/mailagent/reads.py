@@ -74,13 +74,13 @@ class Reads:
             user=stored.user,
             envid=stored.envid,
             attempts=stored.attempts,
-            reasons=tuple(self._reasons(stored.recipient, summary)),
+            reasons=tuple(self._reasons(stored.recipient, summary, stored.job)),
             in_doubt=stored.in_doubt,
         )
 
-    def _reasons(self, recipient: int, summary: views.MessageSummary) -> list[WaitReason]:
+    def _reasons(self, recipient: int, summary: views.MessageSummary, job: str) -> list[WaitReason]:
         reasons = self._scheduler.reason_of(
-            recipient, PoolName(summary.pool), StreamName(summary.stream), summary.domain
+            recipient, PoolName(summary.pool), StreamName(summary.stream), summary.domain, job
         )
         if summary.next_try_at > datetime.now(UTC):
             schedule = WaitReason(

@@ -8,6 +8,7 @@ import msgspec
 
 from mailagent.api.accounting import LETTERS, EventType
 from mailagent.api.classification import Verdict
+from mailagent.api.directives import Directive
 from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.outcome import Attempt, Bounced, Deferred, Delivered
 from mailagent.api.smtp import SmtpReply
@@ -126,6 +127,23 @@ class Settler:
         verdict = self.classifier.verdict(EXPIRED, NO_PROVIDER)
         return [self._settlement(item, row, outcome, verdict, path, 0.0) for row in item.recipients]
 
+    def cancelled(self, hot: Hot, item: Item, order: Directive) -> list[Settlement]:
+        """Given up with its job; senders hear of it when the order says so."""
+        reply = SmtpReply(code=0, enhanced="5.7.0", text=f"job {hot.job} was cancelled by {order.author}", local=True)
+        path = Path(vmta=VmtaName(item.first.vmta), site=hot.site, provider=NO_PROVIDER)
+        now_ms = time.time_ns() // 1_000_000
+        return [
+            Settlement(
+                recipient=row.id,
+                queue=row.queue,
+                resolution="cancelled",
+                job=row.job,
+                line=self._line(EventType.BOUNCED, row, reply, None, path, row.attempts, 0.0, now_ms),
+                dsn=self._make_dsn(row, item.body, reply, "") if order.bounce else None,
+            )
+            for row in item.recipients
+        ]
+
     def in_doubt(self, queue: ReadyQueue, connection: Connection, item: Item, reply: SmtpReply) -> list[Settlement]:
         """The line was cut after the final dot: tried again, and listed as a possible duplicate."""
         outcome = Deferred(reply=reply)
@@ -180,6 +198,7 @@ class Settler:
             queue=row.queue,
             provider=path.provider,
             resolution="delivered",
+            job=row.job,
             line=self._line(EventType.DELIVERED, row, reply, None, path, row.attempts + 1, duration_s, now_ms),
         )
 
@@ -209,6 +228,7 @@ class Settler:
                     recipient=row.id,
                     queue=row.queue,
                     due=due,
+                    job=row.job,
                     attempt=Attempt(
                         number=attempt,
                         at=datetime.fromtimestamp(now_ms / 1000, UTC),
@@ -233,6 +253,7 @@ class Settler:
             queue=row.queue,
             provider=path.provider,
             resolution="bounced",
+            job=row.job,
             line=self._line(event, row, outcome.reply, verdict, path, attempt, duration_s, now_ms),
             dsn=self._make_dsn(row, item.body, outcome.reply, path.mx),
         )

@@ -16,6 +16,9 @@ class DirectiveKind(StrEnum):
     SUSPEND = "suspend"
     ROTATE = "rotate"
     LIMIT = "limit"
+    JOB_START = "job-start"  # a job is held until the end of this
+    JOB_END = "job-end"  # a job is held from the end of this on
+    JOB_CANCEL = "job-cancel"  # what waits of a job is given up, new mail of it is refused
     DKIM_PREPARE = "dkim-prepare"  # a key is made, its record is to be published
     DKIM_SIGN = "dkim-sign"  # sign with this selector instead of the configured one
     DKIM_KEEP = "dkim-keep"  # the record of a selector out of use stays published until the end of this
@@ -51,6 +54,7 @@ class Directive(msgspec.Struct, frozen=True, kw_only=True):
     refuse: bool = False  # drain of a pool: answer 451 4.3.2 to new mail instead of keeping it
     limit: str = ""  # limit: name of the key (`connections`, `rate`, `provider_rate` …); dkim: the algorithm
     value: str = ""  # limit: its value, as in the configuration; dkim: the selector
+    bounce: bool = False  # job-cancel: tell the senders
     continues: str = ""  # id of the directive that an undo or an edit brought back with this one
     rule: str = ""  # made by automation: the rule, `gmail.unusual-rate`
     reply: str = ""  # and the reply that reached its threshold, verbatim

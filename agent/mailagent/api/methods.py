@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mailagent.api import credentials, dkim, replies, requests, views
+from mailagent.api import credentials, dkim, jobs, replies, requests, views
 from mailagent.api.automation import AutomationView
 from mailagent.api.events import EventSinks
 from mailagent.api.feedback import FeedbackRequest, FeedbackView
@@ -55,6 +55,10 @@ METHODS: dict[str, Method] = {
         Method("events", requests.Empty, EventSinks),
         Method("operations", requests.PageRequest, replies.OperationPage),
         Method("operation", requests.OperationRequest, OperationRecord | None),
+        Method("jobs", requests.Empty, jobs.JobPage),
+        Method("job", jobs.JobQuery, jobs.JobDetail),
+        Method("job_set", jobs.JobSet, OperationResult, Role.OPERATOR),
+        Method("job_cancel", jobs.JobCancel, OperationResult, Role.OPERATOR),
         Method("dkim", requests.Empty, dkim.DkimSelectors),
         Method("dkim_prove", dkim.DkimQuery, dkim.DkimProof, Role.OPERATOR),
         Method("dkim_prepare", dkim.DkimPrepare, OperationResult, Role.OPERATOR),

@@ -14,6 +14,7 @@ class TargetKind(StrEnum):
     PROVIDER = "provider"
     QUEUE = "queue"
     STREAM = "stream"
+    JOB = "job"
     DKIM = "dkim"  # keys of a signing domain and pool: `example.com/marketing`
     CELL = "cell"  # a virtual MTA at a provider: `gmail/mkt-1`
     TRAFFIC = "traffic"  # a stream at a provider: `gmail/news`
@@ -37,6 +38,7 @@ class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
     provider: str = ""
     site: str = ""
     stream: str = ""
+    job: str = ""
     domain: str = ""
     recipient: str = ""
     sender: str = ""

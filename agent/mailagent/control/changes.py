@@ -11,6 +11,7 @@ from mailagent.api import requests
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveState
 from mailagent.api.errors import GuardRefused, InvalidRequest, NotFound, Refused, Unavailable
 from mailagent.api.ids import DirectiveId, OpId, PoolName, VmtaName
+from mailagent.api.jobs import JobCancel
 from mailagent.api.operations import Impact
 from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.api.views import MemberState
@@ -36,6 +37,7 @@ HELD: Final = (
     TargetKind.STREAM,
     TargetKind.CELL,
     TargetKind.TRAFFIC,
+    TargetKind.JOB,
 )
 LIMITED: Final = (TargetKind.VMTA, TargetKind.PROVIDER, TargetKind.QUEUE, TargetKind.CELL)
 
@@ -133,15 +135,17 @@ def suspend(at: Situation, request: requests.Suspend) -> Change:
     live = at.live(DirectiveKind.SUSPEND, target)
     if live is not None and request.ttl_s is None:
         return Change(target=target, detail=f"{target.name} is already {sentence(live)}")
-    made = at.directive(DirectiveKind.SUSPEND, target, request, default_s=SUSPEND_S)
+    is_job = target.kind is TargetKind.JOB  # whoever pauses it owns it
+    made = at.directive(DirectiveKind.SUSPEND, target, request, default_s=None if is_job else SUSPEND_S)
+    until = f"until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC" if made.expires_at is not None else "until it is resumed"
     change = Change(
         target=target,
-        detail=f"{target.name} holds its mail until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC",
+        detail=f"{target.name} holds its mail {until}",
         created=(made,),
         ended=(live,) if live else (),
     )
     problems = []
-    if request.ttl_s is not None and request.ttl_s > SUSPEND_MAX_S:
+    if request.ttl_s is not None and request.ttl_s > SUSPEND_MAX_S and not is_job:
         problems.append(f"a suspension lasts {SUSPEND_MAX_S // 3600} h at most, {request.ttl_s / 3600:.3g} h are asked")
     return replace(change, warnings=floor(at, change, override=request.override, problems=problems))
 
@@ -198,6 +202,12 @@ def sized(change: Change, request: requests.Mutation, impact: Impact | None) -> 
         Refused: more recipients match than a retry may affect.
         Unavailable: that many may match, and they could not be counted.
     """
+    if isinstance(request, JobCancel):
+        if impact is None:
+            raise Unavailable("what waits of the job could not be counted in time; try again")
+        if request.max_affected is not None and impact.messages > request.max_affected:
+            raise Refused(f"{impact.messages} recipients wait, more than {request.max_affected}")
+        return replace(change, detail=f"{impact.messages} recipients: {change.detail}")
     if not isinstance(request, requests.Retry):
         return (
             change
@@ -304,10 +314,24 @@ def undo(at: Situation, request: requests.Undo) -> Change:
 
 
 def expiry(one: Directive) -> Change:
-    """A directive whose time is over ends."""
+    """A directive whose time is over ends; a job that reached its end is held."""
+    held: tuple[Directive, ...] = ()
+    if one.kind is DirectiveKind.JOB_END:
+        op_id = OpId(f"expire-{one.id}")
+        made = msgspec.structs.replace(
+            one,
+            id=directive_id(op_id, 1),
+            kind=DirectiveKind.SUSPEND,
+            op_id=op_id,
+            created_at=one.expires_at or one.created_at,
+            expires_at=None,
+            reason="its end has come" + (f" ({one.reason})" if one.reason else ""),
+        )
+        held = (made,)
     return Change(
         target=one.target,
-        detail=f"{one.kind} of {one.target} by {one.author} has expired",
+        detail=f"{one.kind} of {one.target} by {one.author} has expired" + ("; what waits is held" if held else ""),
+        created=held,
         ended=(one,),
         undoable=False,
         undo_note="it ended by itself",

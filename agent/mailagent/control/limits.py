@@ -12,6 +12,7 @@ _NAMES: Final = {
     TargetKind.PROVIDER: SITE_LIMITS + PROVIDER_LIMITS,
     TargetKind.CELL: SITE_LIMITS + PROVIDER_LIMITS,
     TargetKind.VMTA: LIMIT_NAMES,
+    TargetKind.JOB: ("rate",),
 }
 
 

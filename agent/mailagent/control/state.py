@@ -69,6 +69,9 @@ _WORD = {
     DirectiveKind.SUSPEND: "suspended",
     DirectiveKind.ROTATE: "rotated",
     DirectiveKind.LIMIT: "limited",
+    DirectiveKind.JOB_START: "scheduled",
+    DirectiveKind.JOB_END: "to be held",
+    DirectiveKind.JOB_CANCEL: "cancelled",
     DirectiveKind.DKIM_PREPARE: "prepared",
     DirectiveKind.DKIM_SIGN: "switched",
     DirectiveKind.DKIM_KEEP: "kept",
@@ -80,6 +83,7 @@ _KIND = {
     TargetKind.PROVIDER: "provider",
     TargetKind.QUEUE: "queue",
     TargetKind.STREAM: "stream",
+    TargetKind.JOB: "job",
     TargetKind.DKIM: "DKIM keys of",
     TargetKind.CELL: "provider and virtual MTA",
     TargetKind.TRAFFIC: "provider and stream",
@@ -96,7 +100,11 @@ def sentence(directive: Directive) -> str:
         text = f"rotated to {directive.standby} by {directive.author}"
     elif directive.target.kind is TargetKind.DKIM:
         text = f"selector {directive.value} {_WORD[directive.kind]} by {directive.author}"
-    if directive.expires_at is not None:
+    if directive.kind is DirectiveKind.JOB_START and directive.expires_at is not None:
+        text += f" to start at {directive.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+    elif directive.kind is DirectiveKind.JOB_END and directive.expires_at is not None:
+        text += f" at {directive.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+    elif directive.expires_at is not None:
         text += f" until {directive.expires_at:%Y-%m-%d %H:%M} UTC"
     return f"{text}: {directive.reason}" if directive.reason else text
 
@@ -108,7 +116,8 @@ def release_of(directive: Directive) -> str:
     if directive.kind is DirectiveKind.DRAIN:
         return f"mailctl undrain {directive.target}"
     if directive.kind is DirectiveKind.SUSPEND:
-        return f"mailctl resume {directive.target}"
+        job = "job " if directive.target.kind is TargetKind.JOB else ""
+        return f"mailctl {job}resume {directive.target}"
     return f"mailctl cancel {directive.id}"
 
 
@@ -152,6 +161,15 @@ class HostState:
         self._queues = self._blocks(TargetKind.QUEUE)
         self._cells = self._blocks(TargetKind.CELL)
         self._traffic = self._blocks(TargetKind.TRAFFIC)
+        starts = self._latest(DirectiveKind.JOB_START)
+        self._jobs = {name: wait_reason(one) for (_, name), one in starts.items()} | self._blocks(TargetKind.JOB)
+        self._cancelled = {name: one for (_, name), one in self._latest(DirectiveKind.JOB_CANCEL).items()}
+        self.job_rates: dict[str, Rate] = {
+            one.target.name: value
+            for one, value in self._limits
+            if one.target.kind is TargetKind.JOB and isinstance(value, Rate)
+        }
+        """Jobs that have a rate of their own."""
 
     # -- what may be sent ------------------------------------------------------------------------------------------
 
@@ -164,8 +182,10 @@ class HostState:
         """Members that would send if no directive held the pool as a whole."""
         return self._fit.get(pool, ())
 
-    def queue_block(self, pool: PoolName, stream: StreamName, provider: ProviderName) -> WaitReason | None:
-        """Why mail of this pool, stream and provider may not be sent; an empty provider asks for the others only.
+    def queue_block(
+        self, pool: PoolName, stream: StreamName, provider: ProviderName, job: str = ""
+    ) -> WaitReason | None:
+        """Why mail of this pool, stream, provider and job may not be sent; an empty provider or job is not asked for.
 
         A pool without an eligible member is a reason too.
         """
@@ -176,7 +196,11 @@ class HostState:
         block = block or self._streams.get(stream) or self._providers.get(provider)
         if block is None and self._traffic:
             block = self._traffic.get(f"{provider}/{stream}")
-        return block
+        return block or self._jobs.get(job) if job else block
+
+    def cancelled_job(self, job: str) -> Directive | None:
+        """The directive that has mail of the job given up."""
+        return self._cancelled.get(job)
 
     def vmta_block(self, vmta: VmtaName, site: str, provider: ProviderName) -> WaitReason | None:
         """Why `vmta` may not send to `site`: its own state, that of its pool, of the provider or of the queue."""

@@ -35,6 +35,8 @@ def require(config: AgentConfig, target: Target, kinds: Iterable[TargetKind], ve
             known = (*config.providers, DEFAULT_PROVIDER, ROUTE_PROVIDER)
         case TargetKind.STREAM:
             known = config.streams
+        case TargetKind.JOB:  # one may be ordered before its first mail
+            known = (name,)
         case TargetKind.DKIM:
             domain, _, name = target.name.rpartition("/")
             known = config.pools
@@ -92,6 +94,7 @@ _WORDS = {
     TargetKind.PROVIDER: "provider",
     TargetKind.QUEUE: "virtual MTA",
     TargetKind.STREAM: "stream",
+    TargetKind.JOB: "job",
     TargetKind.DKIM: "pool",
     TargetKind.CELL: "virtual MTA",
     TargetKind.TRAFFIC: "stream",

@@ -246,7 +246,8 @@ class Control:
             self._check_expected(request, change)
             impact = Impact()
             if not change.is_nothing and change.credential is None:
-                counted = await self._count(change, PLAN_COUNT_S if request.dry_run or change.filter else ACT_COUNT_S)
+                slow = request.dry_run or change.filter or change.due
+                counted = await self._count(change, PLAN_COUNT_S if slow else ACT_COUNT_S)
                 impact = counted or impact
                 change = changes.sized(change, request, counted)
             if request.dry_run:

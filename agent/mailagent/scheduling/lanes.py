@@ -1,8 +1,9 @@
 """Lanes: mail that is due on disk, by what it needs to move on.
 
-A lane is the mail of one pool, stream and priority to one site. Many scheduled queues may belong to it: all domains
-that one provider hosts. The disk is read lane by lane in turn, so that a site gets its share whether its mail is for
-one domain or for a hundred thousand. A lane that cannot move leaves the turn and costs nothing until it is called:
+A lane is the mail of one pool, stream and priority, and of one job if it has one, to one site. Many scheduled queues
+may belong to it: all domains that one provider hosts. The disk is read lane by lane in turn, so that a site gets its
+share whether its mail is for one domain or for a hundred thousand. A lane that cannot move leaves the turn and costs
+nothing until it is called:
 
     turn --its ready queues have no place--> full --one of them has--> turn
     turn --a directive holds it--> blocked --directives have changed--> turn
@@ -22,8 +23,8 @@ from mailagent.spool.records import QueueName
 UNKNOWN_SITE = ""
 """Stands for the site of a domain that is not looked up yet."""
 
-LaneId = tuple[str, str, str, str]
-"""(pool, stream, priority, site)."""
+LaneId = tuple[str, str, str, str, str]
+"""(pool, stream, priority, site, job)."""
 
 
 class Place(Enum):
@@ -37,13 +38,14 @@ class Place(Enum):
 class Lane:
     """One lane. `hots` are its queues in memory with rows due on disk, `on_disk` says that others are parked."""
 
-    __slots__ = ("hots", "id", "on_disk", "place", "pool", "priority", "site", "stream")
+    __slots__ = ("hots", "id", "job", "on_disk", "place", "pool", "priority", "site", "stream")
 
     def __init__(self, lane: LaneId, site: Site | None) -> None:
         self.id = lane
         self.pool = PoolName(lane[0])
         self.stream = StreamName(lane[1])
         self.priority = lane[2]
+        self.job = lane[4]
         self.site = site  # None: not known yet
         self.place = Place.TURN
         self.hots: dict[int, Hot] = {}
@@ -52,7 +54,7 @@ class Lane:
     @property
     def key(self) -> str:
         """The parking key."""
-        return "/".join(self.id)
+        return "/".join(self.id if self.job else self.id[:4])
 
     @property
     def is_empty(self) -> bool:
@@ -138,6 +140,12 @@ class Lanes:
             lane.place = Place.TURN
             self._turns[lane.priority][lane.id] = lane
 
+    def call_known(self, lane: LaneId) -> None:
+        """The same for a lane that may be gone, or have its turn already."""
+        found = self._lanes.get(lane)
+        if found is not None and found.place is Place.FULL:
+            self.call(found)
+
     def call_all(self) -> None:
         """Everything may have changed."""
         for lane in list(self._lanes.values()):
@@ -162,4 +170,4 @@ class Lanes:
 
 
 def _id(queue: Hot | QueueName, site: Site | None) -> LaneId:
-    return queue.pool, queue.stream, queue.priority, site.name if site is not None else UNKNOWN_SITE
+    return queue.pool, queue.stream, queue.priority, site.name if site is not None else UNKNOWN_SITE, queue.job

@@ -45,9 +45,18 @@ class RateLimit:
         """Seconds until one more may go; 0 when it may go now."""
         return max(0.0, self._next - now - (BURST_S if self.interval_s < BURST_S else 0.0))
 
+    def room(self, now: float) -> int:
+        """How many may go now."""
+        ahead_s = BURST_S if self.interval_s < BURST_S else 0.0
+        return max(0, math.floor((now + ahead_s - max(self._next, now)) / self.interval_s + 1))
+
     def take(self, now: float, count: int = 1) -> None:
         """Count those that go now."""
         self._next = max(self._next, now) + self.interval_s * count
+
+    def give_back(self, count: int) -> None:
+        """They did not go."""
+        self._next -= self.interval_s * count
 
     def change(self, rate: Rate, now: float) -> None:
         """Go on at another rate without forgetting what went: what was sent ahead is paid back at the new rate."""

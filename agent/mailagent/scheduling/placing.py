@@ -1,12 +1,13 @@
 """Which ready queue a message goes into, and what the ready queues of one provider share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
+from mailagent.api.directives import Directive
 from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.reasons import ReasonKind, WaitReason
-from mailagent.config.structs import AgentConfig
+from mailagent.config.structs import AgentConfig, Rate
 from mailagent.routing import PathLimits, Site
 from mailagent.routing.domains import PoolTable
 from mailagent.scheduling.item import Item
@@ -30,8 +31,17 @@ class Policy(Protocol):
     def eligible(self, pool: PoolName) -> tuple[VmtaName, ...]:
         """Members of `pool` that may send now."""
 
-    def queue_block(self, pool: PoolName, stream: StreamName, provider: ProviderName) -> WaitReason | None:
-        """Why mail of this pool, stream and provider may not be sent; an empty provider asks for the others only."""
+    def queue_block(
+        self, pool: PoolName, stream: StreamName, provider: ProviderName, job: str = ""
+    ) -> WaitReason | None:
+        """Why mail of this pool, stream, provider and job may not be sent; empty ones are not asked for."""
+
+    @property
+    def job_rates(self) -> Mapping[str, Rate]:
+        """Jobs that have a rate of their own."""
+
+    def cancelled_job(self, job: str) -> Directive | None:
+        """The directive that has mail of the job given up."""
 
     def vmta_block(self, vmta: VmtaName, site: str, provider: ProviderName) -> WaitReason | None:
         """Why `vmta` may not send to `site`."""
@@ -77,9 +87,11 @@ class Placing:
         return PoolName(queue.pool)
 
     def block(self, queue: Hot | QueueName | Lane, site: Site | None) -> WaitReason | None:
-        """The directive that holds mail of a queue."""
+        """The directive that holds mail of a queue. What is given up is not held."""
+        if queue.job and self._policy.cancelled_job(queue.job) is not None:
+            return None
         provider = site.provider if site is not None else NO_PROVIDER
-        return self._policy.queue_block(self.pool_of(queue, site), StreamName(queue.stream), provider)
+        return self._policy.queue_block(self.pool_of(queue, site), StreamName(queue.stream), provider, queue.job)
 
     def is_blocked(self, lane: Lane) -> bool:
         """Whether a directive holds the lane."""
@@ -90,6 +102,8 @@ class Placing:
         if self.is_blocked(lane):
             return 0
         limit = self.depth_limit(lane.priority)
+        if lane.job and self._policy.cancelled_job(lane.job) is not None:
+            return limit
         if lane.site is None:
             return max(0, limit - self._lookups.count)
         free = 0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mailagent.config.structs import Priority
 from mailagent.scheduling.books import LOOK_AGAIN_MS, Books, now_ms
+from mailagent.scheduling.jobs import JobGates
 from mailagent.scheduling.lanes import Lane, Lanes, Place
 from mailagent.scheduling.placing import Placing
 from mailagent.scheduling.window import Hot, Window
@@ -37,6 +38,7 @@ class Reading:
         books: Books,
         lanes: Lanes,
         placing: Placing,
+        jobs: JobGates,
         *,
         take_in: Callable[[Hot, Sequence[Waiting], int], None],
         wake: asyncio.Event,
@@ -47,6 +49,7 @@ class Reading:
         self._books = books
         self._lanes = lanes
         self._placing = placing
+        self._jobs = jobs
         self._take_in = take_in
         self._wake = wake
         self._stopping = stopping
@@ -168,7 +171,9 @@ class Reading:
             loads = await self._spool.load([(hot.id, hot.start(), limit) for hot, limit in wanted], now)
         except BaseException:
             self._books.end()
-            for hot in hots:
+            for hot, limit in wanted:
+                if hot.job:
+                    self._jobs.give_back(hot.job, limit)
                 hot.loading = False
                 hot.rewind = True
                 self._books.note(hot)
@@ -183,6 +188,8 @@ class Reading:
                 self._books.note(hot)
             hot.loading = False
             rows = [row for row in loaded.rows if is_new(row)]
+            if hot.job:
+                self._jobs.give_back(hot.job, limit - len(rows))
             if rows:
                 self._books.take(hot, [row.id for row in rows])
                 self._take_in(hot, rows, now)
@@ -213,6 +220,8 @@ class Reading:
                     lane.remove(hot)
                     wanted.append((hot, each))
                 budget -= each * len(chosen)
+                if lane.job:
+                    self._jobs.take(lane.job, each * len(chosen))
                 self._lanes.to_end(lane)
         return wanted
 
@@ -221,6 +230,8 @@ class Reading:
         room = self._placing.room(lane)
         if room == 0:
             self.hold(lane)
+        elif lane.job and (room := self._jobs.room(lane, room)) == 0:
+            self._lanes.hold(lane, Place.FULL)  # its queues stay in memory: it goes on in a moment
         return room
 
     def hold(self, lane: Lane) -> None:

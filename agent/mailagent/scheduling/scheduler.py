@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from mailagent.api.classification import Action, Scope, Verdict
+from mailagent.api.directives import Directive
 from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply
@@ -27,7 +28,8 @@ from mailagent.routing import PathLimits, Router, Site, Unroutable
 from mailagent.scheduling.bodies import Bodies
 from mailagent.scheduling.books import Books, now_ms
 from mailagent.scheduling.item import Item, grouped
-from mailagent.scheduling.lanes import UNKNOWN_SITE, Lanes, Place
+from mailagent.scheduling.jobs import JobGates
+from mailagent.scheduling.lanes import UNKNOWN_SITE, LaneId, Lanes, Place
 from mailagent.scheduling.lookups import Lookups
 from mailagent.scheduling.placing import Placing, Policy
 from mailagent.scheduling.reading import Reading
@@ -65,6 +67,9 @@ class Attempts(Protocol):
 
     def expired(self, hot: Hot, item: Item) -> list[Settlement]:
         """The same for mail whose time is over."""
+
+    def cancelled(self, hot: Hot, item: Item, order: Directive) -> list[Settlement]:
+        """The same for mail of a job that was cancelled."""
 
     def in_doubt(self, queue: ReadyQueue, connection: Connection, item: Item, reply: SmtpReply) -> list[Settlement]:
         """The same for a connection cut after the final dot: tried again, and listed as a possible duplicate."""
@@ -114,12 +119,15 @@ class Scheduler:
         self._books = Books(spool, self.window, self._lanes, self._wake.set)
         self._lookups = Lookups(lambda: self._router, spawn, self._located, self._looked_up)
         self._placing = Placing(config, policy, self.window, limits, self, self._lookups)
+        self._jobs = JobGates(self.clock, self.call_at, self._call_lane)
+        self._jobs.apply(policy.job_rates)
         self._reading = Reading(
             spool,
             self.window,
             self._books,
             self._lanes,
             self._placing,
+            self._jobs,
             take_in=self._take_in,
             wake=self._wake,
             stopping=lambda: self.stopping,
@@ -149,6 +157,10 @@ class Scheduler:
             return False
         if not self._placing.has_place(name, site):
             return False
+        if name.job:
+            if not self._jobs.may_enter(name.job, len(recipients)):
+                return False
+            self._jobs.take(name.job, len(recipients))
         if hot is None:
             hot = self._books.heat(queue, name)
         self._books.take(hot, recipients)
@@ -198,7 +210,12 @@ class Scheduler:
 
     def _locate(self, item: Item) -> None:
         """Find the site of `item`, then place it."""
-        domain = self._books.hots[item.queue].domain
+        hot = self._books.hots[item.queue]
+        if hot.job and (order := self._policy.cancelled_job(hot.job)) is not None:
+            make = partial(self._attempts.cancelled, hot, item, order)
+            self._commit(item, make()) if not order.bounce else self._with_body(item, make)
+            return
+        domain = hot.domain
         site = self._router.cached(domain)
         if site is not None:
             self._located(item, site)
@@ -244,6 +261,8 @@ class Scheduler:
         if lane.place is Place.TURN:
             self._reading.hold(lane)
         hot.rewind = True
+        if hot.job:
+            self._jobs.give_back(hot.job, len(item.recipients))
         self._release(item)
 
     def has_room(self, queue: ReadyQueue) -> None:
@@ -387,11 +406,19 @@ class Scheduler:
         for item in self._placing.apply(config, policy, self._is_held):
             self._locate(item)
         self._placing.pump()
+        self._jobs.apply(policy.job_rates)
         self._lanes.call_all()
         self._wake.set()
 
     def _is_held(self, item: Item, site: Site) -> bool:
-        return self._placing.block(self._books.hots[item.queue], site) is not None
+        hot = self._books.hots[item.queue]
+        if hot.job and self._policy.cancelled_job(hot.job) is not None:
+            return True
+        return self._placing.block(hot, site) is not None
+
+    def _call_lane(self, lane: LaneId) -> None:
+        self._lanes.call_known(lane)
+        self._wake.set()
 
     def halt(self) -> None:
         """Send nothing from now on: storage failed."""
@@ -407,12 +434,14 @@ class Scheduler:
 
     # -- views ---------------------------------------------------------------------------------------------------
 
-    def reason_of(self, recipient: int, pool: PoolName, stream: StreamName, domain: str) -> list[WaitReason]:
+    def reason_of(
+        self, recipient: int, pool: PoolName, stream: StreamName, domain: str, job: str = ""
+    ) -> list[WaitReason]:
         """Why one recipient that is due or in the window is not sent yet."""
         site = self._router.cached(domain)
         pool = self._placing.pool_of(QueueName(pool, stream, "", domain), site)
         provider = site.provider if site is not None else ProviderName("")
-        block = self._policy.queue_block(pool, stream, provider)
+        block = self._policy.queue_block(pool, stream, provider, job)
         if block is not None:
             return [block]
         if site is None:
@@ -425,6 +454,17 @@ class Scheduler:
             binding = queue.binding() if queue is not None else self._policy.vmta_block(vmta, site.name, provider)
             if binding is not None:
                 reasons.append(binding)
+        if job and (rate := self._jobs.limit(job)) is not None and recipient not in self._books.inside:
+            reasons.append(
+                WaitReason(
+                    kind=ReasonKind.LIMIT,
+                    detail=f"job {job} may send {rate} on this host",
+                    key="rate",
+                    value=str(rate),
+                    origin=f"job:{job}",
+                    release=f"mailctl job limit job:{job} none",
+                )
+            )
         if recipient not in self._books.inside:
             reasons.append(
                 WaitReason(

@@ -22,8 +22,22 @@ class Hot:
     we know of (milliseconds); `held`: on disk the queue is marked as being in the window.
     """
 
-    __slots__ = ("count", "cursor", "domain", "held", "id", "lane", "loading", "next_due", "pool", "priority", "rewind",
-                 "site", "stream")  # fmt: skip
+    __slots__ = (
+        "count",
+        "cursor",
+        "domain",
+        "held",
+        "id",
+        "job",
+        "lane",
+        "loading",
+        "next_due",
+        "pool",
+        "priority",
+        "rewind",
+        "site",
+        "stream",
+    )  # fmt: skip
 
     def __init__(self, queue: int, name: QueueName) -> None:
         self.id = queue
@@ -31,6 +45,7 @@ class Hot:
         self.stream = name.stream
         self.priority = name.priority
         self.domain = name.domain
+        self.job = name.job
         self.site = ""
         self.count = 0
         self.lane: Lane | None = None

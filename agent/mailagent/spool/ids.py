@@ -109,7 +109,10 @@ def _hash63(data: bytes, key: bytes = b"") -> int:
 @lru_cache(maxsize=65_536)
 def queue_id(name: QueueName, key: bytes) -> int:
     """The id of a scheduled queue; keyed with the spool's secret, so that nobody can choose domains that collide."""
-    return _hash63("\0".join((name.pool, name.stream, name.priority, name.domain)).encode(), key)
+    parts = [name.pool, name.stream, name.priority, name.domain]
+    if name.job:
+        parts.append(name.job)
+    return _hash63("\0".join(parts).encode(), key)
 
 
 @lru_cache(maxsize=4096)

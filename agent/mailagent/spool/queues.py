@@ -17,14 +17,14 @@ Wanted = tuple[int, tuple[int, int] | None, int]
 """(queue, the (due, id) to go on after or None, limit)."""
 
 _BEFORE_ALL = (-1, -1)
-_due_rows = msgspec.json.Decoder(list[tuple[int, str, str, str, str, int, int, str, str]])
+_due_rows = msgspec.json.Decoder(list[tuple[int, str, str, str, str, str, int, int, str, str]])
 _Row = tuple[
     int, int, str, int, str, str, str, int, int, str, int, int, str, str, str, int, str, str, str, str, str
 ]  # fmt: skip
 _loaded_rows = msgspec.json.Decoder(list[tuple[int | None, list[_Row]]])
 
 _QUEUES = """
-SELECT json_group_array(json_array(id, pool, stream, priority, domain, next_due, waiting, site, provider)
+SELECT json_group_array(json_array(id, pool, stream, priority, domain, job, next_due, waiting, site, provider)
                         ORDER BY next_due)
 FROM (SELECT * FROM queue WHERE {among} ORDER BY next_due LIMIT :limit)
 """
@@ -49,11 +49,11 @@ def parked_queues(db: apsw.Connection, key: str, limit: int) -> list[DueQueue]:
     return [_due_queue(row) for row in rows_of(db, _PARKED, {"key": key, "limit": limit}, _due_rows)]
 
 
-def _due_queue(row: tuple[int, str, str, str, str, int, int, str, str]) -> DueQueue:
-    queue, pool, stream, priority, domain, next_due, waiting, site, provider = row
+def _due_queue(row: tuple[int, str, str, str, str, str, int, int, str, str]) -> DueQueue:
+    queue, pool, stream, priority, domain, job, next_due, waiting, site, provider = row
     return DueQueue(
         id=queue,
-        name=QueueName(pool, stream, priority, domain),
+        name=QueueName(pool, stream, priority, domain, job),
         next_due=next_due,
         waiting=waiting,
         site=site,

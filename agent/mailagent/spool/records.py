@@ -21,6 +21,7 @@ class QueueName(msgspec.Struct, frozen=True):
     stream: str
     priority: str
     domain: str  # recipient domain, lower case, A-labels
+    job: str = ""  # so that a job is held by holding its queues
 
 
 class NewRecipient(msgspec.Struct, frozen=True):
@@ -116,9 +117,10 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     due: int | None = None
     attempt: Attempt | None = None  # a deferral: stored with its reply
     provider: str = ""
-    resolution: str = ""  # `delivered` or `bounced` when due is None: closes an in-doubt entry
+    resolution: str = ""  # `delivered`, `bounced` or `cancelled` when due is None: closes an in-doubt entry
     line: bytes = b""  # accounting, appended before the commit
     dsn: NewMessage | None = None  # accepted in the same transaction
+    job: str = ""  # whose counters it goes into
     in_doubt: bool = False  # the dot was out and no reply came: its open mark becomes an in-doubt entry
 
 
@@ -138,6 +140,24 @@ class WaitingTotal(msgspec.Struct, frozen=True, kw_only=True):
     stream: str
     provider: str
     count: int
+
+
+class JobCount(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the mail of one job; what is neither delivered nor given up waits."""
+
+    name: str
+    created_at: int
+    last_at: int  # of the last thing counted
+    accepted: int
+    deferred: int  # attempts that failed for now
+    delivered: int
+    bounced: int
+    cancelled: int
+
+    @property
+    def waiting(self) -> int:
+        """Recipients that wait."""
+        return self.accepted - self.delivered - self.bounced - self.cancelled
 
 
 class DueChange(msgspec.Struct, frozen=True, kw_only=True):

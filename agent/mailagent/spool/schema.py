@@ -164,8 +164,22 @@ CREATE TABLE credential (
     used_from TEXT NOT NULL DEFAULT ''
 ) STRICT, WITHOUT ROWID;
 """
+_JOBS = """
+ALTER TABLE queue ADD COLUMN job TEXT NOT NULL DEFAULT '';
+CREATE INDEX queue_job ON queue (job) WHERE job <> '';
+CREATE TABLE job (
+    name TEXT PRIMARY KEY,
+    created_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    accepted INTEGER NOT NULL DEFAULT 0,
+    deferred INTEGER NOT NULL DEFAULT 0,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    bounced INTEGER NOT NULL DEFAULT 0,
+    cancelled INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+"""
 _FIRST_VERSION = 2
-_STEPS = (_TABLES, _ENVELOPE, _VERDICTS, _CREDENTIALS)
+_STEPS = (_TABLES, _ENVELOPE, _VERDICTS, _CREDENTIALS, _JOBS)
 """What makes each version out of the one before, the first out of nothing. A step is never changed, only followed."""
 SCHEMA_VERSION = _FIRST_VERSION + len(_STEPS) - 1
 

@@ -38,6 +38,7 @@ def selection(filter: MessageFilter, tag: str) -> Selection:
     equal("q.pool", "pool", filter.pool)
     equal("q.stream", "stream", filter.stream)
     equal("q.domain", "domain", filter.domain.lower())
+    equal("q.job", "job", filter.job)
     equal("r.vmta", "vmta", filter.vmta)
     equal(SITE, "site", filter.site)
     equal(PROVIDER, "provider", filter.provider)
@@ -47,6 +48,8 @@ def selection(filter: MessageFilter, tag: str) -> Selection:
     if domain.isascii() and domain:  # a queue has the A-labels; an address may have been given otherwise
         candidates = "SELECT id FROM recipient WHERE queue IN (SELECT id FROM queue WHERE domain = :of)"
         bindings["of"] = domain
+    elif filter.job:
+        candidates = "SELECT id FROM recipient WHERE queue IN (SELECT id FROM queue WHERE job = :job AND job <> '')"
     if filter.deferred_only:
         terms.append("r.reply IS NOT NULL")
     if filter.group:

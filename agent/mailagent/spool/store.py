@@ -23,6 +23,7 @@ from mailagent.api.replies import DeferredGroups, InDoubtPage, MessagePage, Oper
 from mailagent.api.requests import PAGE_LIMIT
 from mailagent.api.targets import MessageFilter
 from mailagent.spool import bodies, crash, credentials, inspection, ledger, queues
+from mailagent.spool import jobs as job_counts
 from mailagent.spool.changes import Accept, Change, Job, Lines, QueueState, Settle
 from mailagent.spool.errors import SpoolClosed, SpoolLocked, SpoolUnusable, StorageError, StorageFailed
 from mailagent.spool.ids import MessageIds, now_ms, queue_id
@@ -35,6 +36,7 @@ from mailagent.spool.records import (
     DeferredTotal,
     DueQueue,
     InDoubtMark,
+    JobCount,
     LedgerEntry,
     Loaded,
     NewMessage,
@@ -265,6 +267,15 @@ class Spool:
     async def oldest(self) -> int | None:
         """Arrival of the oldest waiting message, None when nothing waits."""
         return await self._reader.run(Priority.TOTALS, queues.oldest)
+
+    async def jobs(self) -> list[JobCount]:
+        """All jobs, the last active one first."""
+        await self._catch_up()
+        return await self._list(job_counts.jobs)
+
+    async def forget_jobs(self, before: int) -> list[str]:
+        """Forget jobs whose last mail left before that time: their names."""
+        return await self._job(lambda transaction: job_counts.forget(transaction.db, before))
 
     # --- listings -------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from mailagent.api.outcome import Attempt
 from mailagent.spool import bodies
 from mailagent.spool.bulk import execute_rows, json_text
 from mailagent.spool.ids import MAX_RECIPIENTS, queue_id, recipient_id, reply_group
+from mailagent.spool.jobs import JobChange, write_jobs
 from mailagent.spool.records import WINDOW, InDoubtMark, NewMessage, NewRecipient, QueueName, Settlement
 
 KEPT_ATTEMPTS = 20
@@ -30,6 +31,7 @@ _NEW_QUEUES = (
     " ON CONFLICT (id) DO UPDATE SET waiting = waiting + excluded.waiting, "
     + _LOWER_NEXT_DUE.replace("{new}", "excluded.next_due")
 )
+_NEW_QUEUES_OF_JOBS = _NEW_QUEUES.replace("next_due)", "next_due, job)", 1)
 _KNOWN_QUEUES = (
     "UPDATE queue SET waiting = waiting + v.column2, "
     + _LOWER_NEXT_DUE.replace("{new}", "v.column3")
@@ -61,6 +63,7 @@ class Transaction:
         self._next_due: dict[int, int] = {}
         self._placed: dict[int, tuple[str, str]] = {}
         self._parked: dict[int, str] = {}  # queue -> key, or _RELEASED
+        self._jobs: dict[str, JobChange] = {}
 
     # --- rows -----------------------------------------------------------------------------------------------------
 
@@ -83,6 +86,8 @@ class Transaction:
                 self._names[queue_id(name, self._queue_key)] = name
         for recipient in message.recipients:
             self._count(recipient.queue, 1, None if recipient.admitted else message.received_at)
+        if job := message.queues[0].job:
+            self._job(job, message.received_at).accepted += len(message.recipients)
 
     def settle(self, settlements: Sequence[Settlement], at: int, doubts: Sequence[InDoubtMark]) -> None:
         """Stage outcomes handed in at `at`; `doubts` are the marks that become in-doubt entries."""
@@ -101,8 +106,17 @@ class Transaction:
                     self.flush()
                 self._deferred[settlement.recipient] = (settlement, at)
                 self._count(settlement.queue, 0, settlement.due)
+            if settlement.job:
+                self._job(settlement.job, at).settle(settlement)
             if settlement.dsn is not None:
                 self.accept(settlement.dsn)
+
+    def _job(self, name: str, at: int) -> JobChange:
+        change = self._jobs.get(name)
+        if change is None:
+            change = self._jobs[name] = JobChange()
+        change.at = at
+        return change
 
     def _before_rows(self, rows: Sequence[NewRecipient | Settlement]) -> None:
         """A state of one of their queues was asked for earlier: it goes out first."""
@@ -153,6 +167,8 @@ class Transaction:
         if self._removed:  # counts itself off queues that are there by now
             self._write_removals()
         self._write_states()
+        if self._jobs:
+            write_jobs(self.db, self._jobs)
         self._clear()
 
     def _write_messages(self) -> None:
@@ -268,15 +284,21 @@ class Transaction:
 
     def _write_queues(self) -> None:
         new: list[Sequence[Any]] = []
+        of_jobs: list[Sequence[Any]] = []
         known: list[Sequence[Any]] = []
         for queue, waiting in self._waiting.items():
             due = self._next_due.get(queue)
             name = self._names.get(queue)
             if name is not None:
-                new.append((queue, name.pool, name.stream, name.priority, name.domain, waiting, due))
+                row = (queue, name.pool, name.stream, name.priority, name.domain, waiting, due)
+                if name.job:
+                    of_jobs.append((*row, name.job))
+                else:
+                    new.append(row)
             elif waiting or due is not None:
                 known.append((queue, waiting, due))
         execute_rows(self.db, _NEW_QUEUES, new)
+        execute_rows(self.db, _NEW_QUEUES_OF_JOBS, of_jobs)
         execute_rows(self.db, _KNOWN_QUEUES, known)
         execute_rows(
             self.db,
