@@ -245,7 +245,9 @@ class Acceptor:
             return
         count = len(message.recipients)
         self.waiting += count
-        self._counters.received(message.pool, count)
+        self._counters.received(message.pool, message.stream, count)
+        if message.job:
+            self._counters.job(message.job).received += count
         done(_reply(250, "2.0.0", f"Ok: queued as {message_name(message.id, self._spool.tag)}"))
         if admitted:
             self._enter(message, plain=plain)

@@ -58,18 +58,16 @@ from mailagent.spool.errors import StorageFailed
 from mailagent.spool.ids import message_name
 from mailagent.spool.records import LedgerEntry, NewMessage, Waiting
 from mailagent.spool.store import Spool
+from mailagent.telemetry.archive import Archive
 from mailagent.telemetry.counters import Counters
 from mailagent.telemetry.history import History
+from mailagent.upkeep import Upkeep
 from mailagent.version import __version__
 
 log = logging.getLogger(__name__)
 
-STANDING = ("scheduler", "control", "automation", "census", "jobs", "tick")
+STANDING = ("scheduler", "control", "automation", "census", "jobs", "upkeep")
 """Tasks whose end is the end of the engine."""
-TICK_S = 1.0
-"""Interval of counters, history and expiring directives."""
-UPKEEP_TICKS = 60
-"""Ticks between two looks at old accounting files."""
 SNAPSHOT_S = 0.2
 """Age up to which one snapshot serves every caller."""
 IN_EFFECT = "the file says what is already in effect"
@@ -214,7 +212,9 @@ class Engine:
         attempts.observers += (self._automation.observe, self._scheduler.leave_address)
         self._users = Users(await self._spool.credentials())
         users = UserVerbs(self._users, self._control)
-        reads = Reads(config.host, self._spool, self._scheduler, self._overview, self._history).methods
+        archive = await asyncio.to_thread(Archive, config.state_dir / "history.db")
+        self._upkeep = Upkeep(self._history, archive, self._accounting, each_minute=self._store_uses)
+        reads = Reads(config.host, self._spool, self._scheduler, self._overview, self._history, archive).methods
         self._reads: Mapping[str, Read] = {
             **reads,
             **keys.reads,
@@ -238,7 +238,7 @@ class Engine:
         self._spawn(self._automation.run(), "automation")
         self._spawn(jobs.run(), "jobs")
         self._spawn(self._census.run(), "census")
-        self._spawn(self._tick(), "tick")
+        self._spawn(self._upkeep.run(), "upkeep")
         await self._feedback.start()
         await self._intake.start()
         if config.intake.ready is not None:
@@ -268,6 +268,7 @@ class Engine:
         await self._resolver.close()
         self._signing.close()
         await self._spool.close(clean=not self.failed.done())
+        await self._upkeep.stop()
         await asyncio.to_thread(self._events.stop)
         self._accounting.close()
 
@@ -299,20 +300,6 @@ class Engine:
     def _store_uses(self) -> None:
         if uses := self._users.take_uses():
             self._spool.credentials_used(uses)
-
-    async def _tick(self) -> None:
-        """Close the second, once a second; look at the accounting files, once a minute."""
-        upkeep = 0
-        while True:
-            self._history.tick(time.time())
-            upkeep += 1
-            if upkeep % UPKEEP_TICKS == 0:
-                self._store_uses()
-                try:
-                    await asyncio.to_thread(self._accounting.maintain)
-                except OSError as exc:
-                    log.error("accounting files not looked after: %s; next try in a minute", exc)
-            await asyncio.sleep(TICK_S)
 
     # -- gate of intake ------------------------------------------------------------------------------------------
 

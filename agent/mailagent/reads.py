@@ -1,10 +1,11 @@
 """What a host answers when it is asked: queues, messages and why they wait, operations, history."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from mailagent.api import replies, requests, views
-from mailagent.api.errors import NotFound
+from mailagent.api.errors import InvalidRequest, NotFound
 from mailagent.api.ids import HostName, PoolName, StreamName
 from mailagent.api.operations import OperationRecord
 from mailagent.api.reasons import ReasonKind, WaitReason
@@ -13,6 +14,7 @@ from mailagent.host import Read
 from mailagent.overview import Overview
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.spool.store import Spool
+from mailagent.telemetry.archive import KEPT_S, Archive
 from mailagent.telemetry.history import History
 
 
@@ -20,13 +22,20 @@ class Reads:
     """The reading methods of the method table, by name in `methods`."""
 
     def __init__(
-        self, host: HostName, spool: Spool, scheduler: Scheduler, overview: Overview, history: History
+        self,
+        host: HostName,
+        spool: Spool,
+        scheduler: Scheduler,
+        overview: Overview,
+        history: History,
+        archive: Archive,
     ) -> None:
         self._host = host
         self._spool = spool
         self._scheduler = scheduler
         self._overview = overview
         self._history = history
+        self._archive = archive
 
     @property
     def methods(self) -> Mapping[str, Read]:
@@ -40,8 +49,12 @@ class Reads:
         }  # fmt: skip
 
     async def history(self, request: requests.HistoryRequest) -> views.Series:
-        """Per-second counts of one scope."""
-        return self._history.series(request)
+        """Counts of one scope per second, minute or hour."""
+        if request.step_s == 1:
+            return self._history.series(request)
+        if request.step_s not in KEPT_S or request.seconds < 0:
+            raise InvalidRequest(f"history has steps of 1, 60 and 3600 s, not of {request.step_s}")
+        return await asyncio.to_thread(self._archive.series, request)
 
     async def queues(self, request: requests.PageRequest) -> replies.QueuePage:
         """Ready queues after the cursor, by key."""

@@ -9,7 +9,7 @@ import msgspec
 from mailagent.api.accounting import LETTERS, EventType
 from mailagent.api.classification import Verdict
 from mailagent.api.directives import Directive
-from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
+from mailagent.api.ids import ProviderName, StreamName, VmtaName
 from mailagent.api.outcome import Attempt, Bounced, Deferred, Delivered
 from mailagent.api.smtp import SmtpReply
 from mailagent.config.structs import AgentConfig, Retry
@@ -192,7 +192,9 @@ class Settler:
 
     def _delivered(self, row: Waiting, reply: SmtpReply, path: Path, duration_s: float) -> Settlement:
         now_ms = time.time_ns() // 1_000_000
-        self._counters.delivered(row.pool, path.vmta, path.provider, 1)
+        self._counters.delivered(row.pool, row.stream, path.vmta, path.provider)
+        if row.job:
+            self._counters.job(row.job).delivered += 1
         return Settlement(
             recipient=row.id,
             queue=row.queue,
@@ -216,13 +218,14 @@ class Settler:
     ) -> Settlement:
         now_ms = time.time_ns() // 1_000_000
         attempt = row.attempts + 1
-        pool = PoolName(row.pool)
         if isinstance(outcome, Deferred):
             due = self._next_due(row, attempt, path.provider, outcome, schedule, now_ms)
             if due >= row.expires_at:
                 outcome = Bounced(reply=outcome.reply, expired=True)
             else:
-                self._counters.deferred(pool, path.vmta, path.provider, 1)
+                self._counters.deferred(row.pool, row.stream, path.vmta, path.provider)
+                if row.job:
+                    self._counters.job(row.job).deferred += 1
                 self.last_replies[path.provider, path.vmta] = outcome.reply
                 return Settlement(
                     recipient=row.id,
@@ -246,7 +249,9 @@ class Settler:
                     in_doubt=in_doubt,
                     line=self._line(EventType.DEFERRED, row, outcome.reply, verdict, path, attempt, duration_s, now_ms),
                 )
-        self._counters.bounced(pool, path.vmta, path.provider, 1)
+        self._counters.bounced(row.pool, row.stream, path.vmta, path.provider)
+        if row.job:
+            self._counters.job(row.job).bounced += 1
         event = EventType.EXPIRED if outcome.expired else EventType.BOUNCED
         return Settlement(
             recipient=row.id,

@@ -1,5 +1,6 @@
 """Parameters of each method. A mutation carries its idempotency key, its reason and what its plan was made on."""
 
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
@@ -59,21 +60,26 @@ class OperationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryScope(StrEnum):
-    """What per-second history is kept for."""
+    """What history is kept for."""
 
     HOST = "host"
     POOL = "pool"
     VMTA = "vmta"
     PROVIDER = "provider"
+    STREAM = "stream"
     CELL = "cell"  # provider × virtual MTA, named `provider/vmta`
+    PATH = "path"  # provider × stream × virtual MTA, named `provider/stream/vmta`
+    JOB = "job"
 
 
 class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The last `seconds` (at most 900) of one scope."""
+    """The last `seconds` of one scope: at most 15 minutes of seconds, 8 days of minutes, 400 days of hours."""
 
     scope: HistoryScope
     name: str = ""
     seconds: int = 900
+    step_s: int = 1  # 1, 60 or 3600
+    until: datetime | None = None  # None: now; not for seconds
 
 
 class Mutation(msgspec.Struct, frozen=True, kw_only=True):

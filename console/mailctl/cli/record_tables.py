@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 
 from mailagent.api.events import EventSinkView
 from mailagent.api.ids import HostName
-from mailctl.output.human import NOTHING, ago, count, size
+from mailagent.api.views import Series
+from mailctl.output.human import NOTHING, ago, clock, count, size
 from mailctl.output.tables import Column, table
+
+_METRICS = ("received", "delivered", "deferred", "bounced")
 
 
 def event_table(rows: Sequence[tuple[HostName, EventSinkView]], width: int | None) -> str:
@@ -42,6 +45,21 @@ def event_table(rows: Sequence[tuple[HostName, EventSinkView]], width: int | Non
         for host, row in rows
     ]
     return table(columns, cells, width=width) if cells else "no event sinks are configured"
+
+
+def history_table(series: Sequence[tuple[HostName, Series]], width: int | None) -> str:
+    """Counts over time, summed over hosts; steps in which nothing happened are left out."""
+    columns = [Column("FROM"), *(Column(name.upper(), right=True) for name in _METRICS)]
+    sums: dict[int, list[int]] = {}
+    for _, one in series:
+        start = int(one.start.timestamp())
+        for metric, name in enumerate(_METRICS):
+            for n, value in enumerate(getattr(one, name)):
+                if value:
+                    sums.setdefault(start + n * one.step_s, [0, 0, 0, 0])[metric] += value
+    cells = [[clock(datetime.fromtimestamp(at, UTC)), *map(count, sums[at])] for at in sorted(sums)]
+    total = ["sum", *(count(sum(values[metric] for values in sums.values())) for metric in range(len(_METRICS)))]
+    return table(columns, cells, total=total, width=width) if cells else "nothing happened in that time"
 
 
 def _seconds(value: float | None) -> str:
