@@ -1,45 +1,16 @@
 """`mailctl dkim` against a running agent: each step and its exit code."""
 
-import asyncio
-import json
 import os
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from mailctl.cli.exits import Exit
 from tests.agent.dkim.material import key_file
-from tests.integration.rig import POOLS, SOON, Rig, rig
+from tests.integration.rig import POOLS, SOON, rig
+from tests.integration.shell import Shell
 from tests.integration.test_dkim_rotation import SECTION, publish, rows
 
 TARGET = "dkim:sender.example/marketing"
-
-
-class Shell:
-    """Runs `mailctl` on a fleet of one host."""
-
-    def __init__(self, one: Rig, folder: Path) -> None:
-        self._fleet = folder / "fleet.yaml"
-        self._fleet.write_text(
-            "hosts:\n  mx1:\n    transport: local\n    virtual_mtas: {mkt-1: {address: 127.0.0.1}}\n"
-            f"    rpc: {{socket: {one.agent.socket}}}\n"
-            "pools: {marketing: {active: [mkt-1]}}\n"
-        )
-
-    async def run(self, *words: str) -> tuple[int, str, str]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", "from mailctl.cli import main; main()", "--fleet", str(self._fleet), *words,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, out.decode(), err.decode()
-
-    async def json(self, *words: str, code: Exit = Exit.DONE) -> Any:
-        got, out, err = await self.run(*words, "--json")
-        assert got == code, err
-        return json.loads(out)
 
 
 async def test_keys_are_rotated_from_the_shell(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def report_text(report: Report, width: int | None) -> str:
 def _check_unattended(verb: Verb, options: Options, manner: Manner) -> None:
     if not manner.yes:
         raise click.UsageError("nobody is at the terminal to confirm; give --yes (or look with --dry-run)")
-    if verb is Verb.RETRY and options.max_affected is None:
+    if verb in (Verb.RETRY, Verb.JOB_CANCEL) and options.max_affected is None:
         raise click.UsageError("nobody is at the terminal; a verb on messages wants --max-affected N beside --yes")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
 
 class Duration(click.ParamType[int]):
@@ -25,6 +25,34 @@ class Duration(click.ParamType[int]):
         except ValueError as exc:
             self.fail(str(exc), param, ctx)
         return max(1, round(found.total_seconds()))
+
+
+class Moment(click.ParamType["datetime"]):
+    """`2026-07-01T09:00:00Z`, `now`, or a time from now on such as `+2h`."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "datetime":
+        """The moment that `value` names."""
+        from datetime import UTC, datetime
+
+        from mailagent.config.scalars import parse_duration
+
+        if isinstance(value, datetime):
+            return value
+        now = datetime.now(UTC).replace(microsecond=0)
+        text = str(value)
+        try:
+            if text == "now":
+                return now
+            if text.startswith("+"):
+                return now + parse_duration(text[1:])
+            found = datetime.fromisoformat(text)
+        except ValueError as exc:
+            self.fail(f"{exc}; write 2026-07-01T09:00:00Z, now or +2h", param, ctx)
+        if found.tzinfo is None:
+            self.fail(f"{text} has no time zone; write 2026-07-01T09:00:00Z", param, ctx)
+        return found
 
 
 Command = Callable[..., Any]

@@ -25,10 +25,17 @@ def line(verb: Verb, words: tuple[str, ...], options: Options, *, fleet_file: Pa
         parts += ["--algorithm", options.algorithm]
     if options.refuse:
         parts.append("--refuse")
+    for name, moment in (("--start", options.start), ("--end", options.end)):
+        if moment is not None:
+            parts += [name, moment.isoformat()]
+    if options.rate:
+        parts += ["--rate", options.rate]
+    if options.bounce:
+        parts.append("--bounce")
     if verb is Verb.RETRY:
         parts += ["--spread", _duration(options.spread_s)]
-        if options.max_affected is not None:
-            parts += ["--max-affected", str(options.max_affected)]
+    if options.max_affected is not None:
+        parts += ["--max-affected", str(options.max_affected)]
     if options.pin is not None:
         parts.append("--pin" if options.pin else "--unpin")
     if options.ttl_s is not None:

@@ -22,6 +22,8 @@ class Verb(StrEnum):
     CANCEL = "cancel"
     EDIT = "edit"
     UNDO = "undo"
+    JOB_SET = "job_set"
+    JOB_CANCEL = "job_cancel"
     DKIM_PREPARE = "dkim_prepare"
     DKIM_SWITCH = "dkim_switch"
     DKIM_RETIRE = "dkim_retire"
@@ -45,8 +47,12 @@ class Options:
     value: str = ""  # limit: its value
     selector: str = ""  # dkim: the selector, empty: the agents' choice
     algorithm: str = "rsa"  # dkim prepare
+    start: datetime | None = None  # job set
+    end: datetime | None = None  # job set
+    rate: str = ""  # job set: on each host; `none` lifts it
+    bounce: bool = False  # job cancel: tell the senders
     spread_s: int = 60  # retry: over how long
-    max_affected: int | None = None  # retry: refuse when more recipients match
+    max_affected: int | None = None  # retry, job cancel: refuse when more recipients match
     pin: bool | None = None  # edit: automation may not change or end it
     everything: bool = False  # an empty selection means the whole fleet (`--all`)
 

@@ -26,6 +26,7 @@ class TermKind(StrEnum):
     PROVIDER = "provider"
     QUEUE = "queue"
     STREAM = "stream"
+    JOB = "job"
     DKIM = "dkim"
     SITE = "site"
     DOMAIN = "domain"
@@ -35,7 +36,15 @@ class TermKind(StrEnum):
     MESSAGE = "message"
 
 
-OBJECTS = (TermKind.QUEUE, TermKind.VMTA, TermKind.POOL, TermKind.PROVIDER, TermKind.STREAM, TermKind.DKIM)
+OBJECTS = (
+    TermKind.QUEUE,
+    TermKind.VMTA,
+    TermKind.POOL,
+    TermKind.PROVIDER,
+    TermKind.STREAM,
+    TermKind.JOB,
+    TermKind.DKIM,
+)
 """Kinds that directives are about (beside hosts)."""
 _NO_FIELD = (TermKind.HOST, TermKind.QUEUE, TermKind.DKIM)
 MESSAGE_FIELDS = {kind: str(kind) for kind in TermKind if kind not in _NO_FIELD} | {TermKind.MESSAGE: "message_id"}

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from mailagent.api import dkim, requests
+from mailagent.api import dkim, jobs, requests
 from mailagent.api.errors import ApiError, Refused, RoleRefused, StalePlan
 from mailagent.api.ids import DirectiveId, HostName, OpId
 from mailagent.api.operations import OperationRecord, OperationResult, Result
@@ -33,7 +33,14 @@ SETTLE_PAUSE_S = 0.5
 
 DEFAULTS = Options()
 _DRAINED = (TargetKind.POOL, TargetKind.VMTA, TargetKind.HOST)
-_HELD = (TargetKind.POOL, TargetKind.VMTA, TargetKind.PROVIDER, TargetKind.QUEUE, TargetKind.STREAM)
+_HELD = (
+    TargetKind.POOL,
+    TargetKind.VMTA,
+    TargetKind.PROVIDER,
+    TargetKind.QUEUE,
+    TargetKind.STREAM,
+    TargetKind.JOB,
+)
 ACTS_ON: dict[Verb, tuple[TargetKind, ...]] = {
     Verb.DRAIN: _DRAINED,
     Verb.UNDRAIN: _DRAINED,
@@ -41,6 +48,8 @@ ACTS_ON: dict[Verb, tuple[TargetKind, ...]] = {
     Verb.RESUME: _HELD,
     Verb.ROTATE: (TargetKind.VMTA,),
     Verb.LIMIT: (TargetKind.VMTA, TargetKind.PROVIDER, TargetKind.QUEUE),
+    Verb.JOB_SET: (TargetKind.JOB,),
+    Verb.JOB_CANCEL: (TargetKind.JOB,),
     Verb.DKIM_PREPARE: (TargetKind.DKIM,),
     Verb.DKIM_SWITCH: (TargetKind.DKIM,),
     Verb.DKIM_RETIRE: (TargetKind.DKIM,),
@@ -219,6 +228,12 @@ def _request(verb: Verb, aim: targets.Aim, options: Options) -> requests.Mutatio
             return requests.Rotate(op_id=_UNNAMED, target=target, standby=options.standby)
         case Verb.LIMIT:
             return requests.Limit(op_id=_UNNAMED, target=target, limit=options.limit, value=options.value)
+        case Verb.JOB_SET:
+            return jobs.JobSet(op_id=_UNNAMED, target=target, start=options.start, end=options.end, rate=options.rate)
+        case Verb.JOB_CANCEL:
+            return jobs.JobCancel(
+                op_id=_UNNAMED, target=target, bounce=options.bounce, max_affected=options.max_affected
+            )
         case Verb.DKIM_PREPARE:
             return dkim.DkimPrepare(
                 op_id=_UNNAMED, target=target, selector=options.selector, algorithm=options.algorithm

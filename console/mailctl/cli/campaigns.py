@@ -1,0 +1,133 @@
+"""What `mailctl jobs` shows: jobs gathered from the hosts, and one in full."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from mailagent.api.errors import NotFound
+from mailagent.api.ids import HostName
+from mailagent.api.jobs import JobDetail, JobPage, JobQuery, JobState, JobView
+from mailagent.api.requests import Empty
+from mailctl.cli.narrow import narrow
+from mailctl.cli.show import selected
+from mailctl.fleet import Fleet
+from mailctl.fleet.lists import reason as why_not
+from mailctl.ops import NothingSelected, Selection, TermKind
+from mailctl.output.human import NOTHING, count, printable, until
+from mailctl.output.tables import Column, table
+
+Rows = Sequence[tuple[HostName, JobView]]
+
+_ORDER = tuple(JobState)
+
+
+async def jobs_of(
+    fleet: Fleet, selection: Selection, *, deadline_s: float
+) -> tuple[Rows, Mapping[HostName, str], bool]:
+    """Jobs of the selected hosts that match, why hosts gave none, and whether there are more."""
+    names = [host.name for host in selected(fleet.state, selection)]
+    answers = await fleet.ask_all("jobs", Empty(), hosts=names, deadline_s=deadline_s)
+    pages = {host: answer for host, answer in answers.items() if isinstance(answer, JobPage)}
+    failed = {host: why_not(answer) for host, answer in answers.items() if isinstance(answer, Exception)}
+    rows = [(host, row) for host, page in pages.items() for row in page.rows]
+    found = narrow(rows, selection, {TermKind.JOB: lambda one: (one[1].name,)}, view="jobs")
+    return found, failed, any(page.truncated for page in pages.values())
+
+
+def job_table(rows: Rows, width: int | None) -> str:
+    """Jobs, each summed over hosts."""
+    now = datetime.now(UTC)
+    columns = [
+        Column("JOB"),
+        Column("STATE"),
+        Column("HOSTS", right=True),
+        Column("ACCEPTED", right=True),
+        Column("WAITING", right=True),
+        Column("DELIVERED", right=True),
+        Column("BOUNCED", right=True),
+        Column("PACE", right=True),
+        Column("DONE"),
+        Column("NOTE", flex=True),
+    ]
+    by_name: dict[str, list[JobView]] = {}
+    for _, row in rows:
+        by_name.setdefault(row.name, []).append(row)
+    cells = [
+        [
+            printable(name),
+            min((part.state for part in parts), key=_ORDER.index),
+            str(len(parts)),
+            count(sum(part.accepted for part in parts)),
+            count(sum(part.waiting for part in parts)),
+            count(sum(part.delivered for part in parts)),
+            count(sum(part.bounced for part in parts)),
+            f"{sum(part.rate_now for part in parts):.3g}/s",
+            _done(parts, now),
+            _note(parts),
+        ]
+        for name, parts in by_name.items()
+    ]
+    return table(columns, cells, width=width) if cells else "no jobs"
+
+
+def _done(parts: Sequence[JobView], now: datetime) -> str:
+    """When the last host is through, as far as all can say."""
+    if not any(part.waiting for part in parts):
+        return NOTHING
+    etas = [part.eta for part in parts if part.waiting]
+    return until(max(filter(None, etas)), now) if all(etas) else "?"
+
+
+def _note(parts: Sequence[JobView]) -> str:
+    late = any(part.late for part in parts)
+    notes = list(dict.fromkeys(part.reason for part in parts if part.reason))
+    notes += list(dict.fromkeys(f"at most {part.rate} a host" for part in parts if part.rate))
+    ends = [part.end for part in parts if part.end is not None]
+    if ends:
+        notes.insert(0, f"{'late: ' if late else ''}ends {min(ends):%Y-%m-%d %H:%M} UTC")
+    return printable("; ".join(notes))
+
+
+async def details_of(
+    fleet: Fleet, selection: Selection, *, deadline_s: float
+) -> tuple[Sequence[tuple[HostName, JobDetail]], Mapping[HostName, str], str]:
+    """One job on the selected hosts, why hosts gave none, and what is nowhere."""
+    names = selection.names(TermKind.JOB)
+    if len(names) != 1:
+        raise NothingSelected("one job at a time: mailctl job show NAME")
+    hosts = [host.name for host in selected(fleet.state, selection)]
+    answers = await fleet.ask_all("job", JobQuery(name=names[0]), hosts=hosts, deadline_s=deadline_s)
+    rows = [(host, answer) for host, answer in answers.items() if isinstance(answer, JobDetail)]
+    failed = {
+        host: why_not(answer)
+        for host, answer in answers.items()
+        if isinstance(answer, Exception) and not isinstance(answer, NotFound)
+    }
+    return rows, failed, "" if rows else f"no job {names[0]} on {', '.join(hosts) or 'any host'}"
+
+
+def detail_text(rows: Sequence[tuple[HostName, JobDetail]]) -> str:
+    """One job, host by host: progress, then what binds it."""
+    now = datetime.now(UTC)
+    blocks = []
+    for host, found in rows:
+        job = found.job
+        lines = [
+            f"{printable(job.name)} on {host}: {job.state}",
+            f"  accepted {count(job.accepted)}, waiting {count(job.waiting)}, delivered {count(job.delivered)},"
+            f" bounced {count(job.bounced)}, cancelled {count(job.cancelled)}; {count(job.deferred)} failed attempts",
+            f"  pace {job.rate_now:.3g}/s{f' of at most {job.rate}' if job.rate else ''};"
+            f" done {until(job.eta, now) if job.waiting else NOTHING}",
+        ]
+        if job.start is not None:
+            lines.append(f"  starts {job.start:%Y-%m-%d %H:%M:%S} UTC ({until(job.start, now)})")
+        if job.end is not None:
+            lines.append(
+                f"  ends {job.end:%Y-%m-%d %H:%M:%S} UTC ({until(job.end, now)}){', late' if job.late else ''}"
+            )
+        lines += [f"  {reason.kind}: {printable(reason.detail)}; {reason.release}" for reason in found.reasons]
+        lines += [
+            f"  {count(group.count)} wait at {group.provider or NOTHING}: {group.code} {printable(group.text)}"
+            for group in found.deferred
+        ]
+        blocks.append("\n".join(lines))
+    return "\n".join(blocks)

@@ -1,0 +1,50 @@
+"""`mailctl jobs` and `mailctl job` against a running agent."""
+
+from pathlib import Path
+
+from mailctl.cli.exits import Exit
+from tests.integration.rig import LATE, POOLS, rig
+from tests.integration.shell import Shell
+
+
+async def test_a_job_is_held_paced_and_cancelled_from_the_shell(tmp_path: Path) -> None:
+    async with rig(tmp_path, POOLS + LATE) as one:
+        shell = Shell(one, tmp_path)
+        assert (await shell.json("jobs"))["rows"] == []
+        await shell.json("job", "pause", "spring", "--yes", "--reason", "wrong price")
+        await one.accepted("a@one.example", "b@one.example", headers="X-Job: spring\r\n")
+        await one.accepted("c@one.example", headers="X-Job: other\r\n")
+        await one.delivered("c@one.example")
+        (row,) = (await shell.json("jobs", "job:spring"))["rows"]
+        assert (row["host"], row["state"], row["waiting"]) == ("mx1", "paused", 2)
+        _, out, _ = await shell.run("jobs")
+        assert "wrong price" in out
+        assert "other" in out
+        _, out, _ = await shell.run("job", "show", "spring")
+        assert "mailctl job resume job:spring" in out
+        listed = await shell.json("messages", "job:spring")
+        assert len(listed["rows"]) == 2
+
+        done = await shell.json("job", "set", "spring", "--end", "+2h", "--rate", "50/s", "--yes")
+        assert "may send 50/s on this host" in done["operation"]["results"][0]["detail"]
+        assert "job set job:spring" in done["operation"]["command"]
+        await shell.json("job", "limit", "spring", "none", "--yes")
+        one.sink.refuse = lambda mail, recipient: b"451 4.7.1 slow down\r\n"
+        await shell.json("job", "resume", "spring", "--yes")
+        await one.deferred(2)
+        _, out, _ = await shell.run("job", "show", "spring")
+        assert "2 wait at" in out
+        assert "slow down" in out
+
+        code, _, err = await shell.run("job", "cancel", "spring", "--yes")
+        assert code == Exit.USAGE
+        assert "--max-affected" in err
+        planned = await shell.json("job", "cancel", "spring", "--dry-run")
+        assert planned["operation"]["messages"] == 2
+        await shell.json("job", "cancel", "spring", "--yes", "--max-affected", "1", code=Exit.REFUSED)
+        await shell.json("job", "cancel", "spring", "--yes", "--max-affected", "2")
+        await one.shows(lambda snapshot: snapshot.host.waiting == 0, "nothing waits")
+        (row,) = (await shell.json("jobs", "job:spring"))["rows"]
+        assert (row["state"], row["cancelled"]) == ("cancelled", 2)
+        code, _, _ = await shell.run("job", "show", "nowhere")
+        assert code == Exit.INCOMPLETE
