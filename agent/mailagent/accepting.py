@@ -12,6 +12,7 @@ from mailagent.config.structs import AgentConfig, Priority
 from mailagent.control.state import HostState
 from mailagent.dkim import Signing
 from mailagent.dns import ascii_domain
+from mailagent.intake.guard import Guard
 from mailagent.intake.parameters import NOTHING
 from mailagent.intake.pressure import Pressure
 from mailagent.intake.received import received_header
@@ -45,12 +46,14 @@ class Acceptor:
         counters: Counters,
         signing: Signing,
         pressure: Pressure,
+        guard: Guard,
     ) -> None:
         self._spool = spool
         self._scheduler = scheduler
         self._counters = counters
         self._signing = signing
         self._pressure = pressure
+        self._guard = guard
         self._queues: dict[tuple[StreamName, bytes, str], tuple[QueueName, int]] = {}
         self.jobs: set[str] = set()
         """Names that are jobs."""
@@ -65,6 +68,7 @@ class Acceptor:
         self._hostname = config.intake.hostname or config.host
         self._postmaster = config.postmaster or f"postmaster@{self._hostname}"
         self.streams = StreamTable(config)
+        self._guard.configure(config)
         self._expire_ms = {
             name: int((stream.retry or config.retry).expire.total_seconds() * 1000)
             for name, stream in config.streams.items()
@@ -88,6 +92,28 @@ class Acceptor:
         if name is None:
             done(_reply(550, "5.7.1", "no stream of this host takes this mail (sender, headers and X-Virtual-MTA)"))
             return
+        if name in self._guard.streams:
+            self._guard.judge(name, submission, partial(self._judged, submission, state, done))
+        else:
+            self._take(submission, name, state, done)
+
+    def _judged(
+        self,
+        submission: Submission,
+        state: HostState,
+        done: Callable[[SmtpReply], None],
+        verdict: StreamName | SmtpReply,
+    ) -> None:
+        if isinstance(verdict, SmtpReply):
+            done(verdict)
+        elif verdict not in self._config.streams:
+            done(_CHANGED)
+        else:
+            self._take(submission, verdict, state, done)
+
+    def _take(
+        self, submission: Submission, name: StreamName, state: HostState, done: Callable[[SmtpReply], None]
+    ) -> None:
         stream = self._config.streams[name]
         pool = stream.pool
         if stream.priority is not Priority.HIGH and (full := self._pressure.queue_refusal(self.waiting)) is not None:
@@ -112,7 +138,7 @@ class Acceptor:
         if signature is None and self._signing.required:
             done(_reply(451, "4.7.5", "this mail cannot be signed now"))
         elif stream not in self._config.streams:
-            done(_reply(451, "4.3.5", "the configuration has changed; send it again"))
+            done(_CHANGED)
         else:
             self._store(submission, stream, signature or b"", done)
 
@@ -355,3 +381,6 @@ def _parts(rows: list[Waiting], most: int) -> Iterator[list[Waiting]]:
 
 def _reply(code: int, enhanced: str, text: str) -> SmtpReply:
     return SmtpReply(code=code, enhanced=enhanced, text=text, verb=Verb.DOT, local=True)
+
+
+_CHANGED = _reply(451, "4.3.5", "the configuration has changed; send it again")

@@ -34,6 +34,7 @@ from mailagent.delivery import BindFailed, ConnectFailed, Source, TlsPolicies, c
 from mailagent.dkim import KeyRing, Signing, load_ring
 from mailagent.dns import Resolver
 from mailagent.host import Act, Principal, Read
+from mailagent.intake.guard import Guard
 from mailagent.intake.listener import Intake, certificates
 from mailagent.intake.pressure import Pressure
 from mailagent.intake.ready import Readiness
@@ -172,8 +173,11 @@ class Engine:
         self._signing = Signing(config.dkim, self._ring, config.state_dir / "dkim")
         self._signing.choose(chosen(self._state))
         keys = Keys(self._control, self._signing, self._resolver, lambda key: self._origins.find(key))
+        guard = Guard(config, signs=self._signing.signs, resolver=self._resolver, spawn=self._spawn)
         self._pressure = Pressure(config.queue, free=lambda: self._spool.free, rss_bytes=_rss_bytes)
-        self._acceptor = Acceptor(config, self._spool, self._scheduler, self._counters, self._signing, self._pressure)
+        self._acceptor = Acceptor(
+            config, self._spool, self._scheduler, self._counters, self._signing, self._pressure, guard
+        )
         self._census = Census(self._spool)
         self._acceptor.waiting = self._spool.recovered.recipients
         self._acceptor.jobs.update(count.name for count in await self._spool.jobs())
@@ -220,6 +224,7 @@ class Engine:
             **keys.reads,
             **jobs.reads,
             "credentials": users.credentials,
+            "checks": guard.checks,
             "events": self._events.events,
             "automation": self._automation.automation,
             "feedback": self._feedback.feedback,

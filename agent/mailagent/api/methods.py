@@ -9,6 +9,7 @@ from mailagent.api import credentials, dkim, jobs, replies, requests, views
 from mailagent.api.automation import AutomationView
 from mailagent.api.events import EventSinks
 from mailagent.api.feedback import FeedbackRequest, FeedbackView
+from mailagent.api.intake import CheckCounts
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.requests import Role
 
@@ -77,6 +78,7 @@ METHODS: dict[str, Method] = {
         Method("edit", requests.Edit, OperationResult, Role.OPERATOR),
         Method("undo", requests.Undo, OperationResult, Role.OPERATOR),
         Method("reload", requests.Reload, OperationResult, Role.ADMIN),
+        Method("checks", requests.Empty, CheckCounts),
         Method("credentials", requests.Empty, credentials.CredentialList),
         Method("credential_create", credentials.CreateCredential, OperationResult, Role.ADMIN),
         Method("credential_scope", credentials.ScopeCredential, OperationResult, Role.ADMIN),

@@ -68,6 +68,7 @@ def validate(config_path: Path) -> None:
     Warnings name what has no effect: entries that are dead, shadowed, or never match.
     """
     from mailagent.config import lint_agent
+    from mailagent.config.checks_streams import stream_lines
 
     config = load(config_path, files=True)
     for warning in lint_agent(config_path):
@@ -78,6 +79,8 @@ def validate(config_path: Path) -> None:
         count(len(config.streams), "stream"),
         count(len(config.routes), "route"),
     )
+    for line in stream_lines(config):
+        click.echo(f"{config_path}: {line}")
     click.echo(f"{config_path}: valid: host {config.host}, {', '.join(counts)}")
 
 
@@ -119,6 +122,28 @@ def ready(config_path: Path, socket: Path | None, timeout: float) -> None:
     if not found.host.accepting:
         raise Failure(f"not ready: {found.host.intake_reason}", FAILED)
     click.echo("ready")
+
+
+@cli.command()
+@config_option
+@socket_option
+@timeout_option
+@click.option("--json", "as_json", is_flag=True, help="One document.")
+def checks(config_path: Path, socket: Path | None, timeout: float, as_json: bool) -> None:
+    """What the checks of streams found since the agent started."""
+    from mailagent.api import codec
+    from mailagent.api.intake import CheckCounts
+    from mailagent.api.requests import Empty
+    from mailagent.cli.calling import calling
+
+    with calling(socket or load(config_path).rpc.socket, timeout) as agent:
+        found = agent.call("checks", Empty())
+    assert isinstance(found, CheckCounts)  # noqa: S101 - the method table says so
+    if as_json:
+        click.echo(codec.encode(found).decode())
+        return
+    for row in found.rows:
+        click.echo(f"{row.stream:24} {row.check:16} warned {row.warned}, refused {row.refused}, moved {row.moved}")
 
 
 for _command in (spool, credentials, log, classify, rules, feedback):

@@ -13,6 +13,7 @@ from mailagent.config.checks_destinations import check_destinations
 from mailagent.config.checks_dkim import check_dkim
 from mailagent.config.checks_events import check_events
 from mailagent.config.checks_feedback import check_feedback
+from mailagent.config.checks_streams import check_stream_rules
 from mailagent.config.checks_tls import check_tls
 from mailagent.config.checks_words import bad_name, check_retry, is_name, known
 from mailagent.config.intake import ListenerAuth, ListenerTls
@@ -88,6 +89,7 @@ def _check_shared(config: Shared, report: Reader, hosts: list[tuple[Key, _Host]]
     check_automation(config, report)
     check_accounting(config.accounting, report)
     check_feedback(config, report)
+    check_stream_rules(config, report)
     check_events(config.events, config.accounting, report)
     for n, server in enumerate(config.dns.servers):
         if not _is_address(server.host):

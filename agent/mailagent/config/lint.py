@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mailagent.api.ids import ProviderName
 from mailagent.config.automation import Rule
+from mailagent.config.checks_streams import mixed_pools
 from mailagent.config.errors import Problem
 from mailagent.config.loader import read_file
 from mailagent.config.nodes import Key, show
@@ -57,6 +58,7 @@ def findings(config: Shared) -> Iterator[Finding]:
         if route_at is not None and not block.queue_to:
             yield ("domains", domain), f"only `retry` has an effect: routes[{route_at}] takes this domain's mail"
     yield from _streams(config)
+    yield from mixed_pools(config)
 
 
 def _provider(name: ProviderName, own: Provider, merged: Provider) -> Iterator[Finding]:

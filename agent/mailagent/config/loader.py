@@ -8,9 +8,10 @@ import msgspec
 
 from mailagent.config.checks import check_agent, check_fleet
 from mailagent.config.errors import ConfigError, Problem
-from mailagent.config.nodes import Key, Mapping, Node, compose, show
+from mailagent.config.nodes import Key, Mapping, Node, Scalar, compose, show
 from mailagent.config.providers import SHIPPED_FILE, merge_providers, shipped_places
 from mailagent.config.reading import Reader
+from mailagent.config.streams import KINDS, StreamKind
 from mailagent.config.structs import AgentConfig, FleetConfig, Shared
 
 T = TypeVar("T", bound=Shared)
@@ -78,7 +79,7 @@ def read_file(path: Path, kind: type[T]) -> tuple[T | None, Reader]:
         line = exc.object.count(b"\n", 0, exc.start) + 1
         raise ConfigError([Problem(str(path), line, "", "is not UTF-8 text")]) from exc
     root = compose(text, str(path), problems)
-    return (reader.read(_inherit_retry(root), kind) if root else None), reader
+    return (reader.read(_inherit_kinds(_inherit_retry(root)), kind) if root else None), reader
 
 
 def _settle(config: T | None, reader: Reader) -> T:
@@ -100,6 +101,36 @@ def _inherit_retry(root: Node) -> Node:
             changed[section_name] = Mapping(entries, section.lines, section.line)
     # The shared one is read first, so that a mistake in it is reported there.
     return Mapping({"retry": shared, **root.entries, **changed}, root.lines, root.line)
+
+
+def _inherit_kinds(root: Node) -> Node:
+    """`root` with what the `kind` of each stream sets and the stream does not say itself."""
+    streams = root.entries.get("streams") if isinstance(root, Mapping) else None
+    if not isinstance(root, Mapping) or not isinstance(streams, Mapping):
+        return root
+    entries = {name: _of_kind(entry) for name, entry in streams.entries.items()}
+    return Mapping({**root.entries, "streams": Mapping(entries, streams.lines, streams.line)}, root.lines, root.line)
+
+
+def _of_kind(entry: Node) -> Node:
+    kind = entry.entries.get("kind") if isinstance(entry, Mapping) else None
+    if not isinstance(entry, Mapping) or not isinstance(kind, Scalar) or kind.text not in KINDS:
+        return entry
+    return _over(entry, KINDS[StreamKind(kind.text)], entry.lines["kind"])
+
+
+def _over(own: Mapping, words: MappingABC[str, str | dict[str, str]], line: int) -> Mapping:
+    """`own` with `words` for what it lacks, as if they stood at `line`."""
+    entries = dict(own.entries)
+    lines = dict(own.lines)
+    for key, value in words.items():
+        mine = entries.get(key)
+        if isinstance(value, dict) and (mine is None or isinstance(mine, Mapping)):
+            entries[key] = _over(mine or Mapping({}, {}, line), value, line)
+        elif mine is None:
+            entries[key] = Scalar(str(value), line, False)
+        lines.setdefault(key, line)
+    return Mapping(entries, lines, own.line)
 
 
 def _complete(entry: Node, shared: Mapping) -> Node:

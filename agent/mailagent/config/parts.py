@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 import yaml
 
-from mailagent.api.ids import HostName, PoolName, ProviderName, VmtaName
+from mailagent.api.ids import HostName, PoolName, ProviderName, StreamName, VmtaName
 from mailagent.config.events import EventSink
 from mailagent.config.providers import merge_providers, shipped_providers
 from mailagent.config.scalars import format_duration
+from mailagent.config.streams import KINDS, Checks, Protect, Protection
 from mailagent.config.structs import (
     AgentConfig,
     ByteRate,
@@ -46,7 +47,7 @@ def host_part(fleet: FleetConfig, host: HostName) -> AgentConfig:
     """What `host` itself must know: its entry and the shared sections, pools cut to its own virtual MTAs.
 
     A pool without a member here goes, and with it the streams that use it; a stream that had it for one destination
-    only uses its own pool there.
+    only uses its own pool there, and one that moved bulk to such a stream refuses it.
 
     Raises:
         LookupError: the fleet has no such host.
@@ -57,6 +58,7 @@ def host_part(fleet: FleetConfig, host: HostName) -> AgentConfig:
     pools = {name: _cut(pool, entry.virtual_mtas.keys()) for name, pool in fleet.pools.items()}
     pools = {name: pool for name, pool in pools.items() if pool.members}
     streams = {name: _local(stream, pools) for name, stream in fleet.streams.items() if stream.pool in pools}
+    streams = {name: _with_protection(stream, streams) for name, stream in streams.items()}
     shared = {name: getattr(fleet, name) for name in Shared.__struct_fields__}
     shared |= {
         "pools": pools,
@@ -100,6 +102,14 @@ def _local(stream: Stream, pools: Mapping[PoolName, Pool]) -> Stream:
     return stream if kept == stream.pools else msgspec.structs.replace(stream, pools=kept)
 
 
+def _with_protection(stream: Stream, streams: Mapping[StreamName, Stream]) -> Stream:
+    protect = stream.protect
+    if protect.move_to is None or protect.move_to in streams:
+        return stream
+    action = Protect.REFUSE if protect.action is Protect.MOVE else protect.action
+    return msgspec.structs.replace(stream, protect=msgspec.structs.replace(protect, action=action, move_to=None))
+
+
 def _cut_sink(sink: EventSink, streams: Any) -> EventSink | None:
     """The sink with the host's own streams; None when it wants only those of others."""
     if not sink.streams:
@@ -127,18 +137,24 @@ def _plain(value: Any) -> Any:
     if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, msgspec.Struct):
-        # A retry inherits missing keys from the shared one, so it is always written in full.
         return {
             field.name: _plain(item)
             for field in msgspec.structs.fields(value)
             if (item := getattr(value, field.name)) is not None
-            and (isinstance(value, Retry) or not _is_default(field, item))
+            and (_is_whole(value, field.name) or not _is_default(field, item))
         }
     if isinstance(value, dict):
         return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def _is_whole(value: msgspec.Struct, name: str) -> bool:
+    """Whether a key is written though it has its default: what lacks it would inherit another value."""
+    if isinstance(value, Stream):
+        return value.kind is not None and name in KINDS[value.kind]
+    return isinstance(value, Retry | Checks | Protection)
 
 
 def _is_default(field: msgspec.structs.FieldInfo, value: Any) -> bool:

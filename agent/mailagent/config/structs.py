@@ -23,6 +23,7 @@ from mailagent.config.feedback import Bounces, Feedback
 from mailagent.config.intake import Certificate, ListenerAuth, ListenerKind, ListenerTls
 from mailagent.config.rates import ByteRate as ByteRate
 from mailagent.config.rates import Rate as Rate
+from mailagent.config.streams import Checks, Protection, StreamKind
 from mailagent.config.tls import Tls, TlsMode
 
 Address = IPv4Address | IPv6Address
@@ -131,6 +132,13 @@ class Stream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pools: dict[str, PoolName] = {}  # provider, rollup or domain with a block -> the pool for that destination
     priority: Priority = Priority.NORMAL
     senders: tuple[str, ...] = ()  # envelope-from patterns: `*@news.example.com`
+    kind: StreamKind | None = None  # sets what the stream does not say itself
+    latency: timedelta | None = None  # target from our 250 to the peer's
+    isolation: str = ""  # group that shares pools and reputation with no other
+    checks: Checks = Checks()
+    protect: Protection = Protection()
+    from_domains: tuple[str, ...] = ()  # of From, subdomains too; none: those of the pool's keys
+    max_message_bytes: int | None = None  # None: that of the intake
     users: tuple[str, ...] = ()  # who authenticated
     headers: dict[str, tuple[str, ...]] = {}  # header name -> patterns of its value: `X-Stream: [news*]`
     retry: Retry | None = None  # None: the shared one

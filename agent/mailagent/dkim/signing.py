@@ -79,6 +79,12 @@ class Signing:
         """The keys for a message of `pool` with these header values."""
         return self.ring.of(pool, headers.get(FROM)) if self.ring else ()
 
+    def signs(self, pool: str, author: bytes) -> bool | None:
+        """Whether a key signs mail of `pool` with this From value; None: the pool has no keys."""
+        if not any(place[0] == pool for place, _ in self.ring):
+            return None
+        return bool(self.ring.of(pool, author))
+
     def sign(self, message: bytes, keys: tuple[SigningKey, ...], priority: str, done: Done) -> None:
         """Make the fields to put in front of `message`; see `Signer.sign`."""
         self._signer.sign(message, keys, priority, done)

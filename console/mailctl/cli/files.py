@@ -22,11 +22,14 @@ def validate(setup: Setup, file: Path | None) -> None:
       mailctl validate fleet.yaml.example
     """
     from mailagent.config import lint_fleet, load_fleet
+    from mailagent.config.checks_streams import stream_lines
 
     path = file or setup.path()
     fleet = load_fleet(path)
     for warning in lint_fleet(path):
         narrate(f"warning: {warning}")
+    for line in stream_lines(fleet):
+        click.echo(f"{path}: {line}")
     vmtas = sum(len(host.virtual_mtas) for host in fleet.hosts.values())
     click.echo(f"{path}: {len(fleet.hosts)} hosts, {vmtas} virtual MTAs, {len(fleet.pools)} pools; no mistakes")
 

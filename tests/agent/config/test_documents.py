@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mailagent.config import accounting, automation, dump_agent, host_part, load_agent, load_fleet, structs
+from mailagent.config import accounting, automation, dump_agent, host_part, load_agent, load_fleet, streams, structs
 from mailagent.config.dkim import Dkim, DkimKey
 from mailagent.config.events import EventSink
 from mailagent.config.nodes import Mapping, compose
@@ -38,6 +38,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`routes.auth`": structs.RouteAuth,
     "`tls`": Tls,
     "`tls.mta_sts`": MtaSts,
+    "`streams.NAME.checks`": streams.Checks,
+    "`streams.NAME.protect`": streams.Protection,
     "`retry`": structs.Retry,
     "`queue`": structs.QueueLimits,
     "`dkim`": Dkim,

@@ -27,6 +27,7 @@ from mailagent.control.state import HostState
 from mailagent.delivery.connection import Connection, Transaction
 from mailagent.dkim import KeyRing, Signing
 from mailagent.dns import Resolver
+from mailagent.intake.guard import Guard
 from mailagent.intake.pressure import Pressure
 from mailagent.intake.submission import Submission
 from mailagent.outcome.classification import Classifier, load_rules
@@ -190,6 +191,7 @@ class Host:
             counters,
             signing,
             Pressure(config.queue, free=lambda: spool.free, rss_bytes=lambda: 0),
+            Guard(config, signs=signing.signs, resolver=Resolver(config.dns), spawn=self.spawn),
         )
         self.waiting = 0
 

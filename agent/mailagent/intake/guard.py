@@ -1,0 +1,210 @@
+"""Who lets a message into its stream: the checks that the stream asks for, and its protection from bulk."""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any
+
+from mailagent.api.ids import StreamName
+from mailagent.api.intake import CheckCount, CheckCounts
+from mailagent.api.requests import Empty
+from mailagent.api.smtp import SmtpReply, Verb
+from mailagent.config.streams import Check, Protect
+from mailagent.config.structs import AgentConfig, Stream
+from mailagent.dns import Found, NxDomain, Resolver, ascii_domain
+from mailagent.intake.checks import Finding, domains_of, findings, lies_in, looks_like_bulk
+from mailagent.intake.headers import block
+from mailagent.intake.submission import Submission
+from mailagent.routing.routes import RouteTable
+
+DNS_S = 2.0
+"""How long a client waits for DNS; what has no answer by then is taken."""
+DOMAINS = 20
+"""Recipient domains of one message that are asked for."""
+TEXTS = 10_000
+"""Texts that are counted at a time, 100 bytes each."""
+
+log = logging.getLogger(__name__)
+
+Signs = Callable[[str, bytes], bool | None]
+"""(pool, From value) -> whether a key signs for it; None: the pool has no keys."""
+Then = Callable[[StreamName | SmtpReply], None]
+
+
+class Guard:
+    """The rules of all streams that have any. Runs on the loop."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        *,
+        signs: Signs,
+        resolver: Resolver,
+        spawn: Callable[[Coroutine[Any, Any, None], str], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._signs = signs
+        self._resolver = resolver
+        self._spawn = spawn
+        self._clock = clock
+        self._counts: dict[tuple[StreamName, str], CheckCount] = {}
+        self._texts: dict[StreamName, TextCounts] = {}
+        self.configure(config)
+
+    def configure(self, config: AgentConfig) -> None:
+        """Use its rules from now on."""
+        self._routes = RouteTable(config.routes)
+        self.streams = {name: stream for name, stream in config.streams.items() if _has_rules(stream)}
+        """Streams with rules; the mail of all others goes by."""
+
+    async def checks(self, _: Empty) -> CheckCounts:
+        """What checks found since the agent started, by stream and check."""
+        return CheckCounts(rows=tuple(self._counts[key] for key in sorted(self._counts)))
+
+    def judge(self, name: StreamName, submission: Submission, then: Then, *, moved: bool = False) -> None:
+        """Call `then` with the stream that the message goes to, or with its refusal; maybe at once.
+
+        Raises:
+            KeyError: `name` is not among `streams`.
+        """
+        stream = self.streams[name]
+        if not moved and stream.protect.action is not Protect.OFF and (why := self._bulk(name, stream, submission)):
+            advice = f"{why}, and stream {name} takes no bulk mail; send it by another stream"
+            refusal = self._found(name, stream.protect.action, Finding("bulk", 550, "5.7.1", advice), submission)
+            if refusal is not None:
+                then(refusal)
+                return
+            if stream.protect.action is Protect.MOVE and stream.protect.move_to is not None:
+                to = stream.protect.move_to
+                if to in self.streams:
+                    self.judge(to, submission, then, moved=True)
+                else:
+                    then(to)
+                return
+        if stream.max_message_bytes is not None and len(submission.body) > stream.max_message_bytes:
+            text = f"mail of stream {name} has at most {stream.max_message_bytes} octets; send less"
+            refusal = self._found(name, stream.checks.size, Finding("size", 552, "5.3.4", text), submission)
+            if refusal is not None:
+                then(refusal)
+                return
+        for finding in findings(submission.body, stream.checks, partial(self._aligned, stream)):
+            refusal = self._found(name, getattr(stream.checks, finding.check), finding, submission)
+            if refusal is not None:
+                then(refusal)
+                return
+        if stream.checks.recipient_domain is Check.OFF:
+            then(name)
+        else:
+            self._spawn(self._look_up(name, stream, submission, then), "recipient domains")
+
+    # -- bulk
+
+    def _bulk(self, name: StreamName, stream: Stream, submission: Submission) -> str:
+        """Why the message looks like bulk; empty: it does not."""
+        protect = stream.protect
+        if len(submission.recipients) > protect.recipients:
+            return f"it has {len(submission.recipients)} recipients"
+        texts = self._texts.get(name)
+        if texts is None:
+            texts = self._texts[name] = TextCounts()
+        count = texts.add(submission.body, self._clock(), protect.window.total_seconds())
+        if count > protect.same_text:
+            return f"the same text came {count} times"
+        return looks_like_bulk(submission.body)
+
+    # -- From
+
+    def _aligned(self, stream: Stream, value: bytes) -> bool:
+        if stream.from_domains:
+            domains = domains_of(value)
+            zones = tuple(domain.lower() for domain in stream.from_domains)
+            return bool(domains) and all(lies_in(domain, zones) for domain in domains)
+        return self._signs(stream.pool, value) is not False
+
+    # -- recipients
+
+    async def _look_up(self, name: StreamName, stream: Stream, submission: Submission, then: Then) -> None:
+        """Refuse a message none of whose recipients can get it; where some can, the others bounce later."""
+        domains = list(dict.fromkeys(address.rpartition(b"@")[2] for address in submission.recipients))[:DOMAINS]
+        try:
+            async with asyncio.timeout(DNS_S):
+                dead = [why for why in await asyncio.gather(*map(self._dead, domains)) if why is not None]
+        except TimeoutError:
+            dead = []
+        refusal = None
+        if dead:
+            level = stream.checks.recipient_domain if len(dead) == len(domains) else Check.WARN
+            refusal = self._found(name, level, dead[0], submission)
+        then(name if refusal is None else refusal)
+
+    async def _dead(self, domain: bytes) -> Finding | None:
+        text = domain.decode("utf-8", "replace")
+        if text.startswith("["):
+            return None
+        name = ascii_domain(text)
+        if self._routes.site(name) is not None:
+            return None
+        answer = await self._resolver.mx(name)
+        if isinstance(answer, NxDomain):
+            return Finding("recipient_domain", 550, "5.1.2", f"{text} does not exist; take its recipients off")
+        if isinstance(answer, Found) and len(answer.records) == 1 and not answer.records[0].name:
+            return Finding("recipient_domain", 550, "5.1.10", f"{text} takes no mail (RFC 7505); take it off")
+        return None
+
+    # -- what was found
+
+    def _found(
+        self, name: StreamName, action: Check | Protect, finding: Finding, submission: Submission
+    ) -> SmtpReply | None:
+        """Count and log; the refusal, if that is what the action says."""
+        if action == Check.OFF:
+            return None
+        key = (name, finding.check)
+        count = self._counts.setdefault(key, CheckCount(stream=name, check=finding.check))
+        refused, moved = action == Check.REFUSE, action == Protect.MOVE
+        self._counts[key] = CheckCount(
+            stream=name,
+            check=finding.check,
+            warned=count.warned + (not refused and not moved),
+            refused=count.refused + refused,
+            moved=count.moved + moved,
+        )
+        log.info(
+            "check=%s stream=%s action=%s client=%s user=%s job=%s: %s",
+            finding.check, name, action, submission.client, submission.user, submission.job, finding.text,
+        )  # fmt: skip
+        if not refused:
+            return None
+        text = f"check {finding.check}: {finding.text}"
+        return SmtpReply(code=finding.code, enhanced=finding.enhanced, text=text, verb=Verb.DOT, local=True)
+
+
+class TextCounts:
+    """How often the same text came within a window, in bounded memory: exact for the last half of it at least."""
+
+    def __init__(self) -> None:
+        self._now: dict[bytes, int] = {}
+        self._before: dict[bytes, int] = {}
+        self._turn_at = 0.0
+
+    def add(self, body: bytes, now: float, window_s: float) -> int:
+        """Count the text of `body`, its header apart; how often it came by now."""
+        if now >= self._turn_at or len(self._now) >= TEXTS:
+            idle = now >= self._turn_at + window_s / 2
+            self._before, self._now = ({} if idle else self._now), {}
+            self._turn_at = now + window_s / 2
+        key = hashlib.blake2b(memoryview(body)[len(block(body)) :], digest_size=16).digest()
+        self._now[key] = self._now.get(key, 0) + 1
+        return self._now[key] + self._before.get(key, 0)
+
+
+def _has_rules(stream: Stream) -> bool:
+    checks: Iterable[str] = (name for name in stream.checks.__struct_fields__ if name != "size")
+    return (
+        stream.max_message_bytes is not None
+        or stream.protect.action is not Protect.OFF
+        or any(getattr(stream.checks, name) is not Check.OFF for name in checks)
+    )
