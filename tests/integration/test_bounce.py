@@ -58,7 +58,7 @@ async def test_a_refused_recipient_is_reported_to_the_sender_and_the_others_get_
             (SENDER, "delivered"),
         }
         bounced = outcomes["unknown@a.example", "bounced"]
-        assert (bounced["code"], bounced["enhanced"], bounced["verb"]) == (550, "5.1.1", "RCPT")
+        assert (bounced["code"], bounced["enhanced"], bounced["smtp_verb"]) == (550, "5.1.1", "RCPT")
         assert bounced["text"] == "no such user"
         assert bounced["message_id"] == queued_as
         assert outcomes["later@a.example", "delivered"]["attempt"] == 2
