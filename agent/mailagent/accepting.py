@@ -18,7 +18,7 @@ from mailagent.intake.pressure import Pressure
 from mailagent.intake.received import received_header
 from mailagent.intake.submission import Submission
 from mailagent.outcome.accounting import AccountingRecord, event_id, line
-from mailagent.outcome.dsn import bounce_dsn
+from mailagent.outcome.dsn import MAX_FULL, Action, Report, is_wanted, notification
 from mailagent.routing import StreamTable
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.scheduler import Scheduler
@@ -300,24 +300,34 @@ class Acceptor:
                 body = message.body if self._scheduler.bodies.keep(len(message.body)) else None
                 self._scheduler.enter(Item(part, priority, body, plain=plain))
 
-    def dsn(self, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
-        """The bounce message for one recipient, to be accepted with its outcome; none for mail without a sender."""
-        if not row.sender:
+    def dsn(self, action: Action, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
+        """The message that tells a sender of one recipient, to be accepted with its outcome; none if it wants none."""
+        if not row.sender or not is_wanted(row.notify, action, unasked=self._is_told(action, row)):
             return None
         now = time.time_ns() // 1_000_000
         message_id = self._spool.new_message_id()
-        content = bounce_dsn(
-            reporting_mta=self._hostname,
-            postmaster=self._postmaster,
-            sender=row.sender,
-            recipient=row.address,
-            reply=reply,
-            remote_mta=peer,
-            original=row.added + (body or b"")[:DSN_ORIGINAL_BYTES],
-            message_id=message_name(message_id, self._spool.tag),
-            original_id=message_name(row.message, self._spool.tag),
-            received_at=row.received_at,
-            now=now,
+        original = body or b""
+        full = row.ret == "FULL" and len(original) <= MAX_FULL and body is not None
+        content = notification(
+            Report(
+                action=action,
+                reporting_mta=self._hostname,
+                postmaster=self._postmaster,
+                sender=row.sender,
+                recipient=row.address,
+                reply=reply,
+                remote_mta=peer,
+                original=row.added + (original if full else original[:DSN_ORIGINAL_BYTES]),
+                message_id=message_name(message_id, self._spool.tag),
+                original_id=message_name(row.message, self._spool.tag),
+                received_at=row.received_at,
+                now=now,
+                retry_until=row.expires_at if action is Action.DELAYED else 0,
+                orcpt=row.orcpt,
+                envid=row.envid,
+                full=full,
+                utf8=row.utf8,
+            )
         )
         stream_name = self.streams.classify(b"", {}, "") or StreamName(row.stream)
         stream = self._config.streams.get(stream_name)
@@ -336,13 +346,20 @@ class Acceptor:
             job="",
             client="",
             size=len(content),
-            eightbit=False,
+            eightbit=not content.isascii(),
             added=b"",
             body=content,
             recipients=(NewRecipient(row.sender, queue, False),),
             queues=(name,),
             utf8=not row.sender.isascii(),
         )
+
+    def _is_told(self, action: Action, row: Waiting) -> bool:
+        """Whether a sender who did not say hears of it: of every failure; of a delay unless that is off, or bulk."""
+        if action is not Action.DELAYED:
+            return True
+        stream = self._config.streams.get(StreamName(row.stream))
+        return bool(self._config.dsn.delay) and (stream is None or stream.priority is not Priority.BULK)
 
 
 def _waiting(message: NewMessage, n: int, recipient: NewRecipient) -> Waiting:

@@ -46,6 +46,7 @@ from mailagent.jobs import Jobs
 from mailagent.keys import Keys, chosen
 from mailagent.outcome.accounting import AccountingLog
 from mailagent.outcome.classification import Classifier, load_rules
+from mailagent.outcome.dsn import Action
 from mailagent.outcome.events import Events
 from mailagent.outcome.return_path import Keys as ReturnKeys
 from mailagent.overview import Overview
@@ -579,8 +580,8 @@ class Engine:
             )
         return config, origins, files
 
-    def _dsn(self, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
-        return self._acceptor.dsn(row, body, reply, peer)
+    def _dsn(self, action: Action, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
+        return self._acceptor.dsn(action, row, body, reply, peer)
 
 
 def changed_sections(old: AgentConfig, new: AgentConfig) -> list[str]:

@@ -16,6 +16,7 @@ from mailagent.config.structs import AgentConfig, Retry
 from mailagent.delivery.connection import Connection
 from mailagent.outcome.accounting import AccountingRecord, event_id, line
 from mailagent.outcome.classification import Classifier, outcome_of
+from mailagent.outcome.dsn import Action, after_delay
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.retry import Schedule, next_wait
@@ -29,11 +30,14 @@ EXPIRED = SmtpReply(code=0, enhanced="4.4.7", text="expired before it could be d
 PATIENT_ATTEMPTS = 2
 """Refusals not about the message that are borne at any age: it may have waited long before it was first tried."""
 
+DELAY_MS = 4 * 3600 * 1000
+"""Age at which a delay is reported to who asks for it, where no other sender hears of it."""
+
 NO_VMTA = VmtaName("")
 NO_PROVIDER = ProviderName("")
 
-MakeDsn = Callable[[Waiting, bytes | None, SmtpReply, str], NewMessage | None]
-"""(recipient, body if at hand, reply, peer) -> the DSN to its sender, None for mail without one."""
+MakeDsn = Callable[[Action, Waiting, bytes | None, SmtpReply, str], NewMessage | None]
+"""(what, recipient, body if at hand, reply, peer) -> the DSN to its sender, None if it wants none."""
 
 
 class Path(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +77,7 @@ class Settler:
         """Use `config` from now on."""
         self.config = config
         self._recorded = frozenset(LETTERS[letter] for letter in config.accounting.records)
+        self._delay_ms = config.dsn.delay.total_seconds() * 1000 or DELAY_MS
 
     def settlements(
         self,
@@ -89,7 +94,11 @@ class Settler:
         verdict: Verdict | None = None
         for row, reply in zip(item.recipients, replies, strict=True):
             if reply.is_success:
-                settled.append(self._delivered(row, reply, path, duration_s))
+                done = self._delivered(row, reply, path, duration_s)
+                if row.notify and not (connection is not None and connection.dsn):  # else the peer answers for it
+                    told = self._make_dsn(Action.RELAYED, row, item.body, reply, path.mx)
+                    done = msgspec.structs.replace(done, dsn=told)
+                settled.append(done)
                 continue
             if verdict is None or reply is not last:
                 last, verdict = reply, self._verdict(reply, queue, item)
@@ -139,7 +148,7 @@ class Settler:
                 resolution="cancelled",
                 job=row.job,
                 line=self._line(EventType.BOUNCED, row, reply, None, path, row.attempts, 0.0, now_ms),
-                dsn=self._make_dsn(row, item.body, reply, "") if order.bounce else None,
+                dsn=self._make_dsn(Action.FAILED, row, item.body, reply, "") if order.bounce else None,
             )
             for row in item.recipients
         ]
@@ -227,6 +236,9 @@ class Settler:
                 if row.job:
                     self._counters.job(row.job).deferred += 1
                 self.last_replies[path.provider, path.vmta] = outcome.reply
+                told = None
+                if now_ms - row.received_at >= self._delay_ms:
+                    told = self._make_dsn(Action.DELAYED, row, item.body, outcome.reply, path.mx)
                 return Settlement(
                     recipient=row.id,
                     queue=row.queue,
@@ -246,6 +258,8 @@ class Settler:
                         verdict=verdict,
                     ),
                     provider=path.provider,
+                    dsn=told,
+                    notify=after_delay(row.notify) if told is not None else "",
                     in_doubt=in_doubt,
                     line=self._line(EventType.DEFERRED, row, outcome.reply, verdict, path, attempt, duration_s, now_ms),
                 )
@@ -260,7 +274,7 @@ class Settler:
             resolution="bounced",
             job=row.job,
             line=self._line(event, row, outcome.reply, verdict, path, attempt, duration_s, now_ms),
-            dsn=self._make_dsn(row, item.body, outcome.reply, path.mx),
+            dsn=self._make_dsn(Action.FAILED, row, item.body, outcome.reply, path.mx),
         )
 
     def _next_due(

@@ -18,6 +18,7 @@ from mailagent.config.accounting import Accounting
 from mailagent.config.automation import Automation, Rule
 from mailagent.config.classification import Classification
 from mailagent.config.dkim import Dkim
+from mailagent.config.dsn import Dsn
 from mailagent.config.events import EventSink
 from mailagent.config.feedback import Bounces, Feedback
 from mailagent.config.intake import Certificate, ListenerAuth, ListenerKind, ListenerTls
@@ -284,6 +285,7 @@ class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     events: tuple[EventSink, ...] = ()
     dkim: Dkim = Dkim()
     feedback: Feedback = Feedback()
+    dsn: Dsn = Dsn()
     postmaster: str = ""  # From of DSNs; empty: postmaster@<intake host name>
     stop_grace_s: int = 60
 

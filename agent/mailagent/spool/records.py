@@ -120,6 +120,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     resolution: str = ""  # `delivered`, `bounced` or `cancelled` when due is None: closes an in-doubt entry
     line: bytes = b""  # accounting, appended before the commit
     dsn: NewMessage | None = None  # accepted in the same transaction
+    notify: str = ""  # of a deferral: the recipient's NOTIFY from now on; empty: as it was
     job: str = ""  # whose counters it goes into
     in_doubt: bool = False  # the dot was out and no reply came: its open mark becomes an in-doubt entry
 

@@ -218,7 +218,10 @@ class Transaction:
         tried: list[Sequence[Any]] = []
         attempts: list[Sequence[Any]] = []
         replies: dict[int, Sequence[Any]] = {}
+        told: list[Sequence[Any]] = []
         for settlement, at in self._deferred.values():
+            if settlement.notify:
+                told.append((settlement.recipient, settlement.notify))
             attempt = settlement.attempt
             if attempt is None:
                 moved.append((settlement.recipient, settlement.due, at))
@@ -246,6 +249,12 @@ class Transaction:
             " WHERE recipient.id = v.column1",
             tried,
         )
+        if told:
+            execute_rows(
+                self.db,
+                "UPDATE recipient SET notify = v.column2 FROM ({values}) AS v WHERE recipient.id = v.column1",
+                told,
+            )
         execute_rows(
             self.db,
             "INSERT INTO reply {values} ON CONFLICT (id) DO UPDATE SET category = excluded.category,"

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailagent.api.smtp import SmtpReply, Verb
-from mailagent.outcome.dsn import bounce_dsn
+from mailagent.outcome.dsn import Action, Report, after_delay, is_wanted, notification
+from mailagent.outcome.feedback.reader import read_report
+from mailagent.outcome.feedback.reports import BounceReport
 
 REPLY = SmtpReply(code=550, enhanced="5.1.1", text="User unknown", verb=Verb.RCPT)
 ORIGINAL = b"Received: from x\r\n\tby mx1.test\r\nSubject: hello\r\nMessage-ID: <1@one.test>\r\n\r\nSecret text\r\n"
@@ -30,7 +32,7 @@ def _dsn(**changes: Any) -> bytes:
         "received_at": 1_893_456_000_000,
         "now": 1_893_456_060_000,
     }
-    return bounce_dsn(**(arguments | changes))
+    return notification(Report(**(arguments | changes)))
 
 
 def _subparts(part: Message) -> list[Message]:
@@ -139,3 +141,130 @@ def test_hostile_text_cannot_break_the_report(text: str, mx: str, headers: list[
     assert not any(b"\r" in line or b"\n" in line for line in lines)
     assert len(_subparts(_parts(dsn)[2])) == 2
     assert message_from_bytes(dsn, policy=modern).is_multipart()
+
+
+# -- what the sender asked for (RFC 3461) ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("notify", "wanted"),
+    [
+        ("", {Action.FAILED, Action.DELAYED}),
+        ("NEVER", set()),
+        ("FAILURE", {Action.FAILED}),
+        ("DELAY", {Action.DELAYED}),
+        ("SUCCESS", {Action.RELAYED}),
+        ("SUCCESS,FAILURE,DELAY", {Action.FAILED, Action.DELAYED, Action.RELAYED}),
+    ],
+)
+def test_notify_rfc_3461_section_4_1(notify: str, wanted: set[Action]) -> None:
+    assert {action for action in Action if is_wanted(notify, action)} == wanted
+    if notify:
+        assert {action for action in Action if is_wanted(notify, action, unasked=False)} == wanted
+    assert not is_wanted(after_delay(notify), Action.DELAYED)
+    assert is_wanted(after_delay(notify), Action.FAILED) == is_wanted(notify, Action.FAILED)
+    assert is_wanted(after_delay(notify), Action.RELAYED) == is_wanted(notify, Action.RELAYED)
+
+
+def test_nobody_hears_of_a_delay_unasked_where_that_is_off() -> None:
+    assert not is_wanted("", Action.DELAYED, unasked=False)
+
+
+def test_envid_and_orcpt_come_back_decoded_rfc_3464_sections_2_2_1_and_2_3_1() -> None:
+    status = _parts(_dsn(envid="QQ+2B1+3D", orcpt="rfc822;Bob+2Bx@two.test"))[2]
+    of_message, of_recipient = _subparts(status)
+    assert of_message["Original-Envelope-Id"] == "QQ+1="
+    assert of_recipient["Original-Recipient"] == "rfc822; Bob+x@two.test"
+    assert next(iter(of_recipient.keys())) == "Original-Recipient"  # before Final-Recipient
+
+
+def test_ret_full_returns_the_message_of_a_failure_only() -> None:
+    returned = _parts(_dsn(full=True))[3]
+    assert returned.get_content_type() == "message/rfc822"
+    assert b"Secret text" in _dsn(full=True)
+    assert b"Secret text" not in _dsn(full=True, action=Action.RELAYED)
+    large = ORIGINAL + b"x\r\n" * 100_000
+    assert len(_dsn(full=True, original=large)) < 50_000
+
+
+def test_an_eightbit_message_comes_back_as_it_is() -> None:
+    original = b"Subject: x\r\n\r\ngr\xfc\xdfe\r\n"
+    dsn = _dsn(full=True, original=original)
+    assert original in dsn
+    assert _parts(dsn)[3]["Content-Transfer-Encoding"] == "8bit"
+
+
+def test_a_delay_says_until_when_it_is_tried() -> None:
+    reply = SmtpReply(code=451, text="come back later", verb=Verb.RCPT)
+    report, notice, status, _ = _parts(_dsn(action=Action.DELAYED, reply=reply, retry_until=1_893_542_400_000))
+    recipient = _subparts(status)[1]
+    assert (recipient["Action"], recipient["Status"]) == ("delayed", "4.0.0")
+    assert recipient["Will-Retry-Until"] == "Wed, 02 Jan 2030 00:00:00 +0000"
+    assert report["Subject"] == "Delayed Mail (still being retried)"
+    assert "do not need to send it again" in str(notice.get_payload())
+
+
+def test_relayed_is_no_delivery_rfc_3464_section_2_3_3() -> None:
+    reply = SmtpReply(code=250, enhanced="2.0.0", text="taken", verb=Verb.DOT)
+    _, notice, status, headers = _parts(_dsn(action=Action.RELAYED, reply=reply))
+    recipient = _subparts(status)[1]
+    assert (recipient["Action"], recipient["Status"]) == ("relayed", "2.0.0")
+    assert headers.get_content_type() == "text/rfc822-headers"
+    assert "does not report deliveries" in str(notice.get_payload())
+
+
+# -- UTF-8 (RFC 6533) -----------------------------------------------------------------------------------------
+
+
+def test_a_sender_with_smtputf8_reads_utf_8() -> None:
+    dsn = _dsn(
+        sender="jörg@one.test".encode(),
+        recipient="grüße@zwei.test".encode(),
+        utf8=True,
+        orcpt="utf-8;gr\\x{FC}n@x.test",
+    )
+    assert "To: <jörg@one.test>\r\n".encode() in dsn
+    report = message_from_bytes(dsn)
+    notice, status, headers = _subparts(report)
+    assert status.get_content_type() == "message/global-delivery-status"
+    told = read_report(dsn)
+    assert isinstance(told, BounceReport)
+    (one,) = told.recipients
+    assert (one.address, one.original) == ("grüße@zwei.test", "grün@x.test")
+    assert "grüße@zwei.test" in notice.get_payload(decode=True).decode()  # type: ignore[union-attr]
+    assert headers.get_content_type() == "text/rfc822-headers"  # they are ASCII here
+
+
+def test_an_ascii_sender_gets_ascii_only() -> None:
+    dsn = _dsn(recipient="grüße@zwei.test".encode())
+    assert dsn.isascii()
+    told = read_report(dsn)
+    assert isinstance(told, BounceReport)
+    assert told.recipients[0].address == "grüße@zwei.test"
+
+
+@given(
+    action=st.sampled_from(Action),
+    sender=st.text(min_size=1, max_size=50),
+    recipient=st.text(max_size=50),
+    utf8=st.booleans(),
+    full=st.booleans(),
+    envid=st.from_regex(r"(?:[!-*,-<>-~]|\+[2-7][0-9A-E]){1,30}", fullmatch=True),
+)
+def test_hostile_addresses_cannot_break_the_report(
+    action: Action, sender: str, recipient: str, utf8: bool, full: bool, envid: str
+) -> None:
+    dsn = _dsn(
+        action=action,
+        sender=sender.encode("utf-8", "surrogatepass"),
+        recipient=recipient.encode("utf-8", "surrogatepass"),
+        utf8=utf8,
+        full=full,
+        envid=envid,
+        orcpt=f"rfc822;{envid}",
+    )
+    assert b"\0" not in dsn
+    assert dsn.count(b"\n") == dsn.count(b"\r") == dsn.count(b"\r\n")
+    report = message_from_bytes(dsn)
+    assert len(_subparts(report)) == 3
+    assert report["Auto-Submitted"] == "auto-replied"
