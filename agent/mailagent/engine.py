@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mailagent.accepting import Acceptor
+from mailagent.ages import Ages
 from mailagent.api import requests, views
 from mailagent.api.directives import DrainProgress
 from mailagent.api.errors import InvalidRequest
@@ -68,7 +69,7 @@ from mailagent.version import __version__
 
 log = logging.getLogger(__name__)
 
-STANDING = ("scheduler", "control", "automation", "census", "jobs", "upkeep")
+STANDING = ("scheduler", "control", "automation", "census", "ages", "jobs", "upkeep")
 """Tasks whose end is the end of the engine."""
 SNAPSHOT_S = 0.2
 """Age up to which one snapshot serves every caller."""
@@ -180,6 +181,7 @@ class Engine:
             config, self._spool, self._scheduler, self._counters, self._signing, self._pressure, guard
         )
         self._census = Census(self._spool)
+        ages = Ages(self._spool)
         self._acceptor.waiting = self._spool.recovered.recipients
         self._acceptor.jobs.update(count.name for count in await self._spool.jobs())
         jobs = Jobs(self._control, self._spool, self._acceptor.jobs.difference_update)
@@ -226,6 +228,7 @@ class Engine:
             **jobs.reads,
             "credentials": users.credentials,
             "checks": guard.checks,
+            "ages": ages.ages,
             "events": self._events.events,
             "automation": self._automation.automation,
             "feedback": self._feedback.feedback,
@@ -244,6 +247,7 @@ class Engine:
         self._spawn(self._automation.run(), "automation")
         self._spawn(jobs.run(), "jobs")
         self._spawn(self._census.run(), "census")
+        self._spawn(ages.run(), "ages")
         self._spawn(self._upkeep.run(), "upkeep")
         await self._feedback.start()
         await self._intake.start()

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from mailagent.api import credentials, dkim, jobs, replies, requests, views
+from mailagent.api.ages import AgeTable
 from mailagent.api.automation import AutomationView
 from mailagent.api.events import EventSinks
 from mailagent.api.feedback import FeedbackRequest, FeedbackView
@@ -53,6 +54,7 @@ METHODS: dict[str, Method] = {
         Method("messages", requests.PageRequest, replies.MessagePage),
         Method("message", requests.MessageRequest, views.MessageDetail),
         Method("in_doubt", requests.PageRequest, replies.InDoubtPage),
+        Method("ages", requests.Empty, AgeTable),
         Method("events", requests.Empty, EventSinks),
         Method("operations", requests.PageRequest, replies.OperationPage),
         Method("operation", requests.OperationRequest, OperationRecord | None),

@@ -22,7 +22,7 @@ from mailagent.api.directives import Directive
 from mailagent.api.replies import DeferredGroups, InDoubtPage, MessagePage, OperationPage
 from mailagent.api.requests import PAGE_LIMIT
 from mailagent.api.targets import MessageFilter
-from mailagent.spool import bodies, crash, credentials, inspection, ledger, queues
+from mailagent.spool import ages, bodies, crash, credentials, inspection, ledger, queues
 from mailagent.spool import jobs as job_counts
 from mailagent.spool.changes import Accept, Change, Job, Lines, QueueState, Settle
 from mailagent.spool.errors import SpoolClosed, SpoolLocked, SpoolUnusable, StorageError, StorageFailed
@@ -276,6 +276,10 @@ class Spool:
     async def forget_jobs(self, before: int) -> list[str]:
         """Forget jobs whose last mail left before that time: their names."""
         return await self._job(lambda transaction: job_counts.forget(transaction.db, before))
+
+    async def age_slice(self, after: int, fine_from: int) -> tuple[list[ages.AgeCount], int | None]:
+        """Arrivals of the waiting recipients after `after`, by slot; where to go on, None at the end."""
+        return await self._reader.run(Priority.TOTALS, lambda db: ages.age_slice(db, after, fine_from))
 
     # --- listings -------------------------------------------------------------------------------------------------
 

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from mailagent.api.ages import BUCKET_MINUTES, AgeView
 from mailagent.api.events import EventSinkView
 from mailagent.api.ids import HostName
 from mailagent.api.views import Series
-from mailctl.output.human import NOTHING, ago, clock, count, size
+from mailctl.output.human import NOTHING, ago, clock, count, duration, size
 from mailctl.output.tables import Column, table
 
 _METRICS = ("received", "delivered", "deferred", "bounced")
@@ -45,6 +46,38 @@ def event_table(rows: Sequence[tuple[HostName, EventSinkView]], width: int | Non
         for host, row in rows
     ]
     return table(columns, cells, width=width) if cells else "no event sinks are configured"
+
+
+def age_table(rows: Sequence[tuple[HostName, AgeView]], width: int | None) -> str:
+    """Ages of waiting mail, one row per host, provider and stream; buckets in minutes."""
+    now = datetime.now(UTC)
+    columns = [
+        Column("PROVIDER"),
+        Column("STREAM"),
+        Column("HOST"),
+        Column("OLDEST", right=True),
+        Column("P50", right=True),
+        Column("P95", right=True),
+        Column("T", right=True),
+        *(Column(str(minutes), right=True) for minutes in BUCKET_MINUTES),
+        Column(f"{BUCKET_MINUTES[-1]}+", right=True),
+    ]
+    cells = [
+        [
+            row.provider or "(not known)",
+            row.stream,
+            host,
+            ago(row.oldest_at, now),
+            duration(row.p50_s),
+            duration(row.p95_s),
+            str(row.waiting),
+            *map(str, row.buckets),
+        ]
+        for host, row in sorted(rows, key=lambda pair: -pair[1].waiting)
+    ]
+    sums = [sum(row.buckets[n] for _, row in rows) for n in range(len(BUCKET_MINUTES) + 1)]
+    total = ["TOTAL", "", "", "", "", "", str(sum(row.waiting for _, row in rows)), *map(str, sums)]
+    return table(columns, cells, total=total, width=width) if cells else "nothing waits"
 
 
 def history_table(series: Sequence[tuple[HostName, Series]], width: int | None) -> str:

@@ -1,4 +1,4 @@
-"""Reads of what hosts keep beside the mail: events to the application, history."""
+"""Reads of what hosts keep beside the mail: events to the application, history, ages."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,38 @@ def events(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
 
 @click.command()
 @selectors
+@as_json
+@pass_setup
+def ages(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
+    """Show how long mail waits, per provider and stream: oldest, p50, p95, and buckets of minutes as in qshape.
+
+    \b
+    Examples:
+      mailctl ages
+      mailctl ages provider:gmail --json
+    """
+    from mailctl.cli.record_tables import age_table
+    from mailctl.cli.show import Shown, show
+    from mailctl.ops import TermKind
+    from mailctl.output.document import at_host
+
+    async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
+        answers, failed = await _answers(setup, fleet, selection, "ages")
+        providers, streams = selection.names(TermKind.PROVIDER), selection.names(TermKind.STREAM)
+        rows = [
+            (host, row)
+            for host, answer in answers
+            for row in answer.rows
+            if (not providers or row.provider in providers) and (not streams or row.stream in streams)
+        ]
+        truncated = any(answer.truncated for _, answer in answers)
+        return Shown([at_host(host, row) for host, row in rows], age_table(rows, width()), truncated, failed)
+
+    show(setup, "ages", selection, look, as_json=as_json)
+
+
+@click.command()
+@selectors
 @click.option("--job", default="", help="The history of a job.")
 @click.option(
     "--step", type=click.Choice(["1s", "1m", "1h"]), default="1m", show_default=True, help="One row for each."
@@ -78,7 +110,7 @@ def history(setup: Setup, selection: Sequence[str], job: str, step: str, last: i
     show(setup, "history", selection, look, as_json=as_json)
 
 
-COMMANDS = (events, history)
+COMMANDS = (ages, history, events)
 
 
 def _scope(selection: "Selection", job: str) -> "tuple[HistoryScope, str]":

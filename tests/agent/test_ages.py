@@ -1,0 +1,59 @@
+"""Ages of waiting mail: the same figures as from all arrivals, counted in slices."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailagent.ages import Ages, table
+from mailagent.api.ages import BUCKET_MINUTES
+from mailagent.api.requests import Empty
+from mailagent.spool import inspection
+from mailagent.spool.ids import at_ms
+from tests.agent.spool.mail import NOW, accept, deferred, message, settle, spool_in
+
+MINUTE_MS = 60_000
+
+
+@given(st.lists(st.tuples(st.integers(0, 100_000), st.integers(1, 50)), min_size=1, max_size=50))
+def test_percentiles_and_buckets_are_those_of_the_ages(found: list[tuple[int, int]]) -> None:
+    counts = [("gmail", "news", NOW - age_s * 1000, NOW - age_s * 1000, count) for age_s, count in found]
+    (row,) = table(counts, NOW, NOW).rows
+    every = sorted(age_s for age_s, count in found for _ in range(count))
+    assert row.waiting == sum(row.buckets) == len(every)
+    assert row.p50_s == every[(len(every) - 1) // 2]
+    assert row.p95_s == every[max(0, -(-len(every) * 95 // 100) - 1)]
+    assert row.oldest_at == datetime.fromtimestamp((NOW - every[-1] * 1000) / 1000, UTC)
+    for n, bound in enumerate(BUCKET_MINUTES):
+        assert sum(row.buckets[: n + 1]) == sum(age_s <= bound * 60 for age_s in every)
+
+
+async def test_waiting_mail_is_counted_by_provider_and_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "SLICE_ROWS", 7)
+    now = time.time_ns() // 1_000_000
+    async with spool_in(tmp_path) as spool:
+        ages = Ages(spool)
+        assert (await ages.ages(Empty())).counted_at is None
+        await ages.count()
+        assert (await ages.ages(Empty())).rows == ()
+        for n, minutes in enumerate((0, 3, 7, 30, 90, 2000) * 5):
+            stream = "news" if n % 2 else "tx"
+            one = message(spool, f"a{n}@example.com", stream=stream)
+            moved = msgspec.structs.replace(one, id=at_ms(now - minutes * MINUTE_MS) + n)
+            await accept(spool, moved)
+            if minutes == 30:
+                await settle(spool, deferred(moved, due=now + MINUTE_MS))
+        await ages.count()
+        answer = await ages.ages(Empty())
+        rows = {f"{row.provider}/{row.stream}": row for row in answer.rows}
+        assert answer.counted_at is not None
+        assert {key: row.waiting for key, row in rows.items()} == {"/tx": 15, "/news": 10, "gmail/news": 5}
+        assert rows["gmail/news"].buckets == (0, 0, 0, 5, 0, 0, 0, 0, 0, 0)
+        assert abs(rows["gmail/news"].p50_s - 1800) <= 30
+        assert rows["/news"].buckets == (5, 0, 0, 0, 0, 0, 0, 0, 0, 5)
+        assert rows["/tx"].buckets[0] + rows["/tx"].buckets[1] == 10
+        assert abs(rows["/news"].p95_s - 2000 * 60) <= 600
