@@ -23,6 +23,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
@@ -101,8 +102,7 @@ class Writer:
         self._outstanding = 0
         self._closed = False
         self._resting = False  # the thread is, until somebody rings or its time is over
-        self._bell = threading.Lock()
-        self._bell.acquire()
+        self._bell: SimpleQueue[None] = SimpleQueue()  # one ring too many only makes a rest shorter
         self._looking = False
         self._looked_at = 0.0
         self._started: asyncio.Future[None] = self._loop.create_future()
@@ -163,7 +163,7 @@ class Writer:
         self._looking = False
         if self._resting:
             self._resting = False
-            self._bell.release()
+            self._bell.put(None)
 
     async def close(self, *, clean: bool) -> None:
         """Commit what was asked for and end the thread; `clean` leaves word that nothing was cut off."""
@@ -218,7 +218,8 @@ class Writer:
                 time.sleep(PAUSE_S)
             elif stop is None:
                 self._resting = True
-                self._bell.acquire(timeout=min(REST_MAX_S, REST_PER_CHANGE_S * len(fresh)))
+                with suppress(Empty):
+                    self._bell.get(timeout=min(REST_MAX_S, REST_PER_CHANGE_S * len(fresh)))
                 self._resting = False
         self._shut(clean=stop.clean)
         self._tell(_end, self._ended, None)
