@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import apsw
 
 from mailagent.spool.bulk import execute_rows, fetch
-from mailagent.spool.records import JobCount, Settlement
+from mailagent.spool.records import JobCount
 
 
 class JobChange:
@@ -17,13 +17,11 @@ class JobChange:
         self.at = 0
         self.accepted = self.deferred = self.delivered = self.bounced = self.cancelled = 0
 
-    def settle(self, settlement: Settlement) -> None:
-        """Count one outcome; a move without an attempt is none."""
-        if settlement.due is not None:
-            self.deferred += settlement.attempt is not None
-        elif settlement.resolution == "delivered":
+    def leave(self, resolution: str) -> None:
+        """Count one recipient that waits no more."""
+        if resolution == "delivered":
             self.delivered += 1
-        elif settlement.resolution == "cancelled":
+        elif resolution == "cancelled":
             self.cancelled += 1
         else:
             self.bounced += 1

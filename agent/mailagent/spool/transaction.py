@@ -13,7 +13,7 @@ import apsw
 
 from mailagent.api.outcome import Attempt
 from mailagent.spool import bodies
-from mailagent.spool.bulk import execute_rows, json_text
+from mailagent.spool.bulk import execute_rows, fetch, json_text
 from mailagent.spool.ids import MAX_RECIPIENTS, queue_id, recipient_id, reply_group
 from mailagent.spool.jobs import JobChange, write_jobs
 from mailagent.spool.records import WINDOW, InDoubtMark, NewMessage, NewRecipient, QueueName, Settlement
@@ -64,6 +64,7 @@ class Transaction:
         self._placed: dict[int, tuple[str, str]] = {}
         self._parked: dict[int, str] = {}  # queue -> key, or _RELEASED
         self._jobs: dict[str, JobChange] = {}
+        self._left_jobs: dict[int, Settlement] = {}
 
     # --- rows -----------------------------------------------------------------------------------------------------
 
@@ -107,7 +108,10 @@ class Transaction:
                 self._deferred[settlement.recipient] = (settlement, at)
                 self._count(settlement.queue, 0, settlement.due)
             if settlement.job:
-                self._job(settlement.job, at).settle(settlement)
+                if settlement.due is None:
+                    self._left_jobs[settlement.recipient] = settlement
+                elif settlement.attempt is not None:
+                    self._job(settlement.job, at).deferred += 1
             if settlement.dsn is not None:
                 self.accept(settlement.dsn)
 
@@ -274,10 +278,19 @@ class Transaction:
         )
 
     def _write_removals(self) -> None:
+        if self._left_jobs:
+            self._count_left()
         listed = json_text([recipient for recipient, _ in self._removed])
         self.db.execute(f"DELETE FROM recipient WHERE id IN {_LISTED}", (listed,))
         if self._doubtful:
             self._resolve_doubts()
+
+    def _count_left(self) -> None:
+        """Count what leaves jobs, as far as it is there: who is removed twice leaves once."""
+        listed = json_text(list(self._left_jobs))
+        for (recipient,) in fetch(self.db, f"SELECT id FROM recipient WHERE id IN {_LISTED}", (listed,)):
+            settlement = self._left_jobs[recipient]
+            self._job(settlement.job, self._removed_at).leave(settlement.resolution)
 
     def _resolve_doubts(self) -> None:
         resolved: dict[str, list[int]] = {}
