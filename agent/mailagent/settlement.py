@@ -76,6 +76,10 @@ class Settler:
     def configure(self, config: AgentConfig) -> None:
         """Use `config` from now on."""
         self.config = config
+        by_destination = any(stream.pools for stream in config.streams.values())
+        self._pools: dict[VmtaName, str] = {
+            vmta: name for name, pool in config.pools.items() for vmta in pool.members if by_destination
+        }
         self._recorded = frozenset(LETTERS[letter] for letter in config.accounting.records)
         self._delay_ms = config.dsn.delay.total_seconds() * 1000 or DELAY_MS
 
@@ -201,7 +205,7 @@ class Settler:
 
     def _delivered(self, row: Waiting, reply: SmtpReply, path: Path, duration_s: float) -> Settlement:
         now_ms = time.time_ns() // 1_000_000
-        self._counters.delivered(row.pool, row.stream, path.vmta, path.provider)
+        self._counters.delivered(self._pool(row, path), row.stream, path.vmta, path.provider)
         if row.job:
             self._counters.job(row.job).delivered += 1
         return Settlement(
@@ -228,11 +232,11 @@ class Settler:
         now_ms = time.time_ns() // 1_000_000
         attempt = row.attempts + 1
         if isinstance(outcome, Deferred):
-            due = self._next_due(row, attempt, path.provider, outcome, schedule, now_ms)
+            due = self._next_due(row, attempt, path.provider, outcome, verdict, schedule, now_ms)
             if due >= row.expires_at:
                 outcome = Bounced(reply=outcome.reply, expired=True)
             else:
-                self._counters.deferred(row.pool, row.stream, path.vmta, path.provider)
+                self._counters.deferred(self._pool(row, path), row.stream, path.vmta, path.provider)
                 if row.job:
                     self._counters.job(row.job).deferred += 1
                 self.last_replies[path.provider, path.vmta] = outcome.reply
@@ -263,7 +267,7 @@ class Settler:
                     in_doubt=in_doubt,
                     line=self._line(EventType.DEFERRED, row, outcome.reply, verdict, path, attempt, duration_s, now_ms),
                 )
-        self._counters.bounced(row.pool, row.stream, path.vmta, path.provider)
+        self._counters.bounced(self._pool(row, path), row.stream, path.vmta, path.provider)
         if row.job:
             self._counters.job(row.job).bounced += 1
         event = EventType.EXPIRED if outcome.expired else EventType.BOUNCED
@@ -277,13 +281,25 @@ class Settler:
             dsn=self._make_dsn(Action.FAILED, row, item.body, outcome.reply, path.mx),
         )
 
+    def _pool(self, row: Waiting, path: Path) -> str:
+        """The pool that mail left from: the stream's, or the one that it has for the destination."""
+        return self._pools.get(path.vmta, row.pool) if self._pools else row.pool
+
     def _next_due(
-        self, row: Waiting, attempt: int, provider: ProviderName, outcome: Deferred, schedule: Schedule, now_ms: int
+        self,
+        row: Waiting,
+        attempt: int,
+        provider: ProviderName,
+        outcome: Deferred,
+        verdict: Verdict | None,
+        schedule: Schedule,
+        now_ms: int,
     ) -> int:
         if outcome.greylisted:
             schedule = Schedule.GREYLIST
         jitter = hash((row.message, attempt)) % 2001 / 1000 - 1  # one for all recipients: they travel together again
-        wait = next_wait(attempt, self._retry(row, provider), jitter=jitter, schedule=schedule)
+        category = verdict.category if verdict is not None else None
+        wait = next_wait(attempt, self._retry(row, provider), jitter=jitter, schedule=schedule, category=category)
         return now_ms + int(wait.total_seconds() * 1000)
 
     def _retry(self, row: Waiting, provider: ProviderName) -> Retry:
@@ -328,7 +344,7 @@ class Settler:
                 sender=_text(row.sender),
                 recipient=_text(row.address),
                 stream=row.stream,
-                pool=row.pool,
+                pool=self._pool(row, path),
                 vmta=path.vmta,
                 source=path.source,
                 site=path.site,

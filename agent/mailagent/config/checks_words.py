@@ -33,5 +33,8 @@ def check_retry(retry: Retry, key: Key, report: Reader) -> None:
     for field in ("waits", "greylist", "dns"):
         if not getattr(retry, field):
             report.follow_up((*key, field), "has no wait")
+    for name, waits in retry.classes.items():
+        if not waits:
+            report.follow_up((*key, "classes", name), "has no wait")
     if not 0 <= retry.jitter < 1:
         report.follow_up((*key, "jitter"), "must be from 0 to below 1: the part of a wait that chance may add or take")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from mailagent.api.classification import Category
 from mailagent.api.ids import HostName, PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.methods import DEFAULT_SOCKET
 from mailagent.api.requests import Role
@@ -123,6 +124,9 @@ class Retry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     jitter: float = 0.15
     greylist: tuple[timedelta, ...] = (timedelta(minutes=6),)
     dns: tuple[timedelta, ...] = tuple(timedelta(minutes=m) for m in (1, 5, 15))
+    classes: dict[Category, tuple[timedelta, ...]] = msgspec.field(  # waits after replies of one class
+        default_factory=lambda: {Category.RECIPIENT_RATE: (timedelta(hours=1),)}
+    )
     expire: timedelta = timedelta(days=4, hours=12)
 
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from enum import StrEnum
 
+from mailagent.api.classification import Category
 from mailagent.config.structs import Retry
 
 
@@ -14,12 +15,15 @@ class Schedule(StrEnum):
     DNS = "dns"
 
 
-def next_wait(attempt: int, policy: Retry, *, jitter: float, schedule: Schedule = Schedule.REPLY) -> timedelta:
+def next_wait(
+    attempt: int, policy: Retry, *, jitter: float, schedule: Schedule = Schedule.REPLY, category: Category | None = None
+) -> timedelta:
     """Time to wait after failed attempt number `attempt` (1 for the first).
 
     Takes the waits of the schedule in order; the greylist and DNS lists are followed by the ordinary one, whose last
-    wait repeats. `jitter` in [-1, 1] moves the wait by at most `policy.jitter` of itself. The first wait is shorter
-    than the 30 minutes that RFC 5321 section 4.5.4.1 advises, because greylisting answers within minutes.
+    wait repeats. A class of replies with a list of its own follows that, whose last wait repeats too. `jitter` in
+    [-1, 1] moves the wait by at most `policy.jitter` of itself. The first wait is shorter than the 30 minutes that RFC
+    5321 section 4.5.4.1 advises, because greylisting answers within minutes.
 
     Raises:
         ValueError: `attempt` is below 1.
@@ -31,5 +35,7 @@ def next_wait(attempt: int, policy: Retry, *, jitter: float, schedule: Schedule 
         waits = policy.greylist + policy.waits
     elif schedule is Schedule.DNS:
         waits = policy.dns + policy.waits
+    elif category in policy.classes:
+        waits = policy.classes[category]
     wait = waits[min(attempt, len(waits)) - 1]
     return wait * (1 + policy.jitter * jitter)

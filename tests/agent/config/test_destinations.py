@@ -1,4 +1,4 @@
-"""Domain blocks, pools by destination, and rates of bytes in a file."""
+"""Domain blocks, pools by destination, rates of bytes, and rules of automation in a file."""
 
 from pathlib import Path
 
@@ -47,6 +47,22 @@ def test_domain_blocks_load_and_are_written_again(tmp_path: Path) -> None:
         ("queue_to: example.com", "queue_to: example.com, rate: 1/s", "has no effect: all limits are those of"),
         ("connections: 3", "bytes_rate: 3/s/s", "is no rate of bytes; write 10M/s or 2G/h"),
         ("connections: 3", "rate: 0/s", "never lets anything through"),
+        (
+            "domains:",
+            "automation: {off: [gmail.unusul-rate]}\ndomains:",
+            "`gmail.unusul-rate` is no rule; there are gmail",
+        ),
+        ("domains:", "automation: {share: 2}\ndomains:", "must be above 0 and at most 1"),
+        ("domains:", "automation: {life: 2d}\ndomains:", "is longer than a day"),
+        ("domains:", "providers: {gmail: {rules: {x: {act: hold}}}}\ndomains:", "would match every reply"),
+        ("domains:", "providers: {gmail: {rules: {x: {text: '('}}}}\ndomains:", "is no regular expression: missing )"),
+        ("domains:", "providers: {gmail: {rules: {x: {text: a, example: b}}}}\ndomains:", "is not matched by `text`"),
+        ("domains:", "providers: {gmail: {rules: {x: {text: a, act: limit}}}}\ndomains:", "goes with `act: limit`"),
+        (
+            "domains:",
+            "providers: {gmail: {rules: {x: {text: a, act: limit, set: {conections: '1'}}}}}\ndomains:",
+            "`conections` is no limit; there are bytes_rate, connect_rate",
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mailagent.api.ids import HostName, StreamName, VmtaName
 from mailagent.config import accounting, automation, dump_agent, host_part, load_agent, load_fleet, streams, structs
 from mailagent.config.dkim import Dkim, DkimKey
 from mailagent.config.events import EventSink
@@ -75,6 +76,8 @@ def word(value: object, key: str) -> str:
         return f"[{', '.join(word(item, key) for item in value)}]"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {word(item, key)}' for name, item in value.items())}}}"
     if isinstance(value, timedelta):
         return format_duration(value)
     if isinstance(value, int) and key.endswith("_bytes"):
@@ -100,6 +103,27 @@ def test_the_example_loads_and_each_host_can_load_its_part(tmp_path: Path) -> No
         path = tmp_path / f"{host}.yaml"
         path.write_text(dump_agent(host_part(fleet, host)))
         assert load_agent(path).host == host
+
+
+def test_the_example_says_what_the_usual_powermta_snippets_say() -> None:
+    """Each directive in one key: domain block, pool members, source host, dkim-sign."""
+    fleet = load_fleet(ROOT / "fleet.yaml.example")
+    gmail = fleet.domains["gmail.com"]
+    assert (gmail.rollup, gmail.connections, str(gmail.rate)) == ("gmail.com", 8, "300/h")
+    assert gmail.retry is not None
+    assert gmail.retry.waits == (timedelta(minutes=15),)
+    assert fleet.streams[StreamName("campaigns")].pools == {"gmail.com": "gmail-pool"}
+    assert {name: pool.active for name, pool in fleet.pools.items() if name.endswith("-pool")} == {
+        "transactional-pool": ("trans-ip-1", "trans-ip-2"),
+        "marketing-pool": ("mkt-ip-1", "mkt-ip-2", "mkt-ip-3"),
+        "cold-pool": ("cold-ip-1",),
+        "gmail-pool": ("gmail-ip-1",),
+    }
+    source = fleet.hosts[HostName("mx1")].virtual_mtas[VmtaName("mkt-ip-1")]
+    assert (str(source.address), source.ehlo) == ("10.0.0.50", "mail1.yourdomain.example")
+    (key,) = [key for key in fleet.dkim.keys if key.pool == "marketing-pool"]
+    assert (key.domain, key.selector, key.file.name) == ("yourdomain.example", "mkt1", "yourdomain.private")
+    assert key.headers == ("From", "To", "Subject", "Date", "Message-ID", "Content-Type")
 
 
 def test_the_example_has_every_section() -> None:

@@ -75,6 +75,21 @@ def test_a_sound_file_has_no_warning(tmp_path: Path) -> None:
         ),
         ("example.com:", "a.corp.example:", "12: domains.a.corp.example: only `retry` has an effect: routes[0] takes"),
         (
+            "connections: 2",
+            "rules: {all: {categories: [other]}, some: {categories: [other], text: busy}}",
+            "10: providers.acme.rules.some: never matches: rule all comes before it and takes all that",
+        ),
+        (
+            "connections: 2",
+            r"rules: {one: {text: '\\\\[TS01'}}",
+            "10: providers.acme.rules.one.text: has a doubled backslash",
+        ),
+        (
+            "connections: 2",
+            'connections: 2, rules: {one: {text: x, act: limit, set: {connections: "2"}}}',
+            "10: providers.acme.rules.one.set.connections: changes nothing: `connections` is 2 anyway",
+        ),
+        (
             '"*@offers.example"',
             '"*@offers.example", "x@news.example"',
             "6: streams.offers.senders[1]: `x@news.example` never matches: a pattern of stream news takes all that",

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailagent.api.classification import Category
 from mailagent.config.structs import Retry
 from mailagent.scheduling.retry import Schedule, next_wait
 
@@ -33,3 +34,10 @@ def test_dns_errors_are_tried_again_soon() -> None:
 def test_attempts_count_from_one() -> None:
     with pytest.raises(ValueError, match="count from 1"):
         next_wait(0, DEFAULT, jitter=0)
+
+
+def test_a_class_of_replies_may_have_waits_of_its_own() -> None:
+    hour = timedelta(hours=1)
+    assert [next_wait(n, DEFAULT, jitter=0, category=Category.RECIPIENT_RATE) for n in (1, 5)] == [hour, hour]
+    assert next_wait(1, DEFAULT, jitter=0, category=Category.RATE_LIMIT) == timedelta(minutes=5)
+    assert next_wait(1, DEFAULT, jitter=0, schedule=Schedule.DNS, category=Category.RECIPIENT_RATE) < hour
