@@ -33,11 +33,11 @@ async def automation(one: Rig) -> AutomationView:
 async def test_replies_lower_limits_quiet_time_raises_them_and_operators_see_why(tmp_path: Path) -> None:
     settings = "automation: {quiet: 2s, pause: 100ms}\n"
     async with rig(tmp_path, TEXT + BIG + SOON + settings) as one:
-        first = [f"first{n}@big.example" for n in range(30)]
-        await one.accepted(*first)
+        first = [f"first{n}@big.example" for n in range(400)]
+        await Client(one.port, iter(first)).run(4)
         await one.delivered(*first)
         one.sink.refuse = lambda mail, recipient: UNUSUAL
-        recipients = [f"r{n}@big.example" for n in range(30)]
+        recipients = [f"r{n}@big.example" for n in range(14)]
         await Client(one.port, iter(recipients)).run(2)
         state = await one.shows(
             lambda now: any(one.directive.value == "1" for one in now.directives), "one connection", timeout_s=20
