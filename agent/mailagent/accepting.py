@@ -1,6 +1,7 @@
 """From a submission to a durable message: stream, pool, trace header, scheduled queues, and a place in the window."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -31,6 +32,10 @@ from mailagent.telemetry.counters import Counters
 QUEUES_CACHED = 65_536
 MAX_JOBS = 10_000
 """Jobs that a host counts and holds; an application that puts an id of its own into each X-Job has more."""
+HELD_FROM_BYTES = 16 * 1024 * 1024
+"""With a commit's worth of mail before the writer, only high priority goes there; the rest waits for its next answer.
+So transactional mail has at most one full commit ahead of its own, however many clients push bulk."""
+Held = tuple[Submission, StreamName, bytes, Callable[[SmtpReply], None]]
 DSN_ORIGINAL_BYTES = 65_536
 """More of a message than a DSN ever quotes."""
 
@@ -54,6 +59,8 @@ class Acceptor:
         self._signing = signing
         self._pressure = pressure
         self._guard = guard
+        self._uncommitted = 0  # octets that the writer has and has not answered
+        self._held: deque[Held] = deque()
         self._queues: dict[tuple[StreamName, bytes, str], tuple[QueueName, int]] = {}
         self.jobs: set[str] = set()
         """Names that are jobs."""
@@ -145,9 +152,22 @@ class Acceptor:
     def _store(
         self, submission: Submission, stream: StreamName, signature: bytes, done: Callable[[SmtpReply], None]
     ) -> None:
+        if self._uncommitted >= HELD_FROM_BYTES and self._config.streams[stream].priority is not Priority.HIGH:
+            self._held.append((submission, stream, signature, done))
+            return
         message = self._message(submission, stream, signature)
         admitted = sum([recipient.admitted for recipient in message.recipients])
+        self._uncommitted += message.size
         self._spool.accept(message, partial(self._accepted, message, submission.plain, admitted, done))
+
+    def _release(self) -> None:
+        """Go on with mail that was held back, as far as there is room before the writer."""
+        while self._held and self._uncommitted < HELD_FROM_BYTES:
+            submission, stream, signature, done = self._held.popleft()
+            if stream in self._config.streams:
+                self._store(submission, stream, signature, done)
+            else:
+                done(_CHANGED)
 
     def _message(self, submission: Submission, stream_name: StreamName, signature: bytes) -> NewMessage:
         stream = self._config.streams[stream_name]
@@ -263,6 +283,9 @@ class Acceptor:
         done: Callable[[SmtpReply], None],
         error: StorageError | None,
     ) -> None:
+        self._uncommitted -= message.size
+        if self._held:
+            self._release()
         if error is not None:
             for n, recipient in enumerate(message.recipients):
                 if recipient.admitted:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from mailagent.api.requests import Empty
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.config.streams import Check, Protect
 from mailagent.config.structs import AgentConfig, Stream
-from mailagent.dns import Found, NxDomain, Resolver, ascii_domain
+from mailagent.dns import Found, MxAnswer, NxDomain, Resolver, ascii_domain
 from mailagent.intake.checks import Finding, domains_of, findings, lies_in, looks_like_bulk
 from mailagent.intake.headers import block
 from mailagent.intake.submission import Submission
@@ -97,8 +97,13 @@ class Guard:
                 return
         if stream.checks.recipient_domain is Check.OFF:
             then(name)
+            return
+        domains = self._asked(submission)
+        answers = [self._resolver.cached_mx(domain) for domain in domains]
+        if None in answers:
+            self._spawn(self._look_up(name, submission, domains, then), "recipient domains")
         else:
-            self._spawn(self._look_up(name, stream, submission, then), "recipient domains")
+            self._answered(name, submission, domains, answers, then)
 
     # -- bulk
 
@@ -126,33 +131,40 @@ class Guard:
 
     # -- recipients
 
-    async def _look_up(self, name: StreamName, stream: Stream, submission: Submission, then: Then) -> None:
-        """Refuse a message none of whose recipients can get it; where some can, the others bounce later."""
-        domains = list(dict.fromkeys(address.rpartition(b"@")[2] for address in submission.recipients))[:DOMAINS]
+    def _asked(self, submission: Submission) -> list[str]:
+        """Recipient domains that DNS knows about: no literals, none with a route."""
+        texts = {address.rpartition(b"@")[2].decode("utf-8", "replace").lower() for address in submission.recipients}
+        names = (ascii_domain(text) for text in sorted(texts) if not text.startswith("["))
+        return [name for name in names if self._routes.site(name) is None][:DOMAINS]
+
+    async def _look_up(self, name: StreamName, submission: Submission, domains: list[str], then: Then) -> None:
+        answers: list[MxAnswer | None] = []
         try:
             async with asyncio.timeout(DNS_S):
-                dead = [why for why in await asyncio.gather(*map(self._dead, domains)) if why is not None]
+                answers += await asyncio.gather(*map(self._resolver.mx, domains))
         except TimeoutError:
-            dead = []
+            log.info("recipient domains not known within %g s stream=%s", DNS_S, name)
+        except Exception:
+            log.exception("recipient domains not checked stream=%s", name)
+        self._answered(name, submission, domains, answers, then)
+
+    def _answered(
+        self,
+        name: StreamName,
+        submission: Submission,
+        domains: list[str],
+        answers: Sequence[MxAnswer | None],
+        then: Then,
+    ) -> None:
+        """Refuse a message none of whose recipients can get it; where some can, the others bounce later."""
+        stream = self.streams.get(name)
+        dead = [why for domain, answer in zip(domains, answers, strict=False) if (why := _dead(domain, answer))]
         refusal = None
-        if dead:
-            level = stream.checks.recipient_domain if len(dead) == len(domains) else Check.WARN
+        if dead and stream is not None:  # else a reload came in between
+            everybody = len(dead) == len({address.rpartition(b"@")[2].lower() for address in submission.recipients})
+            level = stream.checks.recipient_domain if everybody else Check.WARN
             refusal = self._found(name, level, dead[0], submission)
         then(name if refusal is None else refusal)
-
-    async def _dead(self, domain: bytes) -> Finding | None:
-        text = domain.decode("utf-8", "replace")
-        if text.startswith("["):
-            return None
-        name = ascii_domain(text)
-        if self._routes.site(name) is not None:
-            return None
-        answer = await self._resolver.mx(name)
-        if isinstance(answer, NxDomain):
-            return Finding("recipient_domain", 550, "5.1.2", f"{text} does not exist; take its recipients off")
-        if isinstance(answer, Found) and len(answer.records) == 1 and not answer.records[0].name:
-            return Finding("recipient_domain", 550, "5.1.10", f"{text} takes no mail (RFC 7505); take it off")
-        return None
 
     # -- what was found
 
@@ -199,6 +211,14 @@ class TextCounts:
         key = hashlib.blake2b(memoryview(body)[len(block(body)) :], digest_size=16).digest()
         self._now[key] = self._now.get(key, 0) + 1
         return self._now[key] + self._before.get(key, 0)
+
+
+def _dead(domain: str, answer: MxAnswer | None) -> Finding | None:
+    if isinstance(answer, NxDomain):
+        return Finding("recipient_domain", 550, "5.1.2", f"{domain} does not exist; take its recipients off")
+    if isinstance(answer, Found) and len(answer.records) == 1 and not answer.records[0].name:
+        return Finding("recipient_domain", 550, "5.1.10", f"{domain} takes no mail (RFC 7505); take it off")
+    return None
 
 
 def _has_rules(stream: Stream) -> bool:

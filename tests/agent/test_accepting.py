@@ -1,0 +1,32 @@
+"""What goes to the spool, and in which order."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mailagent import accepting
+from mailagent.spool.errors import StorageError
+from mailagent.spool.records import NewMessage
+from tests.agent.scheduling.host import config, running
+
+
+async def test_high_priority_goes_to_the_spool_before_bulk_that_came_earlier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accepting, "HELD_FROM_BYTES", 1)
+    async with running(tmp_path, config()) as host:
+        order: list[str] = []
+        accept = host.spool.accept
+
+        def noted(message: NewMessage, done: Callable[[StorageError | None], None]) -> None:
+            order.append(message.stream)
+            accept(message, done)
+
+        monkeypatch.setattr(host.spool, "accept", noted)
+        for n, stream in enumerate(("bulk", "bulk", "normal", "bulk", "high")):
+            host.submit(f"r{n}@d.x.example", stream=stream)
+        assert order == ["bulk", "high"]
+        await host.until(lambda: host.pending == 0)
+        assert order == ["bulk", "high", "bulk", "normal", "bulk"]
+        await host.until(lambda: sum(host.delivered.values()) == 5)
