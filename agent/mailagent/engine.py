@@ -64,6 +64,7 @@ from mailagent.spool.store import Spool
 from mailagent.telemetry.archive import Archive
 from mailagent.telemetry.counters import Counters
 from mailagent.telemetry.history import History
+from mailagent.tls_reporting import TlsReporting
 from mailagent.upkeep import Upkeep
 from mailagent.version import __version__
 
@@ -155,6 +156,7 @@ class Engine:
         await asyncio.to_thread(self._events.configure, config.events)
         self._resolver = Resolver(config.dns)
         self._tls = TlsPolicies(config, self._resolver, self._spawn)
+        self._reporting = TlsReporting(config, self._tls, self._resolver, self.submit)
         self._router = Router(config, self._resolver, discovery=self._tls)
         self._limits = LimitTable(config, self._origins.find)
         self._control = Control(config, ledger=Ledger(self._spool, self.recheck), effects=self)
@@ -249,6 +251,7 @@ class Engine:
         self._spawn(self._census.run(), "census")
         self._spawn(ages.run(), "ages")
         self._spawn(self._upkeep.run(), "upkeep")
+        self._spawn(self._reporting.run(), "tls-reports")
         await self._feedback.start()
         await self._intake.start()
         if config.intake.ready is not None:
@@ -275,6 +278,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._tls.close()
+        await self._reporting.save()
         await self._resolver.close()
         self._signing.close()
         await self._spool.close(clean=not self.failed.done())
@@ -375,7 +379,7 @@ class Engine:
             vmta=queue.vmta, address=vmta.address, address6=vmta.address6, ehlo=vmta.ehlo or self._config.host
         )
         try:
-            security = self._tls.towards(queue.site)
+            security = self._tls.towards(queue.site, queue.next_recipient)
             await connect(security.ordered(path), source, self._config.delivery.timeouts, queue, security)
         except BindFailed as exc:
             queue.failed(exc.reply, bind=True)
@@ -551,6 +555,7 @@ class Engine:
         if "dns" in changed:
             self._resolver.configure(config.dns)
         self._tls = TlsPolicies(config, self._resolver, self._spawn, before=self._tls)
+        self._reporting.configure(config, self._tls)
         self._router = Router(config, self._resolver, discovery=self._tls, before=self._router)
         self._limits = LimitTable(config, self._origins.find)
         self._scheduler.use_router(self._router)

@@ -1,5 +1,6 @@
 """What the words about TLS mean together."""
 
+import re
 from datetime import timedelta
 
 from mailagent.config.nodes import Key
@@ -7,6 +8,7 @@ from mailagent.config.reading import Reader
 from mailagent.config.structs import RouteAuth, Shared
 from mailagent.config.tls import TlsMode
 
+_MAILBOX = re.compile(r"[!-?A-~]+@[A-Za-z0-9.-]+")
 MAX_REMEMBERED = timedelta(days=30)
 
 
@@ -28,6 +30,15 @@ def check_tls(config: Shared, report: Reader) -> None:
         report.follow_up(("tls", "remember_broken"), "is longer than 30 days")
     if not tls.mta_sts.port:
         report.follow_up(("tls", "mta_sts", "port"), "port 0 cannot be connected to")
+    reports = tls.reports
+    if bool(reports.organization) != bool(reports.contact):
+        report.follow_up(("tls", "reports"), "wants both `organization` and `contact`, or neither")
+    if reports.contact and not _MAILBOX.fullmatch(reports.contact):
+        report.follow_up(("tls", "reports", "contact"), f"`{reports.contact}` is no mail address")
+    if not (reports.organization.isascii() and reports.organization.isprintable()):
+        report.follow_up(("tls", "reports", "organization"), "wants ASCII letters")
+    if reports.stream and reports.stream not in report.names("streams"):
+        report.follow_up(("tls", "reports", "stream"), f"`{reports.stream}` is no stream")
 
 
 def _check_auth(auth: RouteAuth, mode: TlsMode | None, key: Key, report: Reader) -> None:

@@ -26,6 +26,14 @@ class MtaSts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     timeout: timedelta = timedelta(seconds=30)  # for one policy
 
 
+class TlsReports(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Daily reports to domains that ask for them (RFC 8460); none without both names."""
+
+    organization: str = ""  # as the receivers see it: `Example Inc.`
+    contact: str = ""  # mail address in the reports; also their sender
+    stream: str = ""  # of the mails with reports; empty: by the usual rules
+
+
 class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """STARTTLS on the way out (RFC 3207)."""
 
@@ -33,3 +41,4 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ca_file: Path | None = None  # who may sign for mail servers; None: the system's authorities
     remember_broken: timedelta = timedelta(days=3)  # after a failed handshake, opportunistic mail goes in clear so long
     mta_sts: MtaSts = MtaSts()
+    reports: TlsReports = TlsReports()

@@ -4,8 +4,12 @@ import asyncio
 import http.client
 import io
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
+
+from mailagent.config.structs import Network
+from mailagent.dns import Address, Found, Resolver
 
 MAX_HEAD_BYTES = 16_384
 
@@ -21,6 +25,17 @@ class HttpsAnswer:
     status: int
     content_type: str  # lower case, without parameters
     body: bytes
+
+
+async def public_address(resolver: Resolver, host: str, allowed: Iterable[Network]) -> Address | None:
+    """An address of `host` that a stranger may make us connect to: a global one, or one in `allowed`."""
+    for version in (4, 6):
+        answer = await resolver.addresses(host, version=version)
+        if isinstance(answer, Found):
+            for address in answer.records:
+                if address.is_global or any(address in network for network in allowed):
+                    return address
+    return None
 
 
 async def request(

@@ -13,10 +13,11 @@ from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.config.structs import AgentConfig, RouteAuth
 from mailagent.config.tls import TlsMode
 from mailagent.delivery.connection import Connection, Transaction
-from mailagent.delivery.dane import DaneCheck, usable
+from mailagent.delivery.dane import DaneCheck, presentation, usable
 from mailagent.delivery.errors import ConnectFailed
 from mailagent.delivery.sts import StsMode, StsPolicy
 from mailagent.delivery.sts_book import Spawn, StsBook
+from mailagent.delivery.tally import NO_POLICY, Applied, Failure, Tally
 from mailagent.delivery.tls import (
     CLEAR,
     Level,
@@ -116,14 +117,17 @@ class TlsPolicies:
             if block.tls is not None:
                 rollup = block.rollup_of(domain)
                 self._rollups[rollup] = max(block.tls, self._rollups.get(rollup, block.tls), key=_STRICTNESS.index)
+        self.contact = config.tls.reports.contact.encode()
+        """Sender of TLS reports; empty: there are none, and nothing is counted."""
         self._verifying: ssl.SSLContext | None = None
         self.encrypting = encrypting_context()
         if before is None:
             self.broken = BrokenTls()
             self.sts = StsBook(config.tls.mta_sts, resolver, spawn, config.state_dir, config.delivery.allow_networks)
             self._sites: OrderedDict[SiteName, StsPolicy] = OrderedDict()
+            self.tally = Tally()
         else:
-            self.broken, self.sts, self._sites = before.broken, before.sts, before._sites
+            self.broken, self.sts, self._sites, self.tally = before.broken, before.sts, before._sites, before.tally
             self.sts.configure(config.tls.mta_sts, config.delivery.allow_networks)
 
     async def close(self) -> None:
@@ -152,9 +156,8 @@ class TlsPolicies:
 
     # -- what connections ask ------------------------------------------------------------------------------------
 
-    def refusal(self, connection: Connection, transaction: Transaction) -> SmtpReply | None:
-        """Why a message may not go over `connection`: its domain's MTA-STS policy (RFC 8461 section 5)."""
-        domain = domain_of(transaction.recipients[0])
+    def objection(self, connection: Connection, domain: str) -> SmtpReply | None:
+        """Why mail to `domain` may not go over `connection`: its MTA-STS policy (RFC 8461 section 5)."""
         policy = self.sts.policy(domain)
         if policy is None or policy.mode is not StsMode.ENFORCE or connection.level is Level.DANE:
             return None
@@ -166,10 +169,11 @@ class TlsPolicies:
             return None
         return SmtpReply(code=451, enhanced="4.7.10", text=why, verb=Verb.STARTTLS, local=True)
 
-    def towards(self, site: Site) -> "Towards":
-        """What connections to `site` must be."""
+    def towards(self, site: Site, recipient: bytes = b"") -> "Towards":
+        """What connections to `site` must be; failures are counted for the domain of `recipient`, who is next."""
         if site.next_hop is None:
-            return Towards(self, self.mode(site), sts=self._sites.get(site.name))
+            domain = domain_of(recipient) if recipient and self.contact else ""
+            return Towards(self, self.mode(site), sts=self._sites.get(site.name), domain=domain)
         return Towards(self, self.mode(site), is_route=True, auth=self._accounts.get(site.name))
 
     def mode(self, site: Site) -> TlsMode:
@@ -247,12 +251,16 @@ class Towards:
         sts: StsPolicy | None = None,
         is_route: bool = False,
         auth: RouteAuth | None = None,
+        domain: str = "",
     ) -> None:
         self._policies = policies
         self._mode = mode
         self._sts = sts
         self._is_route = is_route
         self._auth = auth
+        self._domain = domain
+        self._step = CLEAR
+        self._failure: TlsFailed | None = None
 
     def ordered(self, path: Sequence[Hop]) -> Sequence[Hop]:
         """`path`, hosts that an MTA-STS policy names first."""
@@ -261,6 +269,15 @@ class Towards:
 
     async def first(self, hop: Hop) -> Step:
         """How to try `hop`. Raises ConnectFailed."""
+        self._step, self._failure = CLEAR, None
+        try:
+            self._step = await self._first(hop)
+        except TlsFailed as exc:
+            self._count(hop, PolicyType.TLSA, exc)
+            raise
+        return self._step
+
+    async def _first(self, hop: Hop) -> Step:
         policies, mode = self._policies, self._mode
         if self._auth is not None:  # no credential goes to a host that has not proven its name
             context = await policies.verifying(hop)
@@ -285,11 +302,83 @@ class Towards:
     def failed(self, hop: Hop, step: Step, failure: TlsFailed) -> Step | None:
         """What to try next with `hop`; a peer that cannot do TLS is remembered."""
         following = step.after(failure, self._policies.encrypting)
+        if following is None:
+            self._count(hop, step.policy, failure)
+            return None
         if following is CLEAR:
             self._policies.remember(hop, failure)
+        self._step, self._failure = following, failure
         return following
 
     def stands(self, connection: Connection) -> None:
         """`connection` is about to get mail."""
-        if self._policies.sts.enabled and not self._is_route and self._mode is not TlsMode.OFF:
-            connection.guard = self._policies
+        policies = self._policies
+        if (policies.sts.enabled or policies.contact) and not self._is_route and self._mode is not TlsMode.OFF:
+            connection.guard = _Watch(policies, self._step, self._failure)
+
+    def _count(self, hop: Hop, kind: PolicyType, failure: TlsFailed) -> None:
+        if self._policies.contact:
+            reason = failure.reply.text
+            self._policies.tally.failure(
+                self._domain, Applied(kind), Failure(failure.result, "", hop.mx, str(hop.address), reason)
+            )
+
+
+class _Watch:
+    """Looks at the messages that go over one connection: a `mailagent.delivery.connection.Guard`."""
+
+    __slots__ = ("_failure", "_policies", "_seen", "_step")
+
+    def __init__(self, policies: TlsPolicies, step: Step, failure: TlsFailed | None) -> None:
+        self._policies = policies
+        self._step = step
+        self._failure = failure  # what was tried before
+        self._seen: set[str] = set()  # domains counted
+
+    def refusal(self, connection: Connection, transaction: Transaction) -> SmtpReply | None:
+        """Why `transaction` may not go over `connection`, if so."""
+        policies = self._policies
+        if policies.contact and transaction.sender == policies.contact:
+            return None  # a report about broken TLS must arrive in spite of it, and is not counted (RFC 8460 section 3)
+        domain = domain_of(transaction.recipients[0])
+        objection = policies.objection(connection, domain) if policies.sts.enabled else None
+        if policies.contact and domain not in self._seen:
+            self._seen.add(domain)
+            self._count(connection, domain)
+        return objection
+
+    def _count(self, connection: Connection, domain: str) -> None:
+        """One session of `domain` (RFC 8460 section 4.3)."""
+        policies, step = self._policies, self._step
+        tally, mx, remote = policies.tally, connection.mx, str(connection.hop.address)
+
+        def fail(applied: Applied, result: TlsResult, reason: str) -> None:
+            tally.failure(domain, applied, Failure(result, connection.source, mx, remote, reason))
+
+        problem = policies.sts.problem(domain) if policies.sts.enabled else None
+        if problem is not None:
+            fail(Applied(PolicyType.STS), *problem)
+        policy = policies.sts.policy(domain) if policies.sts.enabled else None
+        if step.policy is PolicyType.TLSA:
+            records = step.check.records if isinstance(step.check, DaneCheck) else ()
+            tally.success(domain, Applied(PolicyType.TLSA, tuple(map(presentation, records))))
+        elif policy is not None and policy.mode is not StsMode.NONE:
+            applied = Applied(PolicyType.STS, tuple(policy.lines()), policy.mx)
+            if not policy.names(mx):
+                fail(applied, TlsResult.VALIDATION_FAILURE, f"{mx} is not in the policy")
+            elif connection.level >= Level.VERIFIED:
+                tally.success(domain, applied)
+            else:
+                fail(applied, *self._lack())
+        elif connection.level is not Level.CLEAR:
+            tally.success(domain, NO_POLICY)
+        else:
+            fail(NO_POLICY, *self._lack())
+
+    def _lack(self) -> tuple[TlsResult, str]:
+        """What the connection lacks, when it is not verified or not encrypted."""
+        if self._failure is not None:
+            return self._failure.result, self._failure.reply.text
+        if self._step.level is Level.CLEAR:
+            return TlsResult.VALIDATION_FAILURE, "the last handshake with this address failed"
+        return TlsResult.STARTTLS_NOT_SUPPORTED, ""

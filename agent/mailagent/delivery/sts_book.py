@@ -12,10 +12,10 @@ import msgspec
 
 from mailagent.config.structs import Network
 from mailagent.config.tls import MtaSts
-from mailagent.delivery.https import HttpsFailed, request
+from mailagent.delivery.https import HttpsFailed, public_address, request
 from mailagent.delivery.sts import MAX_POLICY_BYTES, StsPolicy, announced_id, parse_policy
 from mailagent.delivery.tls import TlsResult, verifying_context
-from mailagent.dns import Address, Failed, Found, Resolver
+from mailagent.dns import Failed, Found, Resolver
 
 log = logging.getLogger(__name__)
 
@@ -190,6 +190,9 @@ class StsBook:
 
     async def _get(self, domain: str, policy_id: str) -> StsPolicy:
         host = f"mta-sts.{domain}"
+        address = await public_address(self._resolver, host, self._allowed)
+        if address is None:
+            raise StsFailed(TlsResult.STS_POLICY_FETCH_ERROR, f"{host} has no public address")
         try:
             if self._context is None:
                 self._context = await asyncio.to_thread(verifying_context, self._config.ca_file)
@@ -197,7 +200,7 @@ class StsBook:
                 "GET",
                 host,
                 "/.well-known/mta-sts.txt",
-                address=str(await self._address(host)),
+                address=str(address),
                 port=self._config.port,
                 context=self._context,
                 timeout_s=self._config.timeout.total_seconds(),
@@ -217,15 +220,6 @@ class StsBook:
             return parse_policy(answer.body, policy_id)
         except ValueError as exc:
             raise StsFailed(TlsResult.STS_POLICY_INVALID, f"{host}: {exc}") from exc
-
-    async def _address(self, host: str) -> Address:
-        for version in (4, 6):
-            answer = await self._resolver.addresses(host, version=version)
-            if isinstance(answer, Found):
-                for address in answer.records:
-                    if address.is_global or any(address in network for network in self._allowed):
-                        return address
-        raise StsFailed(TlsResult.STS_POLICY_FETCH_ERROR, f"{host} has no public address")
 
     # -- the file ------------------------------------------------------------------------------------------------
 

@@ -177,6 +177,12 @@ class ReadyQueue:
         return len(self._standing) + len(self._openings)
 
     @property
+    def next_recipient(self) -> bytes:
+        """Somebody who waits; nobody: empty."""
+        item = next(iter(self.items), None)
+        return item.first.address if item is not None else b""
+
+    @property
     def is_closed(self) -> bool:
         """Whether mail may not be put here now."""
         return self.block is not None or self.resting

@@ -14,7 +14,7 @@ from mailagent.config.events import EventSink
 from mailagent.config.nodes import Mapping, compose
 from mailagent.config.providers import shipped_providers
 from mailagent.config.scalars import format_duration
-from mailagent.config.tls import MtaSts, Tls
+from mailagent.config.tls import MtaSts, Tls, TlsReports
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/fleet-file.md").read_text(encoding="utf-8")
@@ -39,6 +39,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`routes.auth`": structs.RouteAuth,
     "`tls`": Tls,
     "`tls.mta_sts`": MtaSts,
+    "`tls.reports`": TlsReports,
     "`streams.NAME.checks`": streams.Checks,
     "`streams.NAME.protect`": streams.Protection,
     "`retry`": structs.Retry,
