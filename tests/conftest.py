@@ -12,6 +12,7 @@ PACKAGES = {
     "libplain.so": "libsasl2-modules",
     "opendkim": "opendkim",
     "postfix": "postfix",
+    "saslpasswd2": "sasl2-bin",
     "smtp-sink": "postfix",
     "smtp-source": "postfix",
     "sshd": "openssh-server",

@@ -56,8 +56,11 @@ def main_cf(directory: Path, settings: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def postfix(directory: Path, port: int, settings: Mapping[str, str], *, master: str = "") -> Iterator[Path]:
-    """A running instance that listens on 127.0.0.1:`port`; yields its log file. `master` is added to master.cf.
+def postfix(
+    directory: Path, port: int, settings: Mapping[str, str], *, master: str = "", sasl: str = ""
+) -> Iterator[Path]:
+    """A running instance that listens on 127.0.0.1:`port`; yields its log file. `master` is added to master.cf, `sasl`
+    is what Cyrus SASL reads.
 
     Raises:
         PermissionError: this user is not root; Postfix's master changes users.
@@ -74,6 +77,9 @@ def postfix(directory: Path, port: int, settings: Mapping[str, str], *, master: 
     (directory / "etc" / "main.cf").write_text(main_cf(directory, settings), encoding="utf-8")
     text = MASTER_CF.format(listen=f"127.0.0.1:{port}") + master
     (directory / "etc" / "master.cf").write_text(text, encoding="utf-8")
+    if sasl:  # Debian's smtpd looks here, whatever cyrus_sasl_config_path says
+        (directory / "etc" / "sasl").mkdir()
+        (directory / "etc" / "sasl" / "smtpd.conf").write_text(sasl, encoding="ascii")
     started = subprocess.run([*command, "start"], check=False, capture_output=True, text=True)
     if started.returncode:
         raise RuntimeError(f"postfix does not start: {started.stderr}{_tail(directory)}")
