@@ -186,7 +186,6 @@ class Engine:
         ages = Ages(self._spool)
         self._acceptor.waiting = self._spool.recovered.recipients
         self._acceptor.jobs.update(count.name for count in await self._spool.jobs())
-        jobs = Jobs(self._control, self._spool, self._acceptor.jobs.difference_update)
         self._overview = Overview(
             config,
             self._spool,
@@ -223,9 +222,10 @@ class Engine:
         users = UserVerbs(self._users, self._control)
         archive = await asyncio.to_thread(Archive, config.state_dir / "history.db")
         self._upkeep = Upkeep(self._history, archive, self._accounting, each_minute=self._store_uses)
-        reads = Reads(config.host, self._spool, self._scheduler, self._overview, self._history, archive).methods
+        reads = Reads(config.host, self._spool, self._scheduler, self._overview, self._history, archive)
+        jobs = Jobs(self._control, self._spool, why=reads.reasons, forgotten=self._acceptor.jobs.difference_update)
         self._reads: Mapping[str, Read] = {
-            **reads,
+            **reads.methods,
             **keys.reads,
             **jobs.reads,
             "credentials": users.credentials,

@@ -15,6 +15,7 @@ from mailagent.api.operations import OperationResult
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.requests import Empty
 from mailagent.api.targets import MessageFilter, TargetKind
+from mailagent.api.views import MessageSummary
 from mailagent.control import jobs as changes
 from mailagent.control.state import sentence, wait_reason
 from mailagent.control.verbs import Control
@@ -34,14 +35,25 @@ FORGET_EVERY = 360
 """Samples between two looks for old jobs."""
 MOST_ROWS = 500
 GROUPS = 5
+OLDEST = 20
+"""Recipients that are asked why they wait when a job is; what holds one holds many."""
+MOST_REASONS = 10
 NO_COUNT = JobCount(name="", created_at=0, last_at=0, accepted=0, deferred=0, delivered=0, bounced=0, cancelled=0)
 
 
 class Jobs:
     """The methods about jobs, by name in `reads` and `verbs`."""
 
-    def __init__(self, control: Control, spool: Spool, forgotten: Callable[[list[str]], None]) -> None:
-        """`forgotten` is told the names of jobs that are no more."""
+    def __init__(
+        self,
+        control: Control,
+        spool: Spool,
+        *,
+        why: Callable[[MessageSummary, str], list[WaitReason]],
+        forgotten: Callable[[list[str]], None],
+    ) -> None:
+        """`why` tells why one recipient of a job waits, `forgotten` is told the names of jobs that are no more."""
+        self._why = why
         self._control = control
         self._spool = spool
         self._forgotten = forgotten
@@ -90,8 +102,17 @@ class Jobs:
         view = next((one for one in await self._views() if one.name == request.name), None)
         if view is None:
             raise NotFound(f"no job {request.name} is known here")
+        reasons = self._orders(view)
         groups = await self._spool.groups(MessageFilter(job=request.name, deferred_only=True), GROUPS)
-        return api.JobDetail(job=view, reasons=tuple(self._reasons(view)), deferred=groups.groups)
+        oldest = await self._spool.messages(MessageFilter(job=request.name), "", OLDEST)
+        for row in oldest.rows:
+            known = {reason.detail for reason in reasons}
+            reasons += [
+                reason
+                for reason in self._why(row, request.name)
+                if reason.kind is not ReasonKind.SCHEDULE and reason.detail not in known
+            ]
+        return api.JobDetail(job=view, reasons=tuple(reasons[:MOST_REASONS]), deferred=groups.groups)
 
     async def _views(self) -> list[api.JobView]:
         orders: dict[str, list[Directive]] = {}
@@ -140,7 +161,8 @@ class Jobs:
         passed_s = time.monotonic() - since
         return (count.delivered - delivered) / passed_s if passed_s >= 1 else 0.0
 
-    def _reasons(self, view: api.JobView) -> list[WaitReason]:
+    def _orders(self, view: api.JobView) -> list[WaitReason]:
+        """The orders that hold the job or slow it down."""
         held = (DirectiveKind.SUSPEND, DirectiveKind.JOB_START, DirectiveKind.JOB_CANCEL)
         reasons = []
         for one in self._control.state.directives:

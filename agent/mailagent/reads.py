@@ -13,6 +13,7 @@ from mailagent.api.targets import MessageFilter
 from mailagent.host import Read
 from mailagent.overview import Overview
 from mailagent.scheduling.scheduler import Scheduler
+from mailagent.spool.ids import parse_message_name, recipient_id
 from mailagent.spool.store import Spool
 from mailagent.telemetry.archive import KEPT_S, Archive
 from mailagent.telemetry.history import History
@@ -87,11 +88,13 @@ class Reads:
             user=stored.user,
             envid=stored.envid,
             attempts=stored.attempts,
-            reasons=tuple(self._reasons(stored.recipient, summary, stored.job)),
+            reasons=tuple(self.reasons(summary, stored.job)),
             in_doubt=stored.in_doubt,
         )
 
-    def _reasons(self, recipient: int, summary: views.MessageSummary, job: str) -> list[WaitReason]:
+    def reasons(self, summary: views.MessageSummary, job: str) -> list[WaitReason]:
+        """Why one recipient, of a message of `job`, waits."""
+        recipient = recipient_id(parse_message_name(summary.message_id)[0], summary.n)
         reasons = self._scheduler.reason_of(
             recipient, PoolName(summary.pool), StreamName(summary.stream), summary.domain, job
         )

@@ -148,8 +148,9 @@ async def test_lifting_a_rate_lets_the_rest_go(tmp_path: Path) -> None:
         await one.delivered("u0@one.example")
         waits = await one.explain("u3@one.example")
         assert "job spring may send 1/h on this host" in [reason.detail for reason in waits.reasons]
-        found = await job(one)
-        assert (found.rate, found.waiting) == ("1/h", 5)
+        found = await detail(one)
+        assert (found.job.rate, found.job.waiting) == ("1/h", 5)
+        assert found.reasons[0].detail == "the job may send 1/h on this host"
         await one.do("job_set", TARGET, rate="none")
         await one.delivered(*names(6))
 
@@ -202,3 +203,17 @@ async def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
             await one.do("job_set", "pool:tx")
         nothing = await one.do("job_set", TARGET)
         assert nothing.result == "nothing-to-do"
+
+
+async def test_a_job_says_which_limit_its_mail_waits_for(tmp_path: Path) -> None:
+    slow = "providers: {default: {connections: 1, rate: 1/h}}\n"
+    async with rig(tmp_path, POOLS + SOON + slow) as one:
+        await one.accepted(*names(8), headers=SPRING)
+        seen: list[JobDetail] = []
+
+        async def check() -> bool:
+            seen.append(await detail(one))
+            return any(reason.kind == "limit" and reason.value == "1/h" for reason in seen[-1].reasons)
+
+        await until(check, "the rate of the provider as a reason of the job")
+        assert seen[-1].job.state is JobState.RUNNING

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mailagent.api.ids import HostName, PoolName, ProviderName, StreamName, VmtaName
 from mailagent.config import AgentConfig, FleetConfig, config_hash, dump_agent, host_part, load_agent
+from mailagent.config.dkim import Dkim, DkimKey
 from mailagent.config.structs import (
     Delivery,
     Dns,
@@ -142,6 +143,22 @@ def test_a_pool_without_local_members_goes_with_its_streams() -> None:
     part = host_part(fleet, HostName("mx2"))
     assert list(part.pools) == ["both"]
     assert list(part.streams) == ["s"]
+
+
+def test_keys_of_pools_without_local_members_stay_away() -> None:
+    keys = tuple(
+        DkimKey(domain="example.com", pool=PoolName(pool), selector=pool, file=Path(f"/k/{pool}.pem")) for pool in "pq"
+    )
+    fleet = FleetConfig(
+        hosts={
+            HostName("mx1"): FleetHost(virtual_mtas={VmtaName("a"): VirtualMta()}),
+            HostName("mx2"): FleetHost(virtual_mtas={VmtaName("b"): VirtualMta()}),
+        },
+        pools={PoolName("p"): Pool(active=(VmtaName("a"),)), PoolName("q"): Pool(active=(VmtaName("b"),))},
+        dkim=Dkim(keys=keys),
+    )
+    assert host_part(fleet, HostName("mx1")).dkim.keys == keys[:1]
+    assert host_part(fleet, HostName("mx2")).dkim.keys == keys[1:]
 
 
 def test_a_host_that_the_fleet_lacks_is_named_with_those_it_has() -> None:
