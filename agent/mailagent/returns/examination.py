@@ -1,6 +1,6 @@
 """From one mail that came back to what it means. Pure but for the look-up of what was sent, which it is given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +32,9 @@ Classify = Callable[[SmtpReply, str], Verdict]
 
 class Lookup(Protocol):
     """What is known of mail that has left."""
+
+    def gather(self, tokens: Sequence[BounceToken]) -> None:
+        """Prepare for questions about these."""
 
     def of_token(self, token: BounceToken) -> Sent:
         """By its return path."""
@@ -73,6 +76,13 @@ class Examiner:
         self._paths = paths
         self._lookup = lookup
         self._classify = classify
+
+    def prepare(self, envelopes: Sequence[Envelope]) -> None:
+        """Look up together what `examine` of these mails will ask for."""
+        found = [self._book.look_up(address) for envelope in envelopes for address in envelope.recipients]
+        self._lookup.gather(
+            [ours.token for ours in found if isinstance(ours, Ours) and isinstance(ours.token, BounceToken)]
+        )
 
     def examine(self, envelope: Envelope, message: bytes) -> list[Finding]:
         """What the mail says, one finding for each of its recipients that is ours."""

@@ -1,6 +1,7 @@
 """What we know of mail that has left: from the accounting files, so that sending costs nothing for it."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from mailagent.spool.ids import arrival_ms, parse_message_name, recipient_id
 
 LATEST = timedelta(days=10)
 """After its arrival a recipient has an outcome; accounting is not searched beyond."""
-MOST_LINES = 1000
+MOST_LINES = 100_000
 
 _OF_RECIPIENT = frozenset({EventType.DELIVERED, EventType.BOUNCED, EventType.EXPIRED, EventType.DEFERRED})
 _ID = re.compile(r"\bid\s+([0-9A-Za-z]{17})\b")
@@ -44,13 +45,31 @@ class SentMail:
     def __init__(self, accounting: Path, tag: str) -> None:
         self._directory = accounting
         self._tag = tag
+        self._gathered: dict[int, Sent | None] = {}  # by recipient id
+
+    def gather(self, tokens: Sequence[BounceToken]) -> None:
+        """Look these up together, in one pass over the files, for the questions that follow.
+
+        One pass costs about 1 ms for a megabyte of accounting; a look-up by itself costs the same.
+        """
+        self._gathered = {}
+        own = [token for token in tokens if token.tag == self._tag]
+        if own:
+            names = frozenset(token.message_id for token in own)
+            wanted = Wanted(
+                message_ids=names, types=_OF_RECIPIENT, since=min(map(_arrival, names)), until=max(map(_end, names))
+            )
+            found = self._search(wanted)
+            self._gathered = {token.recipient: found.get((token.message_id, token.n)) for token in own}
 
     def of_token(self, token: BounceToken) -> Sent:
         """What a return path says, and what accounting adds to it if this host sent the mail."""
         known = Sent(message_id=token.message_id, n=token.n)
         if token.tag != self._tag:
             return known
-        return self._find(token.message_id, token.n) or known
+        if token.recipient not in self._gathered:
+            self.gather([token])
+        return self._gathered[token.recipient] or known
 
     def of_header(self, original: Fields, addresses: tuple[str, ...]) -> Sent | None:
         """The recipient of ours that a returned header is about: by our Received field, then by its address.
@@ -77,21 +96,16 @@ class SentMail:
                 return sent
         return next(iter(found.values())) if len(found) == 1 else None
 
-    def _find(self, name: str, n: int) -> Sent | None:
-        wanted = Wanted(message_id=name, n=n, types=_OF_RECIPIENT, since=_arrival(name), until=_end(name))
-        return self._search(wanted).get(n)
-
-    def _search(self, wanted: Wanted) -> dict[int, Sent]:
-        """By number of the recipient; a delivery counts more than an attempt, a later one more than an earlier one."""
-        found: dict[int, Sent] = {}
-        delivered: set[int] = set()
+    def _search(self, wanted: Wanted) -> dict[tuple[str, int], Sent]:
+        """By recipient; a delivery counts more than an attempt, a later one more than an earlier one."""
+        found: dict[tuple[str, int], Sent] = {}
+        delivered: set[tuple[str, int]] = set()
         for record, _ in search(self._directory, wanted, limit=MOST_LINES):
-            if record.n not in delivered:
-                found[record.n] = _sent(record)
+            key = record.message_id, record.n
+            if key not in delivered:
+                found[key] = _sent(record)
             if record.type is EventType.DELIVERED:
-                delivered.add(record.n)
-                if wanted.n is not None:
-                    break
+                delivered.add(key)
         return found
 
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ from mailagent.returns.sent import SentMail
 RETRY_S = 5.0
 """Pause after a mail whose effects could not be written."""
 UPKEEP_S = 600.0
+BATCH = 500
+"""Mails whose messages are looked up together."""
+BATCH_BYTES = 16 * 1024 * 1024
+MAX_PAUSE_S = 2.0
 SUBMIT_S = 60.0
 
 log = logging.getLogger(__name__)
@@ -168,22 +173,16 @@ class Feedback:
         self._wake.set()
 
     async def _read(self) -> None:
-        """Read mail after mail, for ever; look after what is kept now and then."""
+        """Read mail by the batch, for ever; look after what is kept now and then."""
         upkeep_at = 0.0
         while True:
             while self._waiting:
-                try:
-                    await self._deal_with(self._waiting[0])
-                except FileNotFoundError:
-                    log.warning("feedback is gone msg=%s", self._waiting[0])
-                except Exception:
-                    log.exception("feedback not dealt with msg=%s; next try in %g s", self._waiting[0], RETRY_S)
-                    self._waiting.rotate(-1)  # the others do not wait for it
-                    await asyncio.sleep(RETRY_S)
-                    continue
-                self._waiting.popleft()
-                assert self._desk is not None  # noqa: S101 - it stored the mail
-                self._desk.pending -= 1
+                began = time.monotonic()
+                done = 0
+                for mail, found in await self._load(list(islice(self._waiting, BATCH))):
+                    done += await self._deal_with(mail, found)
+                # the look-ups of a flood of bounces get a tenth of the time at most
+                await asyncio.sleep(min(MAX_PAUSE_S, 9 * (time.monotonic() - began)) if done else RETRY_S)
             if time.monotonic() >= upkeep_at:
                 upkeep_at = time.monotonic() + UPKEEP_S
                 await self._purge()
@@ -194,6 +193,43 @@ class Feedback:
             except TimeoutError:
                 pass
 
+    async def _load(self, mails: Sequence[str]) -> list[tuple[str, tuple[Envelope, bytes] | None]]:
+        """The first of these mails, up to BATCH_BYTES; None for what is gone."""
+        try:
+            return await asyncio.to_thread(self._load_now, mails)
+        except OSError as exc:
+            log.error("feedback not read: %s; next try in %g s", exc, RETRY_S)
+            return []
+
+    def _load_now(self, mails: Sequence[str]) -> list[tuple[str, tuple[Envelope, bytes] | None]]:
+        loaded: list[tuple[str, tuple[Envelope, bytes] | None]] = []
+        size = 0
+        for mail in mails:
+            try:
+                loaded.append((mail, found := self._mailbox.load(mail)))
+                size += len(found[1])
+            except (FileNotFoundError, msgspec.DecodeError) as exc:
+                log.error("feedback is gone or damaged msg=%s: %s", mail, exc)
+                loaded.append((mail, None))
+            if size > BATCH_BYTES:
+                break
+        self._examiner.prepare([found[0] for _, found in loaded if found is not None])
+        return loaded
+
+    async def _deal_with(self, mail: str, found: tuple[Envelope, bytes] | None) -> bool:
+        """All about one mail; False, and it comes again later, when its effects cannot be written."""
+        self._waiting.remove(mail)
+        assert self._desk is not None  # noqa: S101 - it stored the mail
+        try:
+            if found is not None:
+                await self._effect(*found)
+        except Exception:
+            log.exception("feedback not dealt with msg=%s; it is tried again", mail)
+            self._waiting.append(mail)  # the others do not wait for it
+            return False
+        self._desk.pending -= 1
+        return True
+
     async def _purge(self) -> None:
         feedback = self._config.feedback
         before = time.time() - feedback.keep.total_seconds()
@@ -202,8 +238,9 @@ class Feedback:
         except OSError as exc:
             log.error("kept feedback not looked after: %s", exc)
 
-    async def _deal_with(self, mail: str) -> None:
-        envelope, message = await asyncio.to_thread(self._mailbox.load, mail)
+    async def _effect(self, envelope: Envelope, message: bytes) -> None:
+        """Suppression, then accounting, then the file goes."""
+        mail = envelope.id
         try:
             findings = await asyncio.to_thread(self._examiner.examine, envelope, message)
         except OSError:

@@ -1,6 +1,6 @@
 """What a mail that came back means, and what it proves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -24,6 +24,9 @@ class Known:
     def __init__(self, sent: Sent | None = SENT, of_header: Sent | None = None) -> None:
         self._sent = sent
         self._of_header = of_header
+
+    def gather(self, tokens: Sequence[BounceToken]) -> None:
+        pass
 
     def of_token(self, token: BounceToken) -> Sent:
         return self._sent or Sent(message_id=token.message_id, n=token.n)
