@@ -59,4 +59,5 @@ class Automation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     attempts: int = 50
     pause: timedelta = timedelta(minutes=1)  # between two steps down: what is under way has been answered by then
     quiet: timedelta = timedelta(minutes=15)  # time without a match for one step up, by a quarter of the limit
-    life: timedelta = timedelta(hours=4)  # of every act, renewed by new matches; at most 24 h
+    life: timedelta = timedelta(hours=4)  # of every act, renewed by new matches
+    max_life: timedelta = timedelta(hours=24)  # of acts of rules that say more; at most this

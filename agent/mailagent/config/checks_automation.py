@@ -30,7 +30,8 @@ def check_automation(config: Shared, report: Reader) -> None:
                 report.follow_up(("automation", field, n), f"`{name}` is no rule{known(own or merged)}")
     if not 0 < settings.share <= 1:
         report.follow_up(("automation", "share"), "must be above 0 and at most 1: a part of the attempts")
-    _check_life(settings.life, ("automation", "life"), report)
+    for field in ("life", "max_life"):
+        _check_life(getattr(settings, field), ("automation", field), report)
     check_rules(config.providers, report)
 
 

@@ -1,9 +1,10 @@
 """Adaptive shaping, the acting part: one task that turns orders into directives and raises limits in quiet time."""
 
 import asyncio
+import itertools
 import logging
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -12,14 +13,15 @@ from mailagent.api import codec
 from mailagent.api.automation import AutomationView, RuleView, WouldAct
 from mailagent.api.classification import Verdict
 from mailagent.api.errors import Unavailable
-from mailagent.api.ids import OpId, ProviderName, StreamName, VmtaName
+from mailagent.api.ids import DirectiveId, OpId, ProviderName, StreamName, VmtaName
 from mailagent.api.requests import Empty, HistoryScope
 from mailagent.api.smtp import SmtpReply
+from mailagent.api.targets import Target
 from mailagent.api.views import Flow
 from mailagent.config.automation import AutomationMode, Rule
 from mailagent.config.structs import AgentConfig, Rate
-from mailagent.control.changes import Change, Situation
-from mailagent.control.shaping import AUTHOR, Order, Seen, Watch, carry_out, climb, is_held, units_in_step_down
+from mailagent.control.changes import Change, Situation, directive_id
+from mailagent.control.shaping import AUTHOR, Order, Seen, Watch, carry_out, climb, is_held, merged, units_in_step_down
 from mailagent.control.verbs import Control
 from mailagent.routing import PathLimits, Site
 from mailagent.scheduling.item import Item
@@ -32,7 +34,10 @@ LOOK_S: Final = 15.0
 """How often quiet time is looked for, unless it is shorter."""
 MAX_ORDERS: Final = 256
 """Orders that wait to be carried out; more are dropped, and the next threshold gives them again."""
+MAX_LIVE: Final = 256
+"""Directives that automation may hold at a time: all of them stand in every snapshot."""
 MAX_WOULD: Final = 100
+NO_OPERATION = OpId("")
 NO_STREAM = StreamName("")
 
 
@@ -103,31 +108,56 @@ class Automation:
                 pass
 
     async def look(self) -> None:
-        """Carry out what was ordered; one step up for what was quiet for long enough."""
-        while self._orders:
-            await self._carry_out(self._orders.popleft())
-        for unit in units_in_step_down(self._control.state.directives):
+        """Carry out what was ordered; one step up for what was quiet for long enough. All of it is one operation."""
+        orders = self._take()
+        units = [unit for unit in units_in_step_down(self._control.state.directives) if unit not in orders]
+        for unit in units:
             if is_held(self._control.state, unit):
                 self.watch.note_trouble(unit, self._clock())
-                continue
-            op_id, settings = self._op_id(), self._config.automation
-            plan = partial(climb, unit=unit, op_id=op_id, settings=settings, trouble=self.watch.last_trouble(unit))
-            await self._control.act("climb", op_id, AUTHOR, plan)
-
-    async def _carry_out(self, order: Order) -> None:
-        site, vmta, op_id = order.seen.site, order.seen.vmta, self._op_id()
-        plan = partial(
-            carry_out,
-            order=order,
-            op_id=op_id,
-            settings=self._config.automation,
-            limits=self._limits(site, vmta),
-            observed=self._sending(f"{site.provider}/{vmta}"),
-        )
-        if self._mode(order.rule.name) is AutomationMode.DRY_RUN:
-            self._say(order, plan(Situation(self._config, self._control.state, AUTHOR, self._clock())))
-        else:
+        if orders or units:
+            op_id = self._op_id()
+            plan = partial(self._plan, orders=orders.values(), units=units, op_id=op_id)
             await self._control.act("shape", op_id, AUTHOR, plan)
+        if self._orders:
+            self._wake.set()
+
+    def _take(self) -> dict[Target, Order]:
+        """The first order of each unit; what a rule in dry-run mode orders is only said."""
+        taken: dict[Target, Order] = {}
+        later: list[Order] = []
+        while self._orders:
+            order = self._orders.popleft()
+            if self._mode(order.rule.name) is not AutomationMode.ON:
+                at = Situation(self._config, self._control.state, AUTHOR, self._clock())
+                self._say(order, self._plan(at, orders=(order,), units=(), op_id=NO_OPERATION))
+            elif order.unit in taken:
+                later.append(order)
+            else:
+                taken[order.unit] = order
+        self._orders.extend(later)
+        return taken
+
+    def _plan(self, at: Situation, *, orders: Iterable[Order], units: Iterable[Target], op_id: OpId) -> Change:
+        settings = self._config.automation
+        numbers = itertools.count(1)
+        changes: list[Change] = []
+
+        def ids() -> DirectiveId:
+            return directive_id(op_id, next(numbers))
+
+        room = MAX_LIVE - sum(one.author == AUTHOR for one in at.state.directives)
+        for order in orders:
+            site, vmta = order.seen.site, order.seen.vmta
+            observed = self._sending(f"{site.provider}/{vmta}")
+            change = carry_out(at, order, ids, op_id, settings, self._limits(site, vmta), observed)
+            room -= len(change.created) - len(change.ended)
+            if room < 0:
+                log.warning("automation holds %d orders already; not done: %s", MAX_LIVE, change.detail)
+                room += len(change.created) - len(change.ended)
+            else:
+                changes.append(change)
+        changes += [climb(at, unit, ids, op_id, settings, self.watch.last_trouble(unit)) for unit in units]
+        return merged(changes)
 
     def _sending(self, cell: str) -> Rate | None:
         """Attempts in the last minute."""

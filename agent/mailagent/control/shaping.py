@@ -12,7 +12,7 @@ A unit is what a provider judges: a virtual MTA at a provider (`cell`); at sites
 
 import re
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
@@ -36,12 +36,12 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 AUTHOR: Final = "automation"
-MAX_LIFE: Final = timedelta(hours=24)
-"""Nothing that automation does lives longer without a new reason."""
 CLIMB: Final = 0.25
 """Part of the limit that one quiet time gives back; also what is left right after a suspension."""
 FLOOR: Final = Rate(count=1, period_s=60)
 """Lowest rate; the lowest number of connections is 1."""
+REPLY_CHARS: Final = 300
+"""Length of the reply in a directive: hundreds of them must fit in one frame."""
 MAX_TALLIES: Final = 4096
 """Units × rules whose matches are counted; the ones that matched longest ago are forgotten first."""
 _WHOLE: Final = frozenset((DEFAULT_PROVIDER, ROUTE_PROVIDER))
@@ -206,10 +206,16 @@ def unit_of(rule: Rule, seen: Seen) -> Target:
 
 
 def carry_out(
-    at: Situation, order: Order, op_id: OpId, settings: Automation, limits: PathLimits, observed: Rate | None
+    at: Situation,
+    order: Order,
+    ids: Callable[[], DirectiveId],
+    op_id: OpId,
+    settings: Automation,
+    limits: PathLimits,
+    observed: Rate | None,
 ) -> Change:
     """What `order` changes. `limits` are those of the configuration for its path, `observed` is what it sends now."""
-    draft = _Draft(at, order, op_id, min(order.rule.rule.life or settings.life, MAX_LIFE))
+    draft = _Draft(at, order, ids, op_id, min(order.rule.rule.life or settings.life, settings.max_life))
     match order.rule.rule.act:
         case RuleAct.BACKOFF:
             draft.step_down(_bases(order.unit, limits, observed))
@@ -217,13 +223,32 @@ def carry_out(
             draft.set_limits(order.rule.rule.set)
         case RuleAct.SUSPEND | RuleAct.HOLD:
             bases = _bases(order.unit, limits, observed) if order.unit.kind in _LIMITED else {}
-            draft.suspend(bases, afterwards=settings.quiet * 5)
+            draft.suspend(bases, afterwards=min(settings.quiet * 5, settings.max_life / 2), most=settings.max_life)
         case RuleAct.NONE:
             pass
     return draft.change()
 
 
-def climb(at: Situation, unit: Target, op_id: OpId, settings: Automation, trouble: datetime | None) -> Change:
+def merged(changes: Sequence[Change]) -> Change:
+    """Several changes of different units as one operation."""
+    real = [one for one in changes if not one.is_nothing]
+    if len(real) == 1:
+        return real[0]
+    return Change(
+        detail="; ".join(one.detail for one in real),
+        created=tuple(made for one in real for made in one.created),
+        ended=tuple(old for one in real for old in one.ended),
+    )
+
+
+def climb(
+    at: Situation,
+    unit: Target,
+    ids: Callable[[], DirectiveId],
+    op_id: OpId,
+    settings: Automation,
+    trouble: datetime | None,
+) -> Change:
     """One step up for the limits of `unit` that are in step-down, if it was quiet for so long."""
     own = [one for one in _own(at.state.directives, unit) if one.kind is DirectiveKind.LIMIT and one.base]
     nothing = Change(target=unit, detail="")
@@ -243,7 +268,7 @@ def climb(at: Situation, unit: Target, op_id: OpId, settings: Automation, troubl
         created.append(
             msgspec.structs.replace(
                 one,
-                id=_id(op_id, len(created) + 1),
+                id=ids(),
                 op_id=op_id,
                 value=str(value),
                 created_at=at.now,
@@ -329,9 +354,12 @@ def _own(directives: Sequence[Directive], unit: Target) -> list[Directive]:
 class _Draft:
     """Collects what one order makes and ends."""
 
-    def __init__(self, at: Situation, order: Order, op_id: OpId, life: timedelta) -> None:
+    def __init__(
+        self, at: Situation, order: Order, ids: Callable[[], DirectiveId], op_id: OpId, life: timedelta
+    ) -> None:
         self._at = at
         self._order = order
+        self._ids = ids
         self._op_id = op_id
         self._life = life
         self._created: list[Directive] = []
@@ -360,8 +388,13 @@ class _Draft:
             name = over_all if self._order.unit.kind is TargetKind.CELL and over_all in PROVIDER_LIMITS else key
             self._limit(name, parse_limit(name, value), None, self._live(DirectiveKind.LIMIT, name), self._life)
 
-    def suspend(self, bases: dict[str, int | Rate], afterwards: timedelta) -> None:
-        """Nothing goes for the life of the order; and limits that hold afterwards, until quiet time has raised them."""
+    def suspend(self, bases: dict[str, int | Rate], afterwards: timedelta, most: timedelta) -> None:
+        """Nothing goes for the life of the order; and limits that hold afterwards, until quiet time has raised them.
+
+        Together at most `most`, so that mail never comes back all at once.
+        """
+        if bases:
+            self._life = min(self._life, most - afterwards)
         live = self._live(DirectiveKind.SUSPEND)
         if self._stays(live, self._life):
             return
@@ -370,7 +403,7 @@ class _Draft:
         for name, base in bases.items():
             lowered = self._live(DirectiveKind.LIMIT, name)
             known = parse_limit(name, lowered.base or lowered.value) if lowered is not None else base
-            self._limit(name, quarter(known), known, lowered, min(self._life + afterwards, MAX_LIFE))
+            self._limit(name, quarter(known), known, lowered, self._life + afterwards)
 
     def _limit(
         self, name: str, value: int | Rate, base: int | Rate | None, live: Directive | None, life: timedelta
@@ -389,7 +422,7 @@ class _Draft:
         if live is not None:
             self._ended.append(live)
         made = Directive(
-            id=_id(self._op_id, len(self._created) + 1),
+            id=self._ids(),
             kind=kind,
             target=self._order.unit,
             author=AUTHOR,
@@ -398,7 +431,7 @@ class _Draft:
             expires_at=self._at.now + life,
             op_id=self._op_id,
             rule=self._order.rule.name,
-            reply=codec.cut(self._order.seen.reply.line()),
+            reply=codec.cut(self._order.seen.reply.line(), REPLY_CHARS),
         )
         self._created.append(made)
         return made
@@ -407,7 +440,7 @@ class _Draft:
         order = self._order
         threshold = order.rule.rule.threshold
         count = f"{order.matches} in {_minutes(timedelta(seconds=threshold.period_s))}: " if threshold else ""
-        return codec.cut(f"rule {order.rule.name}: {count}{order.seen.reply.line()}", 900)
+        return f"rule {order.rule.name}: {count}{codec.cut(order.seen.reply.line(), REPLY_CHARS)}"
 
     def _live(self, kind: DirectiveKind, limit: str = "") -> Directive | None:
         return next((one for one in self._own if one.kind is kind and one.limit == limit), None)
@@ -417,10 +450,6 @@ class _Draft:
         if live is None:
             return False
         return live.pinned or live.expires_at is None or live.expires_at - self._at.now > life / 2
-
-
-def _id(op_id: OpId, n: int) -> DirectiveId:
-    return DirectiveId(f"{op_id}-{n}")
 
 
 def _minutes(span: timedelta) -> str:

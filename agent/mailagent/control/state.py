@@ -142,9 +142,11 @@ class HostState:
         """The live ones, oldest first."""
         self._drains = self._latest(DirectiveKind.DRAIN)
         self._suspensions = self._latest(DirectiveKind.SUSPEND)
-        self._limits = tuple(
-            (one, parse_limit(one.limit, one.value)) for one in self.directives if one.kind is DirectiveKind.LIMIT
-        )
+        self._limits: dict[tuple[TargetKind, str], list[Override]] = {}
+        for one in self.directives:
+            if one.kind is DirectiveKind.LIMIT:
+                override = Override(parse_limit(one.limit, one.value), one)
+                self._limits.setdefault((one.target.kind, one.target.name), []).append(override)
         self.host_drain: Directive | None = self._drains.get((TargetKind.HOST, config.host))
         """The drain of the whole host: new mail is refused, everything else goes on."""
         self._rotated: dict[VmtaName, Directive] = {}  # both sides of each rotation in effect
@@ -165,9 +167,10 @@ class HostState:
         self._jobs = {name: wait_reason(one) for (_, name), one in starts.items()} | self._blocks(TargetKind.JOB)
         self._cancelled = {name: one for (_, name), one in self._latest(DirectiveKind.JOB_CANCEL).items()}
         self.job_rates: dict[str, Rate] = {
-            one.target.name: value
-            for one, value in self._limits
-            if one.target.kind is TargetKind.JOB and isinstance(value, Rate)
+            name: one.value
+            for (kind, name), overrides in self._limits.items()
+            for one in overrides
+            if kind is TargetKind.JOB and isinstance(one.value, Rate)
         }
         """Jobs that have a rate of their own."""
 
@@ -217,18 +220,18 @@ class HostState:
     def limits(self, vmta: VmtaName, provider: ProviderName, site: str) -> Mapping[str, Override]:
         """Overrides that concern the path, by name of the limit, the strictest of each."""
         found: dict[str, Override] = {}
-        names = {
-            TargetKind.VMTA: str(vmta),
-            TargetKind.PROVIDER: str(provider),
-            TargetKind.QUEUE: f"{site}/{vmta}",
-            TargetKind.CELL: f"{provider}/{vmta}",
-        }
-        for directive, value in self._limits:
-            if names.get(directive.target.kind) != directive.target.name:
-                continue
-            other = found.get(directive.limit)
-            if other is None or is_stricter(value, other.value):
-                found[directive.limit] = Override(value, directive)
+        if not self._limits:
+            return found
+        for target in (
+            (TargetKind.VMTA, str(vmta)),
+            (TargetKind.PROVIDER, str(provider)),
+            (TargetKind.QUEUE, f"{site}/{vmta}"),
+            (TargetKind.CELL, f"{provider}/{vmta}"),
+        ):
+            for one in self._limits.get(target, ()):
+                other = found.get(one.directive.limit)
+                if other is None or is_stricter(one.value, other.value):
+                    found[one.directive.limit] = one
         return found
 
     # -- what intake answers ---------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from mailctl.demo.blueprint import DNS_HOST, HOSTS, OPERATOR, POOLS, Blueprint, 
 
 _HEAD = """\
 # The loopback fleet of `mailctl demo`: three agents, simulated providers, nothing leaves this machine.
-# Retry waits are short so that a demo shows in a minute what takes hours in the world.
+# Retry waits, and the acts of automation, are short so that a demo shows in a minute what takes hours in the world.
 hosts:
 """
 _HOST = """\
@@ -43,6 +43,7 @@ providers:
 dns: {{servers: ["{network}.{dns}:{port}"]}}
 delivery: {{port: {port}, allow_networks: [{network}.0/24]}}
 retry: {{waits: [10s, 20s, 30s, 60s], greylist: [12s], dns: [10s, 30s], expire: 30m}}
+automation: {{pause: 2s, quiet: 15s, life: 2m, max_life: 2m}}
 accounting: {{rotate_after: 10m, keep: 1h}}
 postmaster: postmaster@mail.acme.example
 stop_grace_s: 2

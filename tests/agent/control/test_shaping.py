@@ -22,7 +22,6 @@ from mailagent.control.automation import Automation
 from mailagent.control.limits import parse_limit
 from mailagent.control.shaping import (
     AUTHOR,
-    MAX_LIFE,
     Matches,
     NamedRule,
     RuleBook,
@@ -38,6 +37,7 @@ GMAIL_SITE = Site(name=SiteName("gmail"), provider=GMAIL, hosts=())
 UNKNOWN_SITE = Site(name=SiteName("mx.small.example"), provider=ProviderName("default"), hosts=())
 TOO_FAST = SmtpReply(code=421, enhanced="4.7.28", text="unusual rate of mail", verb=Verb.MAIL)
 QUIET = timedelta(minutes=15)
+MAX_LIFE = timedelta(hours=24)
 
 
 def fleet(**providers: Provider) -> AgentConfig:
@@ -181,6 +181,30 @@ async def test_a_suspension_ends_at_a_quarter_and_climbs() -> None:
     assert rig.bench.control.state.vmta_block(MKT_1, "gmail", GMAIL) is None
     assert (str(rig.limits().provider_connections), str(rig.limits().provider_rate)) == ("1", "150/m")
     await rig.wait(4 * QUIET)
+    assert rig.live == {}
+
+
+async def test_the_longest_suspension_still_ends_at_a_quarter_within_a_day() -> None:
+    rig = Rig()
+    site = Site(name=SiteName("yahoo"), provider=ProviderName("yahoo"), hosts=())
+    reply = SmtpReply(code=553, enhanced="5.7.2", text="[TSS09] All messages will be permanently deferred")
+    await rig.hear(reply, Category.IP_REPUTATION, site, times=2)
+    assert {str(one.kind) for one in rig.bench.control.state.directives} == {"suspend", "limit"}
+    ends = {one.kind: one.expires_at for one in rig.bench.control.state.directives}
+    assert ends[DirectiveKind.SUSPEND] == rig.bench.now + MAX_LIFE - 5 * QUIET
+    assert ends[DirectiveKind.LIMIT] == rig.bench.now + MAX_LIFE
+
+
+async def test_trouble_at_many_sites_is_one_operation_and_bounded() -> None:
+    rig = Rig()
+    for n in range(400):
+        site = Site(name=SiteName(f"mx{n}.example"), provider=ProviderName("default"), hosts=())
+        for _ in range(3):
+            rig.automation.seen(Seen(site=site, vmta=MKT_1, stream=NEWS, reply=TOO_FAST, category=Category.RATE_LIMIT))
+    await rig.automation.look()
+    assert len(rig.bench.ledger.entries) == 1
+    assert len(rig.bench.control.state.directives) == 256
+    await rig.wait(timedelta(hours=2))
     assert rig.live == {}
 
 
