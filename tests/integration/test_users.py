@@ -5,6 +5,7 @@ import json
 import os
 import smtplib
 import subprocess
+import sys
 from email.message import EmailMessage
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -178,3 +179,36 @@ async def test_dsn_parameters_and_user_are_kept_on_disk(tmp_path: Path) -> None:
         await asyncio.to_thread(submit)
         detail = await one.explained("r1@a.example", lambda detail: detail.summary.attempts == 1, "an attempt")
         assert (detail.user, detail.envid) == ("shop", "E1")
+
+
+async def test_mailctl_makes_one_secret_for_the_fleet(tmp_path: Path) -> None:
+    async with rig(tmp_path, listener=LOCAL, relay_from=NOBODY) as one:
+        fleet = tmp_path / "fleet.yaml"
+        socket = f"transport: local, rpc: {{socket: {one.agent.socket}}}"
+        vmtas = "virtual_mtas: {mkt-1: {address: 127.0.1.1}}"
+        fleet.write_text(f"hosts: {{mx1: {{{socket}, {vmtas}}}}}\npools: {{marketing: {{active: [mkt-1]}}}}\n")
+
+        async def mailctl(*words: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-c", "from mailctl.cli import main; main()", "--fleet", str(fleet), *words]
+            return await asyncio.to_thread(
+                subprocess.run, command, check=False, capture_output=True, text=True, timeout=50
+            )
+
+        made = await mailctl("credentials", "create", "shop", "--stream", "tx", "--yes", "--json")
+        assert made.returncode == 0, made.stderr
+        secret = next(line.split()[-1] for line in made.stderr.splitlines() if "secret " in line)
+        assert secret not in made.stdout
+        operation = json.loads(made.stdout)["operation"]
+        assert operation["results"][0]["result"] == "applied"
+        assert operation["command"].startswith(f"mailctl --fleet {fleet} credentials create shop --stream tx --digest ")
+        await asyncio.to_thread(log_in_and_send, one.port, "shop", secret, "r1@a.example")
+        listed = await mailctl("credentials", "list", "--json")
+        (row,) = json.loads(listed.stdout)["rows"]
+        assert (row["user"], row["host"], row["last_used_from"]) == ("shop", "mx1", "127.0.0.1")
+        assert "streams tx" in (await mailctl("credentials", "list")).stdout
+        again = await mailctl("credentials", "create", "shop", "--yes")
+        assert again.returncode == 4
+        assert "store it now" not in again.stderr
+        revoked = await mailctl("credentials", "revoke", "shop", "host:mx1", "--yes")
+        assert revoked.returncode == 0
+        assert (await mailctl("credentials", "revoke", "shop", "pool:marketing", "--yes")).returncode == 2

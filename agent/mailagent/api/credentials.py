@@ -50,33 +50,34 @@ class CredentialList(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[CredentialView, ...]
 
 
-class CreateCredential(Mutation, frozen=True, kw_only=True):
-    """Let `user` log in with the secret behind `digest`, for `ttl_s` seconds or until revoked."""
+class UserRequest(Mutation, frozen=True, kw_only=True):
+    """A verb on one user."""
 
     user: str
+
+
+class CreateCredential(UserRequest, frozen=True, kw_only=True):
+    """Let `user` log in with the secret behind `digest`, for `ttl_s` seconds or until revoked."""
+
     digest: str
     scope: Scope = Scope()
 
 
-class ScopeCredential(Mutation, frozen=True, kw_only=True):
+class ScopeCredential(UserRequest, frozen=True, kw_only=True):
     """Replace what a user may do."""
 
-    user: str
     scope: Scope
 
 
-class RotateCredential(Mutation, frozen=True, kw_only=True):
+class RotateCredential(UserRequest, frozen=True, kw_only=True):
     """Give a user a new secret; the one before is good for `overlap_s` more."""
 
-    user: str
     digest: str
     overlap_s: int = 0
 
 
-class RevokeCredential(Mutation, frozen=True, kw_only=True):
+class RevokeCredential(UserRequest, frozen=True, kw_only=True):
     """No secret of the user is good any more."""
-
-    user: str
 
 
 def new_secret() -> str:

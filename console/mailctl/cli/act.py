@@ -2,11 +2,12 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import click
 
+from mailagent.api.credentials import UserRequest
 from mailagent.api.ids import DirectiveId, OpId
 from mailctl import ops
 from mailctl.cli.exits import Exit, of_plan, of_report
@@ -14,7 +15,7 @@ from mailctl.cli.rows import progress
 from mailctl.cli.setup import Setup, leave, narrate, run, width
 from mailctl.cli.show import why
 from mailctl.fleet import Fleet
-from mailctl.ops import Options, Plan, Report, Verb, WaitResult
+from mailctl.ops import LineResult, Options, Plan, Report, Verb, WaitResult
 from mailctl.output.document import HostResult, Operation, document
 from mailctl.output.human import count, percent
 from mailctl.output.tables import Column, table
@@ -33,7 +34,24 @@ class Manner:
     wait_s: int | None
 
 
-def act(setup: Setup, verb: Verb, words: Sequence[str], subject: str, options: Options, manner: Manner) -> None:
+@dataclass(frozen=True, slots=True)
+class UserAct:
+    """A verb on a user of intake."""
+
+    request: UserRequest
+    words: tuple[str, ...]  # options that say the request
+    done: Callable[[], None] | None  # when a host has done it
+
+
+def act(
+    setup: Setup,
+    verb: Verb,
+    words: Sequence[str],
+    subject: str,
+    options: Options,
+    manner: Manner,
+    user: UserAct | None = None,
+) -> None:
     """Plan, confirm, execute, report; does not return. `subject` is the id that cancel, edit and undo take."""
     selection = ops.parse(words)
     attended = sys.stdin.isatty() and sys.stderr.isatty()
@@ -50,6 +68,8 @@ def act(setup: Setup, verb: Verb, words: Sequence[str], subject: str, options: O
                 plan = await ops.plan_cancel(fleet, DirectiveId(subject), options)
             elif verb is Verb.EDIT:
                 plan = await ops.plan_edit(fleet, DirectiveId(subject), options)
+            elif user is not None:
+                plan = await ops.plan_user(fleet, verb, user.request, selection, user.words, options)
             else:
                 plan = await ops.plan(fleet, verb, selection, options)
             if manner.dry_run:
@@ -58,7 +78,7 @@ def act(setup: Setup, verb: Verb, words: Sequence[str], subject: str, options: O
             if plan.is_possible and not manner.yes and not await confirmed():
                 narrate("nothing was changed")
                 return Exit.INTERRUPTED
-            return await _execute(setup, fleet, plan, manner)
+            return await _execute(setup, fleet, plan, manner, user.done if user is not None else None)
 
     try:
         code = run(work())
@@ -138,9 +158,13 @@ def _dry(fleet: Fleet, plan: Plan, *, as_json: bool) -> Exit:
     return of_plan(plan)
 
 
-async def _execute(setup: Setup, fleet: Fleet, plan: Plan, manner: Manner) -> Exit:
+async def _execute(
+    setup: Setup, fleet: Fleet, plan: Plan, manner: Manner, done: Callable[[], None] | None = None
+) -> Exit:
     report = await ops.execute(fleet, plan, settle_s=setup.timeout_s)
     code = of_report(report)
+    if done is not None and any(line.result in (LineResult.APPLIED, LineResult.UNKNOWN) for line in report.lines):
+        done()
     waited: WaitResult | None = None
     if manner.wait_s is not None and code in (Exit.DONE, Exit.INCOMPLETE):
         narrate(f"{plan.title}: {report.summary}; waiting until empty")

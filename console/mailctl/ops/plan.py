@@ -27,11 +27,15 @@ class Verb(StrEnum):
     DKIM_PREPARE = "dkim_prepare"
     DKIM_SWITCH = "dkim_switch"
     DKIM_RETIRE = "dkim_retire"
+    CREDENTIAL_CREATE = "credential_create"
+    CREDENTIAL_SCOPE = "credential_scope"
+    CREDENTIAL_ROTATE = "credential_rotate"
+    CREDENTIAL_REVOKE = "credential_revoke"
 
     @property
     def words(self) -> str:
         """As the shell has it: `dkim prepare`."""
-        return self.value.replace("_", " ")
+        return self.value.replace("credential_", "credentials ").replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

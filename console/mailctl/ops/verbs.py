@@ -4,6 +4,7 @@ plan(...) -> Plan -- somebody confirms --> execute(fleet, plan) -> Report
 """
 
 import asyncio
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from mailagent.api import dkim, jobs, requests
+from mailagent.api.credentials import UserRequest
 from mailagent.api.errors import ApiError, Refused, RoleRefused, StalePlan
 from mailagent.api.ids import DirectiveId, HostName, OpId
 from mailagent.api.operations import OperationRecord, OperationResult, Result
@@ -98,6 +100,23 @@ async def plan_edit(fleet: Fleet, directive: DirectiveId, options: Options = DEF
         raise OptionError("edit wants --for, --pin or --unpin")
     request = requests.Edit(op_id=_UNNAMED, directive=directive, pin=options.pin)
     return await _plan_directive(fleet, Verb.EDIT, directive, request, options)
+
+
+async def plan_user(
+    fleet: Fleet, verb: Verb, request: UserRequest, selection: Selection, words: tuple[str, ...], options: Options
+) -> Plan:
+    """What a verb on a user of intake would do, on the hosts of the selection or on all; `words` say the request.
+
+    Raises:
+        SelectorError: the selection has other terms than hosts.
+        NothingSelected: names that no host has.
+    """
+    _check(verb, options)
+    if selection.kinds:
+        raise SelectorError(f"{verb.words} takes host: terms only")
+    drafts = [_Draft(host.name, f"user {request.user}", request) for host in selected_hosts(fleet.state, selection)]
+    typed = tuple(map(shlex.quote, (request.user, *words)))
+    return await _planned(fleet, verb, drafts, options, str(selection), (*typed, *selection.words))
 
 
 async def _plan_directive(
