@@ -207,6 +207,7 @@ class Engine:
                 account=self._accounting.write,
                 classify=lambda reply, provider: self._settler.classifier.verdict(reply, provider),
                 submit=self.submit,
+                leaves=self._counters.leaves,
             ),
         )
         self._scheduler.envelopes = self._feedback.envelopes

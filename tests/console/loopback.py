@@ -18,7 +18,7 @@ import msgspec
 from mailagent.api import codec, replies, requests, views
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView, DrainProgress
 from mailagent.api.errors import ApiError, InvalidRequest, NotFound, Refused, RoleRefused, StalePlan, VersionMismatch
-from mailagent.api.feedback import FeedbackCount, FeedbackEvent, FeedbackKind, FeedbackLag, FeedbackView
+from mailagent.api.feedback import FeedbackCount, FeedbackEvent, FeedbackKind, FeedbackLag, FeedbackRate, FeedbackView
 from mailagent.api.ids import (
     DirectiveId,
     HostName,
@@ -77,6 +77,11 @@ def came_back(limit: int) -> FeedbackView:
         kept_bytes=2048,
         refused={"forged": 3},
         counts=(count,),
+        rates=(
+            FeedbackRate(
+                stream="news", pool="marketing", vmta="mkt-1", provider="gmail", delivered=800, complaints=1, bounces=0
+            ),
+        ),
         last=(event,)[:limit],
     )
 

@@ -56,6 +56,23 @@ class FeedbackCount(msgspec.Struct, frozen=True, kw_only=True):
     count: int
 
 
+class FeedbackRate(msgspec.Struct, frozen=True, kw_only=True):
+    """Complaints and late bounces beside what was delivered, since the agent started; only where there are any."""
+
+    stream: str
+    pool: str
+    vmta: str
+    provider: str
+    delivered: int
+    complaints: int
+    bounces: int
+
+    @property
+    def complaint_share(self) -> float:
+        """Complaints per delivered message; alarming from 0.001 on."""
+        return self.complaints / self.delivered if self.delivered else 0.0
+
+
 class FeedbackLag(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds from a report's arrival to suppression, over the last ones."""
 
@@ -76,6 +93,7 @@ class FeedbackView(msgspec.Struct, frozen=True, kw_only=True):
     refused: dict[str, int]  # recipients at the door, by reason
     counts: tuple[FeedbackCount, ...]  # largest first
     counts_truncated: bool = False
+    rates: tuple[FeedbackRate, ...] = ()  # most complaints first
     last: tuple[FeedbackEvent, ...] = ()  # newest first
 
 

@@ -2,16 +2,18 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from mailagent.api.feedback import FeedbackCount, FeedbackEvent, FeedbackKind, FeedbackLag, FeedbackView
+from mailagent.api.feedback import FeedbackCount, FeedbackEvent, FeedbackKind, FeedbackLag, FeedbackRate, FeedbackView
+from mailagent.telemetry.counters import Leaf
 
 MAX_KEYS = 10_000
 MAX_SHOWN = 500
 MAX_EVENTS = 200
 MAX_LAGS = 2_000
 
+_RATED = (FeedbackKind.COMPLAINT, FeedbackKind.BOUNCE)
 _Key = tuple[FeedbackKind, str, str, str, str, str]
 
 
@@ -38,8 +40,37 @@ class FeedbackLedger:
         """How many there were of a kind."""
         return sum(count for key, count in self._counts.items() if key[0] is kind)
 
+    def rates(self, leaves: Iterable[Leaf]) -> tuple[FeedbackRate, ...]:
+        """Complaints and late bounces by where the mail had gone, beside what `leaves` say was delivered."""
+        found: dict[tuple[str, str, str, str], list[int]] = {}
+        for (kind, stream, pool, vmta, provider, _), count in self._counts.items():
+            if kind in _RATED and vmta:
+                found.setdefault((pool, stream, vmta, provider), [0, 0])[_RATED.index(kind)] += count
+        delivered = {leaf[:4]: leaf.tally.delivered for leaf in leaves if leaf[:4] in found}
+        rows = [
+            FeedbackRate(
+                stream=stream,
+                pool=pool,
+                vmta=vmta,
+                provider=provider,
+                delivered=delivered.get((pool, stream, vmta, provider), 0),
+                complaints=complaints,
+                bounces=bounces,
+            )
+            for (pool, stream, vmta, provider), (complaints, bounces) in found.items()
+        ]
+        rows.sort(key=lambda row: (-row.complaints, -row.bounces, row.stream, row.vmta, row.provider))
+        return tuple(rows[:MAX_SHOWN])
+
     def view(
-        self, *, listening: bool, pending: int, kept: tuple[int, int], refused: Mapping[str, int], limit: int
+        self,
+        *,
+        listening: bool,
+        pending: int,
+        kept: tuple[int, int],
+        refused: Mapping[str, int],
+        limit: int,
+        leaves: Iterable[Leaf] = (),
     ) -> FeedbackView:
         """All of it; `limit` events."""
         rows = self._counts.most_common(MAX_SHOWN)
@@ -56,6 +87,7 @@ class FeedbackLedger:
                 FeedbackCount(kind=kind, stream=stream, pool=pool, vmta=vmta, provider=provider, job=job, count=count)
                 for (kind, stream, pool, vmta, provider, job), count in rows
             ),
+            rates=self.rates(leaves),
             counts_truncated=len(self._counts) > len(rows),
             last=tuple(last),
         )

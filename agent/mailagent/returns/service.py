@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -33,6 +33,7 @@ from mailagent.returns.examination import Classify, Examiner, Finding
 from mailagent.returns.ledger import FeedbackLedger
 from mailagent.returns.mailbox import Envelope, Mailbox
 from mailagent.returns.sent import SentMail
+from mailagent.telemetry.counters import Leaf
 
 RETRY_S = 5.0
 """Pause after a mail whose effects could not be written."""
@@ -71,6 +72,8 @@ class Surroundings:
     classify: Classify
     submit: Callable[[Submission, Callable[[SmtpReply], None]], None]
     """Hand mail to the queue."""
+    leaves: Callable[[], Iterable[Leaf]]
+    """What was delivered since the start."""
     suppress: Suppress | None = None
 
 
@@ -164,6 +167,7 @@ class Feedback:
             kept=self._mailbox.kept,
             refused=desk.refused if desk is not None else {},
             limit=request.limit,
+            leaves=self._host.leaves(),
         )
 
     # -- reading

@@ -76,6 +76,25 @@ def _text(found: "Sequence[tuple[HostName, FeedbackView]]", width: int | None) -
         Column("REFUSED", flex=True),
     ]
     parts = [table(columns, hosts, width=width) if hosts else "no host answered"]
+    rates = [
+        [
+            one.stream,
+            one.pool,
+            one.vmta,
+            one.provider,
+            host,
+            count(one.delivered),
+            count(one.complaints),
+            f"{one.complaint_share:.3%}" if one.delivered else "—",
+            count(one.bounces),
+        ]
+        for host, view in found
+        for one in view.rates
+    ]
+    if rates:
+        left = [Column(name) for name in ("STREAM", "POOL", "VMTA", "PROVIDER", "HOST")]
+        right = [Column(name, right=True) for name in ("DELIVERED", "COMPLAINTS", "SHARE", "BOUNCES")]
+        parts.append(table([*left, *right], rates, width=width))
     counts = [
         [count(one.count), one.kind.value, one.stream, one.pool, one.vmta, one.provider, one.job, host]
         for host, view in found

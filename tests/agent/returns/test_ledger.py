@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mailagent.api.feedback import FeedbackEvent, FeedbackKind
 from mailagent.returns.ledger import MAX_EVENTS, MAX_KEYS, FeedbackLedger, lag_of
+from mailagent.telemetry.counters import Counters
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -47,3 +48,19 @@ def test_jobs_without_end_are_counted_together() -> None:
     assert (view.counts[0].job, view.counts[0].count) == ("…", 50)
     assert view.counts_truncated
     assert ledger.total(FeedbackKind.BOUNCE) == MAX_KEYS + 50
+
+
+def test_rates_stand_beside_what_was_delivered_whatever_the_job() -> None:
+    counters = Counters()
+    counters.delivered("p", "news", "v1", "gmail", 2000)
+    counters.delivered("p", "news", "v2", "gmail", 10)
+    ledger = FeedbackLedger(NOW)
+    for kind, job in ((FeedbackKind.COMPLAINT, "a"), (FeedbackKind.COMPLAINT, "b"), (FeedbackKind.BOUNCE, "")):
+        ledger.note(
+            FeedbackEvent(
+                id="1", kind=kind, at=NOW, lag_s=1, stream="news", pool="p", vmta="v1", provider="gmail", job=job
+            )
+        )
+    (row,) = ledger.rates(counters.leaves())
+    assert (row.delivered, row.complaints, row.bounces) == (2000, 2, 1)
+    assert row.complaint_share == 0.001

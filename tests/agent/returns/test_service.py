@@ -87,6 +87,7 @@ class Host:
                 category=Category.BAD_MAILBOX, action=Action.SUPPRESS, scope=Scope.ADDRESS, rule=provider
             ),
             submit=self.submit,
+            leaves=lambda: (),
             suppress=self.suppress,
         )
 

@@ -7,7 +7,7 @@ from tests.console.loopback import LoopbackAgent
 async def test_counts_lag_and_the_last_ones(agents: dict[str, LoopbackAgent], mailctl: Mailctl) -> None:
     human = await mailctl("feedback", "host:mx1")
     assert human.code == 0
-    for word in ("complaint", "abuse", "suppressed", "3 forged", "marketing"):
+    for word in ("complaint", "abuse", "suppressed", "3 forged", "marketing", "0.125%"):
         assert word in human.out
     assert "\x1b" not in human.out
     row = (await mailctl("feedback", "host:mx1", "--json", "--limit", "0")).document["rows"][0]
