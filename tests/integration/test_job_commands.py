@@ -20,6 +20,9 @@ async def test_a_job_is_held_paced_and_cancelled_from_the_shell(tmp_path: Path) 
         _, out, _ = await shell.run("jobs")
         assert "wrong price" in out
         assert "other" in out
+        code, out, _ = await shell.run("directives")
+        assert code == Exit.DONE
+        assert "job:spring" in out
         _, out, _ = await shell.run("job", "show", "spring")
         assert "mailctl job resume job:spring" in out
         listed = await shell.json("messages", "job:spring")

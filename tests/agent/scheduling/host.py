@@ -219,7 +219,7 @@ class Host:
     def _removed(self, count: int) -> None:
         self.waiting -= count
 
-    def submit(self, *recipients: str, stream: str = "normal") -> None:
+    def submit(self, *recipients: str, stream: str = "normal", job: str = "") -> None:
         """Hand in a message; `pending` counts those that are not answered yet."""
         self.pending += 1
         self.waiting += len(recipients)
@@ -230,7 +230,7 @@ class Host:
             plain=True,
             eightbit=False,
             headers={},
-            job="",
+            job=job,
             virtual_mta=stream,
             client="127.0.0.1",
             helo="c",

@@ -30,7 +30,10 @@ HELD = [
     "vmta:a2",
     "provider:route",
     "queue:x.example:25/a1",
+    "job:one",
+    "job:two",
 ]
+JOBS = ["", "one", "two"]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -65,14 +68,18 @@ async def test_any_order_of_events_delivers_everything_once(
         for step in range(120):
             if chance.random() < 0.25:
                 held = chance.sample(HELD, chance.randrange(4))
-                host.direct(*(directive(DirectiveKind.SUSPEND, on, n) for n, on in enumerate(held)))
+                paced = chance.sample(["job:one", "job:two"], chance.randrange(3))
+                host.direct(
+                    *(directive(DirectiveKind.SUSPEND, on, n) for n, on in enumerate(held)),
+                    *(directive(DirectiveKind.LIMIT, on, limit="rate", value="300/s") for on in paced),
+                )
             for n in range(chance.randrange(6)):
                 recipients = [
                     f"r{step}-{n}-{m}@d{chance.randrange(4)}.{chance.choice('xyz')}.example"
                     for m in range(chance.randint(1, 3))
                 ]
                 expected += recipients
-                host.submit(*recipients, stream=chance.choice(STREAMS))
+                host.submit(*recipients, stream=chance.choice(STREAMS), job=chance.choice(JOBS))
             await asyncio.sleep(chance.choice([0, 0, 0.001, 0.004]))
             host.check()
         host.direct()
