@@ -20,7 +20,7 @@ from mailagent.ages import Ages
 from mailagent.api import requests, views
 from mailagent.api.directives import DrainProgress
 from mailagent.api.errors import InvalidRequest
-from mailagent.api.ids import VmtaName
+from mailagent.api.ids import ProviderName, VmtaName
 from mailagent.api.operations import Impact, OperationResult
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.api.targets import MessageFilter, Target
@@ -50,6 +50,7 @@ from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.outcome.dsn import Action
 from mailagent.outcome.events import Events
 from mailagent.outcome.return_path import Keys as ReturnKeys
+from mailagent.outcome.suppression import SuppressionBook
 from mailagent.overview import Overview
 from mailagent.reads import Reads
 from mailagent.returns.service import Feedback, Surroundings, return_keys
@@ -61,6 +62,7 @@ from mailagent.spool.errors import StorageFailed
 from mailagent.spool.ids import message_name
 from mailagent.spool.records import LedgerEntry, NewMessage, Waiting
 from mailagent.spool.store import Spool
+from mailagent.suppressing import Suppressing
 from mailagent.telemetry.archive import Archive
 from mailagent.telemetry.counters import Counters
 from mailagent.telemetry.history import History
@@ -138,6 +140,8 @@ class Engine:
         self._snapshot: views.Snapshot | None = None
         self._snapshot_at = 0.0
         self._seq = 0
+        self.recipient_refusal: Callable[[bytes], SmtpReply | None] | None = None
+        """Answers RCPT for recipients who must not be mailed; None: nobody has to be asked for."""
 
     @property
     def config(self) -> AgentConfig:
@@ -173,6 +177,17 @@ class Engine:
             removed=self._removed,
         )
         self._settler = attempts
+        self._book = attempts.suppression = SuppressionBook(
+            config.suppression,
+            self._spool,
+            outcomes=self._counters.outcomes,
+            frozen=lambda provider: self._state.holds_suppression(provider),
+            incident=self._incident,
+        )
+        await self._book.load()
+        self._book.changed = self._use_suppressions
+        self._use_suppressions()
+        self._suppressing = Suppressing(self._book, self._control, lambda: self._config)
         self.failed.add_done_callback(lambda _: self._scheduler.halt())
         self._signing = Signing(config.dkim, self._ring, config.state_dir / "dkim")
         self._signing.choose(chosen(self._state))
@@ -208,6 +223,7 @@ class Engine:
                 classify=lambda reply, provider: self._settler.classifier.verdict(reply, provider),
                 submit=self.submit,
                 leaves=self._counters.leaves,
+                suppress=self._suppressing.reported,
             ),
         )
         self._scheduler.envelopes = self._feedback.envelopes
@@ -222,7 +238,7 @@ class Engine:
         self._users = Users(await self._spool.credentials())
         users = UserVerbs(self._users, self._control)
         archive = await asyncio.to_thread(Archive, config.state_dir / "history.db")
-        self._upkeep = Upkeep(self._history, archive, self._accounting, each_minute=self._store_uses)
+        self._upkeep = Upkeep(self._history, archive, self._accounting, each_minute=self._each_minute)
         reads = Reads(config.host, self._spool, self._scheduler, self._overview, self._history, archive)
         jobs = Jobs(self._control, self._spool, why=reads.reasons, forgotten=self._acceptor.jobs.difference_update)
         self._reads: Mapping[str, Read] = {
@@ -235,12 +251,14 @@ class Engine:
             "events": self._events.events,
             "automation": self._automation.automation,
             "feedback": self._feedback.feedback,
+            **self._suppressing.reads,
         }
         self._verbs = {
             **self._control.verbs,
             **keys.verbs,
             **jobs.verbs,
             **users.verbs,
+            **self._suppressing.verbs,
             "reload": self.reload,
         }
         self._intake = Intake(config.intake, config.host, self)
@@ -312,9 +330,23 @@ class Engine:
         if not self.failed.done():
             self.failed.set_result(why)
 
+    def _each_minute(self) -> None:
+        self._store_uses()
+        self._spawn(self._suppressing.upkeep(), "suppressions")
+
     def _store_uses(self) -> None:
         if uses := self._users.take_uses():
             self._spool.credentials_used(uses)
+
+    # -- suppression ---------------------------------------------------------------------------------------------
+
+    def _use_suppressions(self) -> None:
+        """The list has its first entry, or none any more, or another configuration."""
+        self._scheduler.suppressed = self._book.of if len(self._book) else None
+        self.recipient_refusal = self._book.refusal if self._book.refuses else None
+
+    def _incident(self, provider: str, held: int) -> None:
+        self._spawn(self._suppressing.freeze_by_itself(ProviderName(provider), held), f"freeze:{provider}")
 
     # -- gate of intake ------------------------------------------------------------------------------------------
 
@@ -551,6 +583,8 @@ class Engine:
         self._config_hash = config_hash(config)
         self._overview.config = config
         self._settler.configure(config)
+        self._book.config = config.suppression
+        self._use_suppressions()
         self._pressure.configure(config.queue)
         self._acceptor.configure(config)
         if "dns" in changed:

@@ -17,6 +17,7 @@ from mailagent.delivery.connection import Connection
 from mailagent.outcome.accounting import AccountingRecord, event_id, line
 from mailagent.outcome.classification import Classifier, outcome_of
 from mailagent.outcome.dsn import Action, after_delay
+from mailagent.outcome.suppression import ON_THE_LIST, SuppressionBook
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.retry import Schedule, next_wait
@@ -67,6 +68,7 @@ class Settler:
         self.configure(config)
         self.classifier = classifier
         self.observers: list[Observer] = []
+        self.suppression: SuppressionBook | None = None
         self._tag = tag
         self._counters = counters
         self._make_dsn = make_dsn
@@ -98,6 +100,8 @@ class Settler:
         verdict: Verdict | None = None
         for row, reply in zip(item.recipients, replies, strict=True):
             if reply.is_success:
+                if self.suppression is not None:
+                    self.suppression.delivered(row)
                 done = self._delivered(row, reply, path, duration_s)
                 if row.notify and not (connection is not None and connection.dsn):  # else the peer answers for it
                     told = self._make_dsn(Action.RELAYED, row, item.body, reply, path.mx)
@@ -106,6 +110,8 @@ class Settler:
                 continue
             if verdict is None or reply is not last:
                 last, verdict = reply, self._verdict(reply, queue, item)
+            if self.suppression is not None:
+                self.suppression.failed(row, reply, verdict, path.provider)
             outcome = outcome_of(reply, verdict, patient=self._is_patient(row))
             assert not isinstance(outcome, Delivered)  # noqa: S101  no success
             settled.append(self._settlement(item, row, outcome, verdict, path, duration_s))
@@ -131,7 +137,16 @@ class Settler:
         outcome = Bounced(reply=reply) if permanent else Deferred(reply=reply)
         path = Path(vmta=NO_VMTA, site=hot.site, provider=NO_PROVIDER)
         verdict = self.classifier.verdict(reply, NO_PROVIDER)
+        if self.suppression is not None:
+            for row in item.recipients:
+                self.suppression.failed(row, reply, verdict, path.provider)
         return [self._settlement(item, row, outcome, verdict, path, 0.0, Schedule.DNS) for row in item.recipients]
+
+    def suppressed(self, hot: Hot, item: Item, reply: SmtpReply) -> list[Settlement]:
+        """Recipients on the suppression list, without an attempt."""
+        path = Path(vmta=VmtaName(item.first.vmta), site=hot.site, provider=NO_PROVIDER)
+        outcome = Bounced(reply=reply)
+        return [self._settlement(item, row, outcome, ON_THE_LIST, path, 0.0) for row in item.recipients]
 
     def expired(self, hot: Hot, item: Item) -> list[Settlement]:
         """Time is over, without another attempt."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mailagent.api import credentials, dkim, jobs, replies, requests, views
+from mailagent.api import credentials, dkim, jobs, replies, requests, suppression, views
 from mailagent.api.ages import AgeTable
 from mailagent.api.automation import AutomationView
 from mailagent.api.events import EventSinks
@@ -69,6 +69,12 @@ METHODS: dict[str, Method] = {
         Method("dkim_retire", dkim.DkimRetire, OperationResult, Role.OPERATOR),
         Method("automation", requests.Empty, AutomationView),
         Method("feedback", FeedbackRequest, FeedbackView),
+        Method("suppressions", suppression.SuppressionQuery, suppression.SuppressionPage),
+        Method("suppression_add", suppression.SuppressionAdd, OperationResult, Role.OPERATOR),
+        Method("suppression_remove", suppression.SuppressionRemove, OperationResult, Role.OPERATOR),
+        Method("suppression_pending", suppression.SuppressionPending, OperationResult, Role.OPERATOR),
+        Method("suppression_freeze", suppression.SuppressionFreeze, OperationResult, Role.OPERATOR),
+        Method("suppression_thaw", suppression.SuppressionThaw, OperationResult, Role.OPERATOR),
         Method("drain", requests.Drain, OperationResult, Role.OPERATOR),
         Method("undrain", requests.Undrain, OperationResult, Role.OPERATOR),
         Method("suspend", requests.Suspend, OperationResult, Role.OPERATOR),

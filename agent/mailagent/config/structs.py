@@ -26,6 +26,7 @@ from mailagent.config.intake import Certificate, ListenerAuth, ListenerKind, Lis
 from mailagent.config.rates import ByteRate as ByteRate
 from mailagent.config.rates import Rate as Rate
 from mailagent.config.streams import Checks, Protection, StreamKind
+from mailagent.config.suppression import SuppressionList
 from mailagent.config.tls import Tls, TlsMode
 
 Address = IPv4Address | IPv6Address
@@ -284,6 +285,7 @@ class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tls: Tls = Tls()
     retry: Retry = Retry()
     classification: Classification = Classification()
+    suppression: SuppressionList = SuppressionList()
     queue: QueueLimits = QueueLimits()
     accounting: Accounting = Accounting()
     events: tuple[EventSink, ...] = ()

@@ -13,6 +13,7 @@ from mailagent.api.errors import GuardRefused, InvalidRequest, NotFound, Refused
 from mailagent.api.ids import DirectiveId, OpId, PoolName, VmtaName
 from mailagent.api.jobs import JobCancel
 from mailagent.api.operations import Impact
+from mailagent.api.suppression import SuppressionFreeze, SuppressionThaw
 from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.api.views import MemberState
 from mailagent.config.structs import AgentConfig
@@ -28,7 +29,15 @@ SUSPEND_MAX_S: Final = 24 * 3600
 LIMIT_S: Final = 4 * 3600
 """Life of a limit override when the request does not say."""
 
+_ENDED: Final = {
+    DirectiveKind.DRAIN: "drained",
+    DirectiveKind.SUSPEND: "suspended",
+    DirectiveKind.FREEZE_SUPPRESSION: "frozen for suppression",
+}
 DRAINED: Final = (TargetKind.VMTA, TargetKind.POOL, TargetKind.HOST)
+FREEZE_S: Final = 4 * 3600
+"""Life of a freeze of suppression when the request does not say."""
+FROZEN: Final = (TargetKind.HOST, TargetKind.PROVIDER)
 HELD: Final = (
     TargetKind.VMTA,
     TargetKind.POOL,
@@ -154,6 +163,28 @@ def resume(at: Situation, request: requests.Resume) -> Change:
     """End the suspension of a target."""
     require(at.config, request.target, HELD, "resume")
     return _end(at, DirectiveKind.SUSPEND, request.target)
+
+
+def freeze(at: Situation, request: SuppressionFreeze) -> Change:
+    """What bounces suppress is only pending for a time."""
+    target = request.target
+    require(at.config, target, FROZEN, "suppression freeze")
+    live = at.live(DirectiveKind.FREEZE_SUPPRESSION, target)
+    if live is not None and request.ttl_s is None:
+        return Change(target=target, detail=f"{target.name} is already {sentence(live)}")
+    made = at.directive(DirectiveKind.FREEZE_SUPPRESSION, target, request, default_s=FREEZE_S)
+    return Change(
+        target=target,
+        detail=f"bounces of {target.name} suppress nothing until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC",
+        created=(made,),
+        ended=(live,) if live else (),
+    )
+
+
+def thaw(at: Situation, request: SuppressionThaw) -> Change:
+    """End a freeze."""
+    require(at.config, request.target, FROZEN, "suppression thaw")
+    return _end(at, DirectiveKind.FREEZE_SUPPRESSION, request.target)
 
 
 def limit(at: Situation, request: requests.Limit) -> Change:
@@ -362,7 +393,7 @@ def _end(at: Situation, kind: DirectiveKind, target: Target) -> Change:
         change = Change(target=target, detail="; ".join(map(_ended_detail, live)), ended=tuple(live))
         still = _still_held(after(at, change), target)
         return replace(change, warnings=(f"{target.name} stays held: {still}",)) if still else change
-    word = "drained" if kind is DirectiveKind.DRAIN else "suspended"
+    word = _ENDED[kind]
     still = _still_held(at.state, target)
     return Change(target=target, detail=f"{target.name} is not {word}" + (f" itself; it is {still}" if still else ""))
 

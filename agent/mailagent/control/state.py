@@ -72,6 +72,7 @@ _WORD = {
     DirectiveKind.JOB_START: "scheduled",
     DirectiveKind.JOB_END: "to be held",
     DirectiveKind.JOB_CANCEL: "cancelled",
+    DirectiveKind.FREEZE_SUPPRESSION: "frozen for suppression",
     DirectiveKind.DKIM_PREPARE: "prepared",
     DirectiveKind.DKIM_SIGN: "switched",
     DirectiveKind.DKIM_KEEP: "kept",
@@ -118,6 +119,8 @@ def release_of(directive: Directive) -> str:
     if directive.kind is DirectiveKind.SUSPEND:
         job = "job " if directive.target.kind is TargetKind.JOB else ""
         return f"mailctl {job}resume {directive.target}"
+    if directive.kind is DirectiveKind.FREEZE_SUPPRESSION:
+        return f"mailctl suppression thaw {directive.target}"
     return f"mailctl cancel {directive.id}"
 
 
@@ -147,7 +150,9 @@ class HostState:
             if one.kind is DirectiveKind.LIMIT:
                 override = Override(parse_limit(one.limit, one.value), one)
                 self._limits.setdefault((one.target.kind, one.target.name), []).append(override)
-        self.host_drain: Directive | None = self._drains.get((TargetKind.HOST, config.host))
+        self._frozen = frozenset(self._latest(DirectiveKind.FREEZE_SUPPRESSION))
+        self._host = (TargetKind.HOST, str(config.host))
+        self.host_drain: Directive | None = self._drains.get(self._host)
         """The drain of the whole host: new mail is refused, everything else goes on."""
         self._rotated: dict[VmtaName, Directive] = {}  # both sides of each rotation in effect
         self._service = self._in_service(config)
@@ -240,6 +245,10 @@ class HostState:
         """The drain that has new mail of `pool` refused (451 4.3.2) instead of kept."""
         drain = self._drains.get((TargetKind.POOL, pool))
         return drain if drain is not None and drain.refuse else None
+
+    def holds_suppression(self, provider: str) -> bool:
+        """Whether what bounces of `provider` suppress is only pending."""
+        return bool(self._frozen) and ((TargetKind.PROVIDER, provider) in self._frozen or self._host in self._frozen)
 
     # -- what screens show -----------------------------------------------------------------------------------------
 

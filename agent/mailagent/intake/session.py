@@ -398,11 +398,20 @@ class ServerSession:
             self._output.append(b"452 4.5.3 Too many recipients, send the others in another transaction\r\n")
             if self._overshoot > RECIPIENT_OVERSHOOT:
                 self._count_error()
+        elif (refuses := self._gate.recipient_refusal) is not None and self._refused(refuses(match[1])):
+            pass
         else:
             if parameters is not NOTHING:
                 self._requests[len(self._recipients)] = parameters
             self._recipients.append(match[1])
             self._output.append(b"250 2.1.5 Ok\r\n")
+
+    def _refused(self, refusal: SmtpReply | None) -> bool:
+        """Whether a recipient is not taken; no error of the client, who cannot know."""
+        if refusal is None or not self._may_relay:
+            return False
+        self._output.append(reply_line(refusal))
+        return True
 
     def _data(self, line: bytes) -> None:
         if line[4:].strip():

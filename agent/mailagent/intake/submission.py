@@ -53,6 +53,10 @@ class Gate(Protocol):
     def stranger_refusal(self, client: str, recipient: bytes) -> SmtpReply | None:
         """The answer to RCPT of a client that may not relay; None: the recipient is ours, whatever its syntax."""
 
+    @property
+    def recipient_refusal(self) -> Callable[[bytes], SmtpReply | None] | None:
+        """The 550 that RCPT gets for somebody who must not be mailed; None: nobody has to be asked for."""
+
     def authenticate(self, login: Login, client: str, done: Callable[[User | SmtpReply], None]) -> None:
         """Verify `login`; `done` is called exactly once, maybe at once, on the loop."""
 

@@ -31,6 +31,7 @@ class Desk:
     """Implements `mailagent.intake.Gate` for strangers."""
 
     wanted_headers: frozenset[bytes] = frozenset()
+    recipient_refusal: Callable[[bytes], SmtpReply | None] | None = None
 
     def __init__(
         self,

@@ -71,6 +71,9 @@ class Attempts(Protocol):
     def cancelled(self, hot: Hot, item: Item, order: Directive) -> list[Settlement]:
         """The same for mail of a job that was cancelled."""
 
+    def suppressed(self, hot: Hot, item: Item, reply: SmtpReply) -> list[Settlement]:
+        """The same for recipients that must not be mailed."""
+
     def in_doubt(self, queue: ReadyQueue, connection: Connection, item: Item, reply: SmtpReply) -> list[Settlement]:
         """The same for a connection cut after the final dot: tried again, and listed as a possible duplicate."""
 
@@ -113,6 +116,8 @@ class Scheduler:
         self._dots: list[tuple[ReadyQueue, Connection, Sequence[int]]] = []  # final dots that may go out
         self.envelopes: Envelopes | None = None
         """Return paths of streams that have their own; None: no stream has."""
+        self.suppressed: Callable[[Waiting], SmtpReply | None] | None = None
+        """Why a recipient must not be mailed, as a reply; None: nobody is on a list."""
         self.window = Window(config.queue.window)
         self.bodies = Bodies(spool, config.queue.bodies_bytes, spawn)
         self._lanes = Lanes(lambda domain: self._router.cached(domain))
@@ -210,6 +215,11 @@ class Scheduler:
 
     def _locate(self, item: Item) -> None:
         """Find the site of `item`, then place it."""
+        if self.suppressed is not None:
+            rest = self._without_suppressed(item, self.suppressed)
+            if rest is None:
+                return
+            item = rest
         hot = self._books.hots[item.queue]
         if hot.job and (order := self._policy.cancelled_job(hot.job)) is not None:
             make = partial(self._attempts.cancelled, hot, item, order)
@@ -221,6 +231,22 @@ class Scheduler:
             self._located(item, site)
         else:
             self._lookups.add(domain, item)
+
+    def _without_suppressed(self, item: Item, suppressed: Callable[[Waiting], SmtpReply | None]) -> Item | None:
+        """What is left of `item` without recipients that must not be mailed; they bounce, each by itself."""
+        replies = [suppressed(row) for row in item.recipients]
+        if not any(replies):
+            return item
+        hot = self._books.hots[item.queue]
+        kept = [row for row, reply in zip(item.recipients, replies, strict=True) if reply is None]
+        rest = Item(kept, item.priority, item.body, plain=item.plain) if kept else None
+        if rest is None:
+            self.bodies.drop(item)
+        for row, reply in zip(item.recipients, replies, strict=True):
+            if reply is not None:
+                one = Item([row], item.priority)
+                self._with_body(one, partial(self._attempts.suppressed, hot, one, reply))
+        return rest
 
     def _located(self, item: Item, found: Site | Unroutable) -> None:
         """The site of `item` is known: into a ready queue, or back to disk when there is no place."""

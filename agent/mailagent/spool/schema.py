@@ -178,8 +178,36 @@ CREATE TABLE job (
     cancelled INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 """
+# key: of address and stream; reason: place in SuppressionReason; pending: not in effect until an operator says so
+_SUPPRESSION = """
+CREATE TABLE suppression (
+    key INTEGER PRIMARY KEY,
+    address TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    reason INTEGER NOT NULL,
+    added_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    source TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    pending INTEGER NOT NULL
+) STRICT;
+CREATE INDEX suppression_address ON suppression (address, stream);
+CREATE INDEX suppression_end ON suppression (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX suppression_pending ON suppression (provider) WHERE pending;
+CREATE INDEX suppression_stream ON suppression (stream) WHERE stream <> '';
+
+CREATE TABLE soft_bounce (
+    key INTEGER PRIMARY KEY,
+    messages INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    message INTEGER NOT NULL
+) STRICT;
+CREATE INDEX soft_bounce_last ON soft_bounce (last_at);
+"""
 _FIRST_VERSION = 2
-_STEPS = (_TABLES, _ENVELOPE, _VERDICTS, _CREDENTIALS, _JOBS)
+_STEPS = (_TABLES, _ENVELOPE, _VERDICTS, _CREDENTIALS, _JOBS, _SUPPRESSION)
 """What makes each version out of the one before, the first out of nothing. A step is never changed, only followed."""
 SCHEMA_VERSION = _FIRST_VERSION + len(_STEPS) - 1
 

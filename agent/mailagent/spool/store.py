@@ -416,6 +416,22 @@ class Spool:
 
         self._submit(Job(lambda tx: credentials.write_uses(tx.db, uses), done))
 
+    # --- suppression list -----------------------------------------------------------------------------------------
+
+    async def on_suppressions(self, read: Callable[[apsw.Connection], T]) -> T:
+        """What one of the reading functions of `mailagent.spool.suppression` finds."""
+        return await self._list(read)
+
+    async def change_suppressions(self, work: Callable[[apsw.Connection], T]) -> T:
+        """The result of one of its writing functions, once that is durable."""
+        return await self._job(lambda transaction: work(transaction.db))
+
+    def note_suppressions(
+        self, work: Callable[[apsw.Connection], T], done: Callable[[T, StorageError | None], None]
+    ) -> None:
+        """The same without waiting, after every change asked for before; with an error there is no result."""
+        self._submit(Job(lambda transaction: work(transaction.db), done))
+
     # --- condition ------------------------------------------------------------------------------------------------
 
     @property

@@ -93,6 +93,11 @@ class Counters:
                     tried += tally.delivered + tally.deferred + tally.bounced
         return tried
 
+    def outcomes(self, provider: str) -> int:
+        """The same from all of this host's virtual MTAs."""
+        tallies = (leaf.tally for leaf in self.leaves() if leaf.provider == provider)
+        return sum(tally.delivered + tally.deferred + tally.bounced for tally in tallies)
+
     def leaves(self) -> Iterator[Leaf]:
         """Every tally with its names, jobs apart."""
         for pool, streams in self._leaves.items():

@@ -22,6 +22,7 @@ class KeepingGate:
         self.holding = False
         self.answer = QUEUED
         self.greeting: SmtpReply | None = None
+        self.recipient_refusal: Callable[[bytes], SmtpReply | None] | None = None
         self.mail: SmtpReply | None = None
         self.ours: frozenset[bytes] = frozenset()
         """Recipients that anyone may write to."""

@@ -89,6 +89,9 @@ class Anything(msgspec.Struct, frozen=True, kw_only=True):
     limit: str = "rate"
     value: str = "1/s"
     user: str = "app"
+    entries: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    apply: bool = True
     digest: str = "d"
     scope: credentials.Scope = credentials.Scope()
 
