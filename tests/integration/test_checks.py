@@ -1,7 +1,9 @@
 """Streams that check their mail, on a running agent."""
 
 import asyncio
+import json
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.integration.processes import MAILAGENT
@@ -46,3 +48,14 @@ async def test_mail_is_checked_moved_and_counted_by_the_rules_of_its_stream(tmp_
         command = [*MAILAGENT, "checks", "--config", str(tmp_path / "agent.yaml")]
         listed = await asyncio.to_thread(subprocess.run, command, check=False, capture_output=True, text=True)
         assert "refused 1" in listed.stdout
+        fleet = tmp_path / "fleet.yaml"
+        fleet.write_text(
+            f"hosts: {{mx1: {{transport: local, rpc: {{socket: {one.agent.socket}}},"
+            " virtual_mtas: {mkt-1: {address: 127.0.1.1}}}}\npools: {marketing: {active: [mkt-1]}}\n"
+        )
+        console = [sys.executable, "-c", "from mailctl.cli import main; main()", "--fleet", str(fleet), "checks"]
+        shown = await asyncio.to_thread(
+            subprocess.run, [*console, "stream:news", "--json"], check=False, capture_output=True, text=True
+        )
+        (row,) = json.loads(shown.stdout)["rows"]
+        assert (row["stream"], row["check"], row["refused"]) == ("news", "aligned", 1)

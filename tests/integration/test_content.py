@@ -3,7 +3,7 @@
 import signal
 from pathlib import Path
 
-from tests.integration.client import BODY
+from tests.integration.client import BODY, Session
 from tests.integration.rig import LATE, POOLS, rig
 from tests.integration.sink import Mail
 
@@ -59,3 +59,20 @@ async def test_recipients_beyond_what_the_peer_takes_at_once_follow_later(tmp_pa
         await one.delivered(*recipients)
         assert set(one.sink.received.values()) == {1}
         assert {mail.source for mail in one.sink.mails} == {one.sink.mails[0].source}
+
+
+async def test_international_mail_bounces_here_where_the_peer_cannot_have_it(tmp_path: Path) -> None:
+    """RFC 6531 section 3.2: no conversion; the domain alone goes out as A-labels."""
+    async with rig(tmp_path) as one:
+        one.dns.add("xn--bcher-kva.example", "MX", "10 mx.a.example.")
+        for recipient in ("jürgen@a.example", "anna@bücher.example"):
+            session, _ = await Session.open(one.port)
+            for line in ("EHLO c.example", "MAIL FROM:<a@sender.example> SMTPUTF8", f"RCPT TO:<{recipient}>", "DATA"):
+                reply = await session.say(line)
+                assert reply[0] in "23", reply
+            assert (await session.say("Subject: x\r\n\r\nx\r\n.")).startswith("250 ")
+            await session.close()
+        await one.delivered("anna@xn--bcher-kva.example", "a@sender.example")
+        report = next(mail.data for mail in one.sink.mails if "a@sender.example" in mail.recipients)
+        assert b"5.6.7" in report
+        assert not any("jürgen" in mail.recipients for mail in one.sink.mails)

@@ -82,6 +82,7 @@ class ServerSession:
         self._rules = rules
         self._gate = gate
         self._client = client
+        self._trusted = may_relay
         self._may_relay = may_relay
         self._offers_tls = offers_tls
         self._tls = ""
@@ -199,6 +200,8 @@ class ServerSession:
         """TLS is on. What the client said before is forgotten (RFC 3207 section 4.2)."""
         self._tls = version
         self._offers_tls = self.wants_tls = False
+        self._user = None
+        self._may_relay = self._trusted
         self._helo = ""
         self._esmtp = False
         self._partial = b""
@@ -340,6 +343,8 @@ class ServerSession:
             self._fail(b"503 5.5.1 Nested MAIL\r\n")
         elif not self._may_relay and self._offers_auth():
             self._fail(b"530 5.7.0 Authentication required\r\n")
+        elif not self._may_relay and self._offers_tls and self._auth is ListenerAuth.TLS:
+            self._fail(b"530 5.7.0 Say STARTTLS, then log in\r\n")
         elif match is None:
             self._fail(b"501 5.5.4 Syntax: MAIL FROM:<address>\r\n")
         elif isinstance(
@@ -354,7 +359,8 @@ class ServerSession:
             self._count_junk()
             self._output.append(reply_line(busy))
         elif self._user is not None and (refusal := self._user.refusal(match[1])) is not None:
-            self._fail(reply_line(refusal))
+            self._output.append(reply_line(refusal))
+            (self._count_error if refusal.is_permanent else self._count_junk)()
         else:
             self._sender = match[1]
             self._parameters = parameters

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from mailagent.version import __version__
-from mailctl.cli import automation, credentials, demo, dkim, feedback, files, jobs, lists, reads, records, verbs
+from mailctl.cli import automation, checks, credentials, demo, dkim, feedback, files, jobs, lists, reads, records, verbs
 from mailctl.cli.exits import Exit
 from mailctl.cli.setup import Setup, complain
 
@@ -82,7 +82,15 @@ def version() -> None:
 
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Look": (*reads.COMMANDS, *automation.COMMANDS, *lists.COMMANDS, jobs.jobs, *records.COMMANDS, *feedback.COMMANDS),
+    "Look": (
+        *reads.COMMANDS,
+        *automation.COMMANDS,
+        *lists.COMMANDS,
+        jobs.jobs,
+        *records.COMMANDS,
+        *feedback.COMMANDS,
+        checks.checks,
+    ),
     "Act": (*verbs.COMMANDS, jobs.job, dkim.dkim, credentials.credentials),
     "Files and demo": (*files.COMMANDS, demo.demo, version),
 }

@@ -359,3 +359,33 @@ async def test_a_client_that_leaves_while_its_login_is_verified_is_forgotten() -
         async with asyncio.timeout(20):
             while intake.connections or gate.users._verifying:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
+
+
+def test_who_is_no_client_of_ours_is_told_how_to_become_one() -> None:
+    """RFC 4954 section 6, RFC 3207 section 4: 530."""
+    talk = open_talk(ListenerAuth.TLS, offers_tls=True)
+    assert talk.send(b"MAIL FROM:<a@one.test>\r\n").startswith(b"530 5.7.0 Say STARTTLS")
+    assert open_talk(ListenerAuth.TLS).send(b"MAIL FROM:<a@one.test>\r\n").startswith(b"250 ")
+    assert open_talk(ListenerAuth.OFF, offers_tls=True).send(b"MAIL FROM:<a@one.test>\r\n").startswith(b"250 ")
+
+
+def test_a_login_before_starttls_is_forgotten(user: User) -> None:
+    """RFC 3207 section 4.2."""
+    talk = open_talk(ListenerAuth.LOCAL, offers_tls=True)
+    talk.send(b"AUTH PLAIN " + b64("\0shop\0x") + b"\r\n")
+    verdict(talk, user)
+    talk.send(b"STARTTLS\r\n")
+    talk.session.secured("TLSv1.3")
+    talk.send(b"EHLO client.test\r\n")
+    assert talk.send(b"MAIL FROM:<a@one.test>\r\n").startswith(b"530 5.7.0 Authentication required")
+
+
+def test_a_user_who_is_too_fast_is_not_sent_away() -> None:
+    talk = open_talk()
+    talk.send(b"AUTH PLAIN " + b64("\0shop\0x") + b"\r\n")
+    verdict(talk, scoped(rate="1/h"))
+    for _ in range(2):
+        assert talk.send(b"MAIL FROM:<a@one.test>\r\nRSET\r\n").startswith(b"250 ")
+    for _ in range(50):
+        assert talk.send(b"MAIL FROM:<a@one.test>\r\n").startswith(b"450 4.7.1 ")
+    assert not talk.session.closed
