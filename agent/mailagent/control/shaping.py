@@ -40,6 +40,8 @@ CLIMB: Final = 0.25
 """Part of the limit that one quiet time gives back; also what is left right after a suspension."""
 FLOOR: Final = Rate(count=1, period_s=60)
 """Lowest rate; the lowest number of connections is 1."""
+LEAST_BASE: Final = Rate(count=60, period_s=60)
+"""Lowest rate that steps down start from, unless the configuration's own is lower."""
 REPLY_CHARS: Final = 300
 """Length of the reply in a directive: hundreds of them must fit in one frame."""
 MAX_TALLIES: Final = 4096
@@ -331,7 +333,8 @@ _LIMITED = frozenset((TargetKind.CELL, TargetKind.QUEUE))
 def _bases(unit: Target, limits: PathLimits, observed: Rate | None) -> dict[str, int | Rate]:
     """The limits of `unit` that are stepped down, and what they are without automation.
 
-    The rate starts from what is really sent: half of a limit that is never reached would change nothing.
+    The rate starts from what is really sent: half of a limit that is never reached would change nothing. But not from
+    next to nothing, which only says that there was little mail in the last minute.
     """
     prefix = "provider_" if unit.kind is TargetKind.CELL else ""
     bases: dict[str, int | Rate] = {}
@@ -341,7 +344,9 @@ def _bases(unit: Target, limits: PathLimits, observed: Rate | None) -> dict[str,
             bases[name] = connections
             break
     rates = [getattr(limits, name).value for name in dict.fromkeys((f"{prefix}rate", "rate"))]
-    rates = [rate for rate in [*rates, observed] if rate is not None]
+    if observed is not None:
+        rates.append(min(observed, LEAST_BASE, key=lambda rate: rate.interval_s))
+    rates = [rate for rate in rates if rate is not None]
     if rates:
         bases[f"{prefix}rate"] = max(rates, key=lambda rate: rate.interval_s)
     return bases
