@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from mailagent.api import codec, replies, requests, views
+from mailagent.api.automation import AutomationView, RuleView, WouldAct
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView, DrainProgress
 from mailagent.api.errors import ApiError, InvalidRequest, NotFound, Refused, RoleRefused, StalePlan, VersionMismatch
 from mailagent.api.feedback import FeedbackCount, FeedbackEvent, FeedbackKind, FeedbackLag, FeedbackRate, FeedbackView
@@ -291,6 +292,13 @@ class LoopbackAgent:
                 return replies.InDoubtPage(rows=())
             case "feedback":
                 return came_back(params.limit)
+            case "automation":
+                live = tuple(one for one in self.live.values() if one.rule)
+                rule = RuleView(name="gmail.unusual-rate", act="backoff", mode="on", threshold="2/h", hits=2, live=1)
+                would = WouldAct(
+                    at=codec.now(), rule="yahoo.complaints", detail="suspended for 2 h", reply="421 [TSS04]"
+                )
+                return AutomationView(mode="on", live=live, rules=(rule,), would=(would,))
         raise InvalidRequest(f"no answer for {method} in this test agent")
 
     def message(self, message_id: str) -> views.MessageDetail:
@@ -335,6 +343,12 @@ class LoopbackAgent:
                 if params.directive not in self.live:
                     raise NotFound(f"no live directive {params.directive}")
                 cancelled = (self.live[params.directive],)
+            case "edit":
+                old = self.live[params.directive]
+                cancelled = (old,)
+                ends = codec.now() + timedelta(seconds=params.ttl_s) if params.ttl_s else old.expires_at
+                edited = {"id": DirectiveId(f"e{len(self.records)}-{self.name}"), "expires_at": ends}
+                created = (msgspec.structs.replace(old, **edited, pinned=bool(params.pin)),)
             case "undo":
                 record = self.records.get(params.undoes)
                 if record is None:

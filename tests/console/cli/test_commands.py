@@ -5,11 +5,15 @@ import os
 import pty
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from mailagent.api.directives import Directive, DirectiveKind
+from mailagent.api.ids import DirectiveId, OpId
 from mailagent.api.requests import Role
+from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import DeferredGroup
 from tests.console.cli.conftest import Mailctl, edit
 from tests.console.loopback import START, LoopbackAgent, summary
@@ -22,6 +26,7 @@ READS = [
     "ips",
     "destinations",
     "directives",
+    "automation",
     "queues",
     "deferred",
     "messages",
@@ -58,6 +63,44 @@ async def test_every_read_has_a_table_and_a_document(agents: Agents, mailctl: Ma
     assert [host["state"] for host in machine.document["hosts"]] == ["live"] * 3
     assert isinstance(machine.document["rows"], list)
     assert not machine.err
+
+
+def stepped_down() -> Directive:
+    """A limit that automation lowered."""
+    return Directive(
+        id=DirectiveId("auto-1-1"),
+        kind=DirectiveKind.LIMIT,
+        target=Target(kind=TargetKind.CELL, name="gmail/mkt-1"),
+        author="automation",
+        reason="rule gmail.unusual-rate: 2 in 1 h: 421 4.7.28 unusual rate",
+        created_at=START,
+        expires_at=START + timedelta(days=900),
+        op_id=OpId("auto-1"),
+        limit="provider_rate",
+        value="30/m",
+        rule="gmail.unusual-rate",
+        reply="421 4.7.28 unusual rate",
+        base="60/m",
+    )
+
+
+async def test_what_automation_does_is_listed_shortened_and_pinned(agents: Agents, mailctl: Mailctl) -> None:
+    agents["mx2"].live["auto-1-1"] = stepped_down()
+    rows = (await mailctl("automation", "--json")).document["rows"]
+    assert [(row["host"], row["rule"], row["value"], row["base"], row["reply"]) for row in rows] == [
+        ("mx2", "gmail.unusual-rate", "30/m", "60/m", "421 4.7.28 unusual rate")
+    ]
+    assert "provider_rate 30/m of 60/m" in (await mailctl("automation")).out
+    assert "gmail.unusual-rate" in (await mailctl("automation", "--rules")).out
+    assert (await mailctl("automation", "--would", "--json")).document["rows"][0]["rule"] == "yahoo.complaints"
+    assert (await mailctl("edit", "auto-1-1", "--yes")).code == 2  # neither an end nor a pin
+    ran = await mailctl("edit", "auto-1-1", "--pin", "--for", "10m", "--yes", "--json")
+    assert ran.code == 0
+    assert [one["result"] for one in ran.document["operation"]["results"]] == ["applied"]
+    (now,) = agents["mx2"].live.values()
+    assert now.pinned
+    assert now.expires_at is not None
+    assert now.expires_at < START + timedelta(days=900)
 
 
 async def test_a_read_that_lacks_a_host_says_so_and_is_one(agents: Agents, mailctl: Mailctl, path: Path) -> None:
