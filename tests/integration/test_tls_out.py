@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.agent.delivery.test_sts import policy_host
 from tests.agent.dns.responder import responding
 from tests.agent.dns.unbound import unbound
 from tests.certificates import DAY, Authority, Certificate
@@ -174,6 +175,41 @@ def _certificate(authority: Authority, trouble: str) -> Certificate:
     if trouble == "expired":
         return authority.issue(MX, valid_for=-DAY)
     return authority.issue("other.example" if trouble == "other name" else MX)
+
+
+@pytest.mark.parametrize("right", [True, False])
+async def test_an_mta_sts_policy_holds_its_domains_mail_and_no_other_also_after_a_restart(
+    place: Path, authority: Authority, right: bool
+) -> None:
+    """Two domains with one MX host, one of them with a policy."""
+    port = free_port()
+    served = authority.issue(f"mta-sts.{DOMAIN}").server()
+    async with Sink() as sink, responding() as dns, policy_host(served) as policies:
+        for domain in (DOMAIN, "y.example"):
+            dns.add(domain, "MX", f"10 {MX}.")
+        dns.add(MX, "A", "127.0.0.1")
+        dns.add(f"mta-sts.{DOMAIN}", "A", "127.0.0.1")
+        dns.add(f"_mta-sts.{DOMAIN}", "TXT", '"v=STSv1; id=1;"')
+        text = mx_sections(dns.port, port, authority.file, "opportunistic").replace(
+            "mode: opportunistic", f"mta_sts: {{port: {policies.port}, ca_file: {authority.file}}}"
+        )
+        settings = tls_settings(authority.issue(MX if right else "other.example"), sink)
+        async with relay(place, settings, text, sink=sink, port=port) as path:
+            for n in range(2):
+                await path.rig.accepted(f"u{n}@y.example", f"u{n}@{DOMAIN}")
+                await path.rig.delivered(f"u{n}@y.example")
+                if right:
+                    await path.rig.delivered(f"u{n}@{DOMAIN}")
+                else:
+                    await path.waits_for(f"u{n}@{DOMAIN}", f"the MTA-STS policy of {DOMAIN} wants TLS")
+                await path.rig.stop()
+                del dns.zone[f"_mta-sts.{DOMAIN}", "TXT"]  # as an attacker would
+                dns.add(f"_mta-sts.{DOMAIN}", "TXT", "nothing")
+                await path.rig.start()
+            if right:
+                assert (await path.tls_of(f"u1@{DOMAIN}")).endswith(" verified")
+    assert len(policies.asked) == 1
+    assert sum(sink.received.values()) == (4 if right else 2)
 
 
 @pytest.mark.needs("unbound")

@@ -85,6 +85,10 @@ class Guard(Protocol):
     def refusal(self, connection: "Connection", transaction: Transaction) -> SmtpReply | None:
         """Why `transaction` may not go over `connection`, if so."""
 
+    @property
+    def is_outgrown(self) -> bool:
+        """Whether another connection might be good enough for what was refused last: this one ends then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Waits:
@@ -264,6 +268,9 @@ class Connection(asyncio.Protocol):
         refusal = self._session.refusal(transaction)
         if refusal is None and self.guard is not None:
             refusal = self.guard.refusal(self, transaction)
+            if refusal is not None and self.guard.is_outgrown:
+                self._loop.call_soon(self._break, refusal)
+                return
         if refusal is not None:
             # not at once: an owner that sends from `settled` and `ready` would recurse through all its messages
             self._loop.call_soon(self._refuse, transaction, refusal)

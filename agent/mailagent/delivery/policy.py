@@ -149,10 +149,14 @@ class TlsPolicies:
         """Mail to `domain` goes to `site`."""
         policy = self.sts.policy(domain) if self.sts.enabled else None
         if policy is not None and policy.mode is not StsMode.NONE:
-            self._sites[site.name] = policy
-            self._sites.move_to_end(site.name)
-            if len(self._sites) > MAX_STS_SITES:
-                self._sites.popitem(last=False)
+            self.mark(site.name, policy)
+
+    def mark(self, site: SiteName, policy: StsPolicy) -> None:
+        """A domain with `policy` uses `site`."""
+        self._sites[site] = policy
+        self._sites.move_to_end(site)
+        if len(self._sites) > MAX_STS_SITES:
+            self._sites.popitem(last=False)
 
     # -- what connections ask ------------------------------------------------------------------------------------
 
@@ -173,7 +177,7 @@ class TlsPolicies:
         """What connections to `site` must be; failures are counted for the domain of `recipient`, who is next."""
         if site.next_hop is None:
             domain = domain_of(recipient) if recipient and self.contact else ""
-            return Towards(self, self.mode(site), sts=self._sites.get(site.name), domain=domain)
+            return Towards(self, self.mode(site), site=site.name, sts=self._sites.get(site.name), domain=domain)
         return Towards(self, self.mode(site), is_route=True, auth=self._accounts.get(site.name))
 
     def mode(self, site: Site) -> TlsMode:
@@ -248,6 +252,7 @@ class Towards:
         policies: TlsPolicies,
         mode: TlsMode,
         *,
+        site: SiteName | None = None,
         sts: StsPolicy | None = None,
         is_route: bool = False,
         auth: RouteAuth | None = None,
@@ -255,6 +260,7 @@ class Towards:
     ) -> None:
         self._policies = policies
         self._mode = mode
+        self._site = site
         self._sts = sts
         self._is_route = is_route
         self._auth = auth
@@ -314,7 +320,7 @@ class Towards:
         """`connection` is about to get mail."""
         policies = self._policies
         if (policies.sts.enabled or policies.contact) and not self._is_route and self._mode is not TlsMode.OFF:
-            connection.guard = _Watch(policies, self._step, self._failure)
+            connection.guard = _Watch(policies, self._site, self._step, self._failure)
 
     def _count(self, hop: Hop, kind: PolicyType, failure: TlsFailed) -> None:
         if self._policies.contact:
@@ -327,10 +333,13 @@ class Towards:
 class _Watch:
     """Looks at the messages that go over one connection: a `mailagent.delivery.connection.Guard`."""
 
-    __slots__ = ("_failure", "_policies", "_seen", "_step")
+    __slots__ = ("_failure", "_policies", "_seen", "_site", "_step", "is_outgrown")
 
-    def __init__(self, policies: TlsPolicies, step: Step, failure: TlsFailed | None) -> None:
+    def __init__(self, policies: TlsPolicies, site: SiteName | None, step: Step, failure: TlsFailed | None) -> None:
         self._policies = policies
+        self._site = site
+        self.is_outgrown = False
+        """It was opened before a domain with a policy used the site, and its certificate was never asked for."""
         self._step = step
         self._failure = failure  # what was tried before
         self._seen: set[str] = set()  # domains counted
@@ -342,6 +351,12 @@ class _Watch:
             return None  # a report about broken TLS must arrive in spite of it, and is not counted (RFC 8460 section 3)
         domain = domain_of(transaction.recipients[0])
         objection = policies.objection(connection, domain) if policies.sts.enabled else None
+        if objection is not None and self._step.policy is PolicyType.NONE and self._failure is None:
+            policy = policies.sts.policy(domain)
+            if policy is not None and self._site is not None and policy.names(connection.mx):
+                policies.mark(self._site, policy)
+                self.is_outgrown = True
+                return objection
         if policies.contact and domain not in self._seen:
             self._seen.add(domain)
             self._count(connection, domain)

@@ -493,3 +493,28 @@ def _tolerant(script: Script) -> Script:
             dialogue.cut()
 
     return run
+
+
+async def test_a_connection_from_before_a_domain_with_a_policy_ends_for_a_better_one(
+    zone: Responder, host: PolicyHost, authority: Authority, tmp_path: Path
+) -> None:
+    made, resolver = await policies(zone, host, authority, tmp_path)
+    made._sites.clear()
+    got: list[bytes] = []
+    certificate = authority.issue(MX)
+
+    async def script(dialogue: Any) -> None:
+        await dialogue.greet("STARTTLS")
+        await dialogue.secure(certificate.server(), "PIPELINING")
+        got.append(await dialogue.reader.read(5))
+
+    owner = Recorder(message(b"u@x.example"))
+    async with peer(script) as hop:
+        path = Hop(MX, hop.address, hop.port)
+        reply, transaction, in_doubt = await owner.run(path, security=made.towards(SITE))
+        assert (reply.code, reply.enhanced, in_doubt) == (451, "4.7.10", False)
+        assert transaction is not None
+    assert got == [b""]
+    owner = await outcome(made, taking(certificate, got), b"u@x.example")
+    await resolver.close()
+    assert got[1:] == [KEPT]
