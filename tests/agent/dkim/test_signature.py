@@ -121,3 +121,9 @@ def test_another_pool_replaces_our_signatures_only() -> None:
     fields = signatures(SIMPLE, [signing_key(), signing_key(Algorithm.ED25519)], at=1)
     assert unsigned(fields + received) == received
     assert unsigned(received) == received
+
+
+@pytest.mark.parametrize("size", [0, 1, 2046, 2047, 2048, 10_240, 262_143, 262_144, 300_000])
+def test_a_body_of_any_size_has_the_right_hash(size: int) -> None:
+    message = b"From: a@example.com\r\n\r\n" + b"x" * size + b"\r\n"
+    assert verified(signed(message)[0] + message, signing_key())
