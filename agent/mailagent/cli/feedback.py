@@ -96,13 +96,14 @@ def add_key(config_path: Path | None) -> None:
 @feedback.command("unsubscribe-header")
 @config_option
 @click.option("--domain", metavar="DOMAIN", help="One of our domains.  [default: the first bounce domain]")
+@click.option("--stream", default="", help="Unsubscribe from this stream only.  [default: from all mail]")
 @click.argument("address")
-def unsubscribe_header(config_path: Path | None, domain: str | None, address: str) -> None:
+def unsubscribe_header(config_path: Path | None, domain: str | None, stream: str, address: str) -> None:
     """Print the List-Unsubscribe field that unsubscribes ADDRESS by mail.
 
     \b
     Example:
-      mailagent feedback unsubscribe-header user@example.com --config agent.yaml
+      mailagent feedback unsubscribe-header user@example.com --stream news --config agent.yaml
     """
     from urllib.parse import quote
 
@@ -111,7 +112,10 @@ def unsubscribe_header(config_path: Path | None, domain: str | None, address: st
 
     if config_path is None:
         raise click.UsageError("name the host's file with --config FILE")
-    domains = sorted(feedback_domains(load(config_path)))
+    config = load(config_path)
+    domains = sorted(feedback_domains(config))
+    if stream and stream not in config.streams:
+        raise click.UsageError(f"{stream} is no stream; there are: {', '.join(config.streams)}")
     if domain is not None and domain not in domains:
         raise click.UsageError(f"{domain} is no domain that comes back here; there are: {', '.join(domains) or 'none'}")
     if not domains:
@@ -120,5 +124,5 @@ def unsubscribe_header(config_path: Path | None, domain: str | None, address: st
         paths = ReturnPaths(load_keys(_key_file(config_path)), "")
     except OSError as exc:
         raise Failure(str(exc), FAILED) from exc
-    local = paths.unsubscribe(address)
+    local = paths.unsubscribe(address, stream)
     click.echo(f"List-Unsubscribe: <mailto:{local}@{domain or domains[0]}?subject={quote(f'unsubscribe {address}')}>")

@@ -91,9 +91,9 @@ class ReturnPaths:
         )
         return (BOUNCE + content + self._mac(self._key, BOUNCE + content)).lower().encode("ascii")
 
-    def unsubscribe(self, address: str) -> str:
-        """The local part of the address that unsubscribes `address`."""
-        content = base32(self._key, 1) + self._check(self._key, address, _UNSUBSCRIBE_CHECK)
+    def unsubscribe(self, address: str, stream: str = "") -> str:
+        """The local part of the address that unsubscribes `address`, from one stream or from all mail."""
+        content = base32(self._key, 1) + self._check(self._key, address, _UNSUBSCRIBE_CHECK, stream)
         return (UNSUBSCRIBE + content + self._mac(self._key, UNSUBSCRIBE + content)).lower()
 
     def read(self, local: str) -> Token | None:
@@ -114,15 +114,16 @@ class ReturnPaths:
             return UnsubscribeToken(key=key, check=content[1:])
         return BounceToken(recipient=recipient, tag=content[1 : 1 + TAG_CHARS], key=key, check=content[-_BOUNCE_CHECK:])
 
-    def is_for(self, token: Token, address: str) -> bool:
-        """Whether `token` was made for `address` (compared without case)."""
-        return hmac.compare_digest(self._check(token.key, address, len(token.check)), token.check)
+    def is_for(self, token: Token, address: str, stream: str = "") -> bool:
+        """Whether `token` was made for `address` (compared without case), and an unsubscribe for that stream."""
+        return hmac.compare_digest(self._check(token.key, address, len(token.check), stream), token.check)
 
     def _mac(self, key: int, content: str) -> str:
         return self._digest(key, b"mac", content.encode(), MAC_CHARS)
 
-    def _check(self, key: int, address: str, chars: int) -> str:
-        return self._digest(key, b"address", address.strip().lower().encode("utf-8", "replace"), chars)
+    def _check(self, key: int, address: str, chars: int, stream: str = "") -> str:
+        text = f"{address.strip().lower()}\0{stream}" if stream else address.strip().lower()
+        return self._digest(key, b"address", text.encode("utf-8", "replace"), chars)
 
     def _digest(self, key: int, purpose: bytes, data: bytes, chars: int) -> str:
         digest = hashlib.blake2b(data, key=self._keys[key], person=purpose, digest_size=16).digest()

@@ -8,6 +8,7 @@ from mailagent.api.classification import Action as RuleAction
 from mailagent.api.classification import Category, Scope, Verdict
 from mailagent.api.feedback import FeedbackKind
 from mailagent.api.smtp import SmtpReply
+from mailagent.outcome.feedback.arf import read_complaint
 from mailagent.outcome.feedback.auto_reply import auto_reply
 from mailagent.outcome.feedback.mime import Fields, read_parts
 from mailagent.outcome.feedback.notices import addresses_in
@@ -71,7 +72,11 @@ class Finding:
 class Examiner:
     """Reads mails. Blocks on the disk for look-ups."""
 
-    def __init__(self, book: AddressBook, paths: ReturnPaths, lookup: Lookup, classify: Classify) -> None:
+    def __init__(
+        self, book: AddressBook, paths: ReturnPaths, lookup: Lookup, classify: Classify, streams: Sequence[str] = ()
+    ) -> None:
+        """`streams` are those that an unsubscribe may be for."""
+        self._streams = ("", *streams)
         self._book = book
         self._paths = paths
         self._lookup = lookup
@@ -96,7 +101,7 @@ class Examiner:
     def _examine(self, ours: Ours, envelope: Envelope, message: bytes) -> Finding:
         match ours.purpose:
             case Purpose.PEOPLE:
-                return Finding(kind=FeedbackKind.PEOPLE, keep="for postmaster")
+                return self._people(message)
             case Purpose.DMARC:
                 return Finding(kind=FeedbackKind.DMARC, keep="DMARC report")
             case Purpose.TLS:
@@ -114,6 +119,13 @@ class Examiner:
         if sent is None or not isinstance(ours.token, BounceToken):
             return Finding(kind=FeedbackKind.UNREAD, keep="a bounce, to an address for complaints")
         return self._bounce(reading, ours.token, sent)
+
+    def _people(self, message: bytes) -> Finding:
+        """Mail for postmaster or abuse; a complaint about mail of ours needs no person, wherever a loop sends it."""
+        complaint = read_complaint(read_parts(message))
+        if complaint is not None and (finding := self._complaint(complaint, None)).proven:
+            return finding
+        return Finding(kind=FeedbackKind.PEOPLE, keep="for postmaster")
 
     def _bounce(self, report: BounceReport, token: BounceToken, sent: Sent) -> Finding:
         status = self._status_of(report, token)
@@ -174,14 +186,22 @@ class Examiner:
         named = [
             address for name in ("from", "subject", "reply-to", "sender") for address in addresses_in(root.get(name))
         ]
-        subscriber = next((address for address in named if self._paths.is_for(token, address)), "")
+        subscriber, stream = next(
+            (
+                (address, stream)
+                for address in named
+                for stream in self._streams
+                if self._paths.is_for(token, address, stream)
+            ),
+            ("", ""),
+        )
         if not subscriber:
             return Finding(
                 kind=FeedbackKind.UNREAD, keep="an unsubscribe from an address that the token was not made for"
             )
         return Finding(
             kind=FeedbackKind.UNSUBSCRIBE,
-            sent=Sent(recipient=subscriber),
+            sent=Sent(recipient=subscriber, stream=stream),
             verdict=UNSUBSCRIBED,
             form="mailto",
             proven=True,

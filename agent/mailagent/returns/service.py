@@ -109,7 +109,8 @@ class Feedback:
         own: dict[str, str] = {name: bounces.domain for name, bounces in _signed_streams(config)}
         self.envelopes = Envelopes(paths, own) if own else None
         book = AddressBook(config, paths, time.time)
-        self._examiner = Examiner(book, paths, SentMail(self._host.accounting, self._host.tag), self._host.classify)
+        lookup = SentMail(self._host.accounting, self._host.tag)
+        self._examiner = Examiner(book, paths, lookup, self._host.classify, list(config.streams))
         if self._desk is not None:
             self._desk.configure(config.feedback, book)
         elif _listens(config):

@@ -47,7 +47,7 @@ def classify(reply: SmtpReply, provider: str) -> Verdict:
 
 def examine(message: bytes, *recipients: str, sender: str = "", known: Known | None = None) -> list[Finding]:
     envelope = Envelope(id="1", at=0, client="192.0.2.1", sender=sender, recipients=recipients or (path(),))
-    return Examiner(book(), PATHS, known or Known(), classify).examine(envelope, message)
+    return Examiner(book(), PATHS, known or Known(), classify, ["news"]).examine(envelope, message)
 
 
 def only(message: bytes, *recipients: str, sender: str = "", known: Known | None = None) -> Finding:
@@ -168,3 +168,18 @@ def test_each_address_of_ours_has_its_finding() -> None:
 def test_mail_whose_address_a_reload_took_away_is_kept() -> None:
     finding = only(samples.GMAIL, "x@gone.example")
     assert (finding.kind, bool(finding.keep)) == (FeedbackKind.UNREAD, True)
+
+
+def test_an_unsubscribe_may_be_for_one_stream() -> None:
+    message = b"From: Reader <reader@A.example>\nSubject: unsubscribe\n\n"
+    one = only(message, PATHS.unsubscribe("reader@a.example", "news") + "@bounce.example")
+    assert (one.kind, one.sent.stream, one.suppresses) == (FeedbackKind.UNSUBSCRIBE, "news", True)
+    assert only(message, UNSUBSCRIBE).sent.stream == ""
+    gone = only(message, PATHS.unsubscribe("reader@a.example", "gone") + "@bounce.example")
+    assert gone.kind is FeedbackKind.UNREAD
+
+
+def test_a_complaint_about_our_mail_counts_at_the_abuse_address_too() -> None:
+    message = samples.YAHOO_ARF.replace(b"b+token@bounce.example.com", path().encode())
+    assert only(message, "abuse@bounce.example").suppresses
+    assert only(samples.YAHOO_ARF, "abuse@bounce.example").kind is FeedbackKind.PEOPLE
