@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mailagent.api.feedback import FeedbackEvent, FeedbackKind, FeedbackView
+from mailagent.outcome.return_path import FILE_NAME, ReturnPaths, load_keys
 from mailagent.returns.mailbox import Envelope, Mailbox
 from tests.integration.client import Session, hand_in
 from tests.integration.processes import free_port, until
@@ -127,8 +128,10 @@ async def test_a_late_bounce_is_mapped_back_by_its_return_path_alone(tmp_path: P
             "spring",
         )
         assert event.vmta in {"mkt-1", "mkt-2"}
-        assert (event.status, event.category) == ("5.1.1", "bad-mailbox")
+        assert (event.status, event.category, event.suppressed) == ("5.1.1", "bad-mailbox", True)
         view = await one.view()
+        assert view.lag.samples == 1
+        assert (view.rates[0].delivered, view.rates[0].bounces) >= (1, 1)
         assert view.pending == 0
         assert [count.count for count in view.counts] == [1]
         await one.rig.stop()
@@ -176,9 +179,26 @@ async def test_a_complaint_is_found_by_our_received_field(tmp_path: Path) -> Non
         event = await one.event(FeedbackKind.COMPLAINT)
         assert (event.recipient, event.message_id) == ("angry@a.example", reply.rsplit(" ", 1)[1])
         assert (event.type, event.form, event.pool, event.vmta) == ("abuse", "arf", "tx", "tx-1")
+        assert event.suppressed
+        assert "suppression list (complaint)" in await one.rig.send("Angry@a.example")
         await one.rig.stop()
         (line,) = lines_of(one.rig, "feedback")
         assert (line["feedback_type"], line["feedback_format"], line["user_agent"]) == ("abuse", "arf", "Provider/1")
+
+
+async def test_a_reader_unsubscribes_from_one_stream_by_mail(tmp_path: Path) -> None:
+    async with returns(tmp_path) as one:
+        keys = load_keys(tmp_path / "state" / FILE_NAME)
+        address = ReturnPaths(keys, "").unsubscribe("reader@a.example", "marketing") + "@fbl.example"
+        text = "From: Reader <Reader@a.example>\r\nSubject: unsubscribe\r\n\r\n"
+        assert (await one.bring(address, text, sender="reader@a.example")).startswith("250")
+        event = await one.event(FeedbackKind.UNSUBSCRIBE)
+        assert (event.recipient, event.stream, event.suppressed) == ("Reader@a.example", "marketing", True)
+        await one.rig.accepted("reader@a.example", sender="a@tx.example")
+        await one.rig.delivered("reader@a.example")
+        await one.rig.accepted("reader@a.example", "other@a.example")
+        await one.rig.delivered("other@a.example")
+        assert one.rig.sink.received["reader@a.example"] == 1
 
 
 async def test_mail_for_postmaster_is_passed_on_with_the_null_sender(tmp_path: Path) -> None:
