@@ -11,7 +11,7 @@ from tests.integration.sink import Mail
 
 SENDER = "author@sender.example"
 UNKNOWN = b"550 5.1.1 no such user\r\n"
-BUSY = b"450 4.2.1 busy\r\n"
+BUSY = b"451 4.3.0 temporary problem\r\n"
 
 
 async def send(one: Rig, *recipients: str, mail: str = "", sender: str = SENDER) -> str:
