@@ -54,8 +54,9 @@ class Protection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     action: Protect = Protect.OFF
     move_to: StreamName | None = None
     recipients: int = 50  # of one message
-    same_text: int = 100  # messages with the very same text ...
-    window: timedelta = timedelta(minutes=10)  # ... within so long
+    same_text: int = 100  # messages with the very same text within the window
+    per_client: int | None = None  # messages of one user, or of one address, within the window; None: not counted
+    window: timedelta = timedelta(minutes=10)  # of both
 
 
 _SIGNED = {"aligned": "warn", "date": "warn", "message_id": "warn", "plain_text": "warn", "mime": "warn"}

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ from mailagent.api.ids import StreamName
 from mailagent.api.intake import CheckCount, CheckCounts
 from mailagent.api.requests import Empty
 from mailagent.api.smtp import SmtpReply, Verb
-from mailagent.config.streams import Check, Protect
+from mailagent.config.streams import Check, Checks, Protect
 from mailagent.config.structs import AgentConfig, Stream
 from mailagent.dns import Found, MxAnswer, NxDomain, Resolver, ascii_domain
 from mailagent.intake.checks import Finding, domains_of, findings, lies_in, looks_like_bulk
@@ -24,8 +25,12 @@ DNS_S = 2.0
 """How long a client waits for DNS; what has no answer by then is taken."""
 DOMAINS = 20
 """Recipient domains of one message that are asked for."""
-TEXTS = 10_000
-"""Texts that are counted at a time, 100 bytes each."""
+COUNTED = 10_000
+"""Texts and clients that are counted at a time, 100 bytes each."""
+TEXT_BYTES = 262_144
+"""Octets of a text that tell it from others, with its length."""
+LARGE_BYTES = 1_048_576
+"""Larger messages are read in a thread: this much takes some milliseconds."""
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +56,7 @@ class Guard:
         self._spawn = spawn
         self._clock = clock
         self._counts: dict[tuple[StreamName, str], CheckCount] = {}
-        self._texts: dict[StreamName, TextCounts] = {}
+        self._counted: defaultdict[tuple[StreamName, str], WindowCounts] = defaultdict(WindowCounts)
         self.configure(config)
 
     def configure(self, config: AgentConfig) -> None:
@@ -90,7 +95,29 @@ class Guard:
             if refusal is not None:
                 then(refusal)
                 return
-        for finding in findings(submission.body, stream.checks, partial(self._aligned, stream)):
+        if len(submission.body) > LARGE_BYTES:
+            self._spawn(self._read_large(name, stream, submission, then), "checks of a large message")
+        else:
+            self._read(name, stream, submission, findings(*self._question(stream, submission)), then)
+
+    # -- the text
+
+    def _question(self, stream: Stream, submission: Submission) -> tuple[bytes, Checks, Callable[[bytes], bool]]:
+        return submission.body, stream.checks, partial(self._aligned, stream)
+
+    async def _read_large(self, name: StreamName, stream: Stream, submission: Submission, then: Then) -> None:
+        """The same for a message that takes the loop too long."""
+        found: list[Finding] = []
+        try:
+            found = await asyncio.to_thread(lambda: list(findings(*self._question(stream, submission))))
+        except Exception:
+            log.exception("a large message was not checked stream=%s", name)
+        self._read(name, stream, submission, found, then)
+
+    def _read(
+        self, name: StreamName, stream: Stream, submission: Submission, found: Iterable[Finding], then: Then
+    ) -> None:
+        for finding in found:
             refusal = self._found(name, getattr(stream.checks, finding.check), finding, submission)
             if refusal is not None:
                 then(refusal)
@@ -112,12 +139,15 @@ class Guard:
         protect = stream.protect
         if len(submission.recipients) > protect.recipients:
             return f"it has {len(submission.recipients)} recipients"
-        texts = self._texts.get(name)
-        if texts is None:
-            texts = self._texts[name] = TextCounts()
-        count = texts.add(submission.body, self._clock(), protect.window.total_seconds())
+        now, window_s = self._clock(), protect.window.total_seconds()
+        count = self._counted[name, "text"].add(_text_key(submission.body), now, window_s)
         if count > protect.same_text:
             return f"the same text came {count} times"
+        if protect.per_client is not None:
+            who = submission.user or submission.client
+            count = self._counted[name, "client"].add(who.encode(), now, window_s)
+            if count > protect.per_client:
+                return f"{who} sent {count} messages within {window_s:g} s"
         return looks_like_bulk(submission.body)
 
     # -- From
@@ -194,23 +224,29 @@ class Guard:
         return SmtpReply(code=finding.code, enhanced=finding.enhanced, text=text, verb=Verb.DOT, local=True)
 
 
-class TextCounts:
-    """How often the same text came within a window, in bounded memory: exact for the last half of it at least."""
+class WindowCounts:
+    """How often the same came within a window, in bounded memory: exact for the last half of it at least."""
 
     def __init__(self) -> None:
         self._now: dict[bytes, int] = {}
         self._before: dict[bytes, int] = {}
         self._turn_at = 0.0
 
-    def add(self, body: bytes, now: float, window_s: float) -> int:
-        """Count the text of `body`, its header apart; how often it came by now."""
-        if now >= self._turn_at or len(self._now) >= TEXTS:
+    def add(self, key: bytes, now: float, window_s: float) -> int:
+        """Count `key`; how often it came by now."""
+        if now >= self._turn_at or len(self._now) >= COUNTED:
             idle = now >= self._turn_at + window_s / 2
             self._before, self._now = ({} if idle else self._now), {}
             self._turn_at = now + window_s / 2
-        key = hashlib.blake2b(memoryview(body)[len(block(body)) :], digest_size=16).digest()
         self._now[key] = self._now.get(key, 0) + 1
         return self._now[key] + self._before.get(key, 0)
+
+
+def _text_key(body: bytes) -> bytes:
+    """What tells the text of a message, its header apart, from others."""
+    start = len(block(body))
+    text = memoryview(body)[start : start + TEXT_BYTES]
+    return hashlib.blake2b(text, digest_size=16, salt=(len(body) - start).to_bytes(8, "big")).digest()
 
 
 def _dead(domain: str, answer: MxAnswer | None) -> Finding | None:

@@ -169,6 +169,11 @@ class Users:
         if found.cancelled():
             done(_BUSY)
             return
+        error = found.exception()
+        if error is not None:
+            log.error("login not verified client=%s user=%r", client, login.user[:80], exc_info=error)
+            done(_BUSY)
+            return
         user = self._users.get(login.user)
         digest = found.result()
         if digest is None or user is None or digest not in user.digests():

@@ -15,7 +15,7 @@ from mailagent.config.streams import Check, Checks, Protect, Protection
 from mailagent.config.structs import AgentConfig, Dns, Endpoint, Route, Stream
 from mailagent.dns import Resolver
 from mailagent.intake import guard as guard_module
-from mailagent.intake.guard import Guard, TextCounts
+from mailagent.intake.guard import Guard, WindowCounts
 from mailagent.intake.submission import Submission
 from tests.agent.dns.responder import Responder, responding
 
@@ -175,18 +175,34 @@ async def test_rules_change_with_a_reload_and_counts_stay() -> None:
         assert await one.counts() == [("one", "date", 1, 1, 0)]
 
 
-def test_texts_are_counted_within_their_window() -> None:
-    counts = TextCounts()
-    assert [counts.add(PLAIN, 0.0, 600) for _ in range(3)] == [1, 2, 3]
-    assert counts.add(b"Subject: other\r\n\r\nText\r\n", 1.0, 600) == 4  # the header does not matter
-    assert counts.add(PLAIN, 301.0, 600) == 5
-    assert counts.add(PLAIN, 602.0, 600) == 2
-    assert counts.add(PLAIN, 3000.0, 600) == 1
+async def test_a_client_that_sends_much_looks_like_bulk() -> None:
+    async with bench(one=stream(protect=Protection(action=Protect.REFUSE, per_client=2))) as one:
+        found = [(await one.judge(letter(PLAIN + b"%d\r\n" % n)))[:3] for n in range(3)]
+        assert found == ["one", "one", "550"]
+        one.now += 3600
+        assert await one.judge(letter()) == "one"
 
 
-def test_counted_texts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_module, "TEXTS", 10)
-    counts = TextCounts()
+async def test_large_messages_are_judged_like_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_module, "LARGE_BYTES", 10)
+    async with bench(one=stream(checks=Checks(date=Check.REFUSE, mime=Check.WARN))) as one:
+        assert (await one.judge(letter())).startswith("550 5.6.0 check date")
+        assert one.tasks
+        assert await one.judge(letter(b"Date: Tue, 01 Jan 2030 00:00:00 +0000\r\n" + PLAIN)) == "one"
+
+
+def test_what_comes_is_counted_within_its_window() -> None:
+    counts = WindowCounts()
+    assert [counts.add(b"a", 0.0, 600) for _ in range(3)] == [1, 2, 3]
+    assert counts.add(b"b", 1.0, 600) == 1
+    assert counts.add(b"a", 301.0, 600) == 4
+    assert counts.add(b"a", 602.0, 600) == 2
+    assert counts.add(b"a", 3000.0, 600) == 1
+
+
+def test_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_module, "COUNTED", 10)
+    counts = WindowCounts()
     for n in range(100):
-        counts.add(b"\r\n%d" % n, 0.0, 600)
+        counts.add(b"%d" % n, 0.0, 600)
     assert len(counts._now) + len(counts._before) <= 20
