@@ -22,6 +22,7 @@ from mailagent.api.directives import DrainProgress
 from mailagent.api.errors import InvalidRequest
 from mailagent.api.ids import ProviderName, VmtaName
 from mailagent.api.operations import Impact, OperationResult
+from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.api.targets import MessageFilter, Target
 from mailagent.census import Census
@@ -69,6 +70,7 @@ from mailagent.telemetry.history import History
 from mailagent.tls_reporting import TlsReporting
 from mailagent.upkeep import Upkeep
 from mailagent.version import __version__
+from mailagent.why import Why
 
 log = logging.getLogger(__name__)
 
@@ -239,8 +241,16 @@ class Engine:
         users = UserVerbs(self._users, self._control)
         archive = await asyncio.to_thread(Archive, config.state_dir / "history.db")
         self._upkeep = Upkeep(self._history, archive, self._accounting, each_minute=self._each_minute)
-        reads = Reads(config.host, self._spool, self._scheduler, self._overview, self._history, archive)
-        jobs = Jobs(self._control, self._spool, why=reads.reasons, forgotten=self._acceptor.jobs.difference_update)
+        why = Why(
+            self._spool,
+            self._scheduler,
+            config=lambda: self._config,
+            state=lambda: self._state,
+            origin=lambda key: self._origins.find(key),
+            trouble=self._trouble,
+        )
+        reads = Reads(config.host, self._spool, self._scheduler, self._overview, self._history, archive, why)
+        jobs = Jobs(self._control, self._spool, why=why.reasons, forgotten=self._acceptor.jobs.difference_update)
         self._reads: Mapping[str, Read] = {
             **reads.methods,
             **keys.reads,
@@ -321,6 +331,24 @@ class Engine:
 
     def _account(self, lines: list[bytes]) -> None:
         self._accounting.write(lines)
+
+    def _trouble(self) -> WaitReason | None:
+        """What is wrong with the host itself, so that nothing is sent or no outcome gets to disk."""
+        if self.failed.done():
+            return WaitReason(
+                kind=ReasonKind.STORAGE,
+                detail=f"delivery has stopped: {self.failed.result()}",
+                key="state_dir",
+                release="a disk that works, and a new start of the agent",
+            )
+        if self._spool.stuck:
+            return WaitReason(
+                kind=ReasonKind.STORAGE,
+                detail=f"outcomes cannot be written: {self._spool.stuck}",
+                key="state_dir",
+                release="room on the disk",
+            )
+        return None
 
     def _storage_failed(self, error: StorageFailed) -> None:
         self._fail(str(error))

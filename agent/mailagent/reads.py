@@ -2,21 +2,19 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from mailagent.api import replies, requests, views
 from mailagent.api.errors import InvalidRequest, NotFound
-from mailagent.api.ids import HostName, PoolName, StreamName
+from mailagent.api.ids import HostName
 from mailagent.api.operations import OperationRecord
-from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.targets import MessageFilter
 from mailagent.host import Read
 from mailagent.overview import Overview
 from mailagent.scheduling.scheduler import Scheduler
-from mailagent.spool.ids import parse_message_name, recipient_id
 from mailagent.spool.store import Spool
 from mailagent.telemetry.archive import KEPT_S, Archive
 from mailagent.telemetry.history import History
+from mailagent.why import Why
 
 
 class Reads:
@@ -30,6 +28,7 @@ class Reads:
         overview: Overview,
         history: History,
         archive: Archive,
+        why: Why,
     ) -> None:
         self._host = host
         self._spool = spool
@@ -37,6 +36,7 @@ class Reads:
         self._overview = overview
         self._history = history
         self._archive = archive
+        self._why = why
 
     @property
     def methods(self) -> Mapping[str, Read]:
@@ -45,7 +45,7 @@ class Reads:
             read.__name__: read
             for read in (
                 self.history, self.queues, self.deferred, self.messages, self.message, self.in_doubt, self.operations,
-                self.operation,
+                self.operation, self._why.why,
             )
         }  # fmt: skip
 
@@ -77,9 +77,8 @@ class Reads:
         stored = await self._spool.message(request.message_id, request.n)
         if stored is None:
             raise NotFound(f"{self._host}: no message {request.message_id} waits here; it has left or was never here")
-        summary = stored.summary
         return views.MessageDetail(
-            summary=summary,
+            summary=stored.summary,
             recipients=stored.recipients,
             headers=stored.headers,
             headers_truncated=stored.headers_truncated,
@@ -88,26 +87,11 @@ class Reads:
             user=stored.user,
             envid=stored.envid,
             attempts=stored.attempts,
-            reasons=tuple(self.reasons(summary, stored.job)),
+            reasons=tuple(
+                self._why.reasons(stored.summary, stored.job, stored.attempts[-1] if stored.attempts else None)
+            ),
             in_doubt=stored.in_doubt,
         )
-
-    def reasons(self, summary: views.MessageSummary, job: str) -> list[WaitReason]:
-        """Why one recipient, of a message of `job`, waits."""
-        recipient = recipient_id(parse_message_name(summary.message_id)[0], summary.n)
-        reasons = self._scheduler.reason_of(
-            recipient, PoolName(summary.pool), StreamName(summary.stream), summary.domain, job
-        )
-        if summary.next_try_at > datetime.now(UTC):
-            schedule = WaitReason(
-                kind=ReasonKind.SCHEDULE,
-                detail=f"attempt {summary.attempts} failed; the next one is by the retry schedule",
-                until=summary.next_try_at,
-                release=f"mailctl retry message:{summary.message_id}",
-                reply=summary.reply,
-            )
-            reasons = [schedule, *(reason for reason in reasons if reason.kind is ReasonKind.DIRECTIVE)]
-        return reasons
 
     async def in_doubt(self, request: requests.PageRequest) -> replies.InDoubtPage:
         """Possible duplicates, newest first."""

@@ -37,6 +37,7 @@ from mailagent.api.operations import Impact, OperationRecord, OperationResult, R
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import Target, TargetKind
 from mailagent.config.structs import FleetConfig, FleetHost, Pool, Rpc, Transport, VirtualMta
+from tests.console import records as kept
 
 START = datetime(2026, 9, 1, 12, tzinfo=UTC)
 POOLS = {"marketing": ("mkt", 2), "transactional": ("tx", 2), "cold": ("cold", 2)}
@@ -299,6 +300,17 @@ class LoopbackAgent:
                     at=codec.now(), rule="yahoo.complaints", detail="suspended for 2 h", reply="421 [TSS04]"
                 )
                 return AutomationView(mode="on", live=live, rules=(rule,), would=(would,))
+            case "ages":
+                return kept.ages()
+            case "history":
+                return kept.history(params)
+            case "events":
+                return kept.events()
+            case "why":
+                vmta = self.vmta_names("marketing")[0]
+                if params.queue != f"gmail/{vmta}":
+                    raise NotFound("there is no such virtual MTA")
+                return kept.why(vmta)
         raise InvalidRequest(f"no answer for {method} in this test agent")
 
     def message(self, message_id: str) -> views.MessageDetail:

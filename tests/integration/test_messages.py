@@ -30,8 +30,11 @@ async def test_a_deferred_message_shows_its_reply_its_attempts_and_its_next_try(
             assert attempt.reply.text.endswith("too busy\\xff")
             assert (attempt.mx, attempt.remote) == ("mx.a.example", f"127.0.0.1:{one.sink.port}")
             assert attempt.source in ("127.0.1.1", "127.0.1.2")
-        (reason,) = detail.reasons
+        reason, cause = detail.reasons
         assert reason.kind is ReasonKind.SCHEDULE
+        assert (reason.key, reason.origin.partition(":")[0]) == ("retry", "agent.yaml")
+        assert (cause.kind, cause.reply) == (ReasonKind.REPLY, detail.summary.reply)
+        assert cause.origin == f"mx.a.example (127.0.0.1:{one.sink.port})"
         assert reason.until == detail.summary.next_try_at
         assert detail.summary.next_try_at - datetime.now(UTC) > timedelta(minutes=55)
         assert reason.release == f"mailctl retry message:{detail.summary.message_id}"

@@ -13,6 +13,7 @@ from mailagent.api.feedback import FeedbackRequest, FeedbackView
 from mailagent.api.intake import CheckCounts
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.requests import Role
+from mailagent.api.why import QueueWhy, WhyRequest
 
 PROTOCOL_VERSION = 1
 """Counts the breaks of the wire contract; N-1 is supported from the second release on."""
@@ -54,6 +55,7 @@ METHODS: dict[str, Method] = {
         Method("messages", requests.PageRequest, replies.MessagePage),
         Method("message", requests.MessageRequest, views.MessageDetail),
         Method("in_doubt", requests.PageRequest, replies.InDoubtPage),
+        Method("why", WhyRequest, QueueWhy),
         Method("ages", requests.Empty, AgeTable),
         Method("events", requests.Empty, EventSinks),
         Method("operations", requests.PageRequest, replies.OperationPage),

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import TargetKind
 from mailagent.api.views import MemberState, PoolState
 from mailagent.config.structs import AgentConfig, Pool, Rate
@@ -61,7 +62,7 @@ class Override(NamedTuple):
         if not one.rule:
             return Limit(self.value, f"lowered by {one.author}")
         climbs = "quiet time" if one.base and not one.pinned else "its end"
-        return Limit(self.value, one.author, f"{climbs}, or mailctl cancel {one.id}; {one.reason}")
+        return Limit(self.value, one.author, f"{climbs}, or mailctl cancel {one.id}; {one.reason}", one.rule)
 
 
 _WORD = {
@@ -127,14 +128,21 @@ def release_of(directive: Directive) -> str:
 def wait_reason(directive: Directive) -> WaitReason:
     """Why mail waits that `directive` holds."""
     return WaitReason(
-        kind=ReasonKind.DIRECTIVE,
+        kind=ReasonKind.RULE if directive.rule else ReasonKind.DIRECTIVE,
         detail=f"{_KIND[directive.target.kind]} {directive.target.name} is {sentence(directive)}",
         key=directive.id,
-        value=str(directive.kind),
+        value=f"{directive.kind} {directive.rule}".rstrip(),
         origin=directive.author,
         until=directive.expires_at,
         release=release_of(directive),
+        reply=_reply(directive.reply) if directive.reply else None,
     )
+
+
+def _reply(line: str) -> SmtpReply:
+    """The reply that a rule acted on, as it was."""
+    code, _, text = line.partition(" ")
+    return SmtpReply(code=int(code), text=text) if code.isdecimal() else SmtpReply(code=0, text=line)
 
 
 class HostState:

@@ -21,6 +21,7 @@ class Limit(Generic[Value]):
     value: Value | None  # None: none
     origin: str = ""
     release: str = ""  # what ends it, where that is not the configuration
+    rule: str = ""  # the rule by which automation lowered it
 
     def lowered(self, other: "Limit[Any]") -> "Limit[Any]":
         """The stricter of the two; equal ones leave this one's origin."""

@@ -11,9 +11,11 @@ hold no mail: it goes back to be placed elsewhere, or waits on disk.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+import msgspec
 
 from mailagent.api.ids import QueueKey, SiteName, VmtaName, queue_key
 from mailagent.api.reasons import ReasonKind, WaitReason
@@ -27,6 +29,7 @@ from mailagent.scheduling.item import Item
 from mailagent.scheduling.limits import UNLIMITED_CONNECTIONS, Gate, RateLimit, Window, connections_wanted
 from mailagent.scheduling.line import Line
 from mailagent.scheduling.meters import Meter
+from mailagent.scheduling.shortage import shortage
 from mailagent.spool.records import Waiting
 
 log = logging.getLogger(__name__)
@@ -195,45 +198,92 @@ class ReadyQueue:
 
     def binding(self) -> WaitReason | None:
         """The one reason that holds its mail now; None when there is none to hold."""
-        if self.block is not None:
-            return self.block
-        if self.resting or (self._failures and self.pause_until > self._home.clock()):
-            return self._rest_reason()
-        if not self.items:
-            return WaitReason(kind=ReasonKind.SENDING, detail="being sent") if self.busy else None
-        if self.pause_until > self._home.clock() and self._last_reply is not None:
-            return WaitReason(
-                kind=ReasonKind.REPLY, detail=self._last_reply.line(), reply=self._last_reply, release="a pause"
-            )
-        bound = self._bound or next((gate.key for gate in self.gates if not gate.is_open), "")
-        if bound:
-            return self._limit_reason(bound)
-        if self._openings and not self.busy:
-            return WaitReason(kind=ReasonKind.CONNECTING, detail=f"opening {len(self._openings)} connection(s)")
-        return WaitReason(kind=ReasonKind.SENDING, detail=f"{len(self.busy)} connection(s) at work")
+        return next(self._reasons(), None)
 
-    def _limit_reason(self, name: str) -> WaitReason:
+    def reasons(self) -> list[WaitReason]:
+        """All of them, the one that binds first."""
+        found: list[WaitReason] = []
+        for reason in self._reasons():
+            if all(reason.kind is not other.kind or reason.key != other.key for other in found):
+                found.append(reason)
+        return found
+
+    def _reasons(self) -> Iterator[WaitReason]:
+        if self.block is not None:
+            yield self.block
+            return
+        now = self._home.clock()
+        failing = self.resting or bool(self._failures and self.pause_until > now)
+        if failing:
+            yield self._rest_reason()
+        if not self.items:
+            if self.busy and not failing:
+                yield WaitReason(kind=ReasonKind.SENDING, detail="being sent")
+            return
+        holds = failing
+        if not failing and self.pause_until > now and self._last_reply is not None:
+            holds = True
+            yield WaitReason(
+                kind=ReasonKind.REPLY,
+                detail=self._last_reply.line(),
+                value=str(self._last_reply.code or ""),
+                origin=self.site.name,
+                until=self._at(self.pause_until),
+                release="the end of the pause",
+                reply=self._last_reply,
+            )
+        if self._bound:
+            holds = True
+            yield self._limit_reason(self._bound, now)
+        for gate in self.gates:
+            if not gate.is_open:
+                holds = True
+                yield self._limit_reason(gate.key, now)
+        for rate in (*self._rates, *([self._connect_rate] if self._connect_rate is not None else ())):
+            if rate.delay_s(now) > 0:
+                holds = True
+                yield self._limit_reason(rate.key, now)
+        if holds:
+            return
+        if self._openings and not self.busy:
+            yield WaitReason(kind=ReasonKind.CONNECTING, detail=f"opening {len(self._openings)} connection(s)")
+        else:
+            yield WaitReason(kind=ReasonKind.SENDING, detail=f"{len(self.busy)} connection(s) at work")
+
+    def _at(self, when: float) -> datetime:
+        """A time of the loop's clock as wall time."""
+        return datetime.now(UTC) + timedelta(seconds=max(0.0, when - self._home.clock()))
+
+    def _limit_reason(self, name: str, now: float) -> WaitReason:
         if name == "max_connections":
             gate = self.gates[-1]
-            value, origin, release = str(gate.limit), gate.origin, ""
+            key, value, origin, release, rule = "delivery.max_connections", str(gate.limit), gate.origin, "", ""
         else:
             limit = getattr(self.limits, name)
-            value, origin, release = str(limit.value), limit.origin, limit.release
+            key, value, origin, release, rule = name, str(limit.value), limit.origin, limit.release, limit.rule
+        rates = [rate for rate in (*self._rates, self._connect_rate) if rate is not None and rate.key == name]
+        kind = ReasonKind.THROTTLE if name.endswith("rate") else ReasonKind.LIMIT
         return WaitReason(
-            kind=ReasonKind.LIMIT,
+            kind=ReasonKind.RULE if rule else kind,
             detail=f"{name} {value} is used up",
-            key=name,
+            key=key,
             value=value,
             origin=origin,
+            until=self._at(now + max(rate.delay_s(now) for rate in rates)) if rates else None,
             release=release or f"raise {name}, or add virtual MTAs",
         )
 
     def _rest_reason(self) -> WaitReason:
         left = max(0.0, self.pause_until - self._home.clock())
+        short = shortage(self._last_reply) if self._last_reply is not None else None
+        if short is not None:
+            return msgspec.structs.replace(short, until=self._at(self.pause_until))
         what = self.bind_problem or f"{self._failures} connection(s) failed in a row"
         return WaitReason(
             kind=ReasonKind.BIND if self.bind_problem else ReasonKind.REST,
             detail=f"{what}; next try in {left:.0f} s",
+            value=str(self._failures),
+            origin=self.vmta if self.bind_problem else self.site.name,
             until=datetime.now(UTC) + timedelta(seconds=left),
             release="a connection that succeeds",
             reply=self._last_reply,

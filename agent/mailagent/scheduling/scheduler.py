@@ -472,8 +472,16 @@ class Scheduler:
             return [block]
         if site is None:
             if domain in self._lookups:
-                return [WaitReason(kind=ReasonKind.DNS, detail=f"looking up the MX of {domain}")]
-            return [WaitReason(kind=ReasonKind.WINDOW, detail="due, and waits for a place in the active window")]
+                return [
+                    WaitReason(
+                        kind=ReasonKind.DNS,
+                        detail=f"looking up the MX of {domain}",
+                        key="dns",
+                        value=domain,
+                        release="an answer of DNS",
+                    )
+                ]
+            return [self._window_reason()]
         reasons = []
         for vmta in self._policy.eligible(pool):
             queue = self.ready.get((site.name, vmta))
@@ -492,12 +500,29 @@ class Scheduler:
                 )
             )
         if recipient not in self._books.inside:
-            reasons.append(
-                WaitReason(
-                    kind=ReasonKind.WINDOW,
-                    detail=f"due, and waits for the active window ({self.window.used} of {self.window.limit} taken)",
-                    key="queue.window",
-                    value=str(self.window.limit),
-                )
-            )
+            reasons.append(self._window_reason())
         return reasons or [WaitReason(kind=ReasonKind.SENDING, detail="on its way, or its outcome is being written")]
+
+    def _window_reason(self) -> WaitReason:
+        return WaitReason(
+            kind=ReasonKind.WINDOW,
+            detail=f"due, and waits for the active window ({self.window.used} of {self.window.limit} taken)",
+            key="queue.window",
+            value=str(self.window.limit),
+            release="mail before it leaves, or a larger queue.window",
+        )
+
+    def reasons_on_disk(self, site: Site) -> list[WaitReason]:
+        """Why mail for `site` that is due is not in a ready queue."""
+        lanes = self._lanes.waiting_for(site.name)
+        if not lanes:
+            return []
+        return [
+            WaitReason(
+                kind=ReasonKind.WINDOW,
+                detail=f"{len(lanes)} lane(s) of mail on disk wait for places in the ready queues of {site.name}",
+                key="queue.ready",
+                value=str(self._config.queue.ready),
+                release="mail before it leaves, or a larger queue.ready or queue.window",
+            )
+        ]

@@ -142,6 +142,11 @@ class Spool:
             self._marks.close()
             os.close(self._lock)
 
+    @property
+    def stuck(self) -> str:
+        """Why commits have to wait, when they do: outcomes are not on disk, and connections wait for them."""
+        return self._writer.stuck
+
     # --- ids ------------------------------------------------------------------------------------------------------
 
     def new_message_id(self) -> int:

@@ -111,6 +111,8 @@ class Writer:
         self._log_pages = 0  # length of the log then
         self._noted_at = 0  # the last commit that was noted in the database
         self._stuck_since: float | None = None
+        self.stuck = ""
+        """Why commits are postponed now."""
         self._next_housekeeping = time.monotonic() + HOUSEKEEPING_S
         self._failure: StorageFailed | None = None  # the thread's; `failed` is the loop's
         self.failed: StorageFailed | None = None
@@ -248,6 +250,7 @@ class Writer:
             error = self._failure or self._write(group)
             if error is None:
                 self._stuck_since = None
+                self.stuck = ""
                 self._tell(self._finish, group, {})
             elif isinstance(error, apsw.FullError | apsw.BusyError):
                 return self._postpone(group + [change for later in groups for change in later], error)
@@ -308,6 +311,7 @@ class Writer:
         now = time.monotonic()
         if self._stuck_since is None:
             self._stuck_since = now
+            self.stuck = str(error)
             log.error("commit postponed: %s", error)
         full = isinstance(error, apsw.FullError)
         answer: StorageError = StorageFull(f"no room: {error}") if full else ItemRefused(f"not stored: {error}")

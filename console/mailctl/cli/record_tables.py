@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from mailagent.api.ages import BUCKET_MINUTES, AgeView
 from mailagent.api.events import EventSinkView
 from mailagent.api.ids import HostName
+from mailagent.api.reasons import WaitReason
 from mailagent.api.views import Series
-from mailctl.output.human import NOTHING, ago, clock, count, duration, size
+from mailagent.api.why import QueueWhy
+from mailctl.output.human import NOTHING, ago, clock, count, duration, size, until
 from mailctl.output.tables import Column, table
 
 _METRICS = ("received", "delivered", "deferred", "bounced")
@@ -78,6 +80,48 @@ def age_table(rows: Sequence[tuple[HostName, AgeView]], width: int | None) -> st
     sums = [sum(row.buckets[n] for _, row in rows) for n in range(len(BUCKET_MINUTES) + 1)]
     total = ["TOTAL", "", "", "", "", "", str(sum(row.waiting for _, row in rows)), *map(str, sums)]
     return table(columns, cells, total=total, width=width) if cells else "nothing waits"
+
+
+def reason_table(host: HostName, reasons: Sequence[WaitReason], width: int | None) -> str:
+    """Reasons, the one that binds first."""
+    now = datetime.now(UTC)
+    columns = [
+        Column("HOST"),
+        Column("REASON"),
+        Column("KEY"),
+        Column("VALUE"),
+        Column("ORIGIN"),
+        Column("UNTIL"),
+        Column("RELEASED BY", flex=True),
+        Column("DETAIL", flex=True),
+    ]
+    cells = [
+        [host, one.kind, one.key, one.value, one.origin, until(one.until, now), one.release, one.detail]
+        for one in reasons
+    ]
+    return table(columns, cells, width=width) if cells else f"{host}: nothing holds it"
+
+
+def queue_why(host: HostName, why: QueueWhy, width: int | None) -> str:
+    """One queue: its state, what holds it, the limits that it runs under, and the replies behind what is deferred."""
+    now = datetime.now(UTC)
+    head = (
+        f"{why.key} on {host}: provider {why.provider or NOTHING}, pool {why.pool or NOTHING}, "
+        f"{count(why.ready)} ready, {why.connections} connections, {count(why.deferred)} deferred, "
+        f"next try {until(why.next_try_at, now)}"
+    )
+    parts = [head, reason_table(host, why.reasons, width)]
+    if why.limits:
+        columns = [Column("LIMIT"), Column("VALUE", right=True), Column("ORIGIN", flex=True)]
+        parts.append(table(columns, [[one.name, one.value, one.origin] for one in why.limits], width=width))
+    if why.groups:
+        columns = [Column("DEFERRED", right=True), Column("NEXT TRY"), Column("LAST REPLY", flex=True)]
+        cells = [
+            [count(one.count), until(one.next_try_at, now), f"{one.code or '---'} {one.enhanced} {one.sample}"]
+            for one in why.groups
+        ]
+        parts.append(table(columns, cells, width=width))
+    return "\n\n".join(parts)
 
 
 def history_table(series: Sequence[tuple[HostName, Series]], width: int | None) -> str:

@@ -1,4 +1,4 @@
-"""Reads of what hosts keep beside the mail: events to the application, history, ages."""
+"""Reads of what hosts keep beside the mail: events to the application, history, ages, and why mail waits."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -110,7 +110,60 @@ def history(setup: Setup, selection: Sequence[str], job: str, step: str, last: i
     show(setup, "history", selection, look, as_json=as_json)
 
 
-COMMANDS = (ages, history, events)
+@click.command()
+@click.argument("what", nargs=-1, metavar="queue:SITE/VMTA | message:ID [SELECTOR]...")
+@click.option("-n", "number", type=click.IntRange(0), help="Index of the recipient; else the first waiting one.")
+@as_json
+@pass_setup
+def why(setup: Setup, what: Sequence[str], number: int | None, as_json: bool) -> None:
+    """Say why a queue or a message waits: each reason with value, origin, last reply, and what would release it.
+
+    \b
+    Examples:
+      mailctl why queue:gmail/mkt-1
+      mailctl why message:01K4B2T9QX3F7M2PA --json
+    """
+    from mailagent.api.errors import NotFound
+    from mailagent.api.requests import MessageRequest
+    from mailagent.api.why import WhyRequest
+    from mailctl.cli.record_tables import queue_why, reason_table
+    from mailctl.cli.show import Shown, selected, show
+    from mailctl.fleet.lists import reason
+    from mailctl.ops import TermKind, parse
+    from mailctl.output.document import at_host
+
+    chosen = parse(what)
+    queues, messages = chosen.names(TermKind.QUEUE), chosen.names(TermKind.MESSAGE)
+    if len(queues) + len(messages) != 1:
+        raise click.UsageError("name one queue or one message: queue:gmail/mkt-1, message:01K4B2T9QX3F7M2PA")
+    method = "why" if queues else "message"
+    request = WhyRequest(queue=queues[0]) if queues else MessageRequest(message_id=messages[0], n=number)
+
+    async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
+        names = [host.name for host in selected(fleet.state, selection)]
+        answers = await fleet.ask_all(method, request, hosts=names, deadline_s=setup.timeout_s)
+        found = [(host, one) for host, one in answers.items() if not isinstance(one, Exception)]
+        failed = {
+            host: reason(one)
+            for host, one in answers.items()
+            if isinstance(one, Exception) and not isinstance(one, NotFound)
+        }
+        if not found:
+            return Shown([], "", failed=failed, missing=f"{' '.join(what)}: not on {', '.join(names) or 'any host'}")
+        if queues:
+            text = "\n\n".join(queue_why(host, one, width()) for host, one in found)
+        else:
+            text = "\n\n".join(reason_table(host, one.reasons, width()) for host, one in found)
+        rows = [
+            at_host(host, one) if queues else {"host": host, "summary": one.summary, "reasons": one.reasons}
+            for host, one in found
+        ]
+        return Shown(rows, text, failed=failed)
+
+    show(setup, "why", what, look, as_json=as_json)
+
+
+COMMANDS = (why, ages, history, events)
 
 
 def _scope(selection: "Selection", job: str) -> "tuple[HistoryScope, str]":

@@ -31,6 +31,9 @@ READS = [
     "deferred",
     "messages",
     "operations",
+    "ages",
+    "history",
+    "events",
 ]
 
 
@@ -46,6 +49,33 @@ def group(count: int) -> DeferredGroup:
         oldest_at=START,
         next_try_at=START,
     )
+
+
+async def test_why_says_what_holds_a_queue_or_a_message(agents: Agents, mailctl: Mailctl) -> None:
+    agents["mx1"].messages = (summary(1),)
+    queue = await mailctl("why", "queue:gmail/mkt-1")
+    assert queue.code == 0
+    assert "gmail/mkt-1 on mx1: provider gmail, pool marketing, 3 ready" in queue.out
+    assert "agent.yaml:41" in queue.out
+    assert "\x1b" not in queue.out
+    machine = await mailctl("why", "queue:gmail/mkt-1", "--json")
+    assert machine.document["schema"] == "mailctl.why/1"
+    (row,) = machine.document["rows"]
+    assert row["reasons"][0]["kind"] == "throttle"
+    message = await mailctl("why", f"message:{summary(1).message_id}", "--json")
+    (row,) = message.document["rows"]
+    assert row["summary"]["message_id"] == summary(1).message_id
+    assert isinstance(row["reasons"], list)
+    assert (await mailctl("why", "queue:gmail/absent")).code == 1
+    assert (await mailctl("why", "pool:marketing")).code == 2
+
+
+async def test_history_is_of_one_kind_of_thing(agents: Agents, mailctl: Mailctl) -> None:
+    summed = await mailctl("history", "provider:gmail", "vmta:mkt-1", "--step", "1h", "--last", "2d")
+    assert summed.code == 0
+    assert summed.out.splitlines()[-1].split() == ["sum", "12", "9", "3", "0"]
+    assert (await mailctl("history", "pool:marketing", "stream:news")).code == 2
+    assert (await mailctl("history", "--job", "spring", "--json")).document["rows"][0]["step_s"] == 60
 
 
 @pytest.mark.parametrize("command", [*READS, "in-doubt", "feedback"])

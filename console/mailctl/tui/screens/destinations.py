@@ -39,6 +39,9 @@ COLUMNS = (
 _REASONS = {
     ReasonKind.SCHEDULE: ("◷", Tone.QUIET),
     ReasonKind.LIMIT: ("▪", Tone.TEXT),
+    ReasonKind.THROTTLE: ("▪", Tone.TEXT),
+    ReasonKind.RULE: ("‖", Tone.WARN),
+    ReasonKind.RESOURCE: ("✕", Tone.BAD),
     ReasonKind.DIRECTIVE: ("‖", Tone.WARN),
     ReasonKind.REPLY: ("✉", Tone.WARN),
     ReasonKind.DNS: ("?", Tone.WARN),

@@ -1,0 +1,81 @@
+"""What a test agent answers about what it keeps beside the mail."""
+
+from datetime import UTC, datetime
+
+from mailagent.api.ages import AgeTable, AgeView
+from mailagent.api.events import EventSinks, EventSinkView, SinkState
+from mailagent.api.ids import PoolName, ProviderName, SiteName, StreamName, VmtaName, queue_key
+from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.requests import HistoryRequest
+from mailagent.api.smtp import SmtpReply
+from mailagent.api.views import Series
+from mailagent.api.why import EffectiveLimit, QueueWhy
+
+AT = datetime(2026, 9, 1, 12, tzinfo=UTC)
+
+
+def ages() -> AgeTable:
+    row = AgeView(
+        provider=ProviderName("gmail"),
+        stream=StreamName("news"),
+        waiting=7,
+        oldest_at=AT,
+        p50_s=120.5,
+        p95_s=4000.0,
+        buckets=(4, 0, 0, 0, 3, 0, 0, 0, 0, 0),
+    )
+    return AgeTable(counted_at=AT, rows=(row,))
+
+
+def history(request: HistoryRequest) -> Series:
+    return Series(
+        start=AT, step_s=request.step_s, received=(3, 0, 1), delivered=(2, 0, 1), deferred=(1, 0, 0), bounced=(0, 0, 0)
+    )
+
+
+def events() -> EventSinks:
+    row = EventSinkView(
+        name="app",
+        target="https://app.example.com/events",
+        state=SinkState.FAILING,
+        acknowledged=1200,
+        failures=3,
+        lag_p50_s=0.2,
+        lag_p95_s=None,
+        behind_bytes=4096,
+        oldest_at=AT,
+        lost_files=0,
+        last_acknowledged_at=None,
+        last_error="answered 500 \x1b[31mred",
+        next_try_at=AT,
+    )
+    return EventSinks(rows=(row,))
+
+
+def why(vmta: VmtaName) -> QueueWhy:
+    reply = SmtpReply(code=421, enhanced="4.7.28", text="unusual \x1b[31mrate")
+    return QueueWhy(
+        key=queue_key(SiteName("gmail"), vmta),
+        site=SiteName("gmail"),
+        vmta=vmta,
+        pool=PoolName("marketing"),
+        provider=ProviderName("gmail"),
+        ready=3,
+        connections=2,
+        deferred=40,
+        next_try_at=AT,
+        reasons=(
+            WaitReason(
+                kind=ReasonKind.THROTTLE,
+                detail="rate 1/s is used up",
+                key="rate",
+                value="1/s",
+                origin="agent.yaml:41",
+                until=AT,
+                release="raise rate",
+                reply=reply,
+            ),
+        ),
+        limits=(EffectiveLimit(name="rate", value="1/s", origin="agent.yaml:41"),),
+        groups=(),
+    )
