@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import click
 
-from mailagent.api.credentials import UserRequest
 from mailagent.api.ids import DirectiveId, OpId
+from mailagent.api.requests import Mutation
 from mailctl import ops
 from mailctl.cli.exits import Exit, of_plan, of_report
 from mailctl.cli.rows import progress
@@ -35,12 +35,13 @@ class Manner:
 
 
 @dataclass(frozen=True, slots=True)
-class UserAct:
-    """A verb on a user of intake."""
+class Asked:
+    """A verb that says the same to every host."""
 
-    request: UserRequest
-    words: tuple[str, ...]  # options that say the request
-    done: Callable[[], None] | None  # when a host has done it
+    request: Mutation
+    subject: str  # what it is about: `user shop`
+    words: tuple[str, ...]  # that say it on a command line
+    done: Callable[[], None] | None = None  # when a host has done it
 
 
 def act(
@@ -50,7 +51,7 @@ def act(
     subject: str,
     options: Options,
     manner: Manner,
-    user: UserAct | None = None,
+    asked: Asked | None = None,
 ) -> None:
     """Plan, confirm, execute, report; does not return. `subject` is the id that cancel, edit and undo take."""
     selection = ops.parse(words)
@@ -68,8 +69,10 @@ def act(
                 plan = await ops.plan_cancel(fleet, DirectiveId(subject), options)
             elif verb is Verb.EDIT:
                 plan = await ops.plan_edit(fleet, DirectiveId(subject), options)
-            elif user is not None:
-                plan = await ops.plan_user(fleet, verb, user.request, selection, user.words, options)
+            elif asked is not None:
+                plan = await ops.plan_request(
+                    fleet, verb, asked.request, selection, options, subject=asked.subject, words=asked.words
+                )
             else:
                 plan = await ops.plan(fleet, verb, selection, options)
             if manner.dry_run:
@@ -78,7 +81,7 @@ def act(
             if plan.is_possible and not manner.yes and not await confirmed():
                 narrate("nothing was changed")
                 return Exit.INTERRUPTED
-            return await _execute(setup, fleet, plan, manner, user.done if user is not None else None)
+            return await _execute(setup, fleet, plan, manner, asked.done if asked is not None else None)
 
     try:
         code = run(work())

@@ -170,11 +170,19 @@ def _hand_over(
     as_json: bool,
     **options: Any,
 ) -> None:
-    from mailctl.cli.act import Manner, UserAct, act
+    from mailctl.cli.act import Asked, Manner, act
     from mailctl.ops import Options, Verb
 
     manner = Manner(dry_run=dry_run, yes=yes, as_json=as_json, wait_s=None)
-    act(setup, Verb(verb), selection, "", Options(**options), manner, UserAct(request, tuple(words), done))
+    act(
+        setup,
+        Verb(verb),
+        selection,
+        "",
+        Options(**options),
+        manner,
+        Asked(request, f"user {request.user}", (request.user, *words), done),
+    )
 
 
 def _unnamed() -> Any:

@@ -8,7 +8,21 @@ from pathlib import Path
 import click
 
 from mailagent.version import __version__
-from mailctl.cli import automation, checks, credentials, demo, dkim, feedback, files, jobs, lists, reads, records, verbs
+from mailctl.cli import (
+    automation,
+    checks,
+    credentials,
+    demo,
+    dkim,
+    feedback,
+    files,
+    jobs,
+    lists,
+    reads,
+    records,
+    suppression,
+    verbs,
+)
 from mailctl.cli.exits import Exit
 from mailctl.cli.setup import Setup, complain
 
@@ -91,7 +105,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         *feedback.COMMANDS,
         checks.checks,
     ),
-    "Act": (*verbs.COMMANDS, jobs.job, dkim.dkim, credentials.credentials),
+    "Act": (*verbs.COMMANDS, jobs.job, dkim.dkim, credentials.credentials, suppression.suppression),
     "Files and demo": (*files.COMMANDS, demo.demo, version),
 }
 for _commands in SECTIONS.values():

@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from mailagent.api import dkim, jobs, requests
-from mailagent.api.credentials import UserRequest
+from mailagent.api import dkim, jobs, requests, suppression
 from mailagent.api.errors import ApiError, Refused, RoleRefused, StalePlan
 from mailagent.api.ids import DirectiveId, HostName, OpId
 from mailagent.api.operations import OperationRecord, OperationResult, Result
@@ -50,6 +49,8 @@ ACTS_ON: dict[Verb, tuple[TargetKind, ...]] = {
     Verb.RESUME: _HELD,
     Verb.ROTATE: (TargetKind.VMTA,),
     Verb.LIMIT: (TargetKind.VMTA, TargetKind.PROVIDER, TargetKind.QUEUE),
+    Verb.SUPPRESSION_FREEZE: (TargetKind.HOST, TargetKind.PROVIDER),
+    Verb.SUPPRESSION_THAW: (TargetKind.HOST, TargetKind.PROVIDER),
     Verb.JOB_SET: (TargetKind.JOB,),
     Verb.JOB_CANCEL: (TargetKind.JOB,),
     Verb.DKIM_PREPARE: (TargetKind.DKIM,),
@@ -102,10 +103,19 @@ async def plan_edit(fleet: Fleet, directive: DirectiveId, options: Options = DEF
     return await _plan_directive(fleet, Verb.EDIT, directive, request, options)
 
 
-async def plan_user(
-    fleet: Fleet, verb: Verb, request: UserRequest, selection: Selection, words: tuple[str, ...], options: Options
+async def plan_request(
+    fleet: Fleet,
+    verb: Verb,
+    request: requests.Mutation,
+    selection: Selection,
+    options: Options,
+    *,
+    subject: str,
+    words: tuple[str, ...],
 ) -> Plan:
-    """What a verb on a user of intake would do, on the hosts of the selection or on all; `words` say the request.
+    """What the same request would do on the hosts of the selection, or on all.
+
+    `subject` is what it is about, `words` say it on a command line.
 
     Raises:
         SelectorError: the selection has other terms than hosts.
@@ -114,8 +124,8 @@ async def plan_user(
     _check(verb, options)
     if selection.kinds:
         raise SelectorError(f"{verb.words} takes host: terms only")
-    drafts = [_Draft(host.name, f"user {request.user}", request) for host in selected_hosts(fleet.state, selection)]
-    typed = tuple(map(shlex.quote, (request.user, *words)))
+    drafts = [_Draft(host.name, subject, request) for host in selected_hosts(fleet.state, selection)]
+    typed = tuple(map(shlex.quote, words))
     return await _planned(fleet, verb, drafts, options, str(selection), (*typed, *selection.words))
 
 
@@ -253,6 +263,10 @@ def _request(verb: Verb, aim: targets.Aim, options: Options) -> requests.Mutatio
             return jobs.JobCancel(
                 op_id=_UNNAMED, target=target, bounce=options.bounce, max_affected=options.max_affected
             )
+        case Verb.SUPPRESSION_FREEZE:
+            return suppression.SuppressionFreeze(op_id=_UNNAMED, target=target)
+        case Verb.SUPPRESSION_THAW:
+            return suppression.SuppressionThaw(op_id=_UNNAMED, target=target)
         case Verb.DKIM_PREPARE:
             return dkim.DkimPrepare(
                 op_id=_UNNAMED, target=target, selector=options.selector, algorithm=options.algorithm
