@@ -173,6 +173,8 @@ def _reason(reason: WaitReason, now: datetime, width: int) -> list[Content]:
 def _attempt(attempt: Attempt, width: int) -> list[Content]:
     """When, over which path, and what the peer said."""
     path = f"{attempt.vmta} → {clean(attempt.mx)} {attempt.remote} from {attempt.source or NOTHING}"
+    if attempt.tls:
+        path += f" by {clean(attempt.tls)}"
     first = Content.assemble(
         (f"{attempt.number:>3}  {clock(attempt.at)}  ", Tone.STRONG.style),
         (f"{attempt.duration_s:.1f}s  ", Tone.QUIET.style),
