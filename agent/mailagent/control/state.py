@@ -113,7 +113,7 @@ def sentence(directive: Directive) -> str:
 
 def release_of(directive: Directive) -> str:
     """The command that ends `directive`."""
-    if directive.target.kind in (TargetKind.CELL, TargetKind.TRAFFIC):
+    if directive.rule:
         return f"mailctl cancel {directive.id}"
     if directive.kind is DirectiveKind.DRAIN:
         return f"mailctl undrain {directive.target}"

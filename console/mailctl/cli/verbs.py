@@ -101,7 +101,7 @@ def undrain(setup: Setup, /, **given: Any) -> None:
 def suspend(setup: Setup, /, **given: Any) -> None:
     """Hold delivery for a stated time.
 
-    Acts on pool:, vmta:, provider:, queue: and stream:.
+    Acts on pool:, vmta:, provider:, queue:, stream:, cell:PROVIDER/VMTA and traffic:PROVIDER/STREAM.
 
     \b
     Examples:
@@ -118,7 +118,7 @@ def suspend(setup: Setup, /, **given: Any) -> None:
 def resume(setup: Setup, /, **given: Any) -> None:
     """End a suspension.
 
-    Acts on pool:, vmta:, provider:, queue: and stream:.
+    Acts on pool:, vmta:, provider:, queue:, stream:, cell:PROVIDER/VMTA and traffic:PROVIDER/STREAM.
 
     \b
     Example:
@@ -156,7 +156,7 @@ def rotate(setup: Setup, /, **given: Any) -> None:
 def limit(setup: Setup, /, selection: tuple[str, ...], **given: Any) -> None:
     """Lower one limit for a time.
 
-    Acts on vmta:, provider: and queue:. KEY=VALUE stands beside the selectors; keys are connections,
+    Acts on vmta:, provider:, queue: and cell:. KEY=VALUE stands beside the selectors; keys are connections,
     messages_per_connection, recipients_per_connection, recipients_per_transaction, rate, connect_rate, bytes_rate,
     provider_connections, provider_rate, vmta_connections and vmta_rate.
 

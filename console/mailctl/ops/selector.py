@@ -26,6 +26,8 @@ class TermKind(StrEnum):
     PROVIDER = "provider"
     QUEUE = "queue"
     STREAM = "stream"
+    CELL = "cell"
+    TRAFFIC = "traffic"
     JOB = "job"
     DKIM = "dkim"
     SITE = "site"
@@ -42,13 +44,21 @@ OBJECTS = (
     TermKind.POOL,
     TermKind.PROVIDER,
     TermKind.STREAM,
+    TermKind.CELL,
+    TermKind.TRAFFIC,
     TermKind.JOB,
     TermKind.DKIM,
 )
 """Kinds that directives are about (beside hosts)."""
-_NO_FIELD = (TermKind.HOST, TermKind.QUEUE, TermKind.DKIM)
+_PAIRS = {
+    TermKind.QUEUE: ("site", "vmta", "gmail/mkt-1"),
+    TermKind.CELL: ("provider", "vmta", "gmail/mkt-1"),
+    TermKind.TRAFFIC: ("provider", "stream", "gmail/news"),
+}
+"""Kinds whose name is two names: the fields of `MessageFilter` behind them, and an example."""
+_NO_FIELD = (TermKind.HOST, TermKind.DKIM, *_PAIRS)
 MESSAGE_FIELDS = {kind: str(kind) for kind in TermKind if kind not in _NO_FIELD} | {TermKind.MESSAGE: "message_id"}
-"""Field of `MessageFilter` behind each kind; a queue is a site and a virtual MTA."""
+"""Field of `MessageFilter` behind each kind that is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +119,13 @@ def message_filter(selection: Selection, *, deferred_only: bool = False) -> Mess
     for kind, name in selection.terms:
         if kind is TermKind.HOST:
             continue
-        if kind is TermKind.QUEUE:
-            site, slash, vmta = name.rpartition("/")
+        if kind in _PAIRS:
+            first, second, example = _PAIRS[kind]
+            before, slash, after = name.rpartition("/")
             if not slash:
-                raise SelectorError(f"queue:{name} is no queue; its form is queue:SITE/VMTA, such as queue:gmail/mkt-1")
-            parts: Mapping[str, str] = {"site": site, "vmta": vmta}
+                form = f"{kind}:{first.upper()}/{second.upper()}, such as {kind}:{example}"
+                raise SelectorError(f"{kind}:{name} is no {kind}; its form is {form}")
+            parts: Mapping[str, str] = {first: before, second: after}
         elif kind is TermKind.DKIM:
             raise SelectorError("messages are not listed by their DKIM keys")
         else:

@@ -105,8 +105,10 @@ def _has(host: HostState, inventory: Inventory, kind: TargetKind, name: str, poo
         return any(view.name == name and (not pools or view.pool in pools) for view in snapshot.vmtas)
     if kind is TargetKind.DKIM:
         return _has_pool(host, inventory, name.rpartition("/")[2])
-    if kind is TargetKind.QUEUE:
+    if kind in (TargetKind.QUEUE, TargetKind.CELL):
         return _has(host, inventory, TargetKind.VMTA, name.rpartition("/")[2], ())
+    if kind is TargetKind.TRAFFIC:
+        return _has(host, inventory, TargetKind.STREAM, name.rpartition("/")[2], ())
     if kind is TargetKind.STREAM:
         return snapshot is None or name in snapshot.streams
     # A provider is a rule that every host may know before any mail goes there: the agent decides.
@@ -131,6 +133,10 @@ def _names(hosts: Collection[HostState], kind: TargetKind) -> set[str]:
             names.update(view.name for view in snapshot.vmtas)
         elif kind is TargetKind.QUEUE:
             names.update(key for view in snapshot.destinations for key in view.queues)
+        elif kind is TargetKind.CELL:
+            names.update(f"{view.provider}/{view.vmta}" for view in snapshot.destinations)
+        elif kind is TargetKind.TRAFFIC:
+            names.update(f"{view.name}/{stream}" for view in snapshot.providers for stream in snapshot.streams)
         elif kind is TargetKind.STREAM:
             names.update(snapshot.streams)
     return names

@@ -41,6 +41,8 @@ _HELD = (
     TargetKind.QUEUE,
     TargetKind.STREAM,
     TargetKind.JOB,
+    TargetKind.CELL,
+    TargetKind.TRAFFIC,
 )
 ACTS_ON: dict[Verb, tuple[TargetKind, ...]] = {
     Verb.DRAIN: _DRAINED,
@@ -48,7 +50,7 @@ ACTS_ON: dict[Verb, tuple[TargetKind, ...]] = {
     Verb.SUSPEND: _HELD,
     Verb.RESUME: _HELD,
     Verb.ROTATE: (TargetKind.VMTA,),
-    Verb.LIMIT: (TargetKind.VMTA, TargetKind.PROVIDER, TargetKind.QUEUE),
+    Verb.LIMIT: (TargetKind.VMTA, TargetKind.PROVIDER, TargetKind.QUEUE, TargetKind.CELL),
     Verb.SUPPRESSION_FREEZE: (TargetKind.HOST, TargetKind.PROVIDER),
     Verb.SUPPRESSION_THAW: (TargetKind.HOST, TargetKind.PROVIDER),
     Verb.JOB_SET: (TargetKind.JOB,),

@@ -190,6 +190,24 @@ async def test_a_selection_that_does_not_fit_is_one_clear_sentence(
         await plan(fleet, verb, words)
 
 
+async def test_a_virtual_mta_and_a_stream_can_be_held_at_one_provider(agents: Agents, fleet: Fleet) -> None:
+    report = await ops.execute(fleet, await plan(fleet, Verb.SUSPEND, "cell:gmail/mkt-1"))
+    assert [line.host for line in report.lines] == ["mx1"]
+    (made,) = agents["mx1"].live.values()
+    assert str(made.target) == "cell:gmail/mkt-1"
+    everywhere = await plan(fleet, Verb.SUSPEND, "traffic:gmail/news")
+    assert [step.host for step in everywhere.steps] == ["mx1", "mx2", "mx3"]
+    with pytest.raises(ops.NothingSelected, match="no cell gmail/mkt-99"):
+        await plan(fleet, Verb.SUSPEND, "cell:gmail/mkt-99")
+    pages = [ops.message_filter(ops.parse(word)) for word in ("cell:gmail/mkt-1", "traffic:gmail/news")]
+    assert [(page.provider, page.vmta, page.stream) for page in pages] == [
+        ("gmail", "mkt-1", ""),
+        ("gmail", "", "news"),
+    ]
+    with pytest.raises(ops.SelectorError, match="its form is traffic:PROVIDER/STREAM"):
+        ops.message_filter(ops.parse("traffic:news"))
+
+
 async def test_overriding_wants_a_reason(fleet: Fleet) -> None:
     with pytest.raises(ops.OptionError, match="reason"):
         await plan(fleet, Verb.DRAIN, "pool:cold", Options(override=True))
