@@ -167,3 +167,18 @@ async def test_mail_is_refused_when_its_key_is_lost(tmp_path: Path) -> None:
         one.configure(text(tmp_path).replace("dkim: {", "dkim: {required: false, "))
         await one.call("reload", op_id="r1")
         await one.accepted("y@one.example", headers=NEWS)
+
+
+async def test_a_first_key_needs_nothing_in_the_file(tmp_path: Path) -> None:
+    async with rig(tmp_path, POOLS + SOON) as one:
+        await one.accepted("before@one.example", headers=NEWS)
+        await one.delivered("before@one.example")
+        assert b"DKIM-Signature" not in one.sink.mails[0].data
+        with pytest.raises(InvalidRequest, match="small letters"):
+            await one.do("dkim_prepare", "dkim:Sender.example/marketing")
+        await one.do("dkim_prepare", TARGET, selector="first")
+        publish(one, (await rows(one))["first"])
+        await one.do("dkim_switch", TARGET)
+        assert await selector_of(one, "after@one.example") == "first"
+        await one.restart()
+        assert await selector_of(one, "again@one.example") == "first"

@@ -40,8 +40,10 @@ def require(config: AgentConfig, target: Target, kinds: Iterable[TargetKind], ve
         case TargetKind.DKIM:
             domain, _, name = target.name.rpartition("/")
             known = config.pools
-            if not is_host(domain):
-                raise InvalidRequest(f"{target} names no keys; write domain/pool: dkim:example.com/marketing")
+            if not is_host(domain) or domain != domain.lower():
+                raise InvalidRequest(
+                    f"{target} names no keys; write domain/pool in small letters: dkim:example.com/marketing"
+                )
         case TargetKind.QUEUE:  # sites come and go with their mail, so only the virtual MTA can be checked
             site, _, name = target.name.rpartition("/")
             known = config.virtual_mtas
