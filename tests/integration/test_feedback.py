@@ -1,5 +1,6 @@
 """What comes back: return paths through a real agent, bounces and complaints at its feedback listener."""
 
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -223,6 +224,26 @@ async def test_what_was_stored_before_a_crash_is_read_after_it(tmp_path: Path) -
         await one.rig.start()
         event = await one.event(FeedbackKind.BOUNCE)
         assert (event.id, event.recipient) == ("0" * 17, "late@a.example")
+
+
+async def test_after_kill_9_an_acknowledged_bounce_has_its_effect_under_one_event_id(tmp_path: Path) -> None:
+    async with returns(tmp_path) as one:
+        await one.rig.accepted(*(f"late{n}@a.example" for n in range(5)))
+        paths = [await one.path_of(f"late{n}@a.example") for n in range(5)]
+        for path in paths:
+            assert (await one.bring(path, DSN.format(path=path))).startswith("250")
+        await one.rig.restart(signal.SIGKILL)
+
+        async def done() -> bool:
+            return not list((tmp_path / "state/feedback/new").iterdir())
+
+        await until(done, "all of it is read")
+        for n in range(5):
+            assert "suppression list (hard-bounce)" in await one.rig.send(f"late{n}@a.example")
+        await one.rig.stop()
+        lines = lines_of(one.rig, "remote-bounced")
+        assert {line["recipient"] for line in lines} == {f"late{n}@a.example" for n in range(5)}
+        assert len({line["event"] for line in lines}) == 5
 
 
 async def test_what_cannot_be_read_is_kept(tmp_path: Path) -> None:

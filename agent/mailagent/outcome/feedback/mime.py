@@ -7,6 +7,7 @@ pattern backtracks. Nothing raises: what cannot be read is read as text.
 import binascii
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 import msgspec
 
@@ -120,13 +121,17 @@ def _walk(data: bytes, depth: int, left: list[int], default: str = "text/plain")
     left[0] -= 1
     fields, body = _split(data)
     kind, parameters = read_parameters(fields.get("content-type"))
-    part = Part(fields=fields, kind=kind or default, parameters=parameters, raw=body, root=depth == 0)
-    yield part
-    if depth >= MAX_DEPTH or not kind.startswith("multipart/"):
+    sections: Iterator[bytes] = iter(())
+    if kind.startswith("multipart/") and depth < MAX_DEPTH:
+        sections = _sections(body, parameters.get("boundary", "").encode("utf-8", "replace"))
+    first = next(sections, None)
+    if first is None and kind.startswith("multipart/") and depth:
+        kind = "text/plain"  # without its delimiters
+    yield Part(fields=fields, kind=kind or default, parameters=parameters, raw=body, root=depth == 0)
+    if first is None:
         return
-    boundary = parameters.get("boundary", "").encode("utf-8", "replace")
     inner = "message/rfc822" if kind == "multipart/digest" else "text/plain"
-    for section in _sections(body, boundary):
+    for section in chain((first,), sections):
         yield from _walk(section, depth + 1, left, inner)
 
 

@@ -69,10 +69,12 @@ _FAILED = re.compile(
     r"|did(?: not|n't) (?:reach|receive)|cannot be delivered|(?:not|never) delivered|failed (?:recipients?|addresses)"
     r"|addresses? had|following address|following recipient|recipients? failed|intended recipient"
     r"|permanent (?:fatal |failure|error)|mailbox is full|automatically rejected|message was not delivered"
+    r"|error (?:delivering|has occurred while)|failure reasons|transcript of (?:the )?session|host unknown"
+    r"|account is disabled|(?:invalid|bad) (?:user|recipient|mailbox)"
     r"|returned (?:because|to you)|delivery problems|user unknown|unknown user|no such user|invalid final delivery"
     r"|rejected by|affected recipient|did not exactly match|non-delivery|nicht zugestellt|kein(?:e)? mailbox"
     r"|n'a pas pu|ne peut pas|impossible de|no (?:pudo|se pudo|ha podido)|non (?:e|è) stato possibile|pode ser enviada"
-    r"|не может быть доставлено|не удалось|配信|无法|投递|退信|no se ha podido",
+    r"|не может быть доставлено|не удалось|配信|送信できません|送信に失敗|无法|投递|退信|no se ha podido",
     re.IGNORECASE,
 )
 _NOT_HERE = re.compile(

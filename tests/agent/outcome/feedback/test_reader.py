@@ -262,3 +262,29 @@ def test_ten_megabytes_meant_to_be_slow_cost_what_their_size_costs(data: bytes) 
 def test_folded_fields_are_joined_and_lines_that_are_none_left_out() -> None:
     fields = read_fields(b"From VM Wed Oct  4\r\nA: b\r\n c\r\nno field\r\nB:d\r\n")
     assert fields.items == (("a", "b c"), ("b", "d"))
+
+
+def test_a_multipart_without_its_delimiters_is_read_as_text() -> None:
+    inner = (
+        b"Content-Type: multipart/alternative;\n\nCould not deliver to\n\n  gone@b.example\n\n550 5.1.1 no such user\n"
+    )
+    outer = b'From: mailer-daemon@b.example\nContent-Type: multipart/mixed; boundary="x"\n\n--x\n' + inner + b"--x--\n"
+    (one,) = bounce(read_report(outer)).recipients
+    assert (one.address, one.status) == ("gone@b.example", "5.1.1")
+
+
+@pytest.mark.parametrize(
+    "notice",
+    [
+        "There was an error delivering your mail to <gone@b.example>.\nmx.b.example did not like RCPT:\n550 5.1.1 no",
+        "An error has occurred while attempting to deliver a message for\nthe following list of recipients:\n\n"
+        "gone@b.example: 550 5.1.1 no such user\n\nBelow is a copy of the original message:\n\nto@b.example",
+        "------- Failure Reasons  --------\n\nUser not listed in public Name & Address Book 550 5.1.1\ngone@b.example\n"
+        "550 5.1.1 no\n------- Returned Message --------\nother@b.example",
+        "   ----- Transcript of session follows -----\n554 <gone@b.example>... 550 5.1.1 User unknown\n",
+    ],
+    ids=["DragonFly", "OpenSMTPD", "Notes", "Sendmail 5"],
+)
+def test_more_mailers(notice: str) -> None:
+    (one,) = bounce(read_report(f"From: MAILER-DAEMON <>\nSubject: failed\n\n{notice}".encode())).recipients
+    assert (one.address, one.permanent) == ("gone@b.example", True)
