@@ -263,7 +263,8 @@ class Connection(asyncio.Protocol):
         if output := session.take_output():
             self._write(output)
         if session.login is not None:
-            self._authenticate(session, session.login)
+            login, session.login = session.login, None
+            self._authenticate(login)
         if session.wants_tls:
             session.wants_tls = False
             self._start_tls()
@@ -276,8 +277,7 @@ class Connection(asyncio.Protocol):
         elif session.backlog or not self._reading:
             self._steer()
 
-    def _authenticate(self, session: ServerSession, login: Login) -> None:
-        session.login = None
+    def _authenticate(self, login: Login) -> None:
         self._ticket += 1
         done = partial(self._authenticated, self._ticket, login.bearer)
         try:

@@ -19,16 +19,16 @@ and ENHANCEDSTATUSCODES (2034).
 import logging
 import re
 from collections.abc import Callable
-from functools import partial
 
 from mailagent.api.smtp import SmtpReply
 from mailagent.config.intake import ListenerAuth
 from mailagent.intake import headers
 from mailagent.intake.address import address_fault, is_helo_name
 from mailagent.intake.data import DataReader, Fault
+from mailagent.intake.login import LoginDialogue
 from mailagent.intake.parameters import NOTHING, PLAIN, RcptParameters, mail_parameters, rcpt_parameters
 from mailagent.intake.rules import BUSY, Rules, reply_line
-from mailagent.intake.sasl import INVALID_TOKEN, MAX_LINE, MECHANISMS, BadExchange, Exchange, Login
+from mailagent.intake.sasl import MAX_LINE, Login
 from mailagent.intake.submission import NO_REQUESTS, Gate, Submission
 from mailagent.intake.users import User
 
@@ -57,7 +57,7 @@ _OTHER_PROTOCOLS = frozenset({b"GET ", b"POST", b"PUT ", b"CONN"})
 class ServerSession:
     """State of one connection. Feed with `receive`, send what `take_output` returns.
 
-    When `take_submission` returns one, the session reads nothing more until `answer`; when there is a `login`, until
+    When `take_submission` returns one, the session reads nothing more until `answer`; with a `login`, until
     `authenticated`.
     """
 
@@ -78,7 +78,6 @@ class ServerSession:
         self.in_flight = False  # a submission waits for `answer`
         self.backlog = 0  # octets kept while a submission is in flight
         self.wants_tls = False  # after the output, TLS begins; then `secured`
-        self.login: Login | None = None  # to be verified; then `authenticated`
         self._rules = rules
         self._gate = gate
         self._client = client
@@ -86,10 +85,8 @@ class ServerSession:
         self._may_relay = may_relay
         self._offers_tls = offers_tls
         self._tls = ""
-        self._auth = auth
-        self._user: User | None = None
-        self._exchange: Exchange | None = None  # the next line is the client's part in it
-        self._bearer_failed: SmtpReply | None = None  # told after one more line (RFC 7628 section 3.2.3)
+        self._dialogue = LoginDialogue(auth)
+        self.login: Login | None = None  # not taken yet; to be verified
         self._helo = ""
         self._esmtp = False
         self._sender = b""
@@ -184,15 +181,8 @@ class ServerSession:
         if self.closed:
             return
         self.commands += 1
-        if not isinstance(result, SmtpReply):
-            self._user = result
-            self._may_relay = True
-            self._output.append(b"235 2.7.0 Authentication succeeded\r\n")
-        elif bearer:
-            self._bearer_failed = result
-            self._output.append(b"334 %s\r\n" % INVALID_TOKEN)
-        else:
-            self._fail(reply_line(result))
+        self._tell(self._dialogue.verified(result, bearer=bearer))
+        self._may_relay = self._trusted or self._dialogue.user is not None
         self._part()
         self._run_kept()
 
@@ -200,7 +190,7 @@ class ServerSession:
         """TLS is on. What the client said before is forgotten (RFC 3207 section 4.2)."""
         self._tls = version
         self._offers_tls = self.wants_tls = False
-        self._user = None
+        self._dialogue.forget()
         self._may_relay = self._trusted
         self._helo = ""
         self._esmtp = False
@@ -226,8 +216,9 @@ class ServerSession:
 
     def _command(self, line: bytes, *, more: bool) -> None:
         """One command line; `more` says that the client sent octets after it without waiting for its reply."""
-        if self._exchange is not None or self._bearer_failed is not None:
-            self._login_line(line)
+        if self._dialogue.expects_line:
+            too_long, self._too_long = self._too_long, False
+            self._tell(self._dialogue.go_on(line, too_long=too_long))
             return
         verb = line[:4].upper()
         if self._too_long or (len(line) > MAX_COMMAND and (verb != b"AUTH" or len(line) > MAX_LINE)):
@@ -265,62 +256,32 @@ class ServerSession:
         self._reset()
         self._helo = name.decode("ascii")
         self._esmtp = line[:1] in b"eE"
-        auth = self._offers_auth() and self._user is None
+        auth = self._dialogue.offered(tls=bool(self._tls)) and self._dialogue.user is None
         self._output.append(self._rules.ehlo[self._offers_tls, auth] if self._esmtp else self._rules.helo)
         self._part()
 
-    def _offers_auth(self) -> bool:
-        return self._auth is ListenerAuth.LOCAL or (self._auth is ListenerAuth.TLS and bool(self._tls))
-
-    def _auth_command(self, line: bytes) -> None:
-        words = line.split()
-        if not self._offers_auth():
-            if self._auth is ListenerAuth.TLS and self._offers_tls:
+    def _auth(self, line: bytes) -> None:
+        if not self._dialogue.offered(tls=bool(self._tls)):
+            if self._offers_tls and self._dialogue.after_tls():
                 self._fail(b"538 5.7.11 Say STARTTLS first\r\n")
             else:
                 self._fail(b"502 5.5.1 Command not offered\r\n")
         elif not self._esmtp:
             self._fail(b"503 5.5.1 Say EHLO first\r\n")
-        elif self._user is not None:
-            self._fail(b"503 5.5.1 Already authenticated\r\n")
         elif self.in_transaction:
             self._fail(b"503 5.5.1 Not within a transaction\r\n")
-        elif len(words) not in (2, 3):
-            self._fail(b"501 5.5.4 Syntax: AUTH mechanism\r\n")
-        elif (mechanism := words[1].upper()) not in MECHANISMS:
-            self._fail(b"504 5.5.4 Mechanism not offered\r\n")
         else:
-            self._exchange = exchange = Exchange(mechanism)
-            self._exchange_goes_on(partial(exchange.start, words[2] if len(words) == 3 else None))
+            self._tell(self._dialogue.begin(line))
 
-    def _login_line(self, line: bytes) -> None:
-        """A line of the client in an exchange."""
-        exchange, self._exchange = self._exchange, None
-        failed, self._bearer_failed = self._bearer_failed, None
-        too_long, self._too_long = self._too_long or len(line) > MAX_LINE, False
-        if failed is not None:
-            self._fail(reply_line(failed))
-        elif too_long:
-            self._fail(b"500 5.5.6 Authentication exchange line is too long\r\n")
-        elif line == b"*" or exchange is None:
-            self._fail(b"501 5.7.0 Authentication cancelled\r\n")
-        else:
-            self._exchange = exchange
-            self._exchange_goes_on(partial(exchange.answer, line))
-
-    def _exchange_goes_on(self, step: Callable[[], Login | bytes]) -> None:
-        try:
-            found = step()
-        except BadExchange as exc:
-            self._exchange = None
-            self._fail(b"501 5.5.2 Cannot be understood: %s\r\n" % str(exc).encode("ascii", "replace"))
-            return
-        if isinstance(found, bytes):
-            self._output.append(b"334 %s\r\n" % found)
-        else:
-            self._exchange = None
-            self.login = found
+    def _tell(self, reply: bytes | Login) -> None:
+        """What the login dialogue says."""
+        if isinstance(reply, Login):
+            self.login = reply
             self.in_flight = True
+            return
+        self._output.append(reply)
+        if reply[:1] in b"45":
+            self._count_error()
 
     def _starttls(self, line: bytes) -> None:
         if self._tls:
@@ -341,9 +302,9 @@ class ServerSession:
             self._fail(b"503 5.5.1 Say EHLO first\r\n")
         elif self.in_transaction:
             self._fail(b"503 5.5.1 Nested MAIL\r\n")
-        elif not self._may_relay and self._offers_auth():
+        elif not self._may_relay and self._dialogue.offered(tls=bool(self._tls)):
             self._fail(b"530 5.7.0 Authentication required\r\n")
-        elif not self._may_relay and self._offers_tls and self._auth is ListenerAuth.TLS:
+        elif not self._may_relay and self._offers_tls and self._dialogue.after_tls():
             self._fail(b"530 5.7.0 Say STARTTLS, then log in\r\n")
         elif match is None:
             self._fail(b"501 5.5.4 Syntax: MAIL FROM:<address>\r\n")
@@ -358,7 +319,7 @@ class ServerSession:
         elif (busy := self._mail_refusal()) is not None:
             self._count_junk()
             self._output.append(reply_line(busy))
-        elif self._user is not None and (refusal := self._user.refusal(match[1])) is not None:
+        elif (user := self._dialogue.user) is not None and (refusal := user.refusal(match[1])) is not None:
             self._output.append(reply_line(refusal))
             (self._count_error if refusal.is_permanent else self._count_junk)()
         else:
@@ -470,7 +431,7 @@ class ServerSession:
             self._refuse(b"554 5.4.6 Too many hops, this message loops\r\n")
             return
         self.in_flight = True
-        parameters = self._parameters
+        parameters, user = self._parameters, self._dialogue.user
         self.submission = Submission(
             sender=self._sender,
             recipients=tuple(self._recipients),
@@ -489,8 +450,8 @@ class ServerSession:
             envid=parameters.envid,
             requests=self._requests or NO_REQUESTS,
             tls=self._tls,
-            user=self._user.name if self._user is not None else "",
-            streams=self._user.streams if self._user is not None else (),
+            user=user.name if user is not None else "",
+            streams=user.streams if user is not None else (),
         )
 
     def _is_international(self, body: bytes) -> bool:
@@ -546,7 +507,7 @@ _COMMANDS: dict[bytes, Callable[[ServerSession, bytes], None]] = {
     b"VRFY": ServerSession._vrfy,
     b"HELP": ServerSession._help,
     b"QUIT": ServerSession._quit,
-    b"AUTH": ServerSession._auth_command,
+    b"AUTH": ServerSession._auth,
 }
 _NEEDS_SMTPUTF8 = b"553 5.6.7 An address beyond ASCII needs SMTPUTF8 in MAIL\r\n"
 _LAST_IN_GROUP = frozenset({b"EHLO", b"HELO", b"DATA", b"STAR"})

@@ -65,9 +65,8 @@ def open_talk(auth: ListenerAuth = ListenerAuth.LOCAL, **more: Any) -> Talk:
 
 def verdict(talk: Talk, result: User | SmtpReply) -> bytes:
     """The replies once the gate has judged the login."""
-    login = talk.session.login
+    login, talk.session.login = talk.session.login, None
     assert login is not None
-    talk.session.login = None
     talk.session.authenticated(result, bearer=login.bearer and result is BAD)
     return talk.session.take_output()
 
