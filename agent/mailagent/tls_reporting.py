@@ -89,7 +89,6 @@ class TlsReporting:
         """Look once a minute, for as long as the agent runs."""
         passes = 0
         while True:
-            await asyncio.sleep(PASS_S)
             if self._policies.contact:
                 passes += 1
                 try:
@@ -98,6 +97,7 @@ class TlsReporting:
                     log.exception("tls reports not looked after; next try in a minute")
                 if passes % SAVE_PASSES == 0:
                     await self.save()
+            await asyncio.sleep(PASS_S)
 
     async def look(self) -> None:
         """Close the day when it is over, and send what is due."""

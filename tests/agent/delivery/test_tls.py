@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mailagent.api.ids import ProviderName, SiteName
 from mailagent.config.structs import Dns, Provider
@@ -196,6 +198,17 @@ def test_cve_2011_0411_anything_after_the_answer_to_starttls_ends_the_session(ex
     assert session.upgrades == 0
     assert session.end is not None
     assert "more than its answer" in session.end.text
+
+
+@given(st.binary(min_size=1, max_size=300))
+def test_cve_2011_0411_no_bytes_after_the_answer_reach_the_handshake(extra: bytes) -> None:
+    session = Session(Starttls.MUST)
+    session.hear(b"220 hi\r\n")
+    session.hear(b"250-x\r\n250 STARTTLS\r\n")
+    session.hear(b"220 go\r\n" + extra)
+    assert session.upgrades == 0
+    assert session.end is not None
+    assert session.end.is_transient
 
 
 async def test_cve_2011_0411_plaintext_sent_after_the_220_never_counts_as_an_answer(
