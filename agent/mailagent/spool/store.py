@@ -26,7 +26,7 @@ from mailagent.spool import ages, bodies, crash, credentials, inspection, ledger
 from mailagent.spool import jobs as job_counts
 from mailagent.spool.changes import Accept, Change, Job, Lines, QueueState, Settle
 from mailagent.spool.errors import SpoolClosed, SpoolLocked, SpoolUnusable, StorageError, StorageFailed
-from mailagent.spool.ids import MessageIds, now_ms, queue_id
+from mailagent.spool.ids import RECIPIENT_BITS, MessageIds, now_ms, queue_id
 from mailagent.spool.marks import FILE_NAME as MARKS_NAME
 from mailagent.spool.marks import Marks, read_marks
 from mailagent.spool.reader import Priority, Reader
@@ -57,6 +57,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LOCK_NAME = "lock"
+_BLOCK_OF_MESSAGE = ages.FRESH_BITS - RECIPIENT_BITS
 COMMIT_S = 120.0
 """Longest wait for the commit of an operation; longer than the writer waits for room."""
 CLOSE_S = 120.0
@@ -85,6 +86,7 @@ class Spool:
         self._marks = Marks(state_dir / MARKS_NAME)
         self._space = Space(state_dir)
         self._closed = False
+        self._touched: set[int] = set()
 
     @classmethod
     async def open(
@@ -162,6 +164,7 @@ class Spool:
     def accept(self, message: NewMessage, done: Callable[[StorageError | None], None]) -> None:
         """Store a message; `done(None)` comes after the commit, `done(error)` when this one is not stored."""
         crash.at("accept")
+        self._touched.add(message.id >> _BLOCK_OF_MESSAGE)
         self._submit(Accept(message, done))
 
     def settle(self, settlements: Sequence[Settlement], done: Callable[[], None] | None = None) -> None:
@@ -169,6 +172,7 @@ class Spool:
 
         When they cannot be stored (which is logged) `done` does not come and the marks stay open.
         """
+        self._touched.update([settlement.recipient >> ages.FRESH_BITS for settlement in settlements])
         doubts = [
             mark
             for settlement in settlements
@@ -282,9 +286,14 @@ class Spool:
         """Forget jobs whose last mail left before that time: their names."""
         return await self._job(lambda transaction: job_counts.forget(transaction.db, before))
 
-    async def age_slice(self, after: int, fine_from: int) -> tuple[list[ages.AgeCount], int | None]:
-        """Arrivals of the waiting recipients after `after`, by slot; where to go on, None at the end."""
-        return await self._reader.run(Priority.TOTALS, lambda db: ages.age_slice(db, after, fine_from))
+    async def age_slice(self, first: int, last: int, fresh: int) -> tuple[list[tuple[int, ages.AgeCount]], int | None]:
+        """Counts of some waiting recipients from `first` on and before `last`, by block; where to go on, or None."""
+        return await self._reader.run(Priority.TOTALS, lambda db: ages.age_slice(db, first, last, fresh))
+
+    def take_touched(self) -> set[int]:
+        """Numbers of the small blocks of ids in which mail arrived or was settled since this was asked last."""
+        touched, self._touched = self._touched, set()
+        return touched
 
     # --- listings -------------------------------------------------------------------------------------------------
 
