@@ -7,6 +7,8 @@ from mailagent.config.reading import Reader
 from mailagent.config.scalars import is_host
 from mailagent.config.structs import Shared
 
+MAX_DOMAIN = 200
+"""Characters; with the local part a path has at most 256 (RFC 5321 section 4.5.3.1.3)."""
 LONGEST = timedelta(days=400)
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*/=?^_`{|}~.-]{1,64}")  # no `+`: what stands behind one is a tag
 _MAILBOX = re.compile(r"[!-?A-~]+@[!-?A-~]+")
@@ -19,7 +21,13 @@ def check_feedback(config: Shared, report: Reader) -> None:
         if not is_host(domain):
             report.follow_up(("feedback", "domains", n), f"`{domain}` is no domain; write bounce.example.com")
     for name, stream in config.streams.items():
-        if stream.bounces is not None and not is_host(stream.bounces.domain):
+        if stream.bounces is None:
+            continue
+        if len(stream.bounces.domain) > MAX_DOMAIN:
+            report.follow_up(
+                ("streams", name, "bounces", "domain"), f"is longer than {MAX_DOMAIN}: a return path would not fit"
+            )
+        elif not is_host(stream.bounces.domain):
             message = f"`{stream.bounces.domain}` is no domain; write bounce.example.com"
             report.follow_up(("streams", name, "bounces", "domain"), message)
     taken: dict[str, str] = {"postmaster": "postmaster", "abuse": "postmaster", "b": "bounces", "u": "unsubscribes"}

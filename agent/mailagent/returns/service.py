@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from mailagent.api.accounting import LETTERS, EventType
+from mailagent.api.accounting import LETTERS
 from mailagent.api.feedback import FeedbackEvent, FeedbackKind, FeedbackRequest, FeedbackView
 from mailagent.api.smtp import SmtpReply
 from mailagent.config.feedback import Bounces
@@ -25,7 +25,7 @@ from mailagent.config.intake import ListenerKind
 from mailagent.config.structs import AgentConfig, Intake
 from mailagent.intake import listener
 from mailagent.intake.submission import Submission
-from mailagent.outcome.accounting import AccountingRecord, line
+from mailagent.outcome.accounting import line
 from mailagent.outcome.return_path import FILE_NAME, Envelopes, Keys, ReturnPaths, load_keys
 from mailagent.returns.addresses import AddressBook
 from mailagent.returns.desk import Desk
@@ -33,6 +33,7 @@ from mailagent.returns.examination import Classify, Examiner, Finding
 from mailagent.returns.ledger import FeedbackLedger
 from mailagent.returns.mailbox import Envelope, Mailbox
 from mailagent.returns.sent import SentMail
+from mailagent.returns.telling import EVENT_TYPES, event_of, record_of
 from mailagent.telemetry.counters import Leaf
 
 RETRY_S = 5.0
@@ -45,13 +46,6 @@ MAX_PAUSE_S = 2.0
 SUBMIT_S = 60.0
 
 log = logging.getLogger(__name__)
-
-_EVENT_TYPES = {
-    FeedbackKind.BOUNCE: EventType.REMOTE_BOUNCED,
-    FeedbackKind.STATUS: EventType.REMOTE_STATUS,
-    FeedbackKind.COMPLAINT: EventType.FEEDBACK,
-    FeedbackKind.UNSUBSCRIBE: EventType.FEEDBACK,
-}
 
 
 Suppress = Callable[[Finding], Awaitable[bool]]
@@ -259,11 +253,11 @@ class Feedback:
             suppressed = False
             if self._host.suppress is not None and finding.proven and finding.verdict and finding.sent.recipient:
                 suppressed = await self._host.suppress(finding)
-            event = _event(envelope, finding, suppressed=suppressed)
+            event = event_of(envelope, finding, suppressed=suppressed)
             events.append(event)
-            kind = _EVENT_TYPES.get(finding.kind)
+            kind = EVENT_TYPES.get(finding.kind)
             if kind is not None and kind in {LETTERS[letter] for letter in self._config.accounting.records}:
-                lines.append(line(_record(envelope, finding, kind, n, self._config.host)))
+                lines.append(line(record_of(envelope, finding, kind, n, self._config.host)))
             await self._pass_on(envelope, message, finding)
         if lines:
             await asyncio.to_thread(self._host.account, lines)
@@ -358,66 +352,4 @@ def _forwarded(envelope: Envelope, message: bytes, recipient: str) -> Submission
         helo="feedback",
         hops=0,
         utf8=not recipient.isascii(),
-    )
-
-
-def _event(envelope: Envelope, finding: Finding, *, suppressed: bool) -> FeedbackEvent:
-    sent, status, complaint = finding.sent, finding.status, finding.complaint
-    return FeedbackEvent(
-        id=envelope.id,
-        kind=finding.kind,
-        at=datetime.fromtimestamp(envelope.at, UTC),
-        lag_s=round(max(0.0, time.time() - envelope.at), 3),
-        recipient=sent.recipient,
-        message_id=sent.message_id,
-        n=sent.n,
-        sender=sent.sender,
-        stream=sent.stream,
-        pool=sent.pool,
-        vmta=sent.vmta,
-        provider=sent.provider,
-        job=sent.job,
-        type=complaint.type if complaint is not None else status.action.value if status is not None else "",
-        form=finding.form,
-        status=status.status if status is not None else "",
-        category=finding.verdict.category.value if finding.verdict is not None else "",
-        text=finding.keep or (status.diagnostic[:500] if status is not None else ""),
-        suppressed=suppressed,
-    )
-
-
-def _record(envelope: Envelope, finding: Finding, kind: EventType, n: int, host: str) -> AccountingRecord:
-    sent, status, complaint, verdict = finding.sent, finding.status, finding.complaint, finding.verdict
-    told = kind.value if complaint is not None or status is not None else finding.kind.value
-    return AccountingRecord(
-        event=f"{envelope.id}-{n}-{told}",
-        type=kind,
-        time=datetime.fromtimestamp(envelope.at, UTC),
-        host=host,
-        message_id=sent.message_id,
-        n=sent.n,
-        sender=sent.sender,
-        recipient=sent.recipient,
-        stream=sent.stream,
-        pool=sent.pool,
-        size_bytes=sent.size_bytes,
-        vmta=sent.vmta,
-        source=sent.source,
-        site=sent.site,
-        provider=sent.provider,
-        job=sent.job,
-        code=status.code if status is not None else 0,
-        enhanced=status.status if status is not None else "",
-        text=status.diagnostic if status is not None else "",
-        category=verdict.category.value if verdict is not None else "",
-        action=verdict.action.value if verdict is not None else "",
-        rule_id=verdict.rule if verdict is not None else "",
-        mx=status.remote_mta if status is not None else "",
-        dsn_action=status.action.value if status is not None else "",
-        reporting_mta=finding.reporting_mta,
-        feedback_type=complaint.type if complaint is not None else "unsubscribe" if kind is EventType.FEEDBACK else "",
-        feedback_format=finding.form if kind is EventType.FEEDBACK else "",
-        user_agent=complaint.user_agent if complaint is not None else "",
-        reported_domain=complaint.domains[0] if complaint is not None and complaint.domains else "",
-        reported_source=complaint.source_ip if complaint is not None else "",
     )
