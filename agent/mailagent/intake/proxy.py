@@ -8,6 +8,7 @@ SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"  # of version 2
 MAX_V1 = 107  # octets with CRLF
 MAX_V2 = 16 + 4096
 _PREFIX = b"PROXY "
+_FAMILIES: dict[str, type[IPv4Address | IPv6Address]] = {"TCP4": IPv4Address, "TCP6": IPv6Address}
 _LOCAL, _PROXY = 0x20, 0x21
 _TCP4, _TCP6 = 0x11, 0x21
 
@@ -48,14 +49,14 @@ def _version_1(data: bytes) -> Proxied | None:
         return Proxied("", rest)
     try:
         _, kind, source, target, source_port, target_port = (word.decode("ascii") for word in words)
-        family = {"TCP4": IPv4Address, "TCP6": IPv6Address}[kind]
+        family = _FAMILIES[kind]
         client = family(source)
         family(target)
         if not all(port.isdecimal() and int(port) <= 65535 for port in (source_port, target_port)):
             raise ValueError(source_port)
     except (ValueError, KeyError) as exc:
         raise BadProxyHeader(f"bad PROXY line: {exc}") from exc
-    return Proxied(str(client), rest)
+    return Proxied(_plain(client), rest)
 
 
 def _version_2(data: bytes) -> Proxied | None:
@@ -72,4 +73,10 @@ def _version_2(data: bytes) -> Proxied | None:
         return Proxied("", data[end:])
     if length < 2 * size + 4:
         raise BadProxyHeader("PROXY header without its addresses")
-    return Proxied(str(ip_address(data[16 : 16 + size])), data[end:])
+    return Proxied(_plain(ip_address(data[16 : 16 + size])), data[end:])
+
+
+def _plain(client: IPv4Address | IPv6Address) -> str:
+    """`client` as networks have it: an IPv4 address that came in the clothes of an IPv6 one is itself."""
+    mapped = client.ipv4_mapped if isinstance(client, IPv6Address) else None
+    return str(mapped or client)

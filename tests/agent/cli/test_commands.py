@@ -13,6 +13,7 @@ from mailagent.outcome.accounting import AccountingLog, AccountingRecord, event_
 from mailagent.spool.schema import FILE_NAME
 from mailagent.version import __version__
 from tests.agent.spool.mail import NOW, accept, deferred, message, settle, spool_in
+from tests.certificates import Authority
 
 AGENT = """\
 host: mx1
@@ -170,3 +171,13 @@ def test_log_finds_a_recipient_in_live_and_finished_files(
     assert run("log", "--config", config, "--type", "z") == 2
     assert run("log", "--config", config, "--since", "yesterday") == 2
     log.close()
+
+
+def test_validate_looks_at_certificates(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = Authority(tmp_path).issue("mx1.test")
+    files = f"certificate: {{cert: {made.file}, key: {made.key}}}"
+    config.write_text(AGENT + f"intake: {{listeners: [{{address: 127.0.0.1, port: 25, tls: starttls, {files}}}]}}\n")
+    assert run("validate", "--config", config) == 0
+    made.key.chmod(0o604)
+    assert run("validate", "--config", config) == 2
+    assert f"{made.key}: everybody on this host can read or write the key" in capsys.readouterr().err

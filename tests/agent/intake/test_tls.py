@@ -249,6 +249,7 @@ def v2(source: str, target: str = "127.0.0.1", *, command: int = 0x21, more: byt
         (b"PROXY TCP4 192.0.2.7 127.0.0.1 1000 25\r\n", "192.0.2.7"),
         (b"PROXY TCP6 2001:db8::7 ::1 1000 25\r\n", "2001:db8::7"),
         (b"PROXY UNKNOWN\r\n", "127.0.0.9"),
+        (b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1000 25\r\n", "192.0.2.7"),
         (v2("192.0.2.7"), "192.0.2.7"),
         (v2("2001:db8::7", "::1", more=b"\x04\x00\x01x"), "2001:db8::7"),
         (v2("192.0.2.7", command=0x20), "127.0.0.9"),  # LOCAL: the balancer's health check
