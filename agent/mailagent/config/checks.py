@@ -14,6 +14,7 @@ from mailagent.config.checks_dkim import check_dkim
 from mailagent.config.checks_events import check_events
 from mailagent.config.checks_feedback import check_feedback
 from mailagent.config.checks_streams import check_stream_rules
+from mailagent.config.checks_suppression import check_suppression
 from mailagent.config.checks_tls import check_tls
 from mailagent.config.checks_words import bad_name, check_retry, is_name, known
 from mailagent.config.intake import ListenerAuth, ListenerTls
@@ -85,6 +86,7 @@ def _check_shared(config: Shared, report: Reader, hosts: list[tuple[Key, _Host]]
     _check_providers(config.providers, report)
     check_tls(config, report)
     check_dkim(config.dkim, report)
+    check_suppression(config.suppression, report)
     check_destinations(config, report)
     check_automation(config, report)
     check_accounting(config.accounting, report)

@@ -54,6 +54,7 @@ def group_table(groups: Sequence[FleetGroup], width: int | None) -> str:
     columns = [
         Column("COUNT", right=True),
         Column("PROVIDER"),
+        Column("MEANS"),
         Column("REPLY", flex=True),
         Column("OLDEST", right=True),
         Column("NEXT TRY"),
@@ -64,6 +65,7 @@ def group_table(groups: Sequence[FleetGroup], width: int | None) -> str:
         [
             count(group.count),
             group.provider,
+            group.category or "",
             f"{group.code or '---'} {group.enhanced} {group.text}".replace("  ", " "),
             ago(group.oldest_at, now),
             until(group.next_try_at, now),
@@ -142,6 +144,7 @@ def message_detail(host: HostName, detail: MessageDetail) -> str:
             Column("VMTA"),
             Column("PEER"),
             Column("TOOK"),
+            Column("MEANS"),
             Column("REPLY"),
         ]
         cells = [
@@ -151,6 +154,7 @@ def message_detail(host: HostName, detail: MessageDetail) -> str:
                 f"{attempt.vmta} {attempt.source}".rstrip(),
                 f"{attempt.mx} {attempt.remote}".strip() or attempt.site,
                 duration(attempt.duration_s),
+                f"{attempt.verdict.category} ({attempt.verdict.rule})" if attempt.verdict is not None else "",
                 f"{attempt.reply.verb} {attempt.reply.line()}{' (ours)' if attempt.reply.local else ''}",
             ]
             for attempt in detail.attempts

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from mailagent.api.classification import Category
 from mailagent.api.errors import ApiError
 from mailagent.api.ids import HostName, ProviderName
 from mailagent.api.replies import DeferredGroups
@@ -41,6 +42,8 @@ class FleetGroup(msgspec.Struct, frozen=True, kw_only=True):
     oldest_at: datetime | None
     next_try_at: datetime | None
     hosts: dict[HostName, int]  # recipients on each
+    category: Category | None = None  # what the reply means
+    rule: str = ""  # id of the rule that says so
 
 
 async def gather(
@@ -123,6 +126,8 @@ def sum_groups(parts: Iterable[tuple[HostName, DeferredGroup]]) -> tuple[FleetGr
             oldest_at=oldest(group.oldest_at for _, group in same),
             next_try_at=oldest(group.next_try_at for _, group in same),
             hosts={host: group.count for host, group in same},
+            category=same[0][1].category,
+            rule=same[0][1].rule,
         )
         for key, same in by_key.items()
     ]

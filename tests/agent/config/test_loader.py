@@ -192,6 +192,10 @@ dns: off
         ("postmaster: [a@example.com]\n", "postmaster: wants one value"),
         ("postmaster:\n", "postmaster: has no value"),
         ("dns: {servers: 127.0.0.1:53}\n", "dns.servers: wants a list"),
+        ("suppression: {incident: {share: 2}}", "suppression.incident.share: is a share"),
+        ("suppression: {soft: {over: 30d, forget: 10d}}", "suppression.soft.forget: is shorter than `over`"),
+        ("suppression: {intake: ignore}", "suppression.intake: "),
+        ("classification: {patience: 4}", "classification.patience: `4` has no unit"),
     ],
 )
 def test_a_mistake_is_named_with_its_key(tmp_path: Path, extra: str, mistake: str) -> None:
