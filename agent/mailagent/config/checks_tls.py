@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from mailagent.config.nodes import Key
 from mailagent.config.reading import Reader
-from mailagent.config.structs import RouteAuth, Shared
+from mailagent.config.structs import Endpoint, RouteAuth, Shared
 from mailagent.config.tls import TlsMode
 
 _MAILBOX = re.compile(r"[!-?A-~]+@[A-Za-z0-9.-]+")
@@ -20,7 +20,14 @@ def check_tls(config: Shared, report: Reader) -> None:
     for name, provider in config.providers.items():
         if provider.tls is TlsMode.IMPLICIT:
             report.follow_up(("providers", name, "tls"), "`implicit` is for routes: MX hosts speak STARTTLS on port 25")
+    first: dict[Endpoint, int] = {}
     for n, route in enumerate(config.routes):
+        other = first.setdefault(route.to, n)
+        if (route.tls, route.auth) != (config.routes[other].tls, config.routes[other].auth):
+            message = (
+                f"says other things about {route.to} than routes[{other}]: mail to one next hop shares connections"
+            )
+            report.follow_up(("routes", n, "auth" if route.auth is not None else "tls"), message)
         if route.auth is not None:
             _check_auth(route.auth, route.tls, ("routes", n), report)
     for domain, block in config.domains.items():

@@ -80,7 +80,7 @@ async def log_in(
         raise
     except aiosmtplib.SMTPResponseException as exc:
         raise _refused(hop, verb, exc) from exc
-    except (aiosmtplib.SMTPException, OSError) as exc:
+    except (aiosmtplib.SMTPException, OSError, ValueError) as exc:
         raise _broken(hop, verb, exc, waits) from exc
     finally:
         if transport is not None:  # at once: a polite end of TLS could take the peer half a minute

@@ -39,6 +39,10 @@ def problems(tmp_path: Path, text: str) -> list[str]:
         ("domains: {a.example: {tls: implicit}}\n", "domains.a.example.tls: `implicit` is for routes"),
         (ROUTE.format("tls: off, auth: {user: u, password_file: p}"), "routes[0].tls: with `off` the credential"),
         (ROUTE.format("tls: opportunistic, auth: {user: u, password_file: p}"), "routes[0].tls: with `opportunistic`"),
+        (
+            'routes: [{match: a.example, to: "r.example:25", tls: verify}, {match: b.example, to: "r.example:25"}]\n',
+            "routes[1].tls: says other things about r.example:25 than routes[0]",
+        ),
         (ROUTE.format("auth: {user: u}"), "routes[0].auth: wants either `password_file` or `token_file`"),
         (ROUTE.format("auth: {user: u, password_file: p, token_file: t}"), "routes[0].auth: wants either"),
         ('dns: {servers: ["192.0.2.1:53"], validating: true}\n', "dns.servers[0]: `192.0.2.1` is not on this host"),

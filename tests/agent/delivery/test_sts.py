@@ -18,6 +18,7 @@ from mailagent.api.ids import ProviderName, SiteName
 from mailagent.config.structs import Delivery, Domain
 from mailagent.config.tls import MtaSts, Tls, TlsMode
 from mailagent.delivery import Level, TlsPolicies, TlsResult
+from mailagent.delivery.https import HttpsFailed, _parsed
 from mailagent.delivery.sts import MAX_POLICY_BYTES, StsMode, StsPolicy, announced_id, parse_policy
 from mailagent.delivery.sts_book import FAILURE_S, RECHECK_S, REFRESH_S, StsBook
 from mailagent.dns import MxHost, Resolver
@@ -103,6 +104,12 @@ def test_rfc8461_4_1_hosts_that_a_policy_names() -> None:
 
 
 # -- fetching
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"]))
+def test_no_bytes_make_the_http_reader_fall_over(raw: bytes, start: bytes) -> None:
+    with suppress(HttpsFailed):
+        assert len(_parsed(start + raw, "GET", "host", 100).body) <= 100
 
 
 class PolicyHost:
