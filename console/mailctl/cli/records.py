@@ -74,18 +74,17 @@ def ages(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
 
 @click.command()
 @selectors
-@click.option("--job", default="", help="The history of a job.")
 @click.option(
     "--step", type=click.Choice(["1s", "1m", "1h"]), default="1m", show_default=True, help="One row for each."
 )
 @click.option("--last", type=Duration(), default="1h", show_default=True, help="How far back: 15m of 1s, 8d, 400d.")
 @as_json
 @pass_setup
-def history(setup: Setup, selection: Sequence[str], job: str, step: str, last: int, as_json: bool) -> None:
+def history(setup: Setup, selection: Sequence[str], step: str, last: int, as_json: bool) -> None:
     """Show received, delivered, deferred and bounced over time.
 
-    Of hosts, or of what the selection names: pool:, vmta:, provider: or stream:, provider: and vmta: together, these
-    two and stream:, or --job. With --json one row per host, else their sum.
+    Of hosts, or of what the selection names: pool:, vmta:, provider:, stream: or job:, provider: and vmta: together,
+    or these two and stream:. With --json one row per host, else their sum.
 
     \b
     Examples:
@@ -100,7 +99,7 @@ def history(setup: Setup, selection: Sequence[str], job: str, step: str, last: i
     step_s = {"1s": 1, "1m": 60, "1h": 3600}[step]
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
-        scope, name = _scope(selection, job)
+        scope, name = _scope(selection)
         request = HistoryRequest(scope=scope, name=name, seconds=last, step_s=step_s)
         answers, failed = await _answers(setup, fleet, selection, "history", request)
         return Shown(
@@ -166,7 +165,7 @@ def why(setup: Setup, what: Sequence[str], number: int | None, as_json: bool) ->
 COMMANDS = (why, ages, history, events)
 
 
-def _scope(selection: "Selection", job: str) -> "tuple[HistoryScope, str]":
+def _scope(selection: "Selection") -> "tuple[HistoryScope, str]":
     """What the selection names, and how history calls it."""
     from mailagent.api.requests import HistoryScope
 
@@ -177,16 +176,15 @@ def _scope(selection: "Selection", job: str) -> "tuple[HistoryScope, str]":
         ("vmta",): HistoryScope.VMTA,
         ("provider",): HistoryScope.PROVIDER,
         ("stream",): HistoryScope.STREAM,
+        ("job",): HistoryScope.JOB,
         ("provider", "vmta"): HistoryScope.CELL,
         ("provider", "stream", "vmta"): HistoryScope.PATH,
     }
-    if job and not named:
-        return HistoryScope.JOB, job
     kinds = tuple(sorted(named))
-    if job or kinds not in scopes:
+    if kinds not in scopes:
         raise click.UsageError(
-            "history is kept of hosts, pool:, vmta:, provider:, stream:, provider: with vmta:, these two with stream:,"
-            " and --job"
+            "history is kept of hosts, pool:, vmta:, provider:, stream:, job:, provider: with vmta:,"
+            " and these two with stream:"
         )
     return scopes[kinds], "/".join(named[kind] for kind in kinds)
 

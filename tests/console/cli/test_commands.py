@@ -75,7 +75,7 @@ async def test_history_is_of_one_kind_of_thing(agents: Agents, mailctl: Mailctl)
     assert summed.code == 0
     assert summed.out.splitlines()[-1].split() == ["sum", "12", "9", "3", "0"]
     assert (await mailctl("history", "pool:marketing", "stream:news")).code == 2
-    assert (await mailctl("history", "--job", "spring", "--json")).document["rows"][0]["step_s"] == 60
+    assert (await mailctl("history", "job:spring", "--json")).document["rows"][0]["step_s"] == 60
 
 
 @pytest.mark.parametrize("command", [*READS, "in-doubt", "feedback"])
