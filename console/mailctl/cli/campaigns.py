@@ -5,19 +5,18 @@ from datetime import UTC, datetime
 
 from mailagent.api.errors import NotFound
 from mailagent.api.ids import HostName
-from mailagent.api.jobs import JobDetail, JobPage, JobQuery, JobState, JobView
+from mailagent.api.jobs import JobDetail, JobPage, JobQuery, JobView
 from mailagent.api.requests import Empty
 from mailctl.cli.narrow import narrow
 from mailctl.cli.show import selected
 from mailctl.fleet import Fleet
+from mailctl.fleet.jobs import JobRow, merged_jobs
 from mailctl.fleet.lists import reason as why_not
 from mailctl.ops import NothingSelected, Selection, TermKind
 from mailctl.output.human import NOTHING, count, printable, until
 from mailctl.output.tables import Column, table
 
 Rows = Sequence[tuple[HostName, JobView]]
-
-_ORDER = tuple(JobState)
 
 
 async def jobs_of(
@@ -48,42 +47,35 @@ def job_table(rows: Rows, width: int | None) -> str:
         Column("DONE"),
         Column("NOTE", flex=True),
     ]
-    by_name: dict[str, list[JobView]] = {}
-    for _, row in rows:
-        by_name.setdefault(row.name, []).append(row)
     cells = [
         [
-            printable(name),
-            min((part.state for part in parts), key=_ORDER.index),
-            str(len(parts)),
-            count(sum(part.accepted for part in parts)),
-            count(sum(part.waiting for part in parts)),
-            count(sum(part.delivered for part in parts)),
-            count(sum(part.bounced for part in parts)),
-            f"{sum(part.rate_now for part in parts):.3g}/s",
-            _done(parts, now),
-            _note(parts),
+            printable(row.name),
+            row.state,
+            str(len(row.parts)),
+            count(row.sum("accepted")),
+            count(row.sum("waiting")),
+            count(row.sum("delivered")),
+            count(row.sum("bounced")),
+            f"{row.pace:.3g}/s",
+            _done(row, now),
+            _note(row),
         ]
-        for name, parts in by_name.items()
+        for row in merged_jobs(rows)
     ]
     return table(columns, cells, width=width) if cells else "no jobs"
 
 
-def _done(parts: Sequence[JobView], now: datetime) -> str:
+def _done(row: JobRow, now: datetime) -> str:
     """When the last host is through, as far as all can say."""
-    if not any(part.waiting for part in parts):
+    if not row.sum("waiting"):
         return NOTHING
-    etas = [part.eta for part in parts if part.waiting]
-    return until(max(filter(None, etas)), now) if all(etas) else "?"
+    return until(row.eta, now) if row.eta else "?"
 
 
-def _note(parts: Sequence[JobView]) -> str:
-    late = any(part.late for part in parts)
-    notes = list(dict.fromkeys(part.reason for part in parts if part.reason))
-    notes += list(dict.fromkeys(f"at most {part.rate} a host" for part in parts if part.rate))
-    ends = [part.end for part in parts if part.end is not None]
-    if ends:
-        notes.insert(0, f"{'late: ' if late else ''}ends {min(ends):%Y-%m-%d %H:%M} UTC")
+def _note(row: JobRow) -> str:
+    notes = [*row.reasons, *(f"at most {rate} a host" for rate in row.rates)]
+    if row.end is not None:
+        notes.insert(0, f"{'late: ' if row.late else ''}ends {row.end:%Y-%m-%d %H:%M} UTC")
     return printable("; ".join(notes))
 
 

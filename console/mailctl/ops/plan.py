@@ -43,6 +43,10 @@ class Verb(StrEnum):
         return self.value.replace("credential_", "credentials ").replace("_", " ")
 
 
+FINAL = frozenset({Verb.JOB_CANCEL})
+"""Verbs after which mail is gone."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What an operator may say about a verb beside the selection."""
@@ -92,6 +96,7 @@ class Step:
     warnings: tuple[str, ...] = ()
     undoable: bool = False
     undo_note: str = ""
+    guarded: bool = False  # refused by a guard or a pre-flight, which `override` may pass
 
     @property
     def runs(self) -> bool:
@@ -129,6 +134,18 @@ class Plan:
     def is_possible(self) -> bool:
         """Whether executing it would change anything."""
         return any(step.state is StepState.READY for step in self.steps)
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether a guard stands in the way that may be overridden."""
+        return any(step.guarded for step in self.steps)
+
+    @property
+    def word(self) -> str:
+        """What is typed to confirm it: a name when it cannot be undone or overrides a guard, else empty."""
+        if self.verb not in FINAL and not self.options.override:
+            return ""
+        return self.steps[0].target.partition(":")[2] or self.steps[0].target if self.steps else self.selection
 
     @property
     def title(self) -> str:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from mailagent.api import dkim, jobs, requests, suppression
-from mailagent.api.errors import ApiError, Refused, RoleRefused, StalePlan
+from mailagent.api.errors import ApiError, GuardRefused, Refused, RoleRefused, StalePlan
 from mailagent.api.ids import DirectiveId, HostName, OpId
 from mailagent.api.operations import OperationRecord, OperationResult, Result
 from mailagent.api.replies import OperationPage
@@ -361,7 +361,7 @@ async def _preview(fleet: Fleet, verb: Verb, step: Step) -> Step:
     except LinkError as exc:
         return replace(step, state=StepState.UNREACHABLE, detail=exc.reason)
     except (Refused, RoleRefused) as exc:
-        return replace(step, state=StepState.REFUSED, detail=exc.message)
+        return replace(step, state=StepState.REFUSED, detail=exc.message, guarded=isinstance(exc, GuardRefused))
     except ApiError as exc:
         return replace(step, state=StepState.FAILED, detail=exc.message)
     return replace(

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -24,8 +24,9 @@ from mailctl.fleet.state import FleetState
 from mailctl.ops.errors import OpsError
 from mailctl.ops.plan import Options, Plan, Verb
 from mailctl.ops.selector import Selection
-from mailctl.tui.desk import MessageRef
+from mailctl.tui.desk import DEFAULTS, MessageRef, Planner
 from mailctl.tui.dialogs.confirm import Changed, ConfirmDialog
+from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.dialogs.report import ReportDialog
 from mailctl.tui.events import Event, events_between
 from mailctl.tui.filters import Filter
@@ -35,6 +36,7 @@ from mailctl.tui.screens.deferred import DeferredView, MessagesView
 from mailctl.tui.screens.destinations import DestinationsView
 from mailctl.tui.screens.fleet import FleetView
 from mailctl.tui.screens.help import HelpScreen
+from mailctl.tui.screens.jobs import JobsView
 from mailctl.tui.screens.message import MessageView
 from mailctl.tui.screens.operations import OperationsView
 from mailctl.tui.screens.pools import PoolsView
@@ -52,7 +54,6 @@ FIRST_INCIDENT_KEY = 5
 """F5 to F8 start and stop the incidents of the demo."""
 
 logger = logging.getLogger(__name__)
-Planner = Callable[[Options], Awaitable[Plan]]
 
 VIEWS: dict[str, type[View]] = {
     "Fleet": FleetView,
@@ -62,6 +63,7 @@ VIEWS: dict[str, type[View]] = {
     "Messages": MessagesView,
     "Message": MessageView,
     "Operations": OperationsView,
+    "Jobs": JobsView,
 }
 
 PATIENCE_S = 5.0
@@ -274,9 +276,11 @@ class ConsoleApp(App[int], inherit_bindings=False):
 
     # verbs
 
-    def ask_before(self, verb: Verb, selection: Selection) -> None:
+    def ask_before(self, verb: Verb, selection: Selection, options: Options = DEFAULTS) -> None:
         """Plan a verb and ask for confirmation."""
-        self._start(f"{verb} {selection}", lambda options: self.operator.plan(verb, selection, options))
+        self.carry_out(
+            f"{verb.words} {selection}", lambda options: self.operator.plan(verb, selection, options), options
+        )
 
     def ask_before_undo(self, op_id: OpId | None) -> None:
         """Plan an undo and ask; None: of the last operation of this console."""
@@ -284,18 +288,23 @@ class ConsoleApp(App[int], inherit_bindings=False):
         if chosen is None:
             self.say("nothing done here yet; choose an operation in Operations (6), then U", Tone.WARN)
         else:
-            self._start(f"undo {chosen}", lambda options: self.operator.plan_undo(chosen, options))
+            self.carry_out(f"undo {chosen}", lambda options: self.operator.plan_undo(chosen, options))
 
-    def _start(self, title: str, plan: Planner) -> None:
+    def prompt(self, title: str, hint: str, check: Callable[[str], str], then: Callable[[str], None]) -> None:
+        """Ask for one line; `check` says what is wrong with it, else `then` gets it."""
+        self.push_screen(PromptDialog(title, hint, check), lambda text: then(text) if text is not None else None)
+
+    def carry_out(self, title: str, planner: Planner, options: Options = DEFAULTS) -> None:
+        """Plan, ask for confirmation, execute, and tell what became of it."""
         self.say(f"planning {title} …", Tone.QUIET)
-        self.run_worker(self._carry_out(title, plan), name="verb", group="verb", exclusive=True)
+        self.run_worker(self._carry_out(title, planner, options), name="verb", group="verb", exclusive=True)
 
-    async def _carry_out(self, title: str, plan: Planner) -> None:
+    async def _carry_out(self, title: str, planner: Planner, options: Options) -> None:
         """Plan, ask, execute, tell. A stale plan is made and asked again."""
-        options, note = Options(), ""
+        note = ""
         try:
             while True:
-                made = await plan(options)
+                made = await planner(options)
                 self.say("")  # the dialog has the word
                 answer = await self.push_screen_wait(ConfirmDialog(made, note=note, clock=self._clock))
                 if answer is None:

@@ -1,19 +1,23 @@
 """What screens ask of the app that holds them."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from mailagent.api.ids import OpId
 from mailagent.api.requests import HistoryScope
 from mailctl.fleet.state import FleetState
-from mailctl.ops.plan import Verb
+from mailctl.ops.plan import Options, Plan, Verb
 from mailctl.ops.selector import Selection
 from mailctl.tui.events import Event
 from mailctl.tui.filters import Filter
 from mailctl.tui.incidents import Incidents
-from mailctl.tui.source import FleetSource
+from mailctl.tui.source import FleetSource, Operator
 from mailctl.tui.theme import Tone
+
+DEFAULTS = Options()
+Planner = Callable[[Options], Awaitable[Plan]]
+"""Makes a plan; called again when its options change or the plan has become stale."""
 
 
 class Scope(NamedTuple):
@@ -37,6 +41,7 @@ class Desk(Protocol):
     """The app: state and clock, ways between screens, and verbs."""
 
     source: FleetSource
+    operator: Operator
     state: FleetState  # what is on the screens
     happened: Sequence[Event]  # newest last
     incidents: Incidents
@@ -58,8 +63,14 @@ class Desk(Protocol):
     def toggle_incident(self, name: str) -> None:
         """Start or stop an incident of the demo."""
 
-    def ask_before(self, verb: Verb, selection: Selection) -> None:
+    def ask_before(self, verb: Verb, selection: Selection, options: Options = DEFAULTS) -> None:
         """Plan a verb and ask for confirmation."""
+
+    def carry_out(self, title: str, planner: Planner, options: Options = DEFAULTS) -> None:
+        """Plan, ask for confirmation, execute, and tell what became of it."""
+
+    def prompt(self, title: str, hint: str, check: Callable[[str], str], then: Callable[[str], None]) -> None:
+        """Ask for one line; `check` says what is wrong with it, else `then` gets it."""
 
     def ask_before_undo(self, op_id: OpId | None) -> None:
         """Plan an undo and ask; None: of the last operation of this console."""

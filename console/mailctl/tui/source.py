@@ -6,7 +6,7 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
-from mailagent.api.ids import HostName, OpId
+from mailagent.api.ids import DirectiveId, HostName, OpId
 from mailagent.api.views import Series
 from mailctl.fleet import Fleet
 from mailctl.fleet.state import FleetState
@@ -50,6 +50,12 @@ class Operator(Protocol):
     async def plan_undo(self, op_id: OpId, options: Options) -> Plan:
         """What undoing an operation would do."""
 
+    async def plan_cancel(self, directive: DirectiveId, options: Options) -> Plan:
+        """What ending a standing order would do."""
+
+    async def plan_edit(self, directive: DirectiveId, options: Options) -> Plan:
+        """What another end of a standing order, or a pin, would do."""
+
     async def execute(self, plan: Plan) -> Report:
         """Do it, and say what became of it on each host."""
 
@@ -67,6 +73,14 @@ class FleetOperator:
     async def plan_undo(self, op_id: OpId, options: Options) -> Plan:
         """What undoing an operation would do."""
         return await verbs.plan_undo(self._fleet, op_id, options)
+
+    async def plan_cancel(self, directive: DirectiveId, options: Options) -> Plan:
+        """What ending a standing order would do."""
+        return await verbs.plan_cancel(self._fleet, directive, options)
+
+    async def plan_edit(self, directive: DirectiveId, options: Options) -> Plan:
+        """What another end of a standing order, or a pin, would do."""
+        return await verbs.plan_edit(self._fleet, directive, options)
 
     async def execute(self, plan: Plan) -> Report:
         """Do it."""

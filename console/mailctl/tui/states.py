@@ -1,5 +1,6 @@
 """Each state as glyph, word and tone, in that order of importance: readable without colour."""
 
+from mailagent.api.jobs import JobState
 from mailagent.api.views import EngineState, MemberState, PoolState
 from mailctl.fleet.state import HostState, LinkState
 from mailctl.tui.listing import Cell
@@ -35,6 +36,13 @@ _POOLS = {
     PoolState.SUSPENDED: ("‖", Tone.WARN),
     PoolState.EMPTY: ("○", Tone.QUIET),
 }
+_JOBS = {
+    JobState.RUNNING: ("●", Tone.GOOD),
+    JobState.SCHEDULED: ("◔", Tone.ACCENT),
+    JobState.PAUSED: ("‖", Tone.WARN),
+    JobState.CANCELLED: ("✕", Tone.QUIET),
+    JobState.DONE: ("✓", Tone.QUIET),
+}
 
 
 def link_cell(state: LinkState) -> Cell:
@@ -60,6 +68,12 @@ def member_cell(state: MemberState) -> Cell:
 def pool_cell(state: PoolState) -> Cell:
     """State of a pool or provider."""
     glyph, tone = _POOLS[state]
+    return Cell(f"{glyph} {state}", tone)
+
+
+def job_cell(state: JobState) -> Cell:
+    """State of a job."""
+    glyph, tone = _JOBS[state]
     return Cell(f"{glyph} {state}", tone)
 
 

@@ -42,7 +42,15 @@ class Verdict:
 
 
 _DRAINABLE = (TermKind.HOST, TermKind.POOL, TermKind.VMTA)
-_SUSPENDABLE = (TermKind.VMTA, TermKind.POOL, TermKind.PROVIDER, TermKind.QUEUE, TermKind.STREAM)
+_SUSPENDABLE = (
+    TermKind.VMTA,
+    TermKind.POOL,
+    TermKind.PROVIDER,
+    TermKind.QUEUE,
+    TermKind.CELL,
+    TermKind.STREAM,
+    TermKind.JOB,
+)
 
 
 def verdict(verb: Verb, subject: Subject | None, state: FleetState) -> Verdict:

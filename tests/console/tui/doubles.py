@@ -27,6 +27,7 @@ from mailagent.api.ids import (
     StreamName,
     VmtaName,
 )
+from mailagent.api.jobs import JobDetail, JobPage, JobQuery, JobState, JobView
 from mailagent.api.operations import Impact, OperationRecord, Result
 from mailagent.api.outcome import Attempt
 from mailagent.api.reasons import ReasonKind, WaitReason
@@ -341,6 +342,7 @@ class StillFleet:
 
     state: FleetState = field(default_factory=healthy)
     asked: list[str] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)  # of the histories that were asked for
 
     async def __aenter__(self) -> Self:
         return self
@@ -365,6 +367,7 @@ class StillFleet:
         match method:
             case "history":
                 assert isinstance(params, HistoryRequest)
+                self.steps.append(params.step_s)
                 return history(host, params.name)
             case "deferred":
                 return DeferredGroups(groups=groups() if host == "mx1" else groups()[1:])
@@ -375,6 +378,11 @@ class StillFleet:
                 return detail()
             case "operations":
                 return OperationPage(rows=operations(host))
+            case "jobs":
+                return JobPage(rows=jobs(host))
+            case "job":
+                assert isinstance(params, JobQuery)
+                return job_detail(host, params.name)
         return NotFound(f"{method}: not here")
 
 
@@ -397,6 +405,42 @@ def history(host: str, name: str) -> Series:
         deferred=tuple(deferred),
         bounced=empty,
     )
+
+
+def jobs(host: str) -> tuple[JobView, ...]:
+    """A sale that is late on mx1, and one that somebody paused."""
+    sale = JobView(
+        name="spring-sale",
+        state=JobState.RUNNING,
+        accepted=50_000,
+        waiting=12_000,
+        delivered=37_900,
+        bounced=100,
+        created_at=NOW - timedelta(hours=2),
+        last_at=NOW,
+        end=NOW + timedelta(minutes=50),
+        rate="50/s",
+        rate_now=3.2,
+        eta=NOW + timedelta(seconds=3750),
+        late=host == "mx1",
+    )
+    paused = JobView(
+        name="outreach",
+        state=JobState.PAUSED,
+        accepted=900,
+        waiting=900,
+        created_at=NOW - timedelta(days=1),
+        reason="paused by bob: wrong price",
+    )
+    return (sale, paused) if host == "mx1" else (sale,)
+
+
+def job_detail(host: str, name: str) -> JobDetail | NotFound:
+    """A job with the reply that it waits for."""
+    for view in jobs(host):
+        if view.name == name:
+            return JobDetail(job=view, reasons=(LIMIT,), deferred=groups()[:2])
+    return NotFound(f"no job {name}")
 
 
 def groups() -> tuple[DeferredGroup, ...]:
@@ -504,9 +548,28 @@ class StillOperator:
     executed: list[Plan] = field(default_factory=list)
     undone: list[OpId] = field(default_factory=list)
     stale_once: bool = False
+    guard: str = ""  # what refuses until it is overridden
     results: dict[str, LineResult] = field(default_factory=dict)
 
     async def plan(self, verb: Verb, selection: Selection, options: Options) -> Plan:
+        if self.guard and not options.override:
+            made = await self._plan(verb, selection, options)
+            steps = tuple(
+                replace(step, state=StepState.REFUSED, detail=self.guard, guarded=True) for step in made.steps
+            )
+            made = replace(made, steps=steps)
+        else:
+            made = await self._plan(verb, selection, options)
+        self.plans.append(made)
+        return made
+
+    async def plan_cancel(self, directive: DirectiveId, options: Options) -> Plan:
+        return replace(await self.plan(Verb.CANCEL, Selection(), options), selection=str(directive))
+
+    async def plan_edit(self, directive: DirectiveId, options: Options) -> Plan:
+        return replace(await self.plan(Verb.EDIT, Selection(), options), selection=str(directive))
+
+    async def _plan(self, verb: Verb, selection: Selection, options: Options) -> Plan:
         hosts = selection.hosts or HOSTS
         steps = tuple(
             Step(
@@ -520,7 +583,7 @@ class StillOperator:
             )
             for host in hosts
         )
-        made = Plan(
+        return Plan(
             verb=verb,
             op_id=OpId("01j9r0000000000"),
             made_at=NOW,
@@ -536,10 +599,8 @@ class StillOperator:
             warnings=(),
             undoable=True,
             undo_note="",
-            command=f"mailctl {verb} {selection} --yes",
+            command=f"mailctl {verb.words} {selection} --yes",
         )
-        self.plans.append(made)
-        return made
 
     async def plan_undo(self, op_id: OpId, options: Options) -> Plan:
         self.undone.append(op_id)

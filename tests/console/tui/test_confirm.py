@@ -139,6 +139,23 @@ async def test_a_host_that_fails_opens_the_report() -> None:
         await until(pilot, lambda: not isinstance(pilot.app.screen, ReportDialog))
 
 
+async def test_a_guard_is_overridden_with_a_reason_and_the_typed_name() -> None:
+    operator, clock = StillOperator(guard="the pool keeps no active IP"), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await ask(pilot)
+        clock.now += DEAF_S
+        await pilot.press("y")  # nothing is possible yet
+        await pilot.press("o", "enter")
+        assert len(operator.plans) == 1
+        await pilot.press(*"outage", "enter")
+        await until(pilot, lambda: len(operator.plans) == 2 and isinstance(pilot.app.screen, ConfirmDialog))
+        assert (operator.plans[1].options.override, operator.plans[1].options.reason) == (True, "outage")
+        await until(pilot, lambda: pilot.app.screen.is_mounted)
+        clock.now += DEAF_S
+        await pilot.press("y", *"cold", "enter")
+        await until(pilot, lambda: operator.executed == [operator.plans[1]])
+
+
 async def test_undo_without_anything_done_says_where_to_look() -> None:
     async with app_with(StillOperator(), Clock()).run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: bool(pilot.app.screen.query(FleetTable)))
@@ -154,7 +171,7 @@ async def test_the_question_names_size_share_undo_and_the_shell_command() -> Non
         "3,930 waiting messages",
         "38% of the traffic",
         "pools transactional, cold",
-        "30 min",
+        "for        30m",
         "mailctl drain pool:marketing",
     ):
         assert part in text

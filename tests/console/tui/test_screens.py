@@ -12,7 +12,7 @@ from mailctl.tui.screens.help import HelpScreen
 from mailctl.tui.screens.view import View
 from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
-from mailctl.tui.widgets.topbar import Vitals
+from mailctl.tui.widgets.topbar import TABS, Tabs, Vitals
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator, asleep, troubled
 from tests.console.tui.waiting import until
 
@@ -201,7 +201,9 @@ async def test_every_screen_draws_in_every_theme(theme: str) -> None:
     async with app_over(StillFleet(troubled())).run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         pilot.app.theme = theme
-        for key, word in zip("123456", ("HOST", "POOL / IP", "WAITS FOR", "REPLY", "no message", "ORDER"), strict=True):
+        for key, word in zip(
+            "1234567", ("HOST", "POOL / IP", "WAITS FOR", "REPLY", "no message", "ORDER", "JOB"), strict=True
+        ):
             await pilot.press(key)
             await until(pilot, lambda word=word: word in shown(pilot))  # type: ignore[misc]
 
@@ -219,3 +221,23 @@ async def test_q_leaves() -> None:
         await ready(pilot)
         await pilot.press("q")
         await until(pilot, lambda: not app.is_running)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_every_tab_is_on_the_first_line(size: tuple[int, int]) -> None:
+    async with app_over().run_test(size=size) as pilot:
+        await ready(pilot)
+        line = str(pilot.app.screen.query_one(Tabs).render())
+        assert len(line) <= size[0] - 2
+        for number in range(1, len(TABS) + 1):
+            assert f" {number} " in line
+
+
+async def test_h_goes_through_the_histories_that_hosts_keep() -> None:
+    fleet = StillFleet()
+    async with app_over(fleet).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        for words, step_s in (("8 days", 60), ("400 days", 3600), ("15 min", 1)):
+            await pilot.press("h")
+            assert pilot.app.screen.query_one(StatusLine).message == f"history of {words}"
+            await until(pilot, lambda step_s=step_s: fleet.steps[-1:] == [step_s])  # type: ignore[misc]

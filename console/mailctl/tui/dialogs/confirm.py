@@ -16,7 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from mailctl.ops.plan import Options, Plan, Step, StepState, Verb
-from mailctl.tui.text import clean, count, listed, plural, share
+from mailctl.tui.text import clean, count, listed, plural, share, span
 from mailctl.tui.theme import Tone
 
 DEAF_S = 0.4
@@ -29,7 +29,12 @@ _STEPS = {
     StepState.FAILED: ("✕", Tone.BAD),
     StepState.UNREACHABLE: ("✕", Tone.BAD),
 }
-_TIMED = (Verb.DRAIN, Verb.SUSPEND, Verb.ROTATE, Verb.LIMIT)
+_TIMED = (Verb.DRAIN, Verb.SUSPEND, Verb.ROTATE, Verb.LIMIT, Verb.EDIT)
+_PLACEHOLDERS = {
+    "reason": "reason, for the log and your colleagues",
+    "time": "how long: 30m, 4h, 2d",
+    "override": "why it is to be done all the same, for the log",
+}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -70,6 +75,7 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
         Binding("escape,n,q", "cancel", "Cancel", id="confirm.cancel"),
         Binding("r", "edit('reason')", "Reason", id="confirm.reason"),
         Binding("t", "edit('time')", "Time", id="confirm.time"),
+        Binding("o", "edit('override')", "Override", id="confirm.override"),
         Binding("j,down", "scroll(1)", show=False, id="confirm.down"),
         Binding("k,up", "scroll(-1)", show=False, id="confirm.up"),
     ]
@@ -109,18 +115,29 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
         return self._clock() - self._opened_at < DEAF_S
 
     def _keys(self) -> Content:
-        if not self.plan.is_possible:
-            return Content.styled("nothing can be done: see above", Tone.WARN.style)
-        keys = [("y", str(self.plan.verb)), ("r", "reason"), ("esc", "cancel")]
-        if self.plan.verb in _TIMED:
-            keys.insert(2, ("t", "time"))
-        return Content("   ").join(
-            Content.assemble((key, f"bold {Tone.ACCENT.style}"), (f" {label}", Tone.TEXT.style)) for key, label in keys
+        keys = [("y", self.plan.verb.words), ("r", "reason")] if self.plan.is_possible else []
+        keys += [(key, what) for key, what in (("t", "time"), ("o", "override")) if self._may_edit(what)]
+        shown = Content("   ").join(
+            Content.assemble((key, f"bold {Tone.ACCENT.style}"), (f" {label}", Tone.TEXT.style))
+            for key, label in [*keys, ("esc", "cancel")]
         )
+        if self.plan.is_possible:
+            return shown
+        return Content.assemble(("nothing can be done   " if not keys else "", Tone.WARN.style), shown)
+
+    def _may_edit(self, what: str) -> bool:
+        """Whether that can be said about this plan."""
+        if what == "override":
+            return self.plan.is_guarded and not self.plan.options.override
+        return self.plan.is_possible and (what != "time" or self.plan.verb in _TIMED)
 
     def action_confirm(self) -> None:
-        """Do it."""
-        if not self.is_deaf and self.plan.is_possible:
+        """Do it; when it is final or overrides a guard, after its name was typed."""
+        if self.is_deaf or not self.plan.is_possible:
+            return
+        if self.plan.word:
+            self._open("name", f"type {clean(self.plan.word)} to {self.plan.verb.words}")
+        else:
             self.dismiss(Confirmed())
 
     @on(Button.Pressed)
@@ -138,27 +155,40 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
         self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
 
     def action_edit(self, what: str) -> None:
-        """Type a reason or a time."""
-        if self.is_deaf or not self.plan.is_possible or (what == "time" and self.plan.verb not in _TIMED):
-            return
+        """Type a reason, a time, or why a guard is overridden."""
+        if not self.is_deaf and self._may_edit(what):
+            self._open(what, _PLACEHOLDERS[what], self.plan.options.reason if what != "time" else "")
+
+    def _open(self, what: str, placeholder: str, value: str = "") -> None:
         self._editing = what
         line = self.query_one(Input)
-        line.placeholder = "reason, for the log and your colleagues" if what == "reason" else "how long: 30m, 4h, 2d"
-        line.value = self.plan.options.reason if what == "reason" else ""
+        line.placeholder = placeholder
+        line.value = value
         line.add_class("-open")
         line.focus()
 
     @on(Input.Submitted)
     def _edited(self, event: Input.Submitted) -> None:
         event.stop()
-        value = event.value.strip()
+        value, options = event.value.strip(), self.plan.options
+        wrong = ""
         if self._editing == "reason":
-            self.dismiss(Changed(replace(self.plan.options, reason=value)))
+            self.dismiss(Changed(replace(options, reason=value)))
+        elif self._editing == "override" and value:
+            self.dismiss(Changed(replace(options, reason=value, override=True)))
+        elif self._editing == "override":
+            wrong = "overriding wants a reason"
+        elif self._editing == "name" and value == self.plan.word:
+            self.dismiss(Confirmed())
+        elif self._editing == "name":
+            wrong = f"that is not it; type {clean(self.plan.word)}, or esc"
         elif (seconds := seconds_in(value)) is not None:
-            self.dismiss(Changed(replace(self.plan.options, ttl_s=seconds)))
+            self.dismiss(Changed(replace(options, ttl_s=seconds)))
         else:
+            wrong = f"{value!r} is no time; write 30m, 4h, 2d"
+        if wrong:
             event.input.value = ""
-            event.input.placeholder = f"{value!r} is no time; write 30m, 4h, 2d"
+            event.input.placeholder = wrong
 
     def _close_edit(self) -> None:
         self._editing = ""
@@ -205,9 +235,11 @@ def summary(plan: Plan, width: int, note: str = "") -> Content:
     if plan.untouched:
         row("stays", "; ".join(map(clean, plan.untouched)))
     if plan.options.ttl_s:
-        row("for", f"{plan.options.ttl_s // 60} min")
+        row("for", span(plan.options.ttl_s))
     if plan.options.reason:
         row("reason", clean(plan.options.reason))
+    if plan.options.override:
+        row("override", "what guards say does not stop it", Tone.WARN)
     row(
         "undo",
         "; ".join(filter(None, ("U" if plan.undoable else "not possible", clean(plan.undo_note)))),

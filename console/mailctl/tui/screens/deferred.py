@@ -107,7 +107,7 @@ class DeferredView(View):
 
     def poll(self) -> None:
         """Ask all hosts, one question at a time."""
-        if not any(worker.group == "deferred" and worker.is_running for worker in self.workers if worker.node is self):
+        if not self.is_asking("deferred"):
             self._ask(self.filter)
 
     def narrow(self, wanted: Filter) -> None:
@@ -116,7 +116,7 @@ class DeferredView(View):
         self._ask(wanted)
 
     def _ask(self, wanted: Filter) -> None:
-        self.run_worker(self._fetch(wanted), name="deferred", group="deferred", exclusive=True)
+        self.fetch("deferred", self._fetch, wanted)
 
     async def _fetch(self, wanted: Filter) -> None:
         try:
@@ -253,7 +253,7 @@ class MessagesView(View):
         if self._asked != self.filter:
             self._asked, self._cursors = self.filter, None
             self._rows, self._seen = [], set()
-            self.run_worker(self._fetch(self.filter), name="messages", group="messages", exclusive=True)
+            self.fetch("messages", self._fetch, self.filter)
 
     def narrow(self, wanted: Filter) -> None:
         """Ask again."""
@@ -263,17 +263,14 @@ class MessagesView(View):
     def on_fleet_table_cursor_moved(self) -> None:
         """Near the end of what is here: ask for the next page."""
         index = self.table.source.index_of(self.table.cursor or "")
-        running = any(
-            worker.group == "messages" and worker.is_running for worker in self.workers if worker.node is self
-        )
         if (
             index is not None
             and index > len(self._rows) - 50
             and self._cursors
-            and not running
+            and not self.is_asking("messages")
             and len(self._rows) < MOST_ROWS
         ):
-            self.run_worker(self._fetch(self.filter), name="messages", group="messages", exclusive=True)
+            self.fetch("messages", self._fetch, self.filter)
 
     async def _fetch(self, wanted: Filter) -> None:
         try:

@@ -6,7 +6,6 @@ from datetime import datetime
 from textual.content import Content
 from textual.widget import Widget
 
-from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.requests import HistoryScope
 from mailctl.fleet.state import DestinationRow, FleetState, deferral_share, oldest, sum_flows
 from mailctl.ops.plan import Verb
@@ -14,6 +13,7 @@ from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import Scope
 from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
 from mailctl.tui.screens.columns import age, failing, gauge, number, rate, trend
+from mailctl.tui.screens.reasons import reason_mark
 from mailctl.tui.screens.view import View
 from mailctl.tui.text import clean, listed, plural, some, until
 from mailctl.tui.theme import Tone
@@ -35,29 +35,6 @@ COLUMNS = (
     _DEFER,
     Column("WAITS FOR", 17, grow=8),
 )
-
-_REASONS = {
-    ReasonKind.SCHEDULE: ("◷", Tone.QUIET),
-    ReasonKind.LIMIT: ("▪", Tone.TEXT),
-    ReasonKind.THROTTLE: ("▪", Tone.TEXT),
-    ReasonKind.RULE: ("‖", Tone.WARN),
-    ReasonKind.RESOURCE: ("✕", Tone.BAD),
-    ReasonKind.DIRECTIVE: ("‖", Tone.WARN),
-    ReasonKind.REPLY: ("✉", Tone.WARN),
-    ReasonKind.DNS: ("?", Tone.WARN),
-    ReasonKind.WINDOW: ("▫", Tone.TEXT),
-    ReasonKind.CONNECTING: ("…", Tone.QUIET),
-    ReasonKind.REST: ("◷", Tone.WARN),
-    ReasonKind.NO_SOURCE: ("✕", Tone.BAD),
-    ReasonKind.BIND: ("✕", Tone.BAD),
-    ReasonKind.STORAGE: ("✕", Tone.BAD),
-    ReasonKind.SENDING: ("→", Tone.GOOD),
-}
-
-
-def reason_mark(reason: WaitReason) -> tuple[str, Tone]:
-    """Glyph and tone of a reason."""
-    return _REASONS[reason.kind]
 
 
 class DestinationsView(View):

@@ -17,7 +17,7 @@ from mailctl.tui.states import link_cell, member_cell
 from mailctl.tui.theme import Tone
 
 _MOVE = (
-    ("1 … 6", "screens"),
+    ("1 … 7", "screens"),
     ("enter", "go into the row"),
     ("esc", "back up"),
     ("-", "screen before"),
@@ -32,6 +32,7 @@ _LOOK = (
     ("/", "filter"),
     ("o", "order by …"),
     ("f", "fold a pool"),
+    ("h", "15 min … 400 d"),
     ("y", "copy"),
     (": ctrl+p", "palette"),
     ("? q", "this page, quit"),
@@ -44,6 +45,7 @@ _ACT = (
     ("S", "suspend"),
     ("T", "retry now"),
     ("U", "undo"),
+    ("X", "cancel"),
 )
 _WIDTH = 22  # of a column
 _KEY = 7
@@ -92,8 +94,8 @@ def page() -> Content:
     rows += [
         Content(""),
         Content.styled("Filter", f"bold {Tone.ACCENT.style}"),
-        Content.styled(" ".join(kinds[:7]), Tone.TEXT.style),
-        Content.styled(" ".join(kinds[7:]), Tone.TEXT.style),
+        Content.styled(" ".join(kinds[:9]), Tone.TEXT.style),
+        Content.styled(" ".join(kinds[9:]), Tone.TEXT.style),
         Content.styled("and words: pool:marketing host:mx1 rate limit.   ~ marks old numbers", Tone.QUIET.style),
     ]
     return Content("\n").join(rows)

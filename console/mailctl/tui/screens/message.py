@@ -18,7 +18,7 @@ from mailctl.fleet.state import FleetState
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import MessageRef
-from mailctl.tui.screens.destinations import reason_mark
+from mailctl.tui.screens.reasons import reason_mark
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import ASK_DEADLINE_S
 from mailctl.tui.text import NOTHING, clean, clean_lines, clock, plural, since, size, until
@@ -64,9 +64,9 @@ class MessageView(View):
             return
         if ref != self._shown:
             self._shown, self._detail, self._trouble = ref, None, ""
-        elif any(worker.group == "message" and worker.is_running for worker in self.workers if worker.node is self):
+        elif self.is_asking("message"):
             return
-        self.run_worker(self._fetch(ref), name="message", group="message", exclusive=True)
+        self.fetch("message", self._fetch, ref)
 
     async def _fetch(self, ref: MessageRef) -> None:
         request = MessageRequest(message_id=ref.message_id, n=ref.n)

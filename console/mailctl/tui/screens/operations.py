@@ -94,8 +94,8 @@ class OperationsView(View):
 
     def poll(self) -> None:
         """Ask for the log."""
-        if not any(worker.group == "log" and worker.is_running for worker in self.workers if worker.node is self):
-            self.run_worker(self._fetch(), name="log", group="log", exclusive=True)
+        if not self.is_asking("log"):
+            self.fetch("log", self._fetch)
 
     async def _fetch(self) -> None:
         answers = await self.desk.source.ask_all("operations", PageRequest(limit=LOG_ROWS), deadline_s=ASK_DEADLINE_S)

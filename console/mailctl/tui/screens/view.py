@@ -1,9 +1,10 @@
 """What all screens share: the frame, the filter, the order, the way down and up, and the verbs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from time import monotonic
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -32,6 +33,10 @@ WIDE = 100
 """Columns from which on there is room beside the chart."""
 HOLD_S = 1.0
 """Rows keep their order this long after a key press."""
+SPANS = (("15 min", 900, 1), ("8 days", 8 * 86_400, 60), ("400 days", 400 * 86_400, 3600))
+"""Histories that hosts keep: in words, seconds, step."""
+LONG_POLL_S = 30.0
+"""Longer histories are asked for so seldom: they are large and change slowly."""
 RESORT_S = 5.0
 """And this long anyway, so that live numbers do not make the table dance."""
 
@@ -43,6 +48,14 @@ class View(Screen[None]):
     EMPTY: ClassVar[str] = "nothing here"
     COLUMNS: ClassVar[tuple[Column, ...]] = ()
     HINTS: ClassVar[tuple[tuple[str, str], ...]] = (("D", "drain"), ("R", "rotate"), ("S", "suspend"), ("E", "resume"))
+    VERBS: ClassVar[dict[str, Verb]] = {
+        "D": Verb.DRAIN,
+        "R": Verb.ROTATE,
+        "S": Verb.SUSPEND,
+        "E": Verb.RESUME,
+        "T": Verb.RETRY,
+    }
+    """Keys whose hint is grey while their verb is not possible."""
     AUTO_FOCUS = "FleetTable"
     HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
@@ -64,6 +77,7 @@ class View(Screen[None]):
         Binding("E", "verb('resume')", "Resume", show=False, id="verb.resume"),
         Binding("T", "verb('retry')", "Retry now", show=False, id="verb.retry"),
         Binding("U", "undo", "Undo", show=False, id="verb.undo"),
+        Binding("h", "span", "Span", show=False, id="view.span"),
     ]
 
     def __init__(self) -> None:
@@ -73,7 +87,9 @@ class View(Screen[None]):
         self._order_at = -1
         self._places: Mapping[str, int] = {}
         self._key_at = self._sorted_at = -RESORT_S
-        self._plotted: Scope | None = None
+        self._plotted: tuple[Scope, int] | None = None  # whose history, and which of SPANS
+        self._plotted_at = 0.0
+        self._span = 0
 
     @property
     def desk(self) -> Desk:
@@ -149,6 +165,17 @@ class View(Screen[None]):
         """Remember when a key was pressed."""
         self._key_at = monotonic()
 
+    def is_asking(self, group: str) -> bool:
+        """Whether a question of this screen of that group is under way."""
+        return any(worker.group == group and worker.is_running for worker in self.workers if worker.node is self)
+
+    def fetch(self, group: str, work: Callable[..., Coroutine[Any, Any, None]], *about: object) -> None:
+        """Start a question in the background; the one of that group before it is given up.
+
+        A coroutine is made when the worker runs and not before, so that one given up early leaves nothing unawaited.
+        """
+        self.run_worker(cast(Any, partial(work, *about)), group=group, name=group, exclusive=True)
+
     # history
 
     def scope(self) -> Scope | None:
@@ -157,25 +184,37 @@ class View(Screen[None]):
 
     def poll_history(self) -> None:
         """Fetch the history of what the cursor stands on, unless that is under way."""
-        wanted = self.scope()
-        if wanted is None:
+        scope = self.scope()
+        if scope is None:
             return
-        running = any(worker.group == "history" and worker.is_running for worker in self.workers if worker.node is self)
-        if wanted == self._plotted and running:
+        wanted = (scope, self._span)
+        if wanted == self._plotted and (
+            self.is_asking("history") or (self._span and monotonic() - self._plotted_at < LONG_POLL_S)
+        ):
             return
-        self._plotted = wanted
-        self.run_worker(self._history(wanted), group="history", name="history", exclusive=True)
+        self._plotted, self._plotted_at = wanted, monotonic()
+        self.fetch("history", self._history, scope, self._span)
 
-    async def _history(self, wanted: Scope) -> None:
+    async def _history(self, scope: Scope, index: int) -> None:
+        words, seconds, step_s = SPANS[index]
         answers = await self.desk.source.ask_all(
             "history",
-            HistoryRequest(scope=wanted.kind, name=wanted.name),
-            hosts=wanted.hosts,
+            HistoryRequest(scope=scope.kind, name=scope.name, seconds=seconds, step_s=step_s),
+            hosts=scope.hosts,
             deadline_s=ASK_DEADLINE_S,
         )
         series = summed(answer for answer in answers.values() if isinstance(answer, Series))
-        if wanted == self._plotted and self.is_drawable:
-            self.query_one(Detail).plot(wanted.title, series)
+        if (scope, index) == self._plotted and self.is_drawable:
+            self.query_one(Detail).plot(f"{scope.title}, {words}" if index else scope.title, series)
+
+    def action_span(self) -> None:
+        """The next longer history; after the longest, the shortest."""
+        if not self.query(Detail):
+            self.say("no chart here", Tone.WARN)
+            return
+        self._span = (self._span + 1) % len(SPANS)
+        self.say(f"history of {SPANS[self._span][0]}")
+        self.poll_history()
 
     @on(FleetTable.CursorMoved)
     def _cursor_moved(self) -> None:
@@ -296,8 +335,8 @@ class View(Screen[None]):
         self.query_one(StatusLine).aside("  ".join(part for part in parts if part))
 
     def _draw_hints(self) -> None:
-        names = {"D": Verb.DRAIN, "R": Verb.ROTATE, "S": Verb.SUSPEND, "E": Verb.RESUME, "T": Verb.RETRY}
         hints = [
-            Hint(key, label, key not in names or self.verdict(names[key]).verb is not None) for key, label in self.HINTS
+            Hint(key, label, key not in self.VERBS or self.verdict(self.VERBS[key]).verb is not None)
+            for key, label in self.HINTS
         ]
         self.query_one(Hints).show((*hints, Hint("/", "filter"), Hint("?", "help"), Hint("q", "quit")))

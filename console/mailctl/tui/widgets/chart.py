@@ -42,7 +42,8 @@ class Chart(Widget):
         """Title, and what the lines mean with their newest values."""
         parts: list[Content | tuple[str, str]] = [(self._title, Tone.STRONG.style)]
         if self._series is not None:
-            delivered, deferred = _mean(self._series.delivered), _mean(self._series.deferred)
+            step_s = self._series.step_s
+            delivered, deferred = _mean(self._series.delivered, step_s), _mean(self._series.deferred, step_s)
             parts += [
                 ("   ━ delivered ", Tone.GOOD.style),
                 (f"{delivered:.0f}/s" if delivered >= 10 else f"{delivered:.1f}/s", Tone.STRONG.style),
@@ -74,14 +75,13 @@ class Chart(Widget):
             plotext.plot(xs, ys, marker="braille", color=colours[tone] or ("green" if tone is Tone.GOOD else "orange"))
         seconds = len(series.delivered) * series.step_s
         marks = [-seconds + seconds * part // 3 for part in range(4)]
-        plotext.xticks(
-            marks, [f"{-mark // 60}m ago" if mark <= -120 else "now" if not mark else f"{-mark}s ago" for mark in marks]
-        )
-        top = max(1.0, *map(float, series.delivered), *map(float, series.deferred))
+        plotext.xticks(marks, [_ago(-mark) for mark in marks])
+        top = max(1.0 / series.step_s, max((*series.delivered, *series.deferred), default=0) / series.step_s)
         plotext.ylim(0, top)
         steps = 3 if height >= 9 else 2
         ticks = [top * step / (steps - 1) for step in range(steps)]
-        plotext.yticks(ticks, [f"{tick:4.0f}" if top >= 4 else f"{tick:4.1f}" for tick in ticks])
+        digits = 0 if top >= 4 else 1 if top >= 0.4 else 2
+        plotext.yticks(ticks, [f"{tick:4.{digits}f}" for tick in ticks])
         plotext.xaxes(False, False)
         plotext.yaxes(False, False)
         picture = Text.from_ansi(plotext.build(), no_wrap=True)
@@ -89,18 +89,27 @@ class Chart(Widget):
         return picture
 
 
-def _mean(values: Sequence[int]) -> float:
-    newest = values[-_TREND_S:]
-    return sum(newest) / len(newest) if newest else 0.0
+def _ago(seconds: int) -> str:
+    """`12m ago`, `5d ago`, `now`."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit} ago"
+    return f"{seconds}s ago" if seconds else "now"
+
+
+def _mean(values: Sequence[int], step_s: int) -> float:
+    """The newest rate a second: of the last ten seconds, or of the last step when that is longer."""
+    newest = values[-max(1, _TREND_S // step_s) :]
+    return sum(newest) / len(newest) / step_s if newest else 0.0
 
 
 def _thinned(values: Sequence[int], points: int, step_s: int) -> tuple[list[float], list[float]]:
-    """(seconds before now, mean) of at most `points` equal slices of `values`."""
+    """(seconds before now, mean a second) of at most `points` equal slices of `values`."""
     slice_len = max(1, -(-len(values) // max(1, points)), min(5, len(values) // 30))
     first = len(values) % slice_len  # whole slices, ending at the newest value
     xs, ys = [], []
     for start in range(first, len(values), slice_len):
         part = values[start : start + slice_len]
         xs.append(float((start + slice_len - len(values)) * step_s))
-        ys.append(sum(part) / len(part))
+        ys.append(sum(part) / len(part) / step_s)
     return xs, ys

@@ -11,7 +11,9 @@ from mailctl.tui.states import deferral_tone
 from mailctl.tui.text import clock, count, plural, share, since
 from mailctl.tui.theme import Tone
 
-TABS = ("Fleet", "Pools", "Destinations", "Deferred", "Message", "Operations")
+TABS = ("Fleet", "Pools", "Destinations", "Deferred", "Message", "Operations", "Jobs")
+SHORT = {"Destinations": "Dest", "Deferred": "Defer", "Message": "Msg", "Operations": "Ops"}
+"""Names on a terminal that has no room for the whole ones."""
 
 ZONE_WIDTH = 98
 """Columns from which on the time names its zone; not by what the figures leave, which changes every second."""
@@ -31,16 +33,21 @@ class Tabs(Widget):
 
     def render(self) -> RenderResult:
         """Name, tabs, and the fleet file when there is room."""
-        parts: list[Content | tuple[str, str]] = [("mailctl", Tone.STRONG.style)]
-        for number, name in enumerate(TABS, start=1):
-            here = name == self._current
-            parts.append(("  ", ""))
-            parts.append((f"{number} ", Tone.ACCENT.style if not here else f"bold reverse {Tone.ACCENT.style}"))
-            parts.append((name, Tone.QUIET.style if not here else f"bold reverse {Tone.ACCENT.style}"))
-        line = Content.assemble(*parts)
+        line = self._line(TABS)
+        if line.cell_length > self.size.width:
+            line = self._line(tuple(SHORT.get(name, name) for name in TABS))
         name = self.app.sub_title
         room = self.size.width - line.cell_length
         return Content.assemble(line, (name.rjust(room), Tone.QUIET.style)) if len(name) + 2 <= room else line
+
+    def _line(self, names: tuple[str, ...]) -> Content:
+        parts: list[Content | tuple[str, str]] = [("mailctl", Tone.STRONG.style)]
+        for number, (tab, name) in enumerate(zip(TABS, names, strict=True), start=1):
+            here = tab == self._current
+            parts.append(("  ", ""))
+            parts.append((f"{number} ", Tone.ACCENT.style if not here else f"bold reverse {Tone.ACCENT.style}"))
+            parts.append((name, Tone.QUIET.style if not here else f"bold reverse {Tone.ACCENT.style}"))
+        return Content.assemble(*parts)
 
 
 class Vitals(Widget):
