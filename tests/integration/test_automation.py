@@ -61,7 +61,7 @@ async def test_replies_lower_limits_quiet_time_raises_them_and_operators_see_why
         await one.holds(lambda: one.sink.at_gate == 1, "one connection at work")
         bindings = [one for one in (await one.snapshot()).destinations if one.binding is not None]
         assert bindings[0].binding is not None
-        if bindings[0].binding.kind is ReasonKind.LIMIT:  # else quiet time has raised it meanwhile
+        if bindings[0].binding.kind is ReasonKind.RULE:  # else quiet time has raised it meanwhile
             assert bindings[0].binding.origin == "automation"
             assert "quiet time, or mailctl cancel auto-" in bindings[0].binding.release
         one.sink.gate.set()
@@ -118,3 +118,27 @@ async def test_another_address_is_not_tried_after_a_refusal_of_content(tmp_path:
         for recipient in recipients:
             tried = one.sink.attempts(recipient)
             assert len({mail.source for mail in tried}) == 1
+
+
+async def test_suspended_mail_keeps_its_attempts_and_leaves_when_the_suspension_ends(tmp_path: Path) -> None:
+    async with rig(tmp_path, TEXT + BIG + SOON) as one:
+        one.sink.refuse = lambda mail, recipient: BLOCKED
+        await one.accepted("r0@big.example", "r1@big.example", "r2@big.example")
+        state = await one.shows(
+            lambda now: any(view.directive.kind is DirectiveKind.SUSPEND for view in now.directives), "a suspension"
+        )
+        one.sink.refuse = lambda mail, recipient: None
+        held = [f"held{n}@big.example" for n in range(5)]
+        await one.accepted(*held)
+        detail = await one.explained(held[0], lambda now: now.reasons[0].kind is ReasonKind.RULE, "held by the rule")
+        assert detail.reasons[0].origin == "automation"
+        assert "blocked using zen.spamhaus.org" in detail.reasons[0].detail
+        assert [row.attempts for row in await one.waiting(recipient=held[0])] == [0]
+        (order,) = [view.directive for view in state.directives if view.directive.kind is DirectiveKind.SUSPEND]
+        await one.do("edit", directive=order.id, ttl_s=1)
+        await one.delivered(*held, timeout_s=40)
+        assert {len(one.sink.attempts(recipient)) for recipient in held} == {1}
+        # what holds afterwards is less than what the configuration says, and only quiet time raises it
+        limits = [view.directive for view in (await one.snapshot()).directives]
+        assert {limit.kind for limit in limits} == {DirectiveKind.LIMIT}
+        assert all(limit.base and limit.author == "automation" for limit in limits)

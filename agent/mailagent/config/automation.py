@@ -26,6 +26,13 @@ class RuleScope(StrEnum):
     STREAM = "stream"  # the stream: another address would not help
 
 
+class Step(StrEnum):
+    """What `backoff` takes down."""
+
+    CONNECTIONS = "connections"
+    RATE = "rate"
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One rule on replies of a provider. Its own rules go before those of `default`; the first that matches counts."""
 
@@ -34,6 +41,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     threshold: Rate | None = None  # matches; None: the section's, or the section's share of the last attempts
     act: RuleAct = RuleAct.BACKOFF
     scope: RuleScope = RuleScope.VMTA
+    steps: tuple[Step, ...] = (Step.CONNECTIONS, Step.RATE)  # act backoff: what goes down
     set: dict[str, str] = {}  # act limit: name of the limit and value
     life: timedelta | None = None  # None: the section's
     example: str = ""  # a reply that it must match
@@ -52,7 +60,7 @@ class Automation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """How automation acts on rules, for all providers (handbook/engine section 10)."""
 
     mode: AutomationMode = AutomationMode.ON
-    off: tuple[str, ...] = ()  # rules that do nothing: `yahoo.tss04`
+    off: tuple[str, ...] = ()  # rules that are not asked: `yahoo.complaints`
     dry_run: tuple[str, ...] = ()  # rules that only say what they would do
     threshold: Rate = Rate(count=3, period_s=3600)  # matches per virtual MTA and provider
     share: float = 0.2  # or this share of the last `attempts`

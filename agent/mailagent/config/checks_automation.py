@@ -54,6 +54,8 @@ def _check_rule(name: str, rule: Rule, key: Key, report: Reader) -> None:
     else:
         if rule.example and not pattern.search(rule.example):
             report.follow_up((*key, "example"), "is not matched by `text`")
+    if not rule.steps:
+        report.follow_up((*key, "steps"), "names nothing that could go down; write `act: none`")
     if bool(rule.set) != (rule.act is RuleAct.LIMIT):
         report.follow_up((*key, "set"), "goes with `act: limit`, and only with that")
     for limit, value in rule.set.items():

@@ -11,7 +11,7 @@ from typing import Final
 
 from mailagent.api import codec
 from mailagent.api.automation import AutomationView, RuleView, WouldAct
-from mailagent.api.classification import Verdict
+from mailagent.api.classification import Category, Verdict
 from mailagent.api.errors import Unavailable
 from mailagent.api.ids import DirectiveId, OpId, ProviderName, StreamName, VmtaName
 from mailagent.api.requests import Empty, HistoryScope
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 LOOK_S: Final = 15.0
 """How often quiet time is looked for, unless it is shorter."""
+PACE_S: Final = 0.5
+"""Shortest time between two operations: each is a write, and a look at all queues."""
 MAX_ORDERS: Final = 256
 """Orders that wait to be carried out; more are dropped, and the next threshold gives them again."""
 MAX_LIVE: Final = 256
@@ -65,6 +67,7 @@ class Automation:
         self._would: deque[WouldAct] = deque(maxlen=MAX_WOULD)
         self._made = 0
         self._last: SmtpReply | None = None
+        self._said: tuple[Item | None, Category | None] = (None, None)
         self._config = config
         self.watch = Watch(config)
 
@@ -76,11 +79,15 @@ class Automation:
     def observe(self, verdict: Verdict, reply: SmtpReply, queue: ReadyQueue, item: Item | None) -> None:
         """A reply that did not deliver. Called per failed attempt, so it only counts.
 
-        One reply comes twice when a connection failed and its first message was charged with that.
+        One reply comes twice when a connection failed and its first message was charged with that. Several replies
+        of one class to one message say it once: it may have a hundred recipients.
         """
         if reply.local or reply is self._last or self._config.automation.mode is AutomationMode.OFF:
             return
         self._last = reply
+        if item is not None and (item, verdict.category) == self._said:
+            return
+        self._said = (item, verdict.category)
         stream = StreamName(item.first.stream) if item is not None else NO_STREAM
         self.seen(Seen(site=queue.site, vmta=queue.vmta, stream=stream, reply=reply, category=verdict.category))
 
@@ -100,6 +107,7 @@ class Automation:
                 await self.look()
             except (StorageError, Unavailable):
                 log.exception("automation could not record what it does; the limits stay as they are")
+            await asyncio.sleep(PACE_S)
             pause_s = min(LOOK_S, self._config.automation.quiet.total_seconds() / 4)
             try:
                 async with asyncio.timeout(pause_s):
@@ -127,7 +135,10 @@ class Automation:
         later: list[Order] = []
         while self._orders:
             order = self._orders.popleft()
-            if self._mode(order.rule.name) is not AutomationMode.ON:
+            mode = self._mode(order.rule.name)
+            if mode is AutomationMode.OFF:  # since a moment
+                continue
+            if mode is AutomationMode.DRY_RUN:
                 at = Situation(self._config, self._control.state, AUTHOR, self._clock())
                 self._say(order, self._plan(at, orders=(order,), units=(), op_id=NO_OPERATION))
             elif order.unit in taken:

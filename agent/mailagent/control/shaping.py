@@ -220,7 +220,9 @@ def carry_out(
     draft = _Draft(at, order, ids, op_id, min(order.rule.rule.life or settings.life, settings.max_life))
     match order.rule.rule.act:
         case RuleAct.BACKOFF:
-            draft.step_down(_bases(order.unit, limits, observed))
+            bases = _bases(order.unit, limits, observed)
+            steps = order.rule.rule.steps
+            draft.step_down({name: base for name, base in bases.items() if name.rpartition("_")[2] in steps})
         case RuleAct.LIMIT:
             draft.set_limits(order.rule.rule.set)
         case RuleAct.SUSPEND | RuleAct.HOLD:

@@ -57,6 +57,7 @@ def test_domain_blocks_load_and_are_written_again(tmp_path: Path) -> None:
         ("domains:", "providers: {gmail: {rules: {x: {act: hold}}}}\ndomains:", "would match every reply"),
         ("domains:", "providers: {gmail: {rules: {x: {text: '('}}}}\ndomains:", "is no regular expression: missing )"),
         ("domains:", "providers: {gmail: {rules: {x: {text: a, example: b}}}}\ndomains:", "is not matched by `text`"),
+        ("domains:", "providers: {gmail: {rules: {x: {text: a, steps: []}}}}\ndomains:", "names nothing that could go"),
         ("domains:", "providers: {gmail: {rules: {x: {text: a, act: limit}}}}\ndomains:", "goes with `act: limit`"),
         (
             "domains:",

@@ -2,6 +2,8 @@
 
 import re
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import cast
 
 import msgspec
 import pytest
@@ -30,6 +32,8 @@ from mailagent.control.shaping import (
     raised,
 )
 from mailagent.routing import LimitTable, PathLimits, Site
+from mailagent.scheduling.item import Item
+from mailagent.scheduling.ready import ReadyQueue
 from tests.agent.control.bench import ALICE, Bench
 from tests.agent.control.fleet import CONFIG, GMAIL, MKT_1, NEWS, target
 
@@ -289,6 +293,25 @@ async def test_a_rule_that_is_off_does_nothing_and_the_view_says_so() -> None:
     assert rig.live == {}
     view = await rig.automation.automation(requests.Empty())
     assert {one.name: one.mode for one in view.rules}["gmail.unusual-rate"] == "off"
+
+
+async def test_too_many_connections_lower_the_connections_alone() -> None:
+    rig = Rig()
+    reply = SmtpReply(code=421, text="too many sessions")
+    await rig.hear(reply, Category.CONNECTION_LIMIT, times=3)
+    assert rig.live == {"cell:gmail/mkt-1 provider_connections": "2"}
+
+
+async def test_a_message_with_many_recipients_is_one_match() -> None:
+    rig = Rig()
+    queue = SimpleNamespace(site=GMAIL_SITE, vmta=MKT_1)
+    verdict = Verdict(category=Category.RATE_LIMIT, action=Action.BACKOFF, scope=Scope.IP, rule="x")
+    for hits in (1, 2):
+        item = SimpleNamespace(first=SimpleNamespace(stream="news"), hits=hits)
+        for _ in range(9):
+            reply = msgspec.structs.replace(TOO_FAST)
+            rig.automation.observe(verdict, reply, cast(ReadyQueue, queue), cast(Item, item))
+        assert rig.automation.watch.hits["gmail.unusual-rate"] == hits
 
 
 async def test_a_connection_wish_is_no_reason_to_slow_down() -> None:
