@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 
+import msgspec
+
 from mailagent.api.accounting import EventType
 from mailagent.api.ids import StreamName
 from mailagent.api.smtp import SmtpReply, Verb
@@ -110,7 +112,10 @@ class Acceptor:
         state: HostState,
         done: Callable[[SmtpReply], None],
         verdict: StreamName | SmtpReply,
+        warned: str,
     ) -> None:
+        if warned:
+            submission = msgspec.structs.replace(submission, warned=warned)
         if isinstance(verdict, SmtpReply):
             done(verdict)
         elif verdict not in self._config.streams:
@@ -246,6 +251,8 @@ class Acceptor:
                     size_bytes=len(submission.body),
                     job=submission.job,
                     client=submission.client,
+                    user=submission.user,
+                    warned=submission.warned,
                     envid=submission.envid,
                 )
             )

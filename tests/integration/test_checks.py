@@ -59,3 +59,13 @@ async def test_mail_is_checked_moved_and_counted_by_the_rules_of_its_stream(tmp_
         )
         (row,) = json.loads(shown.stdout)["rows"]
         assert (row["stream"], row["check"], row["refused"]) == ("news", "aligned", 1)
+
+
+async def test_accounting_names_the_checks_that_only_warned(tmp_path: Path) -> None:
+    async with rig(tmp_path, SECTIONS + "accounting: {records: [r]}\n") as one:
+        await one.accepted("r1@a.example", sender="a@receipts.example")
+        await one.accepted("r2@a.example", sender="a@plain.example")
+        await one.stop()
+        warned = {line["recipient"]: line.get("warned", "") for line in one.accounting()}
+        assert warned == {"r1@a.example": "date,message_id", "r2@a.example": ""}
+        await one.start()

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from mailagent.api.ids import StreamName
 from mailagent.api.intake import CheckCount, CheckCounts
@@ -36,7 +36,20 @@ log = logging.getLogger(__name__)
 
 Signs = Callable[[str, bytes], bool | None]
 """(pool, From value) -> whether a key signs for it; None: the pool has no keys."""
-Then = Callable[[StreamName | SmtpReply], None]
+Then = Callable[[StreamName | SmtpReply, str], None]
+"""(the stream that the message goes to, or its refusal; the checks that it failed all the same)."""
+
+
+class Case(NamedTuple):
+    """One message before the guard."""
+
+    submission: Submission
+    then: Then
+    warned: list[str]  # checks that it failed, and that do not refuse
+
+    def end(self, verdict: StreamName | SmtpReply) -> None:
+        """Say what becomes of it."""
+        self.then(verdict, ",".join(self.warned))
 
 
 class Guard:
@@ -69,68 +82,70 @@ class Guard:
         """What checks found since the agent started, by stream and check."""
         return CheckCounts(rows=tuple(self._counts[key] for key in sorted(self._counts)))
 
-    def judge(self, name: StreamName, submission: Submission, then: Then, *, moved: bool = False) -> None:
-        """Call `then` with the stream that the message goes to, or with its refusal; maybe at once.
+    def judge(self, name: StreamName, submission: Submission, then: Then) -> None:
+        """Call `then` with what becomes of the message; maybe at once.
 
         Raises:
             KeyError: `name` is not among `streams`.
         """
+        self._judge(name, Case(submission, then, []), moved=False)
+
+    def _judge(self, name: StreamName, case: Case, *, moved: bool) -> None:
+        submission = case.submission
         stream = self.streams[name]
         if not moved and stream.protect.action is not Protect.OFF and (why := self._bulk(name, stream, submission)):
             advice = f"{why}, and stream {name} takes no bulk mail; send it by another stream"
-            refusal = self._found(name, stream.protect.action, Finding("bulk", 550, "5.7.1", advice), submission)
+            refusal = self._found(name, stream.protect.action, Finding("bulk", 550, "5.7.1", advice), case)
             if refusal is not None:
-                then(refusal)
+                case.end(refusal)
                 return
             if stream.protect.action is Protect.MOVE and stream.protect.move_to is not None:
                 to = stream.protect.move_to
                 if to in self.streams:
-                    self.judge(to, submission, then, moved=True)
+                    self._judge(to, case, moved=True)
                 else:
-                    then(to)
+                    case.end(to)
                 return
         if stream.max_message_bytes is not None and len(submission.body) > stream.max_message_bytes:
             text = f"mail of stream {name} has at most {stream.max_message_bytes} octets; send less"
-            refusal = self._found(name, stream.checks.size, Finding("size", 552, "5.3.4", text), submission)
+            refusal = self._found(name, stream.checks.size, Finding("size", 552, "5.3.4", text), case)
             if refusal is not None:
-                then(refusal)
+                case.end(refusal)
                 return
         if len(submission.body) > LARGE_BYTES:
-            self._spawn(self._read_large(name, stream, submission, then), "checks of a large message")
+            self._spawn(self._read_large(name, stream, case), "checks of a large message")
         else:
-            self._read(name, stream, submission, findings(*self._question(stream, submission)), then)
+            self._read(name, stream, case, findings(*self._question(stream, submission)))
 
     # -- the text
 
     def _question(self, stream: Stream, submission: Submission) -> tuple[bytes, Checks, Callable[[bytes], bool]]:
         return submission.body, stream.checks, partial(self._aligned, stream)
 
-    async def _read_large(self, name: StreamName, stream: Stream, submission: Submission, then: Then) -> None:
+    async def _read_large(self, name: StreamName, stream: Stream, case: Case) -> None:
         """The same for a message that takes the loop too long."""
         found: list[Finding] = []
         try:
-            found = await asyncio.to_thread(lambda: list(findings(*self._question(stream, submission))))
+            found = await asyncio.to_thread(lambda: list(findings(*self._question(stream, case.submission))))
         except Exception:
             log.exception("a large message was not checked stream=%s", name)
-        self._read(name, stream, submission, found, then)
+        self._read(name, stream, case, found)
 
-    def _read(
-        self, name: StreamName, stream: Stream, submission: Submission, found: Iterable[Finding], then: Then
-    ) -> None:
+    def _read(self, name: StreamName, stream: Stream, case: Case, found: Iterable[Finding]) -> None:
         for finding in found:
-            refusal = self._found(name, getattr(stream.checks, finding.check), finding, submission)
+            refusal = self._found(name, getattr(stream.checks, finding.check), finding, case)
             if refusal is not None:
-                then(refusal)
+                case.end(refusal)
                 return
         if stream.checks.recipient_domain is Check.OFF:
-            then(name)
+            case.end(name)
             return
-        domains = self._asked(submission)
+        domains = self._asked(case.submission)
         answers = [self._resolver.cached_mx(domain) for domain in domains]
         if None in answers:
-            self._spawn(self._look_up(name, submission, domains, then), "recipient domains")
+            self._spawn(self._look_up(name, case, domains), "recipient domains")
         else:
-            self._answered(name, submission, domains, answers, then)
+            self._answered(name, case, domains, answers)
 
     # -- bulk
 
@@ -167,7 +182,7 @@ class Guard:
         names = (ascii_domain(text) for text in sorted(texts) if not text.startswith("["))
         return [name for name in names if self._routes.site(name) is None][:DOMAINS]
 
-    async def _look_up(self, name: StreamName, submission: Submission, domains: list[str], then: Then) -> None:
+    async def _look_up(self, name: StreamName, case: Case, domains: list[str]) -> None:
         answers: list[MxAnswer | None] = []
         try:
             async with asyncio.timeout(DNS_S):
@@ -176,34 +191,28 @@ class Guard:
             log.info("recipient domains not known within %g s stream=%s", DNS_S, name)
         except Exception:
             log.exception("recipient domains not checked stream=%s", name)
-        self._answered(name, submission, domains, answers, then)
+        self._answered(name, case, domains, answers)
 
-    def _answered(
-        self,
-        name: StreamName,
-        submission: Submission,
-        domains: list[str],
-        answers: Sequence[MxAnswer | None],
-        then: Then,
-    ) -> None:
+    def _answered(self, name: StreamName, case: Case, domains: list[str], answers: Sequence[MxAnswer | None]) -> None:
         """Refuse a message none of whose recipients can get it; where some can, the others bounce later."""
         stream = self.streams.get(name)
         dead = [why for domain, answer in zip(domains, answers, strict=False) if (why := _dead(domain, answer))]
         refusal = None
         if dead and stream is not None:  # else a reload came in between
-            everybody = len(dead) == len({address.rpartition(b"@")[2].lower() for address in submission.recipients})
+            everybody = len(dead) == len(
+                {address.rpartition(b"@")[2].lower() for address in case.submission.recipients}
+            )
             level = stream.checks.recipient_domain if everybody else Check.WARN
-            refusal = self._found(name, level, dead[0], submission)
-        then(name if refusal is None else refusal)
+            refusal = self._found(name, level, dead[0], case)
+        case.end(name if refusal is None else refusal)
 
     # -- what was found
 
-    def _found(
-        self, name: StreamName, action: Check | Protect, finding: Finding, submission: Submission
-    ) -> SmtpReply | None:
+    def _found(self, name: StreamName, action: Check | Protect, finding: Finding, case: Case) -> SmtpReply | None:
         """Count and log; the refusal, if that is what the action says."""
         if action == Check.OFF:
             return None
+        submission = case.submission
         key = (name, finding.check)
         count = self._counts.setdefault(key, CheckCount(stream=name, check=finding.check))
         refused, moved = action == Check.REFUSE, action == Protect.MOVE
@@ -219,6 +228,7 @@ class Guard:
             finding.check, name, action, submission.client, submission.user, submission.job, finding.text,
         )  # fmt: skip
         if not refused:
+            case.warned.append(finding.check)
             return None
         text = f"check {finding.check}: {finding.text}"
         return SmtpReply(code=finding.code, enhanced=finding.enhanced, text=text, verb=Verb.DOT, local=True)

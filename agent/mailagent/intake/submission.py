@@ -30,6 +30,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     esmtp: bool = True  # the client said EHLO
     user: str = ""  # who authenticated, or empty
     streams: tuple[str, ...] = ()  # that the user may use; empty: any
+    warned: str = ""  # checks that it failed, and that did not refuse it: `date,plain_text`
     tls: str = ""  # version of TLS that it came under, `TLSv1.3`, or empty
     utf8: bool = False  # needs SMTPUTF8 on its way: it was given, and the header block or an address is beyond ASCII
     ret: str = ""  # RET of MAIL: `FULL`, `HDRS`, or empty

@@ -55,6 +55,7 @@ class Bench:
     def __init__(self, responder: Responder, **streams: Stream) -> None:
         self.now = 0.0
         self.keys: bool | None = None
+        self.warned = ""
         self.responder = responder
         self.tasks: list[asyncio.Task[None]] = []
         dns = Dns(servers=(Endpoint(host="127.0.0.1", port=responder.port),), timeout=timedelta(seconds=1))
@@ -68,10 +69,10 @@ class Bench:
 
     async def judge(self, submission: Submission, name: StreamName = ONE) -> str:
         """The stream it goes to, or the line of its refusal."""
-        verdict: asyncio.Future[StreamName | SmtpReply] = asyncio.get_running_loop().create_future()
-        self.guard.judge(name, submission, verdict.set_result)
+        verdict: asyncio.Future[tuple[StreamName | SmtpReply, str]] = asyncio.get_running_loop().create_future()
+        self.guard.judge(name, submission, lambda found, warned: verdict.set_result((found, warned)))
         async with asyncio.timeout(10):
-            found = await verdict
+            found, self.warned = await verdict
         return found.line() if isinstance(found, SmtpReply) else found
 
     async def counts(self) -> list[tuple[str, str, int, int, int]]:
@@ -96,6 +97,7 @@ async def test_a_refusal_names_its_check_and_what_to_do() -> None:
         refused = await one.judge(letter())
         assert refused.startswith("550 5.6.0 check message_id: Message-ID is missing")
         assert await one.counts() == [("one", "date", 1, 0, 0), ("one", "message_id", 0, 1, 0)]
+        assert one.warned == "date"
 
 
 async def test_from_is_compared_with_own_domains_else_with_keys() -> None:

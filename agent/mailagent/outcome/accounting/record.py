@@ -48,6 +48,8 @@ class AccountingRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     orcpt: str = ""  # the sender's ORCPT (RFC 3461 section 4.2); empty: none was given
     envid: str = ""  # its ENVID
     client: str = ""  # who handed the message in
+    user: str = ""  # received: who had logged in
+    warned: str = ""  # received: checks that it failed, `date,plain_text`
     session_id: str = ""  # the same for all attempts over one connection
     tls: str = ""  # protocol, cipher, and unverified, verified or dane; empty in clear
     extensions: str = ""  # EHLO keywords of the peer: `8BITMIME,SIZE`
