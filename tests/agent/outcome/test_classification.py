@@ -1,6 +1,8 @@
 """What a reply means for a recipient."""
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -235,3 +237,24 @@ def test_our_own_replies_are_known_by_their_codes_whatever_the_domain_is_called(
     ):
         reply = SmtpReply(code=code, enhanced=enhanced, text=text, local=True)
         assert CLASSIFIER.verdict(reply, "").category is category
+
+
+_HOSTILE = """
+from mailagent.api.smtp import Verb
+from mailagent.outcome.classification import Classifier, load_rules
+
+rules = load_rules()
+classifier = Classifier(rules)
+units = ["1-", "1.", "a.", "a@", "<a@", "0f0f0f0f0f0f.", "a-", "9", "5.7.1.", "a "]
+units += [text for rule in rules for text in (*rule.text, *rule.examples)]
+for n in range(20):
+    for unit in units[:10]:
+        classifier.classify("gmail", 550, "", f"{n} " + unit * 1200, Verb.RCPT)
+for unit in units:
+    classifier.classify("gmail", 550, "", unit * 1200, Verb.RCPT)
+"""
+
+
+def test_no_text_of_a_peer_keeps_the_loop() -> None:
+    # in a process of its own, for no thread can stop a regular expression; it took seconds for each text once
+    subprocess.run([sys.executable, "-c", _HOSTILE], check=True, timeout=120)

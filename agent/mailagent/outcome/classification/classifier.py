@@ -66,10 +66,11 @@ _DEFAULTS: dict[Category, tuple[Action, Action, Scope]] = {  # action for 5yz, f
 }
 
 _CONTINUED = re.compile(r"\b[45]\d\d-(?:[45]\.\d{1,3}\.\d{1,3}\b)?")  # `550-5.7.26 ` where lines were joined
+# Peers choose the text: each pattern has one place to begin a run at, and gives none of it back (`++`, look-behinds).
 _VARYING = (
-    (re.compile(r"<[^<>\s]*@[^<>\s]*>|\b[\w.+%=-]+@[\w.-]+\.\w+"), "<address>"),
+    (re.compile(r"<[^<>\s@]*@[^<>\s]*>|(?<![\w.+%=-])[\w.+%=-]++@[\w.-]+\.\w+"), "<address>"),
     (re.compile(r"\[?\b(?:\d{1,3}\.){3}\d{1,3}\b\]?"), "<ip>"),
-    (re.compile(r"\b\S*\d\S*(?= - gsmtp)"), "<id>"),
+    (re.compile(r"(?<!\S)(?=[^\s\d]*+\d)\S++(?= - gsmtp)"), "<id>"),
     (re.compile(r" ?\(in reply to [^()]*\)"), ""),  # Postfix
     (re.compile(r"\b\d{4}-\d\d-\d\dt[\d:.]+z?"), "<time>"),
     (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,}\b"), "<id>"),
