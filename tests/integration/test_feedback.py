@@ -1,17 +1,23 @@
 """What comes back: return paths through a real agent, bounces and complaints at its feedback listener."""
 
+import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import pytest
 
 from mailagent.api.feedback import FeedbackEvent, FeedbackKind, FeedbackView
 from mailagent.outcome.return_path import FILE_NAME, ReturnPaths, load_keys
 from mailagent.returns.mailbox import Envelope, Mailbox
 from tests.integration.client import Session, hand_in
+from tests.integration.postfix import postfix
 from tests.integration.processes import free_port, until
 from tests.integration.rig import POOLS, SOON, Rig, rig
+from tests.integration.sink import Sink
 
 TEXT = (
     POOLS.replace("marketing: {pool: marketing}", "marketing: {pool: marketing, bounces: {domain: bounce.example}}")
@@ -257,3 +263,34 @@ async def test_what_cannot_be_read_is_kept(tmp_path: Path) -> None:
         assert view.kept == 1
         (kept,) = (tmp_path / "state/feedback/kept").iterdir()
         assert b"Subject: hm" in kept.read_bytes()
+
+
+def _entered(place: str, port: int, settings: dict[str, str]) -> AbstractContextManager[Path]:
+    """A Postfix in a directory that its processes may enter, whatever becomes of pytest's own."""
+    Path(place).chmod(0o755)
+    return postfix(Path(place) / "postfix", port, settings)
+
+
+@pytest.mark.needs("postfix")
+@pytest.mark.skipif(os.geteuid() != 0, reason="a Postfix of one's own needs root")
+async def test_a_real_postfix_takes_the_mail_and_bounces_it_later(tmp_path: Path) -> None:
+    port, relay = free_port(), free_port()
+    text = TEXT + f'routes: [{{match: gone.example, to: "127.0.0.1:{relay}"}}]\n'
+    async with Sink() as behind:
+        behind.refuse = lambda *_: b"550 5.1.1 no such user here\r\n"
+        settings = {
+            "transport_maps": f"inline:{{{{gone.example = smtp:[127.0.0.1]:{behind.port}}}}}",
+            "relayhost": f"[127.0.0.1]:{port}",
+        }
+        with TemporaryDirectory(prefix="mailagent-postfix-", dir="/tmp") as place, _entered(place, relay, settings):
+            async with rig(tmp_path, text, listener=f"}}, {{address: 127.0.0.1, port: {port}, kind: feedback") as made:
+                one = Returns(made, port)
+                await made.accepted("User@gone.example")
+                event = await one.event(FeedbackKind.BOUNCE)
+                assert (event.recipient, event.form, event.status) == ("User@gone.example", "dsn", "5.1.1")
+                assert event.suppressed
+                assert "suppression list" in await made.send("user@gone.example")
+                await made.stop()
+                (line,) = lines_of(made, "remote-bounced")
+                assert line["reporting_mta"] == "postfix.example.test"
+                assert "no such user here" in line["text"]
