@@ -78,9 +78,14 @@ def _peer(hop: Hop) -> str:
 
 
 def domain_of(recipient: bytes) -> str:
-    """The domain of an address, lower case, in A-labels."""
+    """The domain of an address, lower case, in A-labels where it has any."""
     domain = recipient.rpartition(b"@")[2].decode("utf-8", "replace").lower().rstrip(".")
-    return domain if domain.isascii() else ascii_domain(domain)
+    if domain.isascii():
+        return domain
+    try:
+        return ascii_domain(domain)
+    except ValueError:
+        return domain
 
 
 class TlsPolicies:
@@ -212,13 +217,14 @@ class TlsPolicies:
         if not self._resolver.validating:
             return None
         addresses = await self._resolver.addresses(hop.mx, version=hop.address.version)
+        if isinstance(addresses, Failed):
+            raise _unknown(hop, addresses)
         if not (isinstance(addresses, Found) and addresses.secure):
             return None
         for base in filter(None, (addresses.canonical, hop.mx)):
             answer = await self._resolver.tlsa(f"_{hop.port}._tcp.{base}")
             if isinstance(answer, Failed):
-                text = f"{hop}: no mail while its TLSA records cannot be looked up: {answer.reason}"
-                raise TlsFailed(tls_reply(text, enhanced="4.7.5"), hop, TlsResult.DNSSEC_INVALID)
+                raise _unknown(hop, answer)
             if isinstance(answer, Found) and answer.secure:
                 records = usable(answer.records)
                 if not records:  # they promise TLS, and name nobody (RFC 7672 section 2.2)
@@ -238,6 +244,17 @@ class TlsPolicies:
         """The handshake with `hop` failed, and mail may go in clear."""
         self.broken.add(hop, self._remember_s)
         log.info("tls broken peer=%s result=%s", hop, failure.result)
+
+
+def _unknown(hop: Hop, answer: Failed) -> TlsFailed:
+    text = f"{hop}: no mail while its TLSA records cannot be looked up: {answer.reason}"
+    return TlsFailed(tls_reply(text, enhanced="4.7.5"), hop, TlsResult.DNSSEC_INVALID)
+
+
+def _applied(step: Step) -> Applied:
+    """What `step` obeys, as reports show it; the lines of an MTA-STS policy are the domain's, and unknown here."""
+    records = step.check.records if isinstance(step.check, DaneCheck) else ()
+    return Applied(step.policy, tuple(map(presentation, records)))
 
 
 def _unreadable(ca_file: Path | None, exc: OSError) -> str:
@@ -279,7 +296,7 @@ class Towards:
         try:
             self._step = await self._first(hop)
         except TlsFailed as exc:
-            self._count(hop, PolicyType.TLSA, exc)
+            self._count(hop, Applied(PolicyType.TLSA), exc)
             raise
         return self._step
 
@@ -299,7 +316,7 @@ class Towards:
         if floor is Level.VERIFIED:
             context = await policies.verifying(hop)
             return Step(Level.VERIFIED, floor=floor, context=context, implicit=mode is TlsMode.IMPLICIT)
-        if self._sts is not None and self._sts.names(hop.mx):
+        if self._sts is not None:  # some domain of the site wants it; which hosts it names is asked per message
             return Step(Level.VERIFIED, floor=floor, context=await policies.verifying(hop), policy=PolicyType.STS)
         if floor is Level.CLEAR and hop in policies.broken:
             return CLEAR
@@ -309,7 +326,7 @@ class Towards:
         """What to try next with `hop`; a peer that cannot do TLS is remembered."""
         following = step.after(failure, self._policies.encrypting)
         if following is None:
-            self._count(hop, step.policy, failure)
+            self._count(hop, _applied(step), failure)
             return None
         if following is CLEAR:
             self._policies.remember(hop, failure)
@@ -322,12 +339,10 @@ class Towards:
         if (policies.sts.enabled or policies.contact) and not self._is_route and self._mode is not TlsMode.OFF:
             connection.guard = _Watch(policies, self._site, self._step, self._failure)
 
-    def _count(self, hop: Hop, kind: PolicyType, failure: TlsFailed) -> None:
+    def _count(self, hop: Hop, applied: Applied, failure: TlsFailed) -> None:
         if self._policies.contact:
-            reason = failure.reply.text
-            self._policies.tally.failure(
-                self._domain, Applied(kind), Failure(failure.result, "", hop.mx, str(hop.address), reason)
-            )
+            kind = Failure(failure.result, "", hop.mx, str(hop.address), failure.reply.text)
+            self._policies.tally.failure(self._domain, applied, kind)
 
 
 class _Watch:
@@ -375,8 +390,7 @@ class _Watch:
             fail(Applied(PolicyType.STS), *problem)
         policy = policies.sts.policy(domain) if policies.sts.enabled else None
         if step.policy is PolicyType.TLSA:
-            records = step.check.records if isinstance(step.check, DaneCheck) else ()
-            tally.success(domain, Applied(PolicyType.TLSA, tuple(map(presentation, records))))
+            tally.success(domain, _applied(step))
         elif policy is not None and policy.mode is not StsMode.NONE:
             applied = Applied(PolicyType.STS, tuple(policy.lines()), policy.mx)
             if not policy.names(mx):

@@ -1,6 +1,7 @@
 """The one resolver: cached, each question asked once, stale answers rather than none."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,6 +12,8 @@ from typing import Any, Protocol, cast
 from mailagent.dns.answers import AddressAnswer, Failed, Found, MxAnswer, TlsaAnswer, TxtAnswer
 from mailagent.dns.cache import FAILURE_TTL_S, MIN_TTL_S, MX_MIN_TTL_S, STALE_S, STALE_TTL_S, Cache, kept_s
 from mailagent.dns.query import Kind, Nameserver, ask, system_nameservers
+
+log = logging.getLogger(__name__)
 
 MAX_OPEN = 128
 """Questions on the wire at a time."""
@@ -67,7 +70,9 @@ class Resolver:
         """Ask these servers from now on. What others said is forgotten. Raises ValueError as the constructor."""
         self._servers = tuple(Nameserver(ip_address(s.host), s.port) for s in config.servers) or system_nameservers()
         self._timeout_s = config.timeout.total_seconds()
-        self.validating = config.validating
+        self.validating = config.validating and all(server.address.is_loopback for server in self._servers)
+        if config.validating and not self.validating:  # from /etc/resolv.conf; `dns.servers` is checked when it is read
+            log.warning("dns.validating has no effect: a name server of /etc/resolv.conf is not on this host")
         self._caches: dict[Kind, Cache[Any]] = {kind: Cache(size) for kind, size in CACHE_SIZES.items()}
         self._mx: Cache[MxAnswer] = self._caches[Kind.MX]
 

@@ -8,6 +8,7 @@ import pytest
 
 from mailagent.config import structs
 from mailagent.dns import Failed, Found, MxHost, NoData, NxDomain, Resolver
+from mailagent.dns.query import Nameserver
 from tests.agent.dns.responder import Responder, responding
 
 
@@ -285,3 +286,14 @@ async def test_no_more_than_128_questions_are_open(dns_server: Responder, resolv
         dns_server.gate.set()
         answers = await asyncio.gather(*asked)
     assert all(isinstance(answer, Found) for answer in answers)
+
+
+async def test_nobody_elses_word_about_security_is_taken(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers of a server that is not on this host can be forged on the way, AD bit and all."""
+    elsewhere = (Nameserver(ip_address("192.0.2.53"), 53),)
+    monkeypatch.setattr("mailagent.dns.resolver.system_nameservers", lambda: elsewhere)
+    resolver = Resolver(structs.Dns(validating=True))
+    assert not resolver.validating
+    assert "dns.validating has no effect" in caplog.text
