@@ -114,6 +114,13 @@ def test_any_reply_has_a_meaning_and_only_a_final_one_about_an_address_suppresse
         assert verb in (None, Verb.RCPT, Verb.DATA, Verb.DOT) or provider == "local"
 
 
+@given(before=_PIECES, after=_PIECES, word=st.sampled_from(["sender", "Return-Path", "MAIL FROM"]))
+def test_a_text_about_senders_suppresses_nobody(before: list[str], after: list[str], word: str) -> None:
+    text = " ".join([*before, word, *after])
+    if word.lower() in text[:400].lower():  # what rules see
+        assert CLASSIFIER.classify("gmail", 550, "5.1.1", text, Verb.RCPT).action is not Action.SUPPRESS
+
+
 # --- outcomes ------------------------------------------------------------------------------------------------------
 
 
@@ -209,6 +216,7 @@ def test_every_reply_has_an_outcome_that_keeps_it(reply: SmtpReply, patient: boo
         (550, "", "The address in your From: header does not exist"),
         (550, "", "This user does not accept mail from unknown addresses"),
         (550, "5.7.27", "<a@example.com>: Sender address rejected: Domain example.com does not accept mail (nullMX)"),
+        (550, "5.1.0", "<a@example.com>: Sender address rejected: User unknown in virtual mailbox table"),
         (503, "", "No recipients specified"),
         (550, "", "Unknown user agent"),
         (550, "", "Your account has been disabled, contact support"),

@@ -27,6 +27,8 @@ UNMATCHED = "unmatched"
 _AFTER_RCPT = frozenset({Verb.DATA, Verb.DOT})
 _NOT_ABOUT_ADDRESS = frozenset({500, 502, 503, 504, 530, 534, 535, 538, 555})
 """Codes about commands and logins."""
+_ABOUT_SENDER = re.compile(r"\bsender\b|\bmail from\b|return[- ]path")
+"""What contradicts even a rule that is certain: a receiver may look our own address up with the same words."""
 _ADDRESS_CODES = frozenset({"5.1.1", "5.1.6", "5.1.10"})
 
 _DEFAULTS: dict[Category, tuple[Action, Action, Scope]] = {  # action for 5yz, for 4yz and no reply; scope
@@ -134,7 +136,10 @@ class Classifier:
             if not rule.fits(question):
                 continue
             verdict = rule.permanent if question.permanent else rule.transient
-            if verdict.action is Action.SUPPRESS and not rule.certain:
+            if verdict.action is Action.SUPPRESS and rule.certain:
+                if _ABOUT_SENDER.search(question.text):
+                    continue
+            elif verdict.action is Action.SUPPRESS:
                 if contrary is None:
                     contrary = self._contrary.search(question.text) is not None
                 if contrary and question.enhanced not in _ADDRESS_CODES:
