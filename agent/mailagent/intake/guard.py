@@ -29,6 +29,8 @@ COUNTED = 10_000
 """Texts and clients that are counted at a time, 100 bytes each."""
 TEXT_BYTES = 262_144
 """Octets of a text that tell it from others, with its length."""
+TOLD_S = 10.0
+"""Time between two lines in the log about the same check of the same stream."""
 LARGE_BYTES = 1_048_576
 """Larger messages are read in a thread: this much takes some milliseconds."""
 
@@ -69,6 +71,7 @@ class Guard:
         self._spawn = spawn
         self._clock = clock
         self._counts: dict[tuple[StreamName, str], CheckCount] = {}
+        self._tell_at: dict[tuple[StreamName, str], float] = {}
         self._counted: defaultdict[tuple[StreamName, str], WindowCounts] = defaultdict(WindowCounts)
         self.configure(config)
 
@@ -209,7 +212,7 @@ class Guard:
     # -- what was found
 
     def _found(self, name: StreamName, action: Check | Protect, finding: Finding, case: Case) -> SmtpReply | None:
-        """Count and log; the refusal, if that is what the action says."""
+        """Count, and log now and then; the refusal, if that is what the action says."""
         if action == Check.OFF:
             return None
         submission = case.submission
@@ -223,10 +226,13 @@ class Guard:
             refused=count.refused + refused,
             moved=count.moved + moved,
         )
-        log.info(
-            "check=%s stream=%s action=%s client=%s user=%s job=%s: %s",
-            finding.check, name, action, submission.client, submission.user, submission.job, finding.text,
-        )  # fmt: skip
+        now = self._clock()
+        if now >= self._tell_at.get(key, 0.0):  # each is counted; the log has an example now and then
+            self._tell_at[key] = now + TOLD_S
+            log.info(
+                "check=%s stream=%s action=%s client=%s user=%s job=%s: %s",
+                finding.check, name, action, submission.client, submission.user, submission.job, finding.text,
+            )  # fmt: skip
         if not refused:
             case.warned.append(finding.check)
             return None
