@@ -20,7 +20,7 @@ from mailagent.outcome.dsn import Action, after_delay
 from mailagent.outcome.suppression import ON_THE_LIST, SuppressionBook
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.ready import ReadyQueue
-from mailagent.scheduling.retry import Schedule, next_wait
+from mailagent.scheduling.retry import Schedule, layered, next_wait
 from mailagent.scheduling.window import Hot
 from mailagent.spool.ids import message_name
 from mailagent.spool.records import NewMessage, Settlement, Waiting
@@ -82,6 +82,7 @@ class Settler:
         self._pools: dict[VmtaName, str] = {
             vmta: name for name, pool in config.pools.items() for vmta in pool.members if by_destination
         }
+        self._retries: dict[tuple[str, str, str], Retry] = {}  # (provider, stream, domain with a block)
         self._recorded = frozenset(LETTERS[letter] for letter in config.accounting.records)
         self._delay_ms = config.dsn.delay.total_seconds() * 1000 or DELAY_MS
 
@@ -318,20 +319,23 @@ class Settler:
         return now_ms + int(wait.total_seconds() * 1000)
 
     def _retry(self, row: Waiting, provider: ProviderName) -> Retry:
-        """The domain's own schedule, else the stream's, else the provider's, else the shared one."""
+        """The shared schedule, over it what the provider says, the stream, and the domain."""
+        domain = ""
         if self.config.domains:
-            domain = self.config.domains.get(
-                row.address[row.address.rfind(b"@") + 1 :].decode("ascii", "replace").lower()
+            domain = row.address[row.address.rfind(b"@") + 1 :].decode("ascii", "replace").lower()
+            domain = domain if domain in self.config.domains else ""
+        key = (provider, row.stream, domain)
+        found = self._retries.get(key)
+        if found is None:
+            config = self.config
+            blocks = (
+                config.providers.get(provider),
+                config.streams.get(StreamName(row.stream)),
+                config.domains.get(domain),
             )
-            if domain is not None and domain.retry is not None:
-                return domain.retry
-        stream = self.config.streams.get(StreamName(row.stream))
-        if stream is not None and stream.retry is not None:
-            return stream.retry
-        block = self.config.providers.get(provider)
-        if block is not None and block.retry is not None:
-            return block.retry
-        return self.config.retry
+            layers = (block.retry if block is not None else None for block in blocks)
+            found = self._retries[key] = layered(config.retry, *layers)
+        return found
 
     def _line(
         self,

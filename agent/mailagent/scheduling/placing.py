@@ -151,7 +151,7 @@ class Placing:
             return None
         pool = self.pool_of(hot, site)
         limit = max(1, self.depth_limit(item.priority))  # its own place is one of those taken
-        avoided = self._avoided.pop(item.first.id, None) if self._avoided else None
+        avoided = self._avoided.get(item.first.id) if self._avoided else None
         candidates: list[tuple[str, int]] = []
         for vmta in self._policy.eligible(pool):
             depth = self._depth(site, vmta, item.priority)
@@ -163,6 +163,7 @@ class Placing:
         if not candidates:
             return None
         if avoided is not None:
+            del self._avoided[item.first.id]
             candidates = [one for one in candidates if one[0] != avoided] or candidates
         rotation = self._rotations.get(pool)
         if rotation is None:

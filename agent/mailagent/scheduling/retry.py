@@ -2,6 +2,9 @@
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any
+
+import msgspec
 
 from mailagent.api.classification import Category
 from mailagent.config.structs import Retry
@@ -39,3 +42,18 @@ def next_wait(
         waits = policy.classes[category]
     wait = waits[min(attempt, len(waits)) - 1]
     return wait * (1 + policy.jitter * jitter)
+
+
+def layered(shared: Retry, *layers: Retry | None) -> Retry:
+    """`shared` with the keys of each layer that differ from it, later layers over earlier ones.
+
+    A file completes the schedule of a stream, a provider or a domain from the shared one; what it does not say must not
+    hide what another layer says.
+    """
+    said: dict[str, Any] = {}
+    for layer in layers:
+        if layer is not None:
+            for name in Retry.__struct_fields__:
+                if (value := getattr(layer, name)) != getattr(shared, name):
+                    said[name] = value
+    return msgspec.structs.replace(shared, **said) if said else shared

@@ -19,6 +19,7 @@ from mailagent.api.targets import MessageFilter
 from mailagent.api.views import MemberState, PoolState
 from mailagent.config.structs import Pool
 from mailagent.control.verbs import AGENT
+from mailagent.routing.limits import LIMIT_NAMES, PROVIDER_LIMITS, SITE_LIMITS, PathLimits
 from tests.agent.control.bench import ALICE, BOB, Bench
 from tests.agent.control.fleet import (
     COLD,
@@ -275,6 +276,29 @@ async def test_a_reload_keeps_directives_and_derives_anew(bench: Bench) -> None:
     assert state.member(MKT_1).state is MemberState.QUARANTINED
     await bench.control.undo(undo("op1", "op2"), BOB)
     assert bench.control.state.eligible(MARKETING) == (MKT_2,)
+
+
+async def test_every_limit_can_be_lowered_for_its_targets(bench: Bench) -> None:
+    wanted = {
+        "vmta:mkt-1": LIMIT_NAMES,
+        "provider:gmail": (*SITE_LIMITS, *PROVIDER_LIMITS),
+        "cell:gmail/mkt-1": (*SITE_LIMITS, *PROVIDER_LIMITS),
+        "queue:gmail/mkt-1": SITE_LIMITS,
+    }
+    for on, names in wanted.items():
+        for name in LIMIT_NAMES:
+            value = "1M/s" if name == "bytes_rate" else "1/s" if name.endswith("rate") else "1"
+            request = requests.Limit(
+                op_id=OpId(f"{on}-{name}".replace("/", ".")), target=target(on), limit=name, value=value
+            )
+            if name in names:
+                await bench.control.limit(request, ALICE)
+            else:
+                with pytest.raises(InvalidRequest, match="is no limit of a"):
+                    await bench.control.limit(request, ALICE)
+    overrides = bench.control.state.limits(MKT_1, GMAIL, "gmail")
+    lowered = PathLimits().lowered({name: one.limit for name, one in overrides.items()})
+    assert all(getattr(lowered, name).value is not None for name in LIMIT_NAMES)
 
 
 async def test_limits_are_checked_lowered_and_replaced(bench: Bench) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mailagent.api.classification import Category
 from mailagent.config.structs import Retry
-from mailagent.scheduling.retry import Schedule, next_wait
+from mailagent.scheduling.retry import Schedule, layered, next_wait
 
 DEFAULT = Retry()
 
@@ -41,3 +41,14 @@ def test_a_class_of_replies_may_have_waits_of_its_own() -> None:
     assert [next_wait(n, DEFAULT, jitter=0, category=Category.RECIPIENT_RATE) for n in (1, 5)] == [hour, hour]
     assert next_wait(1, DEFAULT, jitter=0, category=Category.RATE_LIMIT) == timedelta(minutes=5)
     assert next_wait(1, DEFAULT, jitter=0, schedule=Schedule.DNS, category=Category.RECIPIENT_RATE) < hour
+
+
+def test_a_layer_that_says_only_when_mail_expires_leaves_the_waits_to_the_others() -> None:
+    provider = Retry(waits=(timedelta(minutes=20),))
+    stream = Retry(expire=timedelta(days=1))
+    domain = Retry(waits=(timedelta(minutes=15),), jitter=0.1)
+    both = layered(DEFAULT, provider, stream)
+    assert (both.waits, both.expire) == (provider.waits, stream.expire)
+    whole = layered(DEFAULT, provider, stream, domain)
+    assert (whole.waits, whole.expire, whole.jitter) == (domain.waits, stream.expire, 0.1)
+    assert layered(DEFAULT, None, None) is DEFAULT
