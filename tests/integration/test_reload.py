@@ -102,6 +102,7 @@ async def test_mail_for_a_dead_next_hop_leaves_by_the_new_route(tmp_path: Path) 
         one.configure(POOLS + LATE + f'routes: [{{match: "*", to: "127.0.0.1:{one.sink.port}"}}]\n')
         await one.do("reload")
         await one.delivered(*recipients[1:], timeout_s=5)
+        await one.shows(lambda now: now.host.waiting == 1, "the outcomes on disk")
         (row,) = await one.waiting()
         assert row.recipient == recipients[0]
 

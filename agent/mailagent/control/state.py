@@ -62,7 +62,8 @@ class Override(NamedTuple):
         if not one.rule:
             return Limit(self.value, f"lowered by {one.author}")
         climbs = "quiet time" if one.base and not one.pinned else "its end"
-        return Limit(self.value, one.author, f"{climbs}, or mailctl cancel {one.id}; {one.reason}", one.rule)
+        release = f"{climbs}, or mailctl cancel {one.id}; {one.reason}"
+        return Limit(self.value, one.author, release, one.rule, _reply(one.reply) if one.reply else None)
 
 
 _WORD = {

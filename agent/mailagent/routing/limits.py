@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from mailagent.api.ids import ProviderName, VmtaName
+from mailagent.api.smtp import SmtpReply
 from mailagent.config.structs import AgentConfig, Domain, Provider, Rate, SiteLimits, VirtualMta
 from mailagent.routing.providers import DEFAULT_PROVIDER
 from mailagent.routing.rollup import ROUTE_PROVIDER, Site
@@ -22,6 +23,7 @@ class Limit(Generic[Value]):
     origin: str = ""
     release: str = ""  # what ends it, where that is not the configuration
     rule: str = ""  # the rule by which automation lowered it
+    reply: SmtpReply | None = None  # and the reply that it acted on
 
     def lowered(self, other: "Limit[Any]") -> "Limit[Any]":
         """The stricter of the two; equal ones leave this one's origin."""

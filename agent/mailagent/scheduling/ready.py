@@ -22,7 +22,7 @@ from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.delivery.connection import Connection, Transaction
 from mailagent.outcome.return_path import Envelopes
-from mailagent.routing import PathLimits, Site
+from mailagent.routing import Limit, PathLimits, Site
 from mailagent.routing.limits import NO_LIMITS
 from mailagent.scheduling.bodies import Bodies
 from mailagent.scheduling.item import Item
@@ -257,20 +257,20 @@ class ReadyQueue:
     def _limit_reason(self, name: str, now: float) -> WaitReason:
         if name == "max_connections":
             gate = self.gates[-1]
-            key, value, origin, release, rule = "delivery.max_connections", str(gate.limit), gate.origin, "", ""
+            key, limit = gate.origin, Limit(gate.limit, gate.origin)
         else:
-            limit = getattr(self.limits, name)
-            key, value, origin, release, rule = name, str(limit.value), limit.origin, limit.release, limit.rule
+            key, limit = name, getattr(self.limits, name)
         rates = [rate for rate in (*self._rates, self._connect_rate) if rate is not None and rate.key == name]
         kind = ReasonKind.THROTTLE if name.endswith("rate") else ReasonKind.LIMIT
         return WaitReason(
-            kind=ReasonKind.RULE if rule else kind,
-            detail=f"{name} {value} is used up",
+            kind=ReasonKind.RULE if limit.rule else kind,
+            detail=f"{name} {limit} is used up",
             key=key,
-            value=value,
-            origin=origin,
+            value=str(limit),
+            origin=limit.origin,
             until=self._at(now + max(rate.delay_s(now) for rate in rates)) if rates else None,
-            release=release or f"raise {name}, or add virtual MTAs",
+            release=limit.release or f"raise {name}, or add virtual MTAs",
+            reply=limit.reply,
         )
 
     def _rest_reason(self) -> WaitReason:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,6 +66,21 @@ def test_a_drained_member_leaves_its_mail_to_the_others() -> None:
     block = drained.vmta_block(TX_1, SITE, GMAIL)
     assert block is not None
     assert (block.kind, block.key, block.release) == (ReasonKind.DIRECTIVE, "op1-1", "mailctl undrain vmta:tx-1")
+
+
+def test_what_automation_did_is_a_reason_of_its_own_with_the_reply_that_it_acted_on() -> None:
+    by_rule = {"rule": "gmail.unusual-rate", "reply": "421 4.7.28 unusual rate", "author": "automation"}
+    held = state(msgspec.structs.replace(directive(SUSPEND, "cell:gmail/tx-1"), **by_rule))
+    block = held.vmta_block(TX_1, SITE, GMAIL)
+    assert block is not None
+    assert (block.kind, block.origin, block.value) == (ReasonKind.RULE, "automation", "suspend gmail.unusual-rate")
+    assert block.reply is not None
+    assert (block.reply.code, block.reply.text) == (421, "4.7.28 unusual rate")
+    lowered = directive(DirectiveKind.LIMIT, "cell:gmail/tx-1", limit="connections", value="1")
+    limits = state(msgspec.structs.replace(lowered, **by_rule)).limits(TX_1, GMAIL, SITE)
+    limit = limits["connections"].limit
+    assert (limit.rule, limit.origin) == ("gmail.unusual-rate", "automation")
+    assert limit.reply == block.reply
 
 
 def test_mail_of_a_pool_whose_last_member_is_drained_waits_for_the_directive() -> None:

@@ -152,9 +152,11 @@ async def test_accounting_that_cannot_be_written_holds_the_commit(tmp_path: Path
         spool.settle([removed(new, line=b"x")], stored.set)
         with pytest.raises(StorageFull):
             await accept(spool, message(spool))
+        assert "injected" in spool.stuck
         trouble.clear()
         async with asyncio.timeout(10):
             await stored.wait()
+        assert spool.stuck == ""
     await spool.close(clean=True)
     assert len(spool_list(tmp_path, 10)) == (1 if number == errno.EIO else 0)
 
