@@ -149,3 +149,15 @@ async def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         planned = await one.do("suppression_add", entries=(SuppressionEntry(address="a@b.example"),), dry_run=True)
         assert planned.result is Result.PLANNED
         assert (await one.call("suppressions")).rows == ()
+
+
+async def test_a_freeze_is_undone_like_any_order(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        done = await one.do("suppression_freeze", "provider:gmail", ttl_s=600)
+        assert done.undoable
+        (view,) = (await one.snapshot()).directives
+        assert view.directive.target.name == "gmail"
+        assert (await one.do("suppression_freeze", "provider:gmail")).result is Result.NOTHING_TO_DO
+        await one.do("undo", undoes=done.op_id)
+        assert (await one.snapshot()).directives == ()
+        assert (await one.do("suppression_thaw", "provider:gmail")).result is Result.NOTHING_TO_DO

@@ -35,6 +35,7 @@ _ORDERS = {
     DirectiveKind.JOB_START: "given a start",
     DirectiveKind.JOB_END: "given an end",
     DirectiveKind.JOB_CANCEL: "cancelled",
+    DirectiveKind.FREEZE_SUPPRESSION: "frozen for suppression",
     DirectiveKind.DKIM_PREPARE: "given a new DKIM key",
     DirectiveKind.DKIM_SIGN: "signed with another selector",
     DirectiveKind.DKIM_KEEP: "out of use with its old selector",

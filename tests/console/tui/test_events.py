@@ -2,6 +2,11 @@
 
 from dataclasses import replace
 
+import msgspec
+import pytest
+
+from mailagent.api.directives import DirectiveKind
+from mailagent.api.views import Snapshot
 from mailctl.fleet.state import FleetState, LinkState
 from mailctl.tui.events import events_between
 from tests.console.tui.doubles import NOW, asleep, healthy, host_state, troubled
@@ -18,6 +23,24 @@ def test_a_lost_host_is_an_event_with_its_reason() -> None:
 def test_orders_that_appear_and_end_are_events() -> None:
     assert "pool:cold drained by alice" in said(healthy(), troubled())
     assert "pool:cold no longer drained" in said(troubled(), healthy())
+
+
+@pytest.mark.parametrize("kind", DirectiveKind)
+def test_every_kind_of_order_has_words(kind: DirectiveKind) -> None:
+    fleet = troubled()
+    hosts = tuple(
+        replace(host, snapshot=_with_orders_of(host.snapshot, kind)) if host.snapshot is not None else host
+        for host in fleet.hosts
+    )
+    assert any(" by alice" in line for line in said(healthy(), FleetState(hosts=hosts)))
+
+
+def _with_orders_of(snapshot: Snapshot, kind: DirectiveKind) -> Snapshot:
+    orders = tuple(
+        msgspec.structs.replace(view, directive=msgspec.structs.replace(view.directive, kind=kind))
+        for view in snapshot.directives
+    )
+    return msgspec.structs.replace(snapshot, directives=orders)
 
 
 def test_the_first_picture_of_the_fleet_tells_no_orders() -> None:
