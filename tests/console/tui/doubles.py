@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import msgspec
 
+from mailagent.api.classification import Action, Category, Scope, Verdict
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView, DrainProgress
 from mailagent.api.errors import NotFound
 from mailagent.api.ids import (
@@ -235,8 +236,8 @@ def order(kind: DirectiveKind, target: str, *, op: str = "01j9qk2m7x4c0de", **mo
             id=DirectiveId(f"d-{kind}-{name}"),
             kind=kind,
             target=Target(kind=TargetKind(target_kind), name=name),
-            author="alice",
-            reason="gmail throttles, ticket 4711",
+            author=more.pop("author", "alice"),
+            reason=more.pop("reason", "gmail throttles, ticket 4711"),
             created_at=NOW - timedelta(minutes=6),
             expires_at=more.pop("expires_at", None),
             op_id=OpId(op),
@@ -307,6 +308,27 @@ def troubled() -> FleetState:
     )
     two = host_state(1, LinkState.LOST, age_s=248.0, error="connection refused by 192.0.2.2 port 22", next_try_s=8.0)
     return FleetState(tick=2, hosts=(one, two, host_state(2)))
+
+
+def shaped() -> FleetState:
+    """All three live; automation holds Gmail on mkt-1 to two connections."""
+    lowered = order(
+        DirectiveKind.LIMIT,
+        "cell:gmail/mkt-1",
+        op="auto-1795366084000-3",
+        expires_at=NOW + timedelta(minutes=52),
+        limit="provider_connections",
+        value="2",
+        base="5",
+        rule="gmail.unusual-rate",
+        reply=THROTTLE.line(),
+        author="automation",
+        reason="",
+    )
+    one = host_state(0)
+    assert one.snapshot is not None
+    one = replace(one, snapshot=msgspec.structs.replace(one.snapshot, directives=(lowered,)))
+    return FleetState(tick=3, hosts=(one, host_state(1), host_state(2)))
 
 
 def asleep() -> FleetState:
@@ -448,6 +470,13 @@ def groups() -> tuple[DeferredGroup, ...]:
     throttle = normalised(THROTTLE.text)
     tss = "[TSS04] Messages from <ip> temporarily deferred due to unexpected volume or user complaints"
     grey = "<address>: Recipient address rejected: Greylisted"
+    meant = (
+        Category.RATE_LIMIT,
+        Category.SYSTEM_ERROR,
+        Category.RATE_LIMIT,
+        Category.GREYLIST,
+        None,
+    )
     rows = (
         ("g1", "gmail", 421, "4.7.28", throttle, THROTTLE.line(), 1204, 4210),
         ("g2", "outlook", 451, "4.7.500", "Server busy. Please try again later from <ip>.", BUSY.line(), 211, 900),
@@ -466,8 +495,10 @@ def groups() -> tuple[DeferredGroup, ...]:
             count=count,
             oldest_at=NOW - timedelta(seconds=age),
             next_try_at=NOW + timedelta(seconds=count % 50),
+            category=category,
+            rule=f"{provider}.{category}" if category else "",
         )
-        for key, provider, code, enhanced, text, sample, count, age in rows
+        for (key, provider, code, enhanced, text, sample, count, age), category in zip(rows, meant, strict=True)
     )
 
 
@@ -485,6 +516,10 @@ def detail() -> MessageDetail:
             remote="142.250.27.27:25",
             reply=THROTTLE if number > 1 else BUSY,
             duration_s=0.41 * number,
+            verdict=Verdict(
+                category=Category.RATE_LIMIT, action=Action.BACKOFF, scope=Scope.IP, rule="gmail.unusual-rate"
+            ),
+            tls="TLSv1.3 TLS_AES_256_GCM_SHA384 verified",
         )
         for number in range(1, 5)
     )
@@ -547,6 +582,8 @@ class StillOperator:
     plans: list[Plan] = field(default_factory=list)
     executed: list[Plan] = field(default_factory=list)
     undone: list[OpId] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    edited: list[tuple[str, Options]] = field(default_factory=list)
     stale_once: bool = False
     guard: str = ""  # what refuses until it is overridden
     results: dict[str, LineResult] = field(default_factory=dict)
@@ -564,9 +601,11 @@ class StillOperator:
         return made
 
     async def plan_cancel(self, directive: DirectiveId, options: Options) -> Plan:
+        self.cancelled.append(str(directive))
         return replace(await self.plan(Verb.CANCEL, Selection(), options), selection=str(directive))
 
     async def plan_edit(self, directive: DirectiveId, options: Options) -> Plan:
+        self.edited.append((str(directive), options))
         return replace(await self.plan(Verb.EDIT, Selection(), options), selection=str(directive))
 
     async def _plan(self, verb: Verb, selection: Selection, options: Options) -> Plan:

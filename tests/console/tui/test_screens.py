@@ -241,3 +241,34 @@ async def test_h_goes_through_the_histories_that_hosts_keep() -> None:
             await pilot.press("h")
             assert pilot.app.screen.query_one(StatusLine).message == f"history of {words}"
             await until(pilot, lambda step_s=step_s: fleet.steps[-1:] == [step_s])  # type: ignore[misc]
+
+
+async def test_c_adds_replies_up_by_category_and_enter_goes_into_one() -> None:
+    async with app_over().run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await until(pilot, lambda: table(pilot).cursor == "g1")
+        assert "rate-limit" in shown(pilot)
+        await pilot.press("c")
+        await until(pilot, lambda: table(pilot).row_count == 4)
+        await until(pilot, lambda: "1,396" in shown(pilot))  # gmail on one host, yahoo on three
+        await pilot.press("enter")
+        await until(pilot, lambda: table(pilot).row_count == 2)
+        assert str(pilot.app.screen.filter) == "rate-limit"  # type: ignore[attr-defined]
+        await pilot.press("escape")
+        await until(pilot, lambda: table(pilot).row_count == 5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_message_shows_category_rule_and_tls_of_its_attempts(size: tuple[int, int]) -> None:
+    async with app_over().run_test(size=size) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await until(pilot, lambda: table(pilot).cursor == "g1")
+        await pilot.press("enter")
+        await until(pilot, lambda: table(pilot).row_count == 40)
+        await pilot.press("enter")
+        await until(pilot, lambda: "attempt 5 is due" in shown(pilot))
+        await pilot.press(*"jjjjjjjjjj")
+        await until(pilot, lambda: "rate-limit: backoff (rule gmail.unusual-rate)" in shown(pilot))
+        assert "TLSv1.3" in shown(pilot)

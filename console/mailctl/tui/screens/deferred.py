@@ -1,10 +1,11 @@
 """Deferred mail: groups of equal replies over the fleet, and the messages of a group."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
@@ -19,10 +20,10 @@ from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import MessageRef
 from mailctl.tui.filters import Filter
 from mailctl.tui.listing import Cell, Column, Listing
-from mailctl.tui.screens.columns import age
+from mailctl.tui.screens.columns import age, number
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import ASK_DEADLINE_S
-from mailctl.tui.text import clean, count, listed, plural, until
+from mailctl.tui.text import NOTHING, clean, count, listed, plural, until
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject
 from mailctl.tui.widgets.detail import beside, fact, lines
@@ -35,12 +36,20 @@ MOST_ROWS = 5_000
 """Messages that one screen collects; a filter is the way to the others."""
 
 
+UNCLASSIFIED = "unclassified"
+
+
 @dataclass(frozen=True, slots=True)
 class GroupRow:
     """One group over the hosts that have it."""
 
     group: DeferredGroup  # counts and times of all hosts together
     hosts: tuple[str, ...]
+
+    @property
+    def category(self) -> str:
+        """What the reply means; replies that were never classified have none."""
+        return self.group.category or UNCLASSIFIED
 
 
 def merged(answers: dict[str, DeferredGroups]) -> list[GroupRow]:
@@ -70,25 +79,65 @@ def merged(answers: dict[str, DeferredGroups]) -> list[GroupRow]:
     return rows
 
 
+@dataclass(frozen=True, slots=True)
+class CategoryRow:
+    """All replies of one category."""
+
+    category: str
+    groups: tuple[GroupRow, ...]  # largest first
+
+    @property
+    def count(self) -> int:
+        """Waiting recipients."""
+        return sum(row.group.count for row in self.groups)
+
+    @property
+    def oldest_at(self) -> datetime | None:
+        """Arrival of the oldest."""
+        return oldest(row.group.oldest_at for row in self.groups)
+
+
+def by_category(rows: Iterable[GroupRow]) -> list[CategoryRow]:
+    """Groups by the category of their reply, most recipients first."""
+    parts: dict[str, list[GroupRow]] = {}
+    for row in rows:
+        parts.setdefault(row.category, []).append(row)
+    found = [CategoryRow(category, tuple(same)) for category, same in parts.items()]
+    return sorted(found, key=lambda row: (-row.count, row.category))
+
+
 BAR_WIDTH = 12
 GROUP_COLUMNS = (
     Column("COUNT", 7, right=True, sort=lambda row: row.group.count, descending=True),
     Column("SHARE", BAR_WIDTH, drop=2),
     Column("PROVIDER", 8, grow=1, most=12, sort=lambda row: row.group.provider),
-    Column("CODE", 11, sort=lambda row: (row.group.code, row.group.enhanced)),
+    Column("CATEGORY", 12, grow=1, most=19, sort=lambda row: row.category),
+    Column("CODE", 11, sort=lambda row: (row.group.code, row.group.enhanced), drop=3),
     Column("REPLY", 20, grow=12),
     Column("OLDEST", 6, right=True, sort=lambda row: row.group.oldest_at.timestamp() if row.group.oldest_at else 9e15),
     Column("NEXT", 7, right=True, drop=1),
 )
+CATEGORY_COLUMNS = (
+    Column("COUNT", 7, right=True),
+    Column("SHARE", BAR_WIDTH, drop=1),
+    Column("CATEGORY", 19),
+    Column("PROVIDERS", 14, grow=4),
+    Column("REPLIES", 7, right=True),
+    Column("OLDEST", 6, right=True),
+    Column("NEXT", 7, right=True),
+)
 
 
 class DeferredView(View):
-    """What providers say, largest group first."""
+    """What providers say, largest group first; `c` adds the replies up by what they mean."""
 
     TAB = "Deferred"
     COLUMNS = GROUP_COLUMNS
     EMPTY = "asking the hosts …"
-    HINTS = (("enter", "messages"), ("T", "retry"), ("S", "suspend"), ("o", "order"), ("y", "copy"))
+    HINTS = (("enter", "messages"), ("c", "category"), ("T", "retry"), ("S", "suspend"), ("o", "order"))
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("c", "categories", "By category", show=False, id="deferred.categories"),
+    ]
     DEFAULT_CSS = """
     DeferredView FleetTable { height: 1fr; }
     DeferredView .sample { height: auto; max-height: 8; border-top: solid $rule; padding: 0 1; }
@@ -97,6 +146,7 @@ class DeferredView(View):
     def __init__(self) -> None:
         super().__init__()
         self._rows: list[GroupRow] = []
+        self._by_category = False
         self._asked = Filter()  # what the rows are an answer to
         self._missing: tuple[str, ...] = ()
 
@@ -137,34 +187,62 @@ class DeferredView(View):
     def show(self, state: FleetState, now: datetime) -> None:
         """Draw the groups."""
         del state
-        most = max((row.group.count for row in self._rows), default=1)
         rows = [
             row
             for row in self._rows
-            if self.filter.admits({}, f"{row.group.provider} {row.group.code} {row.group.text}")
+            if self.filter.admits({}, f"{row.group.provider} {row.category} {row.group.code} {row.group.text}")
         ]
-        listing = Listing.of(
-            GROUP_COLUMNS,
-            rows,
-            lambda row: row.group.key,
-            lambda row: _group_cells(row, most, now),
-            sorted_by=self.order,
-        )
-        self.table.show(self.hold(listing))
+        if self._by_category:
+            found = by_category(rows)
+            most = max((row.count for row in found), default=1)
+            self.table.show(
+                Listing.of(
+                    CATEGORY_COLUMNS, found, lambda row: row.category, lambda row: _category_cells(row, most, now)
+                )
+            )
+        else:
+            most = max((row.group.count for row in self._rows), default=1)
+            listing = Listing.of(
+                GROUP_COLUMNS,
+                rows,
+                lambda row: row.group.key,
+                lambda row: _group_cells(row, most, now),
+                sorted_by=self.order,
+            )
+            self.table.show(self.hold(listing))
         self.query_one(".sample", Static).update(self._sample(now))
 
+    def action_categories(self) -> None:
+        """Replies one by one, or added up by category."""
+        self._by_category = not self._by_category
+        self.table.rewind()
+        self.show(self.desk.state, self.desk.now())
+        self.say("by category: enter shows the replies of one" if self._by_category else "by reply")
+
+    def action_order(self) -> None:
+        """Categories stand by their size."""
+        if self._by_category:
+            self.say("categories stand by their size; c goes back to replies", Tone.WARN)
+        else:
+            super().action_order()
+
     def _row(self) -> GroupRow | None:
+        record = self._record()
+        return record if isinstance(record, GroupRow) else None
+
+    def _record(self) -> GroupRow | CategoryRow | None:
         source = self.table.source
         return source.record(self.table.cursor) if isinstance(source, Listing) and self.table.cursor else None
 
     def _sample(self, now: datetime) -> Content:
-        row = self._row()
+        row = record.groups[0] if isinstance(record := self._record(), CategoryRow) else record
         without = f"without {listed(self._missing)}" if self._missing else ""
         if row is None:
             return Content.styled(without, Tone.WARN.style)
         return lines(
             beside(
                 fact("on", listed(row.hosts), Tone.STRONG),
+                fact(row.category, f"rule {clean(row.group.rule)}" if row.group.rule else ""),
                 fact("next try", until(row.group.next_try_at, now)),
                 Content.styled(without, Tone.WARN.style),
             ),
@@ -187,7 +265,13 @@ class DeferredView(View):
         return Subject(TermKind.PROVIDER, (row.group.provider,), self.filter.selection.hosts)
 
     def on_fleet_table_chosen(self, event: FleetTable.Chosen) -> None:
-        """The messages of the group."""
+        """The messages of the group; of a category its replies."""
+        if self._by_category:
+            self._by_category = False
+            self.table.rewind()
+            self.narrow(replace(self.filter, words=(*self.filter.words, event.key)))
+            self.say(f"replies of {event.key}; esc shows all")
+            return
         self.desk.go_down("Messages", self.filter.having((TermKind.GROUP, event.key)))
 
 
@@ -197,10 +281,24 @@ def _group_cells(row: GroupRow, most: int, now: datetime) -> tuple[Cell, ...]:
         Cell(count(group.count), Tone.STRONG),
         Cell(bar(group.count / most, BAR_WIDTH), Tone.FLOW),
         Cell(group.provider, Tone.TEXT),
+        Cell(row.category, Tone.TEXT if group.category else Tone.QUIET),
         Cell(f"{group.code or '---'} {group.enhanced}".rstrip(), Tone.WARN if group.code < 500 else Tone.BAD),
         Cell(clean(group.text), Tone.TEXT),
         age(group.oldest_at, now),
         Cell(until(group.next_try_at, now), Tone.QUIET),
+    )
+
+
+def _category_cells(row: CategoryRow, most: int, now: datetime) -> tuple[Cell, ...]:
+    providers = tuple(dict.fromkeys(one.group.provider or NOTHING for one in row.groups))
+    return (
+        Cell(count(row.count), Tone.STRONG),
+        Cell(bar(row.count / most, BAR_WIDTH), Tone.FLOW),
+        Cell(row.category, Tone.STRONG),
+        Cell(listed(providers, 5), Tone.TEXT),
+        number(len(row.groups)),
+        age(row.oldest_at, now),
+        Cell(until(oldest(one.group.next_try_at for one in row.groups), now), Tone.QUIET),
     )
 
 

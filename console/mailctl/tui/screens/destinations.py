@@ -6,13 +6,16 @@ from datetime import datetime
 from textual.content import Content
 from textual.widget import Widget
 
+from mailagent.api.reasons import ReasonKind
 from mailagent.api.requests import HistoryScope
-from mailctl.fleet.state import DestinationRow, FleetState, deferral_share, oldest, sum_flows
+from mailagent.api.targets import TargetKind
+from mailctl.fleet.state import DestinationRow, DirectiveRow, FleetState, deferral_share, oldest, sum_flows
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import Scope
 from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
 from mailctl.tui.screens.columns import age, failing, gauge, number, rate, trend
+from mailctl.tui.screens.orders import limited, lowering
 from mailctl.tui.screens.reasons import reason_mark
 from mailctl.tui.screens.view import View
 from mailctl.tui.text import clean, listed, plural, some, until
@@ -35,6 +38,10 @@ COLUMNS = (
     _DEFER,
     Column("WAITS FOR", 17, grow=8),
 )
+
+
+_ABOUT_LIMITS = (ReasonKind.LIMIT, ReasonKind.THROTTLE, ReasonKind.RULE)
+MOST_ORDERS = 3
 
 
 class DestinationsView(View):
@@ -68,7 +75,7 @@ class DestinationsView(View):
             COLUMNS,
             rows,
             lambda row: row.key,
-            lambda row: _cells(row, now),
+            lambda row: _cells(row, self._lowered(row), now),
             total=_total(rows, now) if rows else None,
             sorted_by=self.order,
         )
@@ -92,6 +99,16 @@ class DestinationsView(View):
         source = self.table.source
         return source.record(self.table.cursor) if isinstance(source, Listing) and self.table.cursor else None
 
+    def _lowered(self, row: DestinationRow) -> tuple[DirectiveRow, ...]:
+        """Orders that lower a limit of the cell on its host."""
+        view = row.view
+        return tuple(
+            order
+            for order in lowering(self.desk.state, view.provider, view.vmta)
+            if row.host in order.hosts
+            and (order.directive.target.kind is not TargetKind.QUEUE or order.directive.target.name in view.queues)
+        )
+
     def _facts(self, now: datetime) -> Content:
         row = self._cell()
         if row is None:
@@ -111,6 +128,15 @@ class DestinationsView(View):
             origin = f" ({clean(binding.origin)})" if binding.origin else ""
             ends = f"  {until(binding.until, now)}" if binding.until else ""
             rows.append(Content.assemble((f"{glyph} {clean(binding.detail)}{origin}{ends}", tone.style)))
+        for order in self._lowered(row)[:MOST_ORDERS]:
+            one = order.directive
+            by = f"automation, {one.rule}" if one.rule else one.author
+            ends = "pinned" if one.pinned else until(one.expires_at, now) if one.expires_at else "by undo"
+            rows.append(
+                Content.assemble(
+                    (f"↓ {clean(limited(one))} ", Tone.WARN.style), (f"{clean(by)}, ends {ends}", Tone.QUIET.style)
+                )
+            )
         if view.last_reply is not None:
             rows.append(fact("last reply", clean(view.last_reply.line())))
         if self.size.height >= 30 and view.queues:
@@ -123,7 +149,7 @@ class DestinationsView(View):
         return Scope(row.key, HistoryScope.CELL, row.key, (row.host,)) if row else None
 
     def subject(self, verb: Verb) -> Subject | None:
-        """The virtual MTA; for a suspension the ready queues; for a retry the mail that waits for the cell."""
+        """The virtual MTA; for a suspension the cell itself; for a retry the mail that waits for the cell."""
         source = self.table.source
         if not isinstance(source, Listing):
             return None
@@ -138,7 +164,7 @@ class DestinationsView(View):
                 TermKind.VMTA, (rows[0].view.vmta,), (), tuple((TermKind.PROVIDER, name) for name in providers)
             )
         if verb in (Verb.SUSPEND, Verb.RESUME):
-            return Subject(TermKind.QUEUE, tuple(dict.fromkeys(key for row in rows for key in row.view.queues)))
+            return Subject(TermKind.CELL, tuple(dict.fromkeys(row.key for row in rows)))
         return Subject(TermKind.VMTA, tuple(dict.fromkeys(row.view.vmta for row in rows)))
 
     def on_fleet_table_chosen(self, event: FleetTable.Chosen) -> None:
@@ -147,14 +173,18 @@ class DestinationsView(View):
         self.desk.go_down("Deferred", self.filter.having((TermKind.PROVIDER, provider), (TermKind.VMTA, vmta)))
 
 
-def _cells(row: DestinationRow, now: datetime) -> tuple[Cell, ...]:
+def _cells(row: DestinationRow, lowered: tuple[DirectiveRow, ...], now: datetime) -> tuple[Cell, ...]:
     view, stale = row.view, not row.link.is_fresh
     waits = BLANK
+    if lowered:
+        order = lowered[0].directive
+        waits = Cell(f"↓ {clean(limited(order))} by {clean(order.rule or order.author)}", Tone.WARN)
     if stale:
         waits = Cell(f"~ host is {row.link}", Tone.QUIET)
     elif view.binding is not None:
         glyph, tone = reason_mark(view.binding)
-        waits = Cell(f"{glyph} {clean(view.binding.detail)}", tone)
+        mark = "↓" if lowered and view.binding.kind in _ABOUT_LIMITS else ""
+        waits = Cell(f"{glyph}{mark} {clean(view.binding.detail)}", tone)
     return (
         Cell(view.provider, Tone.QUIET if stale else Tone.STRONG),
         Cell(view.vmta, Tone.QUIET if stale else Tone.TEXT),

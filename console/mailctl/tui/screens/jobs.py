@@ -39,7 +39,7 @@ COLUMNS = (
     Column("FAILED", 6, right=True, sort=lambda row: row.sum("bounced"), descending=True),
     Column("PACE", 7, right=True, sort=lambda row: row.pace, descending=True),
     Column("LIMIT", 6, grow=1, most=10, drop=3),
-    Column("DONE", 9),
+    Column("DONE", 10),
     Column("ENDS", 7, right=True, drop=2),
     Column("AGE", 6, right=True, drop=5),
     Column("NOTE", 10, grow=6, drop=1),
@@ -224,4 +224,4 @@ def _done(row: JobRow, now: datetime) -> Cell:
     if row.eta is None:
         return Cell("late" if row.late else "?", Tone.WARN if row.late else Tone.QUIET)
     left = span((row.eta - now).total_seconds())
-    return Cell(f"late {left}"[:9] if row.late else f"in {left}", Tone.WARN if row.late else Tone.TEXT)
+    return Cell(f"late {left}" if row.late else f"in {left}", Tone.WARN if row.late else Tone.TEXT)

@@ -159,7 +159,7 @@ def _reason(reason: WaitReason, now: datetime, width: int) -> list[Content]:
     ends = f"  {until(reason.until, now)}" if reason.until else ""
     rows = [
         Content.assemble(
-            (f"{glyph} {reason.kind}".ljust(12), f"bold {tone.style}"),
+            (f"{glyph} {reason.kind}".ljust(13), f"bold {tone.style}"),
             (clean(reason.detail), Tone.TEXT.style),
             (ends, Tone.QUIET.style),
         )
@@ -167,14 +167,13 @@ def _reason(reason: WaitReason, now: datetime, width: int) -> list[Content]:
     setting = f"{reason.key} = {reason.value}" if reason.key and reason.value else reason.key
     release = f"ends with {reason.release}" if reason.release else ""
     notes = [note for note in (clean(setting), clean(reason.origin), clean(release)) if note]
-    return rows + _hanging(" · ".join(notes), 12, width, Tone.QUIET)
+    rows += _hanging(" · ".join(notes), 13, width, Tone.QUIET)
+    return rows + (_hanging(clean(reason.reply.line()), 13, width, Tone.WARN) if reason.reply else [])
 
 
 def _attempt(attempt: Attempt, width: int) -> list[Content]:
     """When, over which path, and what the peer said."""
     path = f"{attempt.vmta} → {clean(attempt.mx)} {attempt.remote} from {attempt.source or NOTHING}"
-    if attempt.tls:
-        path += f" by {clean(attempt.tls)}"
     first = Content.assemble(
         (f"{attempt.number:>3}  {clock(attempt.at)}  ", Tone.STRONG.style),
         (f"{attempt.duration_s:.1f}s  ", Tone.QUIET.style),
@@ -184,7 +183,14 @@ def _attempt(attempt: Attempt, width: int) -> list[Content]:
         attempt.reply.verb, f"to {attempt.reply.verb}"
     )
     said = f"{attempt.reply.line()} ({step})"
-    return [first.truncate(width, ellipsis=True), *_hanging(clean(said), 5, width, Tone.WARN)]
+    notes = [clean(attempt.tls) or ("in clear" if attempt.source else "")]
+    if (found := attempt.verdict) is not None:
+        notes.insert(0, f"{found.category}: {found.action} (rule {clean(found.rule)})")
+    return [
+        first.truncate(width, ellipsis=True),
+        *_hanging(clean(said), 5, width, Tone.WARN),
+        *_hanging(" · ".join(filter(None, notes)), 5, width, Tone.QUIET),
+    ]
 
 
 def _hanging(text: str, indent: int, width: int, tone: Tone) -> list[Content]:

@@ -1,18 +1,29 @@
-"""Operations: standing orders with owner, age, end and progress; and the log of what was done."""
+"""Operations: standing orders with owner, age, end and progress; and the log of what was done.
 
-from collections.abc import Iterable
+Orders of automation stand among the others: with their rule, the value before and now, and the reply behind them.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import ClassVar
 
+from textual.binding import Binding, BindingType
 from textual.widget import Widget
+from textual.widgets import Static
 
 from mailagent.api.directives import DirectiveKind, DrainProgress
-from mailagent.api.ids import OpId
+from mailagent.api.ids import DirectiveId, OpId
 from mailagent.api.operations import OperationRecord
 from mailagent.api.replies import OperationPage
 from mailagent.api.requests import PageRequest
 from mailctl.fleet.state import DirectiveRow, FleetState
+from mailctl.ops.plan import Options, Plan, Verb
+from mailctl.ops.selector import TermKind
+from mailctl.tui.dialogs.confirm import seconds_in
 from mailctl.tui.listing import Cell, Column, Listing
+from mailctl.tui.screens.orders import order_facts, order_words
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import ASK_DEADLINE_S
 from mailctl.tui.text import clean, clock, count, plural, since, until
@@ -22,14 +33,14 @@ from mailctl.tui.widgets.table import FleetTable
 LOG_ROWS = 200
 
 ORDER_COLUMNS = (
-    Column("ORDER", 8),
-    Column("TARGET", 14, grow=2, most=28),
-    Column("HOSTS", 7, grow=1, most=16),
-    Column("BY", 6, grow=1, most=12),
-    Column("AGE", 5, right=True),
-    Column("ENDS", 7, right=True),
-    Column("PROGRESS", 18, grow=6, most=44),
-    Column("REASON", 8, grow=4, drop=1),
+    Column("ORDER", 8, grow=1, most=12),
+    Column("TARGET", 18, grow=6, most=44),
+    Column("HOSTS", 5, grow=1, most=16),
+    Column("BY", 10, grow=1, most=12),
+    Column("AGE", 5, right=True, drop=1),
+    Column("ENDS", 8, right=True),
+    Column("PROGRESS", 12, grow=4, most=44),
+    Column("REASON", 12, grow=4, drop=2),
 )
 LOG_COLUMNS = (
     Column("DONE", 8),
@@ -76,20 +87,28 @@ class OperationsView(View):
     """Standing orders above, log below; tab goes from one to the other."""
 
     TAB = "Operations"
-    HINTS = (("U", "undo the selected one"), ("tab", "orders / log"), ("y", "copy id"))
+    VERBS: ClassVar[dict[str, Verb]] = {}
+    HINTS = (("U", "undo"), ("X", "cancel"), ("P", "pin"), ("T", "time"), ("tab", "orders/log"))
     AUTO_FOCUS = "#orders"
     DEFAULT_CSS = """
     OperationsView #orders { height: auto; max-height: 50%; min-height: 3; }
-    OperationsView #log { height: 1fr; margin-top: 1; }
+    OperationsView .order { height: auto; max-height: 5; padding: 0 1; border-top: solid $rule; }
+    OperationsView #log { height: 1fr; }
     """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("X", "end", "Cancel", show=False, id="order.cancel"),
+        Binding("P", "pin", "Pin", show=False, id="order.pin"),
+        Binding("T", "time", "Time", show=False, id="order.time"),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
         self._log: list[LogRow] = []
 
     def body(self) -> Iterable[Widget]:
-        """Two tables."""
+        """Two tables, and between them the order under the cursor in full."""
         yield FleetTable(id="orders", empty="no standing orders: the configuration is the whole truth")
+        yield Static(classes="order", markup=False)
         yield FleetTable(id="log", empty="asking the hosts …")
 
     def poll(self) -> None:
@@ -110,7 +129,10 @@ class OperationsView(View):
         orders = [
             row
             for row in state.directives
-            if self.filter.admits({}, f"{row.directive.kind} {row.directive.target} {row.directive.author}")
+            if self.filter.admits(
+                {TermKind.HOST: row.hosts},
+                f"{row.directive.kind} {row.directive.target} {row.directive.author} {row.directive.rule}",
+            )
         ]
         log = [
             row
@@ -122,6 +144,47 @@ class OperationsView(View):
         )
         self.query_one("#log", FleetTable).show(
             Listing.of(LOG_COLUMNS, log, lambda row: str(row.op_id), lambda row: _log_cells(row))
+        )
+        chosen = self._order()
+        pane = self.query_one(".order", Static)
+        pane.display = chosen is not None
+        if chosen is not None:
+            pane.update(order_facts(chosen, now, self.size.width - 3))
+
+    def _order(self) -> DirectiveRow | None:
+        """The standing order under the cursor of the upper table."""
+        orders = self.query_one("#orders", FleetTable)
+        source = orders.source
+        return source.record(orders.cursor) if isinstance(source, Listing) and orders.cursor else None
+
+    def _change(self, what: str, planner: Callable[[DirectiveId, Options], Awaitable[Plan]], options: Options) -> None:
+        """Ask before a verb on the order, unless the log has the focus."""
+        row = self._order() if self.table.id == "orders" else None
+        if row is None:
+            self.say(f"nothing to {what} here: choose a standing order above (tab)", Tone.WARN)
+            return
+        order = row.directive
+        self.desk.carry_out(f"{what} {order.kind} {order.target}", partial(planner, order.id), options)
+
+    def action_end(self) -> None:
+        """Cancel the order."""
+        self._change("cancel", self.desk.operator.plan_cancel, Options())
+
+    def action_pin(self) -> None:
+        """Pin an order, so that automation leaves it alone; or let it go again."""
+        pinned = (row := self._order()) is not None and row.directive.pinned
+        self._change("unpin" if pinned else "pin", self.desk.operator.plan_edit, Options(pin=not pinned))
+
+    def action_time(self) -> None:
+        """Give the order another end."""
+        if self._order() is None or self.table.id != "orders":
+            self.say("nothing to shorten here: choose a standing order above (tab)", Tone.WARN)
+            return
+        self.desk.prompt(
+            "How long from now",
+            "10m, 2h, 1d",
+            lambda text: "" if seconds_in(text) else f"{text!r} is no time",
+            lambda text: self._change("edit", self.desk.operator.plan_edit, Options(ttl_s=seconds_in(text))),
         )
 
     def _selected(self) -> OpId | None:
@@ -173,22 +236,19 @@ def _at(hosts: tuple[str, ...]) -> str:
 
 def _order_cells(row: DirectiveRow, now: datetime) -> tuple[Cell, ...]:
     order = row.directive
-    target = f"{order.target}"
-    if order.kind is DirectiveKind.ROTATE:
-        target = f"{order.target.name} → {order.standby}"
-    elif order.value:
-        target = f"{order.target} {order.limit} {order.value}"
+    glyph = "‖" if order.kind is DirectiveKind.SUSPEND else "↓" if order.kind is DirectiveKind.LIMIT else "▽"
+    ends = until(order.expires_at, now) if order.expires_at else "by undo"
     return (
-        Cell(f"{'‖' if order.kind is DirectiveKind.SUSPEND else '▽'} {order.kind}", Tone.WARN),
-        Cell(clean(target), Tone.STRONG),
+        Cell(f"{glyph} {order.kind}", Tone.WARN),
+        Cell(order_words(order), Tone.STRONG),
         Cell(_at(row.hosts), Tone.TEXT),
-        Cell(clean(order.author), Tone.TEXT),
+        Cell(clean(order.author), Tone.ACCENT if order.rule else Tone.TEXT),
         Cell(since(order.created_at, now), Tone.TEXT),
-        Cell(until(order.expires_at, now) if order.expires_at else "by undo", Tone.QUIET),
+        Cell("◆ pinned" if order.pinned else ends, Tone.TEXT if order.pinned else Tone.QUIET),
         progress_cell(row.progress, stale=row.stale)
         if row.progress
         else Cell(f"{count(row.waiting)} held" if row.waiting else "", Tone.TEXT),
-        Cell(clean(order.reason), Tone.QUIET),
+        Cell(clean(f"{order.rule}: {order.reply}" if order.rule else order.reason), Tone.QUIET),
     )
 
 

@@ -1,0 +1,96 @@
+"""Orders of automation: visible where operators look, and ended, pinned or shortened by key."""
+
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from mailctl.tui.app import ConsoleApp
+from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
+from mailctl.tui.dialogs.prompt import PromptDialog
+from mailctl.tui.screens.operations import OperationsView
+from mailctl.tui.widgets.status import StatusLine
+from mailctl.tui.widgets.table import FleetTable
+from tests.console.tui.doubles import NOW, StillFleet, StillOperator, shaped
+from tests.console.tui.test_confirm import Clock
+from tests.console.tui.test_screens import SIZES, ready, shown, table
+from tests.console.tui.waiting import until
+
+ORDER = "d-limit-gmail/mkt-1"
+
+
+async def orders(pilot: Pilot[Any]) -> None:
+    """Operations, with the order under the cursor."""
+    await ready(pilot)
+    await pilot.press("6")
+    await until(pilot, lambda: isinstance(pilot.app.screen, OperationsView) and table(pilot).row_count == 1)
+
+
+def app_with(operator: StillOperator, clock: Clock) -> ConsoleApp:
+    return ConsoleApp(StillFleet(shaped()), operator, now=lambda: NOW, clock=clock)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_an_order_of_automation_shows_value_rule_and_reply(size: tuple[int, int]) -> None:
+    async with app_with(StillOperator(), Clock()).run_test(size=size) as pilot:
+        await orders(pilot)
+        await until(pilot, lambda: "gmail.unusual-rate" in shown(pilot))
+        assert "421 4.7.28 Gmail has detected" in shown(pilot)
+        assert "in 52m" in shown(pilot)
+        assert "provider_connections 5 → 2" in shown(pilot)
+        assert "gmail/mkt-1 5 → 2" in shown(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_destination_shows_that_automation_lowered_its_limit(size: tuple[int, int]) -> None:
+    async with app_with(StillOperator(), Clock()).run_test(size=size) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await until(pilot, lambda: table(pilot).row_count == 36)
+        await until(pilot, lambda: "↓ provider_connections 5 → 2" in shown(pilot))
+        assert "gmail.unusual-rate" in shown(pilot)
+
+
+async def test_an_order_is_cancelled_pinned_and_shortened_after_a_question() -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        for press in (("X",), ("P",), ("T", "1", "0", "m", "enter")):
+            await orders(pilot)
+            await pilot.press(press[0])
+            if len(press) > 1:
+                await until(pilot, lambda: isinstance(pilot.app.screen, PromptDialog) and pilot.app.screen.is_mounted)
+                await pilot.press(*press[1:])
+            await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+            clock.now += DEAF_S
+            await pilot.press("y")
+            done = len(operator.executed)
+            await until(pilot, lambda done=done: len(operator.executed) >= max(1, done))  # type: ignore[misc]
+            await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
+        assert operator.cancelled == [ORDER]
+        assert [(one, options.pin, options.ttl_s) for one, options in operator.edited] == [
+            (ORDER, True, None),
+            (ORDER, None, 600),
+        ]
+        assert len(operator.executed) == 3
+
+
+async def test_what_is_no_time_is_said_and_asked_again() -> None:
+    async with app_with(StillOperator(), Clock()).run_test(size=(80, 24)) as pilot:
+        await orders(pilot)
+        await pilot.press("T")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PromptDialog) and pilot.app.screen.is_mounted)
+        await pilot.press(*"soon", "enter")
+        await until(pilot, lambda: "is no time" in shown(pilot))
+        assert pilot.app.screen.query_one(Input).value == "soon"
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, OperationsView))
+
+
+async def test_keys_of_orders_in_the_log_say_where_orders_are() -> None:
+    async with app_with(StillOperator(), Clock()).run_test(size=(80, 24)) as pilot:
+        await orders(pilot)
+        log = pilot.app.screen.query_one("#log", FleetTable)
+        await until(pilot, lambda: log.row_count > 0)
+        await pilot.press("tab", "X")
+        await until(pilot, lambda: "choose a standing order above" in pilot.app.screen.query_one(StatusLine).message)
