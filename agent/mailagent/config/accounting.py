@@ -19,5 +19,5 @@ class Accounting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     rotate_after: timedelta = timedelta(hours=1)
     keep: timedelta = timedelta(days=30)
     keep_bytes: int | None = None  # of finished files together; None: no bound but their age
-    compress: bool = False  # finished files with gzip
+    compress: bool = False  # finished JSON lines with gzip
     csv: AccountingCsv | None = None  # None: no CSV

@@ -215,12 +215,14 @@ class AccountingLog:
                 excess -= size
 
     def _pack(self) -> None:
-        """Pack finished files. Without the lock: nobody else changes them, and at worst one is deleted meanwhile."""
-        for kind in ("jsonl", "csv"):
-            for file in finished_files(self._directory, kind):
-                if not file.is_compressed:
-                    with suppress(FileNotFoundError):
-                        _gzip(file.path)
+        """Pack finished JSON lines; the CSV stays plain for its readers.
+
+        Without the lock: nobody else changes finished files, and at worst one is deleted meanwhile.
+        """
+        for file in finished_files(self._directory):
+            if not file.is_compressed:
+                with suppress(FileNotFoundError):
+                    _gzip(file.path)
 
 
 def _gzip(path: Path) -> None:
