@@ -22,6 +22,8 @@ _ABSENT = ("", "-")
 _CODE = re.compile(r"[2-5]\d\d")
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 
+_WORD_END = re.compile(r"[ _:-]")
+
 _rules_option = click.option(
     "--rules",
     "own",
@@ -147,10 +149,11 @@ def _code(text: str, line: int) -> int:
 def _verb(text: str, line: int) -> "Verb | None":
     from mailagent.api.smtp import Verb
 
-    word = text.upper().split(" ")[0]
+    word = _WORD_END.split(text.upper())[0] or text  # `RCPT TO`, `mail_from`
     verbs = {verb.value.upper(): verb for verb in Verb}
-    verbs |= {"DOT": Verb.DOT, "EOM": Verb.DOT, "HELO": Verb.EHLO, "GREETING": Verb.CONNECT, "BANNER": Verb.CONNECT}
-    verbs |= {"AUTH": Verb.EHLO, "LHLO": Verb.EHLO}
+    verbs |= dict.fromkeys(("DOT", "END", "EOD", "EOM", "BODY", "FINAL"), Verb.DOT)
+    verbs |= dict.fromkeys(("HELO", "LHLO", "AUTH"), Verb.EHLO) | {"MAILFROM": Verb.MAIL, "RCPTTO": Verb.RCPT}
+    verbs |= dict.fromkeys(("GREETING", "BANNER", "INITIAL"), Verb.CONNECT)
     if text in _ABSENT:
         return None
     if word not in verbs:

@@ -217,12 +217,15 @@ def page(
 ) -> list[Entry]:
     """Entries in order of address and stream, beyond `after` (both, with a blank between)."""
     beyond_address, _, beyond_stream = after.partition(" ")
+    narrowed = "".join(
+        f" AND {column} = :{column}"  # each spelled out, so that an index may serve it
+        for column, wanted in (("address", address), ("stream", stream), ("reason", reason), ("pending", pending))
+        if wanted not in ("", None)
+    )
     found = fetch(
         db,
         f"SELECT key, {_COLUMNS} FROM suppression WHERE (address, stream) > (:after_address, :after_stream)"
-        " AND (:address = '' OR address = :address) AND (:stream = '' OR stream = :stream)"
-        " AND (:reason IS NULL OR reason = :reason) AND (:pending IS NULL OR pending = :pending)"
-        " ORDER BY address, stream LIMIT :limit",
+        f"{narrowed} ORDER BY address, stream LIMIT :limit",
         {
             "after_address": beyond_address,
             "after_stream": beyond_stream,

@@ -60,6 +60,15 @@ def test_what_is_no_such_csv_is_refused_with_its_line(stdin: bytes | str, why: s
     assert "Traceback" not in done.stderr.decode()
 
 
+@pytest.mark.parametrize(
+    ("word", "category"),
+    [("RCPT TO", "bad-mailbox"), ("mail_from", "sender-invalid"), ("end of data", "bad-mailbox"), (".", "bad-mailbox")],
+)
+def test_a_verb_may_be_written_as_logs_write_it(word: str, category: str) -> None:
+    (row,) = rows(mailagent("classify", stdin=f"{HEADER},verb\n,550,,User unknown,{word}\n"))
+    assert row["category"] == category
+
+
 def test_own_rules_are_tried(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("rules: [{id: mine, text: [qwerty], category: policy, examples: [550 Qwerty]}]\n")
