@@ -3,15 +3,15 @@
 import asyncio
 import logging
 import ssl
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mailagent.api.ids import SiteName
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.config.structs import AgentConfig, RouteAuth
 from mailagent.config.tls import TlsMode
+from mailagent.delivery.broken import BrokenTls
 from mailagent.delivery.connection import Connection, Transaction
 from mailagent.delivery.dane import DaneCheck, presentation, usable
 from mailagent.delivery.errors import ConnectFailed
@@ -35,8 +35,6 @@ from mailagent.routing.rollup import Hop, Site
 
 log = logging.getLogger(__name__)
 
-MAX_BROKEN = 10_000
-"""Peers remembered whose TLS is broken."""
 MAX_STS_SITES = 20_000
 """Sites remembered that a domain with an MTA-STS policy uses."""
 _STRICTNESS = (TlsMode.OFF, TlsMode.OPPORTUNISTIC, TlsMode.REQUIRED, TlsMode.VERIFY, TlsMode.IMPLICIT)
@@ -46,35 +44,6 @@ _FLOORS = {
     TlsMode.VERIFY: Level.VERIFIED,
     TlsMode.IMPLICIT: Level.VERIFIED,
 }
-
-
-class BrokenTls:
-    """Peer addresses whose last handshake failed; opportunistic mail goes there in clear for a while.
-
-    Kept in memory only: after a restart each is tried once more.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._until: OrderedDict[str, float] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._until)
-
-    def __contains__(self, hop: Hop) -> bool:
-        until = self._until.get(_peer(hop))
-        return until is not None and until > self._clock()
-
-    def add(self, hop: Hop, seconds: float) -> None:
-        """Do not try TLS with `hop` for so long, unless it must be."""
-        self._until[_peer(hop)] = self._clock() + seconds
-        self._until.move_to_end(_peer(hop))
-        if len(self._until) > MAX_BROKEN:
-            self._until.popitem(last=False)
-
-
-def _peer(hop: Hop) -> str:
-    return f"{hop.address} {hop.port}"
 
 
 def domain_of(recipient: bytes) -> str:

@@ -15,7 +15,8 @@ from mailagent.api.ids import ProviderName, SiteName
 from mailagent.config.structs import Dns, Provider
 from mailagent.config.tls import Tls, TlsMode
 from mailagent.delivery import ConnectFailed, Level, TlsFailed, TlsPolicies, TlsResult
-from mailagent.delivery.policy import MAX_BROKEN, BrokenTls, Towards
+from mailagent.delivery.broken import MAX_BROKEN, BrokenTls
+from mailagent.delivery.policy import Towards
 from mailagent.delivery.session import Starttls
 from mailagent.dns import MxHost, Resolver
 from mailagent.routing import Hop, Site
