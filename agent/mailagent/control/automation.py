@@ -94,7 +94,7 @@ class Automation:
     def seen(self, seen: Seen) -> None:
         """Count one reply; an order that comes of it waits for `run`."""
         provider = ProviderName(seen.site.provider)
-        order = self.watch.add(seen, self._attempts(seen.vmta, provider), self._clock())
+        order = self.watch.add(seen, partial(self._attempts, seen.vmta, provider), self._clock())
         if order is not None and len(self._orders) < MAX_ORDERS:
             self._orders.append(order)
             self._wake.set()
@@ -156,7 +156,7 @@ class Automation:
         def ids() -> DirectiveId:
             return directive_id(op_id, next(numbers))
 
-        room = MAX_LIVE - sum(one.author == AUTHOR for one in at.state.directives)
+        room = MAX_LIVE - sum(bool(one.rule) for one in at.state.directives)
         for order in orders:
             site, vmta = order.seen.site, order.seen.vmta
             observed = self._sending(f"{site.provider}/{vmta}")
@@ -201,7 +201,7 @@ class Automation:
 
     async def automation(self, _request: Empty) -> AutomationView:
         """What automation does now, and what its rules have matched."""
-        live = tuple(one for one in self._control.state.directives if one.author == AUTHOR)
+        live = tuple(one for one in self._control.state.directives if one.rule)
         count = Counter(one.rule for one in live)
         rules = [
             self._rule(f"{provider}.{name}", rule, count)

@@ -161,8 +161,8 @@ class Watch:
         attempts = config.automation.attempts
         self._share = (max(1, round(config.automation.share * attempts)), attempts)
 
-    def add(self, seen: Seen, attempts: int, now: datetime) -> Order | None:
-        """Take one more reply; the order that it gives, if any."""
+    def add(self, seen: Seen, attempts: Callable[[], int], now: datetime) -> Order | None:
+        """Take one more reply; the order that it gives, if any. `attempts`: that were made where it came from."""
         named = self.rules.find(seen.site.provider, seen.reply, seen.category)
         if named is None or named.rule.act is RuleAct.NONE:
             return None
@@ -178,7 +178,11 @@ class Watch:
             matches = Matches()
         _remember(self._tallies, key, matches)
         threshold = named.rule.threshold or self._settings.threshold
-        if not matches.add(now.timestamp(), attempts, threshold, None if named.rule.threshold else self._share):
+        if named.rule.threshold is not None:
+            reached = matches.add(now.timestamp(), 0, threshold, None)
+        else:
+            reached = matches.add(now.timestamp(), attempts(), threshold, self._share)
+        if not reached:
             return None
         _remember(self._ordered, key, now)
         return Order(named, unit, seen, threshold.count)
@@ -288,7 +292,7 @@ def climb(
 
 def units_in_step_down(directives: Sequence[Directive]) -> list[Target]:
     """Units with a limit that quiet time may raise."""
-    return list(dict.fromkeys(one.target for one in directives if one.author == AUTHOR and one.base and not one.pinned))
+    return list(dict.fromkeys(one.target for one in directives if one.rule and one.base and not one.pinned))
 
 
 def is_held(state: HostState, unit: Target) -> bool:
@@ -355,7 +359,7 @@ def _bases(unit: Target, limits: PathLimits, observed: Rate | None) -> dict[str,
 
 
 def _own(directives: Sequence[Directive], unit: Target) -> list[Directive]:
-    return [one for one in directives if one.author == AUTHOR and one.target == unit]
+    return [one for one in directives if one.rule and one.target == unit]
 
 
 class _Draft:
