@@ -24,7 +24,7 @@ from mailagent.api.suppression import (
     SuppressionThaw,
 )
 from mailagent.api.targets import Target, TargetKind
-from mailagent.config.scalars import is_host
+from mailagent.config.scalars import format_duration, is_host
 from mailagent.config.structs import AgentConfig
 from mailagent.control import changes
 from mailagent.control.targets import near
@@ -130,12 +130,17 @@ class Suppressing:
         return await self._control.execute("suppression_thaw", request, caller, plan)
 
     async def freeze_by_itself(self, provider: ProviderName, held: int) -> None:
-        """An incident at `provider`: a directive that operators see, shorten or end."""
-        incident = self._config().suppression.incident
+        """An incident at `provider`: a directive that operators see, shorten or end.
+
+        Without a provider it is DNS that says so; then all of the host is frozen.
+        """
+        config = self._config()
+        incident = config.suppression.incident
+        target = Target(kind=TargetKind.PROVIDER, name=provider)
         request = SuppressionFreeze(
-            op_id=OpId(f"freeze-{provider}-{secrets.token_hex(6)}"[-64:]),
-            reason=f"{held} addresses became unknown within {incident.window}: that many are wrong",
-            target=Target(kind=TargetKind.PROVIDER, name=provider),
+            op_id=OpId(f"freeze-{secrets.token_hex(8)}"),
+            reason=f"{held} addresses became unknown within {format_duration(incident.window)}: that many are wrong",
+            target=target if provider else Target(kind=TargetKind.HOST, name=config.host),
             ttl_s=max(1, int(incident.freeze.total_seconds())),
         )
         await self.freeze(request, _ITSELF)

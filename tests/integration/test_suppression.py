@@ -161,3 +161,21 @@ async def test_a_freeze_is_undone_like_any_order(tmp_path: Path) -> None:
         await one.do("undo", undoes=done.op_id)
         assert (await one.snapshot()).directives == ()
         assert (await one.do("suppression_thaw", "provider:gmail")).result is Result.NOTHING_TO_DO
+
+
+async def test_a_name_service_that_knows_no_domain_any_more_freezes_the_host(tmp_path: Path) -> None:
+    incident = "suppression: {incident: {least: 3, share: 0.5}}\n"
+    async with rig(tmp_path, POOLS + SOON + incident) as one:
+        sent = 0
+
+        async def frozen() -> bool:
+            nonlocal sent
+            sent += 1
+            await one.accepted(*(f"user@d{sent}-{n}.invalid" for n in range(3)), sender="")
+            return bool((await one.snapshot()).directives)
+
+        await until(frozen, "a freeze")
+        (view,) = (await one.snapshot()).directives
+        assert (view.directive.kind, str(view.directive.target)) == ("freeze-suppression", "host:mx1")
+        assert "within 10m" in view.directive.reason
+        assert (await one.call("suppressions")).active == 0
