@@ -91,37 +91,51 @@ def _groups(content: bytes) -> tuple[Fields, list[Fields]]:
     """
     if b"=\r\n" in content or b"=\n" in content:  # quoted-printable folding that no field announces
         content = re.sub(rb"=\r?\n", b"", content)
-    groups: list[list[tuple[str, str]]] = []
+    groups: list[_Group] = []
     for block in re.split(rb"\r?\n[ \t]*\r?\n", content):
-        group: list[tuple[str, str]] = []
+        group = _Group()
         for name, value in read_fields(block).items:
-            names = {key for key, _ in group}
-            if name in _OF_RECIPIENT and group and (name in names or not names & _OF_RECIPIENT):
+            if name in _OF_RECIPIENT and group.names and (name in group.names or not group.names & _OF_RECIPIENT):
                 groups.append(group)
-                group = []
-            group.append((name, value))
-        if group:
+                group = _Group()
+            group.add(name, value)
+        if group.names:
             groups.append(group)
-    message: list[tuple[str, str]] = []
-    recipients: list[list[tuple[str, str]]] = []
+    message = _Group()
+    recipients: list[_Group] = []
     for group in groups:
-        names = {key for key, _ in group}
-        if not names & _OF_RECIPIENT and not recipients:
-            message += group
-        elif recipients and (_is_part(group) or _is_part(recipients[-1])) and not _overlap(recipients[-1], names):
-            recipients[-1] += group
+        if not group.names & _OF_RECIPIENT and not recipients:
+            message.join(group)
+        elif recipients and (group.is_part or recipients[-1].is_part) and not recipients[-1].overlaps(group):
+            recipients[-1].join(group)
         else:
             recipients.append(group)
-    return Fields(tuple(message)), [Fields(tuple(group)) for group in recipients]
+    return Fields(tuple(message.items)), [Fields(tuple(group.items)) for group in recipients]
 
 
-def _is_part(group: list[tuple[str, str]]) -> bool:
-    names = {key for key, _ in group}
-    return "action" not in names or not names & {"final-recipient", "original-recipient"}
+class _Group:
+    """Fields between two empty lines. Joining is linear, however many there are."""
 
+    __slots__ = ("items", "names")
 
-def _overlap(group: list[tuple[str, str]], names: set[str]) -> bool:
-    return bool({key for key, _ in group} & names & _OF_RECIPIENT)
+    def __init__(self) -> None:
+        self.items: list[tuple[str, str]] = []
+        self.names: set[str] = set()
+
+    def add(self, name: str, value: str) -> None:
+        self.items.append((name, value))
+        self.names.add(name)
+
+    def join(self, other: "_Group") -> None:
+        self.items += other.items
+        self.names |= other.names
+
+    @property
+    def is_part(self) -> bool:
+        return "action" not in self.names or not self.names & {"final-recipient", "original-recipient"}
+
+    def overlaps(self, other: "_Group") -> bool:
+        return bool(self.names & other.names & _OF_RECIPIENT)
 
 
 def _recipient(group: Fields) -> RecipientStatus | None:

@@ -16,6 +16,7 @@ MAX_PARTS = 64
 MAX_HEADER_BYTES = 131_072
 MAX_FIELDS = 500
 MAX_VALUE = 16_384  # characters of one field
+MAX_PADDING = 200  # behind the delimiter, up to the line end
 MAX_NOTICE = 65_536  # characters of text that are looked at
 
 _END_OF_HEADER = re.compile(rb"\r?\n\r?\n|\r\r")
@@ -156,8 +157,11 @@ def _sections(body: bytes, boundary: bytes) -> Iterator[bytes]:
         position = found + len(delimiter)
         if found and body[found - 1 : found] not in (b"\n", b"\r"):
             continue
-        end = body.find(b"\n", position)
-        tail = body[position : end if end >= 0 else len(body)].strip()
+        most = min(position + MAX_PADDING, len(body))
+        end = body.find(b"\n", position, most)
+        if end < 0 and most < len(body):
+            continue
+        tail = body[position : end if end >= 0 else most].strip()
         if tail not in (b"", b"--"):
             continue  # a longer boundary, of a part within
         if start >= 0:

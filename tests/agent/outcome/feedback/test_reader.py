@@ -251,6 +251,12 @@ def test_many_parts_are_cut() -> None:
         b"Content-Type: multipart/mixed; " + b"a=b;" * 30_000 + b" boundary=b\n\n" + b"--b\n" * 2_000_000,
         b"Content-Type: multipart/report; boundary=b\n\n--b\nContent-Type: message/delivery-status\n\n"
         + b"Final-Recipient: rfc822; a@b.c\nAction: failed\n" * 180_000,
+        b"Content-Type: multipart/report; boundary=b\n\n--b\nContent-Type: message/delivery-status\n\n"
+        + b"Final-Recipient: rfc822; a@b.c\n\n"
+        + b"x:1\n\n" * 200_000,
+        b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: message/rfc822\n\n"
+        + b"Content-Type: multipart/mixed; boundary=c\n\n"
+        + b"\r--c x" * 1_600_000,
         b"X-Failed-Recipients: " + b"a@b.c, " * 1_000_000 + b"\n\n" + b"failed\n" * 10_000,
     ],
     ids=lambda data: data[-12:].decode(),
