@@ -8,6 +8,8 @@ from mailagent.dns import ascii_domain
 
 Fields = dict[bytes, list[bytes]]
 """Lower-case name -> values as they stand in the message, top down."""
+MAX_REMEMBERED = 500
+"""Octets of a From value that is remembered: longer ones, which clients choose, would fill the memory."""
 
 
 def split(message: bytes) -> tuple[Fields, bytes]:
@@ -29,14 +31,25 @@ def split(message: bytes) -> tuple[Fields, bytes]:
     return fields, body
 
 
-@lru_cache(maxsize=4096)
 def author_domain(value: bytes) -> str:
-    """Lower-case domain of the first address of a From value, empty when there is none."""
+    """Lower-case domain of the first address of a From value, empty when there is none that can be read."""
+    return _remembered(value) if len(value) <= MAX_REMEMBERED else _domain_of(value)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(value: bytes) -> str:
+    return _domain_of(value)
+
+
+def _domain_of(value: bytes) -> str:
     text = relaxed_value(value)
     if text.count(b"@") == 1 and text.endswith(b">") and text.count(b"<") == 1:
         address = text[text.index(b"<") + 1 : -1]
     else:
-        found = getaddresses([text.decode("utf-8", "replace")])
+        try:
+            found = getaddresses([text.decode("utf-8", "replace")])
+        except RecursionError:  # comments in comments in comments
+            return ""
         address = next((one for _, one in found if "@" in one), "").encode()
     try:
         return ascii_domain(address[address.rindex(b"@") + 1 :].decode().strip().rstrip("."))

@@ -11,7 +11,7 @@ from mailagent.intake.headers import block as header_block
 MAX_DEPTH = 10
 MAX_PARTS = 1000
 
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:((?:[^\r]|\r\n[ \t])*)\r\n")
+_FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:((?:[^\r]|\r\n[ \t])*)\r\n", re.MULTILINE)
 _TYPE = re.compile(rb"\s*([\w!#$&^.+-]+)/([\w!#$&^.+-]+)\s*(?:;|$)")
 _BOUNDARY = re.compile(rb';\s*boundary\s*=\s*(?:"((?:[^"\\]|\\.)+)"|([^\s;"]+))', re.IGNORECASE)
 _MESSAGE_ID = re.compile(rb"<[^<>\s]+@[^<>\s]+>")
@@ -117,12 +117,12 @@ def findings(body: bytes, checks: Checks, aligned: Callable[[bytes], bool]) -> I
 
 
 def domains_of(value: bytes) -> list[str]:
-    """The domains of the addresses in a From value, lower case."""
-    return [
-        address.rpartition("@")[2].lower().rstrip(".")
-        for _, address in getaddresses([value.decode("utf-8", "replace")])
-        if "@" in address
-    ]
+    """The domains of the addresses in a From value, lower case; none when it cannot be read."""
+    try:
+        found = getaddresses([value.decode("utf-8", "replace")])
+    except RecursionError:  # comments in comments in comments
+        return []
+    return [address.rpartition("@")[2].lower().rstrip(".") for _, address in found if "@" in address]
 
 
 def lies_in(domain: str, zones: tuple[str, ...]) -> bool:

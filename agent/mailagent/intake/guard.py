@@ -36,6 +36,8 @@ LARGE_BYTES = 1_048_576
 
 log = logging.getLogger(__name__)
 
+_NOT_CHECKED = SmtpReply(code=451, enhanced="4.3.0", text="this mail cannot be checked now", local=True)
+
 Signs = Callable[[str, bytes], bool | None]
 """(pool, From value) -> whether a key signs for it; None: the pool has no keys."""
 Then = Callable[[StreamName | SmtpReply, str], None]
@@ -127,12 +129,13 @@ class Guard:
 
     async def _read_large(self, name: StreamName, stream: Stream, case: Case) -> None:
         """The same for a message that takes the loop too long."""
-        found: list[Finding] = []
         try:
             found = await asyncio.to_thread(lambda: list(findings(*self._question(stream, case.submission))))
         except Exception:
-            log.exception("a large message was not checked stream=%s", name)
-        self._read(name, stream, case, found)
+            log.exception("a large message could not be checked stream=%s", name)
+            case.end(_NOT_CHECKED)
+        else:
+            self._read(name, stream, case, found)
 
     def _read(self, name: StreamName, stream: Stream, case: Case, found: Iterable[Finding]) -> None:
         for finding in found:

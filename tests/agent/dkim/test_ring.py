@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from mailagent.config import ConfigError, load_agent_with_origins
 from mailagent.dkim import Algorithm, KeyRing, load_ring
-from mailagent.dkim.fields import author_domain
+from mailagent.dkim.fields import _remembered, author_domain
 from tests.agent.dkim.material import key_file, pem
 
 HEAD = """\
@@ -80,6 +80,13 @@ def test_pool_and_domain_of_from_choose_the_keys(tmp_path: Path) -> None:
 )
 def test_the_domain_of_a_from(value: bytes, domain: str) -> None:
     assert author_domain(value) == domain
+
+
+def test_a_from_that_cannot_be_read_names_no_domain_and_long_ones_are_not_remembered() -> None:
+    assert author_domain(b"(" * 3000 + b"a@one.test") == ""
+    before = _remembered.cache_info().currsize
+    assert author_domain(b"a" * 600 + b" <a@one.test>") == "one.test"
+    assert _remembered.cache_info().currsize == before
 
 
 def test_files_that_must_not_be_used_are_refused_with_their_line(tmp_path: Path) -> None:

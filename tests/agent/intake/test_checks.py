@@ -116,6 +116,20 @@ def test_domains_of_from_are_compared_with_zones() -> None:
     assert not lies_in("someone.test", ("one.test",))
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "From: " + ("(" * 900 + "\n ") * 100,
+        "From: " + "a:" * 400 + "\n",
+        "From: a@b.example\n" + ("a" * 990 + "\n") * 130,
+        "Message-ID: <" + "@" * 900 + "\n",
+    ],
+    ids=["comments in comments", "groups in groups", "lines without a colon", "at signs"],
+)
+def test_headers_meant_to_break_the_reader_do_not(header: str) -> None:
+    assert "date" in [finding.check for finding in findings(wire(header), ALL, lambda value: bool(domains_of(value)))]
+
+
 @given(st.text('ab:-=;/ \n\t"<>@multipart/mixed boundary', max_size=200))
 def test_any_text_is_judged(text: str) -> None:
     for finding in findings(wire(text), ALL, lambda value: bool(domains_of(value))):

@@ -193,6 +193,16 @@ async def test_large_messages_are_judged_like_small_ones(monkeypatch: pytest.Mon
         assert await one.judge(letter(b"Date: Tue, 01 Jan 2030 00:00:00 +0000\r\n" + PLAIN)) == "one"
 
 
+async def test_a_large_message_that_cannot_be_checked_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(guard_module, "LARGE_BYTES", 10)
+    monkeypatch.setattr(guard_module, "findings", broken)
+    async with bench(one=stream(checks=Checks(aligned=Check.REFUSE))) as one:
+        assert (await one.judge(letter())).startswith("451 4.3.0")
+
+
 def test_what_comes_is_counted_within_its_window() -> None:
     counts = WindowCounts()
     assert [counts.add(b"a", 0.0, 600) for _ in range(3)] == [1, 2, 3]

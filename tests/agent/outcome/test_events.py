@@ -246,6 +246,41 @@ def test_a_cursor_passes_every_line_once_and_in_order(steps: list[str], rotate: 
         log.close()
 
 
+def test_a_damaged_cursor_repeats_events_and_loses_none(tmp_path: Path, accounting: AccountingLog) -> None:
+    for number in range(30):
+        accounting.write([record(number)])
+    directory = tmp_path / "events"
+    directory.mkdir()
+    (directory / "crm.json").write_bytes(b"")  # what a power loss may leave
+    sink = Sink(EventSink(name="crm", file=tmp_path / "crm"), "mx1", accounting, directory)
+    sink.start()
+    wait_until(lambda: sink.view().acknowledged == 30, "all events")
+    assert sink.view().lost_files == 0
+    sink.stop()
+    accounting.close()
+
+
+def test_a_fault_within_a_sink_does_not_end_it(
+    tmp_path: Path, accounting: AccountingLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = iter([EOFError("a damaged file"), ValueError("odd")])
+    read = cursors.read
+
+    def broken(log: AccountingLog, cursor: Cursor) -> cursors.Chunk:
+        if (fault := next(faults, None)) is not None:
+            raise fault
+        return read(log, cursor)
+
+    monkeypatch.setattr(cursors, "read", broken)
+    sink = Sink(EventSink(name="crm", file=tmp_path / "crm"), "mx1", accounting, tmp_path)
+    sink.start()
+    accounting.write([record(0)])
+    wait_until(lambda: sink.view().acknowledged == 1, "the event")
+    assert sink.view().failures == 2
+    sink.stop()
+    accounting.close()
+
+
 @pytest.mark.parametrize("trusted", [True, False])
 def test_certificates_are_verified(tmp_path: Path, accounting: AccountingLog, trusted: bool) -> None:
     authority = Authority(tmp_path)

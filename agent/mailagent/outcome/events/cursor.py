@@ -26,16 +26,19 @@ class Chunk(NamedTuple):
     lost: int
 
 
-def load(path: Path) -> Cursor | None:
-    """The cursor that was saved; None for a sink that is new."""
+def load(path: Path, accounting: AccountingLog) -> Cursor | None:
+    """The cursor that was saved; None for a sink that is new. A damaged one begins anew with the oldest file."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Cursor)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except FileNotFoundError:
         return None
+    except msgspec.DecodeError:  # an empty file, after a power loss: events come again, none is missing
+        oldest = min((file.number for file in finished_files(accounting.directory)), default=accounting.position()[0])
+        return Cursor(oldest, 0)
 
 
 def save(path: Path, cursor: Cursor) -> None:
-    """Keep it. After a power loss an older one may stand there: events come again, none is missing."""
+    """Keep it. After a power loss an older one, or an empty file, may stand there."""
     part = path.with_suffix(".part")
     part.write_bytes(msgspec.json.encode(cursor))
     part.rename(path)

@@ -79,7 +79,7 @@ class Sink:
 
     def start(self) -> None:
         """Begin where it stopped; a new sink begins with what comes from now on. Raises OSError."""
-        found = cursors.load(self._path)
+        found = cursors.load(self._path, self._accounting)
         if found is None:
             found = Cursor(*self._accounting.position())
             cursors.save(self._path, found)
@@ -144,8 +144,10 @@ class Sink:
                 if delivery is None:
                     delivery = delivery_of(self.config, self._host)
                 moved = self._step(delivery)
-            except (NotTaken, OSError) as exc:
-                self._failed(str(exc), retry_s)
+            except Exception as exc:
+                if not isinstance(exc, NotTaken | OSError):
+                    log.error("sink=%s broken by an internal error", self.config.name, exc_info=exc)
+                self._failed(str(exc) or type(exc).__name__, retry_s)
                 self._stop.wait(retry_s)
                 retry_s = min(retry_s * 2 * random.uniform(0.85, 1.15), RETRY_MAX_S)
             else:
