@@ -47,6 +47,8 @@ def save(path: Path, cursor: Cursor) -> None:
 def read(accounting: AccountingLog, cursor: Cursor) -> Chunk:
     """What stands after `cursor`, at most about READ_BYTES of it; blocks on the disk, raises OSError."""
     number, readable = accounting.position()
+    if cursor.number == number and cursor.offset >= readable:
+        return Chunk([], cursor, 0)
     if cursor.number >= number:
         start = cursor.offset if cursor.number == number else 0  # a cursor of another directory starts anew
         with (accounting.directory / LIVE_NAME).open("rb") as live:
