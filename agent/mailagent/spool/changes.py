@@ -32,11 +32,7 @@ class Accept(msgspec.Struct):
 
     message: NewMessage
     done: Callable[[StorageError | None], None]
-
-    @property
-    def size_bytes(self) -> int:
-        """Of the message."""
-        return self.message.size
+    size_bytes: int
 
     def stage(self, transaction: Transaction) -> None:
         """Put it in the transaction."""
@@ -55,15 +51,7 @@ class Settle(msgspec.Struct):
     doubts: Sequence[InDoubtMark]
     close_marks: Callable[[Sequence[Settlement]], None]
     done: Callable[[], None] | None
-
-    @property
-    def size_bytes(self) -> int:
-        """Small, but for a bounce's report."""
-        size = 0
-        for settlement in self.settlements:
-            if settlement.dsn is not None:
-                size += settlement.dsn.size
-        return size
+    size_bytes: int  # of bounces' reports; the rest is small
 
     def stage(self, transaction: Transaction) -> None:
         """Put it in the transaction."""

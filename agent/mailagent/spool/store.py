@@ -165,20 +165,22 @@ class Spool:
         """Store a message; `done(None)` comes after the commit, `done(error)` when this one is not stored."""
         crash.at("accept")
         self._touched.add(message.id >> _BLOCK_OF_MESSAGE)
-        self._submit(Accept(message, done))
+        self._submit(Accept(message, done, message.size))
 
     def settle(self, settlements: Sequence[Settlement], done: Callable[[], None] | None = None) -> None:
         """Store outcomes; after the commit their marks are closed and `done` comes.
 
         When they cannot be stored (which is logged) `done` does not come and the marks stay open.
         """
-        self._touched.update([settlement.recipient >> ages.FRESH_BITS for settlement in settlements])
-        doubts = [
-            mark
-            for settlement in settlements
-            if settlement.in_doubt and (mark := self._marks.find(settlement.recipient)) is not None
-        ]
-        self._submit(Settle(settlements, now_ms(), doubts, self._marks.close_settled, done))
+        doubts: list[InDoubtMark] = []
+        size_bytes = 0
+        for settlement in settlements:
+            self._touched.add(settlement.recipient >> ages.FRESH_BITS)
+            if settlement.in_doubt and (mark := self._marks.find(settlement.recipient)) is not None:
+                doubts.append(mark)
+            if settlement.dsn is not None:
+                size_bytes += settlement.dsn.size
+        self._submit(Settle(settlements, now_ms(), doubts, self._marks.close_settled, done, size_bytes))
 
     def account(self, lines: Sequence[bytes]) -> None:
         """Hand accounting lines of events that change nothing in the spool to `before_commit`; empty ones are none."""

@@ -239,7 +239,8 @@ class Writer:
                 stop = found
             else:
                 batch += found
-                size += sum(change.size_bytes for change in found)
+                for change in found:
+                    size += change.size_bytes
         return batch, stop
 
     def _commit(self, batch: list[Change]) -> list[Change]:
