@@ -9,6 +9,7 @@ after a start goes over everything in the background, and one every FULL_S makes
 
 import asyncio
 import logging
+import random
 import time
 from bisect import bisect_left
 from collections import defaultdict
@@ -29,6 +30,8 @@ COST_FACTOR = 20
 """A slice that took t seconds is followed by a pause of 20 t."""
 FRESH_MS = 3_600_000
 FULL_S = 3600.0
+UNKNOWN_BLOCKS = 64
+"""Blocks with mail of unknown providers that one pass counts again after sites were found."""
 _EVERYTHING = (0, (1 << 63) - 1)
 
 Blocks = dict[int, dict[tuple[str, str], tuple[int, int]]]
@@ -70,11 +73,18 @@ class Ages:
         else:
             self._merge(fresh)
             spans = {block_of(n << FRESH_BITS, fresh) for n in touched | self._again}
+            if self._spool.take_found_sites():
+                spans |= self._unknown(fresh)
             for first, last in sorted(spans, reverse=True):
                 found = await self._counted((first, last), fresh)
                 self._blocks.pop(first, None)
                 self._blocks.update(found)
         self._fresh, self._again, self._counted_ms = fresh, touched, now
+
+    def _unknown(self, fresh: int) -> set[tuple[int, int]]:
+        """Blocks with mail whose provider was not known when it was counted; some of them, when there are many."""
+        blocks = [block for block, groups in self._blocks.items() if any(not provider for provider, _ in groups)]
+        return {block_of(block, fresh) for block in random.sample(blocks, min(len(blocks), UNKNOWN_BLOCKS))}
 
     async def _counted(self, span: tuple[int, int], fresh: int) -> Blocks:
         """The blocks of a span of ids, from the spool."""

@@ -60,6 +60,12 @@ async def test_waiting_mail_is_counted_by_provider_and_stream(tmp_path: Path, mo
         assert rows["/news"].buckets == (5, 0, 0, 0, 0, 0, 0, 0, 0, 5)
         assert rows["/tx"].buckets[0] + rows["/tx"].buckets[1] == 10
         assert abs(rows["/news"].p95_s - 2000 * 60) <= 600
+        spool.placed(moved.recipients[0].queue, "mx.example.com", "default")  # its domain was looked up
+        await settle(spool, removed(moved))
+        await ages.count()
+        await ages.count()
+        rows = {f"{row.provider}/{row.stream}": row for row in (await ages.ages(Empty())).rows}
+        assert {key: row.waiting for key, row in rows.items()} == {"/tx": 15, "default/news": 9, "gmail/news": 5}
 
 
 @pytest.mark.parametrize("seed", range(4))

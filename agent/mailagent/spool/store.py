@@ -87,6 +87,7 @@ class Spool:
         self._space = Space(state_dir)
         self._closed = False
         self._touched: set[int] = set()
+        self._found_sites = False
 
     @classmethod
     async def open(
@@ -223,6 +224,7 @@ class Spool:
 
     def placed(self, queue: int, site: str, provider: str) -> None:
         """Remember the last known site of the queue."""
+        self._found_sites = True
         self._submit(QueueState(Transaction.placed, (queue, site, provider)))
 
     def release(self, queues: Sequence[int]) -> None:
@@ -296,6 +298,11 @@ class Spool:
         """Numbers of the small blocks of ids in which mail arrived or was settled since this was asked last."""
         touched, self._touched = self._touched, set()
         return touched
+
+    def take_found_sites(self) -> bool:
+        """Whether a queue got another site since this was asked last."""
+        found, self._found_sites = self._found_sites, False
+        return found
 
     # --- listings -------------------------------------------------------------------------------------------------
 
