@@ -188,7 +188,7 @@ class DirectiveRow:
     @property
     def key(self) -> str:
         """Stable key of the row."""
-        return f"{self.directive.op_id}/{self.directive.kind}/{self.directive.target}"
+        return "/".join(_identity(self.directive))
 
     @property
     def hosts(self) -> tuple[HostName, ...]:
@@ -268,12 +268,11 @@ class FleetState:
 
     @cached_property
     def directives(self) -> tuple[DirectiveRow, ...]:
-        """Live directives, newest first; those of one operation about one target are one row."""
-        groups: dict[tuple[str, str, str], list[tuple[HostName, DirectiveView]]] = {}
+        """Live directives, newest first; those of one operation about one target and limit are one row."""
+        groups: dict[tuple[str, ...], list[tuple[HostName, DirectiveView]]] = {}
         for host in self.hosts:
             for view in host.snapshot.directives if host.snapshot else ():
-                order = view.directive
-                groups.setdefault((order.op_id, order.kind, str(order.target)), []).append((host.name, view))
+                groups.setdefault(_identity(view.directive), []).append((host.name, view))
         rows = [self._directive(parts) for parts in groups.values()]
         rows.sort(key=lambda row: (row.directive.created_at, row.key), reverse=True)
         return tuple(rows)
@@ -358,6 +357,11 @@ class FleetState:
             parts=tuple(parts),
             stale=any(not known.state.is_fresh for name, _ in parts if (known := self.host(name))),
         )
+
+
+def _identity(order: Directive) -> tuple[str, ...]:
+    """What makes directives of several hosts one row. One operation may limit several keys of one target."""
+    return (order.op_id, order.kind, str(order.target), order.limit)
 
 
 _NOTABLE = (PoolState.DRAINING, PoolState.SUSPENDED, PoolState.EMPTY, PoolState.ACTIVE)

@@ -40,6 +40,7 @@ from mailctl.tui.screens.jobs import JobsView
 from mailctl.tui.screens.message import MessageView
 from mailctl.tui.screens.operations import OperationsView
 from mailctl.tui.screens.pools import PoolsView
+from mailctl.tui.screens.suppression import SuppressionView
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import FleetOperator, FleetSource, Operator
 from mailctl.tui.text import clean
@@ -64,6 +65,7 @@ VIEWS: dict[str, type[View]] = {
     "Message": MessageView,
     "Operations": OperationsView,
     "Jobs": JobsView,
+    "Suppression": SuppressionView,
 }
 
 PATIENCE_S = 5.0

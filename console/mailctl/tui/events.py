@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.views import EngineState
-from mailctl.fleet.state import FleetState, HostState, LinkState
+from mailctl.fleet.state import DirectiveRow, FleetState, HostState, LinkState
 from mailctl.tui.text import clean
 from mailctl.tui.theme import Tone
 
@@ -52,15 +52,22 @@ def events_between(before: FleetState, after: FleetState, now: datetime) -> Iter
         return  # the first picture is no news
     old_orders = {row.key: row for row in before.directives}
     new_orders = {row.key: row for row in after.directives}
+    was_about, is_about = (set(map(_about, orders.values())) for orders in (old_orders, new_orders))
     for key, row in new_orders.items():
         order = row.directive
         if key not in old_orders:
-            yield Event(now, str(order.target), f"{_ORDERS[order.kind]} by {clean(order.author)}", Tone.WARN)
+            if _about(row) not in was_about:  # else one takes the place of another, as automation does step by step
+                yield Event(now, str(order.target), f"{_ORDERS[order.kind]} by {clean(order.author)}", Tone.WARN)
         elif row.progress and row.progress.empty and (was := old_orders[key].progress) and not was.empty:
             yield Event(now, str(order.target), "is empty", Tone.GOOD)
     for key, row in old_orders.items():
-        if key not in new_orders:
+        if key not in new_orders and _about(row) not in is_about:
             yield Event(now, str(row.directive.target), f"no longer {_ORDERS[row.directive.kind]}", Tone.GOOD)
+
+
+def _about(row: DirectiveRow) -> tuple[str, ...]:
+    """What an order does to what, whoever gave it."""
+    return (row.directive.kind, str(row.directive.target))
 
 
 def _host_events(old: HostState, new: HostState, now: datetime) -> Iterator[Event]:

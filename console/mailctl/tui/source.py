@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from mailagent.api.ids import DirectiveId, HostName, OpId
+from mailagent.api.requests import Mutation
 from mailagent.api.views import Series
 from mailctl.fleet import Fleet
 from mailctl.fleet.state import FleetState
@@ -16,6 +17,9 @@ from mailctl.ops.selector import Selection
 
 ASK_DEADLINE_S = 5.0
 """A list that takes longer is shown as missing."""
+
+
+Words = tuple[str, ...]
 
 
 class FleetSource(Protocol):
@@ -56,6 +60,11 @@ class Operator(Protocol):
     async def plan_edit(self, directive: DirectiveId, options: Options) -> Plan:
         """What another end of a standing order, or a pin, would do."""
 
+    async def plan_request(
+        self, verb: Verb, request: Mutation, selection: Selection, options: Options, *, subject: str, words: Words
+    ) -> Plan:
+        """What the same request would do on all hosts of the selection; `words` say it on a command line."""
+
     async def execute(self, plan: Plan) -> Report:
         """Do it, and say what became of it on each host."""
 
@@ -81,6 +90,12 @@ class FleetOperator:
     async def plan_edit(self, directive: DirectiveId, options: Options) -> Plan:
         """What another end of a standing order, or a pin, would do."""
         return await verbs.plan_edit(self._fleet, directive, options)
+
+    async def plan_request(
+        self, verb: Verb, request: Mutation, selection: Selection, options: Options, *, subject: str, words: Words
+    ) -> Plan:
+        """What the same request would do on all hosts of the selection."""
+        return await verbs.plan_request(self._fleet, verb, request, selection, options, subject=subject, words=words)
 
     async def execute(self, plan: Plan) -> Report:
         """Do it."""

@@ -33,9 +33,10 @@ from mailagent.api.operations import Impact, OperationRecord, Result
 from mailagent.api.outcome import Attempt
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.replies import DeferredGroups, Hello, MessagePage, OperationPage
-from mailagent.api.requests import Drain, HistoryRequest, PageRequest, Role
+from mailagent.api.requests import Drain, HistoryRequest, Mutation, PageRequest, Role
 from mailagent.api.smtp import SmtpReply, normalised
 from mailagent.api.smtp import Verb as SmtpStep
+from mailagent.api.suppression import Suppression, SuppressionPage, SuppressionQuery, SuppressionReason
 from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import (
     DeferredGroup,
@@ -331,6 +332,15 @@ def shaped() -> FleetState:
     return FleetState(tick=3, hosts=(one, host_state(1), host_state(2)))
 
 
+def frozen() -> FleetState:
+    """All three live; what Gmail's bounces suppress on mx1 is held back."""
+    freeze = order(DirectiveKind.FREEZE_SUPPRESSION, "provider:gmail", expires_at=NOW + timedelta(hours=4))
+    one = host_state(0)
+    assert one.snapshot is not None
+    one = replace(one, snapshot=msgspec.structs.replace(one.snapshot, directives=(freeze,)))
+    return FleetState(tick=4, hosts=(one, host_state(1), host_state(2)))
+
+
 def asleep() -> FleetState:
     """No host has answered yet."""
     return FleetState(hosts=tuple(HostState(name=HostName(name)) for name in HOSTS))
@@ -402,6 +412,9 @@ class StillFleet:
                 return OperationPage(rows=operations(host))
             case "jobs":
                 return JobPage(rows=jobs(host))
+            case "suppressions":
+                assert isinstance(params, SuppressionQuery)
+                return suppressions(host, params)
             case "job":
                 assert isinstance(params, JobQuery)
                 return job_detail(host, params.name)
@@ -455,6 +468,37 @@ def jobs(host: str) -> tuple[JobView, ...]:
         reason="paused by bob: wrong price",
     )
     return (sale, paused) if host == "mx1" else (sale,)
+
+
+def suppressions(host: str, wanted: SuppressionQuery) -> SuppressionPage:
+    """Three hundred entries, one of them pending; mx1 has one more that somebody typed."""
+    rows = [
+        Suppression(
+            address=f"user{n:03d}@example.com",
+            reason=SuppressionReason.HARD_BOUNCE if n % 3 else SuppressionReason.COMPLAINT,
+            added_at=NOW - timedelta(hours=n),
+            expires_at=NOW + timedelta(days=90),
+            source="generic.no-such-user",
+            evidence="550 5.1.1 no such user",
+            provider="gmail",
+            pending=n == 7,
+        )
+        for n in range(300)
+    ]
+    if host == "mx1":
+        rows.insert(0, Suppression(address="anna@example.com", added_at=NOW, source="alice", evidence="she asked"))
+    rows = [
+        row
+        for row in rows
+        if wanted.address in ("", row.address)
+        and wanted.reason in (None, row.reason)
+        and wanted.pending in (None, row.pending)
+    ]
+    start = int(wanted.cursor or 0)
+    end = start + wanted.limit
+    return SuppressionPage(
+        rows=tuple(rows[start:end]), cursor=str(end) if end < len(rows) else "", active=299, pending=1
+    )
 
 
 def job_detail(host: str, name: str) -> JobDetail | NotFound:
@@ -571,6 +615,7 @@ def operations(host: str) -> tuple[OperationRecord, ...]:
     rows = [record("01j9qm00aaaaaaa", "drain", "pool:cold", 6)]
     if host == "mx1":
         rows.append(record("01j9qk2m7x4c0de", "rotate", "vmta:mkt-1", 9))
+        rows.append(record("auto-1795366084000-3", "shape", "cell:gmail/mkt-1", 4))
     rows.append(record("01j9pa77hq2r5ab", "suspend", "provider:yahoo", 82, undone_by=OpId("01j9pb")))
     return tuple(rows)
 
@@ -584,6 +629,7 @@ class StillOperator:
     undone: list[OpId] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     edited: list[tuple[str, Options]] = field(default_factory=list)
+    requests: list[tuple[Verb, Mutation, tuple[str, ...]]] = field(default_factory=list)
     stale_once: bool = False
     guard: str = ""  # what refuses until it is overridden
     results: dict[str, LineResult] = field(default_factory=dict)
@@ -607,6 +653,19 @@ class StillOperator:
     async def plan_edit(self, directive: DirectiveId, options: Options) -> Plan:
         self.edited.append((str(directive), options))
         return replace(await self.plan(Verb.EDIT, Selection(), options), selection=str(directive))
+
+    async def plan_request(
+        self,
+        verb: Verb,
+        request: Mutation,
+        selection: Selection,
+        options: Options,
+        *,
+        subject: str,
+        words: tuple[str, ...],
+    ) -> Plan:
+        self.requests.append((verb, request, words))
+        return await self.plan(verb, selection, options)
 
     async def _plan(self, verb: Verb, selection: Selection, options: Options) -> Plan:
         hosts = selection.hosts or HOSTS

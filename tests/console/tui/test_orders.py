@@ -94,3 +94,14 @@ async def test_keys_of_orders_in_the_log_say_where_orders_are() -> None:
         await until(pilot, lambda: log.row_count > 0)
         await pilot.press("tab", "X")
         await until(pilot, lambda: "choose a standing order above" in pilot.app.screen.query_one(StatusLine).message)
+
+
+async def test_the_log_hides_what_agents_did_by_themselves_until_asked() -> None:
+    async with app_with(StillOperator(), Clock()).run_test(size=(120, 36)) as pilot:
+        await orders(pilot)
+        log = pilot.app.screen.query_one("#log", FleetTable)
+        await until(pilot, lambda: log.row_count == 3)
+        await pilot.press("a")
+        await until(pilot, lambda: log.row_count == 4)
+        await pilot.press("a")
+        await until(pilot, lambda: log.row_count == 3)

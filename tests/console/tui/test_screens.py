@@ -202,7 +202,9 @@ async def test_every_screen_draws_in_every_theme(theme: str) -> None:
         await ready(pilot)
         pilot.app.theme = theme
         for key, word in zip(
-            "1234567", ("HOST", "POOL / IP", "WAITS FOR", "REPLY", "no message", "ORDER", "JOB"), strict=True
+            "12345678",
+            ("HOST", "POOL / IP", "WAITS FOR", "REPLY", "no message", "ORDER", "JOB", "ADDRESS"),
+            strict=True,
         ):
             await pilot.press(key)
             await until(pilot, lambda word=word: word in shown(pilot))  # type: ignore[misc]

@@ -17,7 +17,7 @@ from mailctl.tui.states import link_cell, member_cell
 from mailctl.tui.theme import Tone
 
 _MOVE = (
-    ("1 … 7", "screens"),
+    ("1 … 8", "screens"),
     ("enter", "go into the row"),
     ("esc", "back up"),
     ("-", "screen before"),
@@ -45,7 +45,9 @@ _ACT = (
     ("S", "suspend"),
     ("T", "retry now"),
     ("U", "undo"),
-    ("X", "cancel"),
+    ("X", "cancel, remove"),
+    ("P T", "pin, end of orders"),
+    ("A F", "suppress, freeze"),
 )
 _WIDTH = 22  # of a column
 _KEY = 7

@@ -31,7 +31,7 @@ from mailctl.tui.widgets.table import FleetTable
 
 _WAITING = Column("WAITING", 7, right=True, sort=lambda row: row.sum("waiting"), descending=True)
 COLUMNS = (
-    Column("JOB", 12, grow=4, most=32, sort=lambda row: row.name),
+    Column("JOB", 16, grow=4, most=32, sort=lambda row: row.name),
     Column("STATE", 11, sort=lambda row: row.state),
     Column("HOSTS", 5, right=True, drop=4),
     _WAITING,
@@ -45,6 +45,8 @@ COLUMNS = (
     Column("NOTE", 10, grow=6, drop=1),
 )
 MOST_REPLIES = 6
+REPLY_CHARS = 90
+"""Of a reply in the pane: Deferred (4) has it whole."""
 
 
 class JobsView(View):
@@ -174,7 +176,7 @@ class JobsView(View):
                 Content.assemble(
                     (f"{count(group.count)} ", Tone.STRONG.style),
                     (f"{group.provider or NOTHING}{category} ", Tone.QUIET.style),
-                    (f"{group.code or '---'} {clean(group.text)}", Tone.WARN.style),
+                    (f"{group.code or '---'} {clean(group.text)[:REPLY_CHARS]}", Tone.WARN.style),
                 )
             )
         return rows

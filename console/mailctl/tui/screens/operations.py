@@ -30,7 +30,9 @@ from mailctl.tui.text import clean, clock, count, plural, since, until
 from mailctl.tui.theme import Tone
 from mailctl.tui.widgets.table import FleetTable
 
-LOG_ROWS = 200
+LOG_ROWS = 500
+OWN_VERBS = ("shape", "expire")
+"""What agents do by themselves."""
 
 ORDER_COLUMNS = (
     Column("ORDER", 8, grow=1, most=12),
@@ -88,7 +90,7 @@ class OperationsView(View):
 
     TAB = "Operations"
     VERBS: ClassVar[dict[str, Verb]] = {}
-    HINTS = (("U", "undo"), ("X", "cancel"), ("P", "pin"), ("T", "time"), ("tab", "orders/log"))
+    HINTS = (("U", "undo"), ("X", "cancel"), ("P", "pin"), ("T", "time"), ("a", "all log"))
     AUTO_FOCUS = "#orders"
     DEFAULT_CSS = """
     OperationsView #orders { height: auto; max-height: 50%; min-height: 3; }
@@ -99,11 +101,13 @@ class OperationsView(View):
         Binding("X", "end", "Cancel", show=False, id="order.cancel"),
         Binding("P", "pin", "Pin", show=False, id="order.pin"),
         Binding("T", "time", "Time", show=False, id="order.time"),
+        Binding("a", "automation", "Automation", show=False, id="log.automation"),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self._log: list[LogRow] = []
+        self._with_automation = False
 
     def body(self) -> Iterable[Widget]:
         """Two tables, and between them the order under the cursor in full."""
@@ -134,10 +138,12 @@ class OperationsView(View):
                 f"{row.directive.kind} {row.directive.target} {row.directive.author} {row.directive.rule}",
             )
         ]
+        orders.sort(key=lambda row: bool(row.directive.rule))  # people's first; each in its order
         log = [
             row
             for row in self._log
-            if self.filter.admits({}, f"{row.record.verb} {row.record.target} {row.record.author}")
+            if (self._with_automation or row.record.verb not in OWN_VERBS)
+            and self.filter.admits({}, f"{row.record.verb} {row.record.target} {row.record.author}")
         ]
         self.query_one("#orders", FleetTable).show(
             Listing.of(ORDER_COLUMNS, orders, lambda row: row.key, lambda row: _order_cells(row, now))
@@ -150,6 +156,13 @@ class OperationsView(View):
         pane.display = chosen is not None
         if chosen is not None:
             pane.update(order_facts(chosen, now, self.size.width - 3))
+
+    def action_automation(self) -> None:
+        """Show or hide in the log what agents did by themselves: it would bury what people did."""
+        self._with_automation = not self._with_automation
+        self.show(self.desk.state, self.desk.now())
+        shown = "with" if self._with_automation else "without"
+        self.say(f"the log {shown} steps of automation and orders that expired")
 
     def _order(self) -> DirectiveRow | None:
         """The standing order under the cursor of the upper table."""

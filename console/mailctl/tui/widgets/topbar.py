@@ -11,8 +11,8 @@ from mailctl.tui.states import deferral_tone
 from mailctl.tui.text import clock, count, plural, share, since
 from mailctl.tui.theme import Tone
 
-TABS = ("Fleet", "Pools", "Destinations", "Deferred", "Message", "Operations", "Jobs")
-SHORT = {"Destinations": "Dest", "Deferred": "Defer", "Message": "Msg", "Operations": "Ops"}
+TABS = ("Fleet", "Pools", "Destinations", "Deferred", "Message", "Operations", "Jobs", "Suppression")
+SHORT = {"Destinations": "Dest", "Deferred": "Defer", "Message": "Msg", "Operations": "Ops", "Suppression": "Suppr"}
 """Names on a terminal that has no room for the whole ones."""
 
 ZONE_WIDTH = 98
