@@ -416,9 +416,11 @@ class Connection(asyncio.Protocol):
                 raise ConnectionResetError("connection lost")
             self._transport = secured
             self._judge(secured.get_extra_info("ssl_object"))
-        except (OSError, CertificateRefused) as exc:
+        except BaseException as exc:  # whatever it is, nobody would close the transport
             self._transport.abort()
-            raise failure(self.hop, exc, wait_s=wait_s) from exc
+            if isinstance(exc, OSError | CertificateRefused):
+                raise failure(self.hop, exc, wait_s=wait_s) from exc
+            raise
         self._session.secured()
         self._await_answer()
 

@@ -121,6 +121,14 @@ def test_garbage_instead_of_certificates_is_refused(root: Authority) -> None:
     assert checked([Tlsa(3, 1, 1, bytes(32))], [])
 
 
+def test_a_certificate_of_a_version_that_nobody_knows_is_refused(root: Authority) -> None:
+    leaf = root.issue(HOST)
+    odd = leaf.der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09", 1)
+    assert odd != leaf.der
+    assert "unreadable" in checked([record(2, 0, 1, root.der, root.spki)], [odd, root.der])
+    assert checked([Tlsa(3, 1, 1, bytes(32))], [odd])
+
+
 @pytest.mark.parametrize(
     "unusable",
     [
