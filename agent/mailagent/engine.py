@@ -238,7 +238,7 @@ class Engine:
         )
         attempts.observers += (self._automation.observe, self._scheduler.leave_address)
         self._users = Users(await self._spool.credentials())
-        users = UserVerbs(self._users, self._control)
+        users = UserVerbs(self._users, self._control, self._spool.credentials)
         archive = await asyncio.to_thread(Archive, config.state_dir / "history.db")
         self._upkeep = Upkeep(self._history, archive, self._accounting, each_minute=self._each_minute)
         why = Why(

@@ -1,7 +1,8 @@
 """Verbs on the users of intake, and their list. Secrets never come here, only digests of them."""
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Protocol
@@ -10,14 +11,14 @@ import msgspec
 
 from mailagent.api import credentials, requests
 from mailagent.api.credentials import CredentialList, CredentialView
-from mailagent.api.errors import InvalidRequest, NotFound, Refused
+from mailagent.api.errors import ApiError, InvalidRequest, NotFound, Refused, Unavailable
 from mailagent.api.operations import OperationResult, Result
 from mailagent.config.scalars import is_host, parse_network, parse_rate
 from mailagent.control.changes import Change, Situation
 from mailagent.control.effects import Caller
 from mailagent.control.targets import near
 from mailagent.intake.users import User, Users
-from mailagent.spool.records import Credential, Secret
+from mailagent.spool.records import Credential, CredentialUse, Secret
 
 MAX_USERS: Final = 10_000
 MAX_OVERLAP_S: Final = 90 * 24 * 3600
@@ -39,9 +40,18 @@ class Operations(Protocol):
 class UserVerbs:
     """create, scope, rotate, revoke, list. Runs on the loop."""
 
-    def __init__(self, users: Users, operations: Operations) -> None:
+    def __init__(
+        self,
+        users: Users,
+        operations: Operations,
+        stored: Callable[[], Awaitable[Iterable[tuple[Credential, CredentialUse]]]],
+    ) -> None:
+        """`stored` reads the users that are on disk."""
         self._users = users
         self._operations = operations
+        self._stored = stored
+        self._unsure = False  # the disk may hold something that is not in effect
+        self._lock = asyncio.Lock()
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
@@ -59,6 +69,19 @@ class UserVerbs:
         return CredentialList(rows=tuple(_view(user) for user in self._users.all()))
 
     async def _execute(self, verb: str, plan: Callable[..., Change], request: Any, caller: Caller) -> OperationResult:
+        async with self._lock:
+            if self._unsure:
+                await self._load()
+            self._unsure = True
+            try:
+                result = await self._do(verb, plan, request, caller)
+            except ApiError as exc:
+                self._unsure = isinstance(exc, Unavailable)
+                raise
+            self._unsure = False
+            return result
+
+    async def _do(self, verb: str, plan: Callable[..., Change], request: Any, caller: Caller) -> OperationResult:
         changed: list[Credential] = []
 
         def planned(at: Situation) -> Change:
@@ -68,9 +91,15 @@ class UserVerbs:
 
         result = await self._operations.execute(verb, request, caller, planned)
         if result.result is Result.APPLIED:
+            if not changed:  # by an earlier call, of which we may not have heard the end
+                await self._load()
             for credential in changed:
                 self._users.put(credential)
         return result
+
+    async def _load(self) -> None:
+        for credential, _ in await self._stored():
+            self._users.put(credential)
 
 
 def create(at: Situation, *, request: credentials.CreateCredential, users: Users) -> Change:
