@@ -31,6 +31,7 @@ from mailctl.tui.dialogs.report import ReportDialog
 from mailctl.tui.events import Event, events_between
 from mailctl.tui.filters import Filter
 from mailctl.tui.incidents import IncidentError, Incidents
+from mailctl.tui.keymap import Keymap, bindings_of, config_path, load_keymap
 from mailctl.tui.palette import IncidentProvider, PlaceProvider
 from mailctl.tui.screens.deferred import DeferredView, MessagesView
 from mailctl.tui.screens.destinations import DestinationsView
@@ -45,6 +46,7 @@ from mailctl.tui.screens.view import View
 from mailctl.tui.source import FleetOperator, FleetSource, Operator
 from mailctl.tui.text import clean
 from mailctl.tui.theme import DARK, THEMES, Tone
+from mailctl.tui.widgets.table import FleetTable
 from mailctl.tui.widgets.topbar import TABS
 
 DRAW_S = 0.25
@@ -109,8 +111,10 @@ class ConsoleApp(App[int], inherit_bindings=False):
         path: Path = Path("fleet.yaml"),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = monotonic,
+        keys: Keymap | None = None,
     ) -> None:
         super().__init__()
+        self.keys = keys or {}
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = DARK.name
@@ -152,6 +156,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
 
     def on_mount(self) -> None:
         """Draw at once, with no host live yet; then open the links."""
+        self.set_keymap(dict(self.keys))
         for name, view in VIEWS.items():
             self.install_screen(view(), name)
         self.push_screen("Fleet")
@@ -234,7 +239,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
     def action_help(self) -> None:
         """Keys and words."""
         if isinstance(self.screen, View):
-            self.push_screen(HelpScreen())
+            self.push_screen(HelpScreen(self.keys))
 
     def _use_theme(self, name: str) -> None:
         self.theme = name
@@ -341,8 +346,27 @@ class ConsoleApp(App[int], inherit_bindings=False):
         return True
 
 
+def binding_ids() -> frozenset[str]:
+    """Ids of all bindings of the console."""
+    kinds: tuple[type, ...] = (
+        ConsoleApp,
+        *VIEWS.values(),
+        FleetTable,
+        ConfirmDialog,
+        PromptDialog,
+        ReportDialog,
+        HelpScreen,
+    )
+    return frozenset(binding.id for kind in kinds for binding in bindings_of(kind) if binding.id)
+
+
 def run(config: FleetConfig, path: Path, *, as_role: Role | None = None) -> int:
-    """Open the console on a fleet; the exit code of the process."""
+    """Open the console on a fleet; the exit code of the process.
+
+    Raises:
+        ConfigError: the file with keys of one's own has mistakes.
+    """
+    keys = load_keymap(config_path(), binding_ids())
     fleet = Fleet(config, path=path, as_role=as_role, patience_s=PATIENCE_S)
-    app = ConsoleApp(fleet, FleetOperator(fleet), path=path)
+    app = ConsoleApp(fleet, FleetOperator(fleet), path=path, keys=keys)
     return app.run() or 0

@@ -12,6 +12,7 @@ from mailctl.ops.selector import Selection
 from mailctl.tui.events import Event
 from mailctl.tui.filters import Filter
 from mailctl.tui.incidents import Incidents
+from mailctl.tui.keymap import Keymap
 from mailctl.tui.source import FleetSource, Operator
 from mailctl.tui.theme import Tone
 
@@ -42,6 +43,7 @@ class Desk(Protocol):
 
     source: FleetSource
     operator: Operator
+    keys: Keymap  # of one's own, by the id of the binding
     state: FleetState  # what is on the screens
     happened: Sequence[Event]  # newest last
     incidents: Incidents

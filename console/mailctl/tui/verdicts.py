@@ -51,6 +51,7 @@ _SUSPENDABLE = (
     TermKind.STREAM,
     TermKind.JOB,
 )
+_LIMITABLE = (TermKind.VMTA, TermKind.PROVIDER, TermKind.QUEUE, TermKind.CELL)
 
 
 def verdict(verb: Verb, subject: Subject | None, state: FleetState) -> Verdict:
@@ -65,6 +66,8 @@ def verdict(verb: Verb, subject: Subject | None, state: FleetState) -> Verdict:
             return Verdict(None, f"a {subject.kind} cannot be drained; hosts, pools and virtual MTAs can")
         case Verb.SUSPEND if subject.kind not in _SUSPENDABLE:
             return Verdict(None, f"a {subject.kind} cannot be suspended; drain it instead")
+        case Verb.LIMIT if subject.kind not in _LIMITABLE:
+            return Verdict(None, f"a {subject.kind} has no limits; choose a virtual MTA, or a row of Destinations (3)")
         case Verb.ROTATE:
             return _rotation(subject, state)
         case Verb.DRAIN | Verb.SUSPEND:

@@ -15,7 +15,9 @@ import msgspec
 
 from mailagent.api.classification import Action, Category, Scope, Verdict
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView, DrainProgress
+from mailagent.api.dkim import DkimSelector, DkimSelectors, SelectorState
 from mailagent.api.errors import NotFound
+from mailagent.api.feedback import FeedbackLag, FeedbackRate, FeedbackView
 from mailagent.api.ids import (
     DirectiveId,
     HostName,
@@ -412,6 +414,10 @@ class StillFleet:
                 return OperationPage(rows=operations(host))
             case "jobs":
                 return JobPage(rows=jobs(host))
+            case "dkim":
+                return DkimSelectors(rows=dkim_keys())
+            case "feedback":
+                return feedback(host)
             case "suppressions":
                 assert isinstance(params, SuppressionQuery)
                 return suppressions(host, params)
@@ -498,6 +504,45 @@ def suppressions(host: str, wanted: SuppressionQuery) -> SuppressionPage:
     end = start + wanted.limit
     return SuppressionPage(
         rows=tuple(rows[start:end]), cursor=str(end) if end < len(rows) else "", active=299, pending=1
+    )
+
+
+def dkim_keys() -> tuple[DkimSelector, ...]:
+    """Two keys of the marketing pool: one in use and old, one prepared."""
+    states = (("mkt1", SelectorState.ACTIVE, 412), ("mkt2", SelectorState.PREPARED, 1))
+    return tuple(
+        DkimSelector(
+            domain="shop.example.com",
+            pool="marketing",
+            selector=selector,
+            algorithm="rsa",
+            bits=2048,
+            state=state,
+            origin="agent.yaml:41",
+            made_at=NOW - timedelta(days=days),
+            due=days > 180,
+            name=f"{selector}._domainkey.shop.example.com",
+            record="v=DKIM1; p=…",
+        )
+        for selector, state, days in states
+    )
+
+
+def feedback(host: str) -> FeedbackView:
+    """Complaints about mkt-1."""
+    rate = FeedbackRate(
+        stream="news", pool="marketing", vmta="mkt-1", provider="yahoo", delivered=4000, complaints=12, bounces=3
+    )
+    return FeedbackView(
+        since=NOW - timedelta(days=1),
+        listening=True,
+        lag=FeedbackLag(samples=0),
+        pending=0,
+        kept=0,
+        kept_bytes=0,
+        refused={},
+        counts=(),
+        rates=(rate,) if host == "mx1" else (),
     )
 
 

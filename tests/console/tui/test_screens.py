@@ -8,6 +8,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from mailctl.tui.app import ConsoleApp
+from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.screens.help import HelpScreen
 from mailctl.tui.screens.view import View
 from mailctl.tui.widgets.status import StatusLine
@@ -274,3 +275,40 @@ async def test_a_message_shows_category_rule_and_tls_of_its_attempts(size: tuple
         await pilot.press(*"jjjjjjjjjj")
         await until(pilot, lambda: "rate-limit: backoff (rule gmail.unusual-rate)" in shown(pilot))
         assert "TLSv1.3" in shown(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_pool_shows_its_dkim_keys_and_what_came_back(size: tuple[int, int]) -> None:
+    async with app_over().run_test(size=size) as pilot:
+        await ready(pilot)
+        await pilot.press("2")
+        await until(pilot, lambda: table(pilot).cursor == "pool:cold")
+        table(pilot).move_to("pool:marketing")
+        await until(pilot, lambda: "DKIM mkt1" in shown(pilot) and "due for a new one" in shown(pilot))
+        await until(pilot, lambda: "12 of 4,000 delivered (0.30%)" in shown(pilot))
+        table(pilot).move_to("vmta:mkt-1")
+        await until(pilot, lambda: "DKIM mkt1" not in shown(pilot))
+        await until(pilot, lambda: "12 of 4,000 delivered (0.30%)" in shown(pilot))
+
+
+async def test_a_limit_of_a_cell_is_typed_and_then_planned() -> None:
+    operator = StillOperator()
+    async with ConsoleApp(StillFleet(), operator, now=lambda: NOW).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await until(pilot, lambda: table(pilot).cursor == "gmail/mkt-1")
+        await pilot.press("L")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PromptDialog) and pilot.app.screen.is_mounted)
+        await pilot.press(*"slow", "enter")
+        await until(pilot, lambda: "is not KEY=VALUE" in shown(pilot))
+        await pilot.press(*["backspace"] * 4, *"connections=2", "enter")
+        await until(pilot, lambda: bool(operator.plans))
+        plan = operator.plans[0]
+        assert (plan.title, plan.options.limit, plan.options.value) == ("limit cell:gmail/mkt-1", "connections", "2")
+
+
+async def test_hosts_have_no_limit_and_the_key_says_so() -> None:
+    async with app_over().run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("L")
+        await until(pilot, lambda: "a host has no limits" in pilot.app.screen.query_one(StatusLine).message)

@@ -50,7 +50,7 @@ class DestinationsView(View):
     TAB = "Destinations"
     COLUMNS = COLUMNS
     EMPTY = "no mail to or from here in the last quarter of an hour"
-    HINTS = (("D", "drain IP"), ("R", "rotate"), ("S", "suspend"), ("T", "retry"), ("o", "order"))
+    HINTS = (("D", "drain IP"), ("R", "rotate"), ("S", "suspend"), ("L", "limit"), ("T", "retry"))
     DEFAULT_CSS = """
     DestinationsView FleetTable { height: 1fr; }
     DestinationsView.-tall Detail { height: 13; }
@@ -149,7 +149,7 @@ class DestinationsView(View):
         return Scope(row.key, HistoryScope.CELL, row.key, (row.host,)) if row else None
 
     def subject(self, verb: Verb) -> Subject | None:
-        """The virtual MTA; for a suspension the cell itself; for a retry the mail that waits for the cell."""
+        """The virtual MTA; for a suspension or a limit the cell; for a retry the mail that waits for it."""
         source = self.table.source
         if not isinstance(source, Listing):
             return None
@@ -163,7 +163,7 @@ class DestinationsView(View):
             return Subject(
                 TermKind.VMTA, (rows[0].view.vmta,), (), tuple((TermKind.PROVIDER, name) for name in providers)
             )
-        if verb in (Verb.SUSPEND, Verb.RESUME):
+        if verb in (Verb.SUSPEND, Verb.RESUME, Verb.LIMIT):
             return Subject(TermKind.CELL, tuple(dict.fromkeys(row.key for row in rows)))
         return Subject(TermKind.VMTA, tuple(dict.fromkeys(row.view.vmta for row in rows)))
 

@@ -13,6 +13,7 @@ from textual.widgets import Static
 from mailagent.api.views import MemberState
 from mailctl.fleet.state import LinkState
 from mailctl.ops.selector import TermKind
+from mailctl.tui.keymap import Keymap
 from mailctl.tui.states import link_cell, member_cell
 from mailctl.tui.theme import Tone
 
@@ -43,6 +44,7 @@ _ACT = (
     ("E", "end D or S"),
     ("R", "rotate to standby"),
     ("S", "suspend"),
+    ("L", "lower a limit"),
     ("T", "retry now"),
     ("U", "undo"),
     ("X", "cancel, remove"),
@@ -68,20 +70,24 @@ class HelpScreen(ModalScreen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,q,question_mark", "close", "Close", id="help.close")]
 
+    def __init__(self, keys: Keymap | None = None) -> None:
+        super().__init__()
+        self._keys = keys or {}
+
     def compose(self) -> ComposeResult:
         """The page."""
         box = Vertical()
         box.border_title = " Keys "
         with box, VerticalScroll():
-            yield Static(page(), markup=False)
+            yield Static(page(self._keys), markup=False)
 
     def action_close(self) -> None:
         """Back."""
         self.dismiss(None)
 
 
-def page() -> Content:
-    """Keys in three columns, then states and filter terms."""
+def page(own: Keymap) -> Content:
+    """Keys in three columns, then states and filter terms, then keys of one's own."""
     titles = ("Move and mark", "Look", "Act")
     rows = [Content.assemble(*((title.ljust(_WIDTH + 1), f"bold {Tone.ACCENT.style}") for title in titles))]
     rows += [
@@ -99,6 +105,10 @@ def page() -> Content:
         Content.styled(" ".join(kinds[:9]), Tone.TEXT.style),
         Content.styled(" ".join(kinds[9:]), Tone.TEXT.style),
         Content.styled("and words: pool:marketing host:mx1 rate limit.   ~ marks old numbers", Tone.QUIET.style),
+    ]
+    rows += [
+        Content.assemble((f"{key}  ", f"bold {Tone.STRONG.style}"), (f"now does {binding}", Tone.TEXT.style))
+        for binding, key in own.items()
     ]
     return Content("\n").join(rows)
 

@@ -14,7 +14,7 @@ from mailagent.api.requests import Empty, HistoryScope
 from mailctl.fleet.jobs import JobRow, merged_jobs
 from mailctl.fleet.lists import sum_groups
 from mailctl.fleet.state import FleetState
-from mailctl.ops.plan import Verb
+from mailctl.ops.plan import Options, Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import Scope
 from mailctl.tui.listing import BLANK, Cell, Column, Listing
@@ -55,7 +55,7 @@ class JobsView(View):
     TAB = "Jobs"
     COLUMNS = COLUMNS
     EMPTY = "asking the hosts …"
-    HINTS = (("enter", "messages"), ("S", "pause"), ("E", "resume"), ("X", "cancel"), ("h", "span"))
+    HINTS = (("enter", "messages"), ("S", "pause"), ("E", "resume"), ("X", "cancel"), ("L", "rate"))
     VERBS: ClassVar[dict[str, Verb]] = View.VERBS | {"X": Verb.JOB_CANCEL}
     DEFAULT_CSS = """
     JobsView FleetTable { height: 1fr; }
@@ -188,6 +188,20 @@ class JobsView(View):
             return None
         title = f"{clean(row.name)} on {plural(len(row.hosts), 'host')}"
         return Scope(title, HistoryScope.JOB, row.name, tuple(map(str, row.hosts)))
+
+    def action_limit(self) -> None:
+        """A rate for the job on each host."""
+        subject = self.subject(Verb.JOB_SET)
+        answer = self.verdict(Verb.JOB_SET)
+        if subject is None or answer.verb is None:
+            self.say(answer.why_not, Tone.WARN)
+            return
+        self.desk.prompt(
+            f"Rate of {listed(subject.names)} on each host",
+            "50/s, 600/m, or none to lift it",
+            lambda text: "" if text == "none" or "/" in text else f"{text!r} is no rate",
+            lambda text: self.desk.ask_before(Verb.JOB_SET, subject.selection, Options(rate=text)),
+        )
 
     def subject(self, verb: Verb) -> Subject | None:
         """Jobs, of the hosts that the filter names."""

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from time import monotonic
 from typing import ClassVar, NamedTuple
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widget import Widget
 
-from mailagent.api.requests import HistoryScope
+from mailagent.api.dkim import DkimSelector, DkimSelectors, SelectorState
+from mailagent.api.feedback import FeedbackRate, FeedbackRequest, FeedbackView
+from mailagent.api.requests import Empty, HistoryScope
 from mailagent.api.views import MemberState
 from mailctl.fleet.state import FleetState, PoolRow, VmtaRow
 from mailctl.ops.plan import Verb
@@ -17,8 +20,9 @@ from mailctl.tui.desk import Scope
 from mailctl.tui.listing import BLANK, Cell, Column, Listing
 from mailctl.tui.screens.columns import failing, number, rate, trend
 from mailctl.tui.screens.view import View
+from mailctl.tui.source import ASK_DEADLINE_S
 from mailctl.tui.states import member_cell, pool_cell
-from mailctl.tui.text import clean, plural, some
+from mailctl.tui.text import clean, count, plural, since, some
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject
 from mailctl.tui.widgets.detail import Detail, beside, fact, lines, spread
@@ -35,6 +39,58 @@ COLUMNS = (
     Column("2 MIN", 8, grow=4, most=24, tail=True, drop=1),
     Column("CONN", 4, right=True),
 )
+
+
+ASIDE_S = 10.0
+MOST_KEYS = 4
+ALARMING = 0.001
+"""Complaints per delivered message: providers refuse mail above it."""
+
+_SELECTORS = {
+    SelectorState.ACTIVE: ("●", Tone.GOOD),
+    SelectorState.PREPARED: ("◔", Tone.ACCENT),
+    SelectorState.KEPT: ("○", Tone.QUIET),
+    SelectorState.IDLE: ("−", Tone.QUIET),
+}
+
+
+def dkim_facts(keys: list[DkimSelector], now: datetime) -> list[Content]:
+    """One line per key of a pool, those in use first; hosts that have the same key are told once."""
+    order = list(_SELECTORS)
+    by_name = {(key.domain, key.selector): key for key in keys}
+    rows = []
+    for key in sorted(by_name.values(), key=lambda key: (order.index(key.state), key.domain, key.selector)):
+        glyph, tone = _SELECTORS[key.state]
+        bits = f"{key.algorithm} {key.bits}" if key.bits else key.algorithm
+        old = f", {since(key.made_at, now)} old" if key.made_at else ""
+        notes = clean(key.problem) or ("due for a new one" if key.due else "")
+        rows.append(
+            Content.assemble(
+                (f"{glyph} {key.state} ", tone.style),
+                (f"DKIM {clean(key.selector)} ", Tone.STRONG.style),
+                (f"{clean(key.domain)}, {bits}{old}  ", Tone.TEXT.style),
+                (notes, Tone.WARN.style),
+            )
+        )
+    return rows[:MOST_KEYS]
+
+
+def complaints(rows: Iterable[FeedbackRate]) -> list[Content]:
+    """What came back beside what was delivered, in one line; nothing when nothing came."""
+    rows = tuple(rows)
+    delivered, complained, bounced = (
+        sum(getattr(row, name) for row in rows) for name in ("delivered", "complaints", "bounces")
+    )
+    if not complained and not bounced:
+        return []
+    part = complained / delivered if delivered else 0.0
+    tone = Tone.BAD if part >= ALARMING else Tone.TEXT
+    return [
+        beside(
+            fact("complaints", f"{count(complained)} of {count(delivered)} delivered ({part:.2%})", tone),
+            fact("late bounces", some(bounced)),
+        )
+    ]
 
 
 class Entry(NamedTuple):
@@ -62,7 +118,7 @@ class PoolsView(View):
     PoolsView Detail { height: 6; }
     PoolsView.-tall Detail { height: 13; }
     PoolsView.-short Detail .legend, PoolsView.-short Detail Chart { display: none; }
-    PoolsView.-short Detail { height: 4; }
+    PoolsView.-short Detail { height: 6; }
     PoolsView.-short Detail .facts { width: 1fr; padding-left: 0; }
     """
 
@@ -73,18 +129,36 @@ class PoolsView(View):
     def __init__(self) -> None:
         super().__init__()
         self._folded: set[str] = set()  # pools whose members are hidden
+        self._keys: list[DkimSelector] = []
+        self._back: list[FeedbackRate] = []
+        self._asked_at = -ASIDE_S
 
     def body(self) -> Iterable[Widget]:
         """Table above, detail below."""
         yield FleetTable(empty=self.EMPTY)
         yield Detail()
 
+    def poll(self) -> None:
+        """Ask for DKIM keys and feedback too, now and then: they change slowly."""
+        super().poll()
+        if monotonic() - self._asked_at >= ASIDE_S and not self.is_asking("aside"):
+            self._asked_at = monotonic()
+            self.fetch("aside", self._fetch_aside)
+
+    async def _fetch_aside(self) -> None:
+        ask = self.desk.source.ask_all
+        keys = await ask("dkim", Empty(), deadline_s=ASK_DEADLINE_S)
+        back = await ask("feedback", FeedbackRequest(limit=0), deadline_s=ASK_DEADLINE_S)
+        if self.is_drawable:
+            self._keys = [row for one in keys.values() if isinstance(one, DkimSelectors) for row in one.rows]
+            self._back = [row for one in back.values() if isinstance(one, FeedbackView) for row in one.rates]
+            self.show(self.desk.state, self.desk.now())
+
     def show(self, state: FleetState, now: datetime) -> None:
         """Draw pools and members."""
-        del now
         listing = Listing.of(COLUMNS, self._entries(state), lambda entry: entry.key, self._cells)
         self.table.show(listing)
-        self.query_one(Detail).describe(self._facts(self._entry(), state))
+        self.query_one(Detail).describe(self._facts(self._entry(), state, now))
 
     def _entries(self, state: FleetState) -> list[Entry]:
         members: dict[str, list[VmtaRow]] = {}
@@ -137,7 +211,7 @@ class PoolsView(View):
         source = self.table.source
         return source.record(self.table.cursor) if isinstance(source, Listing) and self.table.cursor else None
 
-    def _facts(self, entry: Entry | None, state: FleetState) -> Content:
+    def _facts(self, entry: Entry | None, state: FleetState, now: datetime) -> Content:
         if entry is None:
             return Content("")
         pool, row = entry.pool, entry.vmta
@@ -150,6 +224,8 @@ class PoolsView(View):
                     fact("deferred", some(pool.deferred)),
                     fact("on", str(pool.hosts)),
                 ),
+                *complaints(row for row in self._back if row.pool == pool.name),
+                *dkim_facts([key for key in self._keys if key.pool == pool.name], now),
             )
         view = row.view
         mates = [
@@ -170,6 +246,7 @@ class PoolsView(View):
                 Content.styled(clean(view.reason) or f"{view.state} in {pool.name}", Tone.TEXT.style),
                 Content.styled(warm, Tone.ACCENT.style),
             ),
+            *complaints(back for back in self._back if back.vmta == view.name),
         )
 
     def scope(self) -> Scope | None:

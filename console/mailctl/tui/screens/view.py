@@ -16,11 +16,13 @@ from textual.widgets import Input
 from mailagent.api.requests import HistoryRequest
 from mailagent.api.views import Series
 from mailctl.fleet.state import FleetState
-from mailctl.ops.plan import Verb
+from mailctl.ops.plan import Options, Verb
 from mailctl.tui.desk import Desk, Scope
 from mailctl.tui.filters import Filter
+from mailctl.tui.keymap import bindings_of
 from mailctl.tui.listing import Column, Listing, Record
 from mailctl.tui.source import ASK_DEADLINE_S, summed
+from mailctl.tui.text import listed
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject, Verdict, verdict
 from mailctl.tui.widgets.detail import Detail
@@ -75,6 +77,7 @@ class View(Screen[None]):
         Binding("R", "verb('rotate')", "Rotate", show=False, id="verb.rotate"),
         Binding("S", "verb('suspend')", "Suspend", show=False, id="verb.suspend"),
         Binding("E", "verb('resume')", "Resume", show=False, id="verb.resume"),
+        Binding("L", "limit", "Limit", show=False, id="verb.limit"),
         Binding("T", "verb('retry')", "Retry now", show=False, id="verb.retry"),
         Binding("U", "undo", "Undo", show=False, id="verb.undo"),
         Binding("h", "span", "Span", show=False, id="view.span"),
@@ -312,6 +315,24 @@ class View(Screen[None]):
         else:
             self.desk.ask_before(answer.verb, subject.selection)
 
+    def action_limit(self) -> None:
+        """Ask for a limit and its value, then plan it."""
+        answer, subject = self.verdict(Verb.LIMIT), self.subject(Verb.LIMIT)
+        if answer.verb is None or subject is None:
+            self.say(answer.why_not, Tone.WARN)
+            return
+
+        def plan(text: str) -> None:
+            limit, _, value = text.partition("=")
+            self.desk.ask_before(Verb.LIMIT, subject.selection, Options(limit=limit, value=value))
+
+        self.desk.prompt(
+            f"Lower a limit of {listed(subject.names)}",
+            "connections=2, rate=10/s, messages_per_connection=20 …",
+            lambda text: "" if all(text.partition("=")) else f"{text!r} is not KEY=VALUE",
+            plan,
+        )
+
     def action_undo(self) -> None:
         """Undo the last operation of this console."""
         self.desk.ask_before_undo(None)
@@ -336,7 +357,15 @@ class View(Screen[None]):
 
     def _draw_hints(self) -> None:
         hints = [
-            Hint(key, label, key not in self.VERBS or self.verdict(self.VERBS[key]).verb is not None)
+            Hint(self._own_key(key), label, key not in self.VERBS or self.verdict(self.VERBS[key]).verb is not None)
             for key, label in self.HINTS
         ]
-        self.query_one(Hints).show((*hints, Hint("/", "filter"), Hint("?", "help"), Hint("q", "quit")))
+        self.query_one(Hints).show((*hints, Hint(self._own_key("/"), "filter"), Hint("?", "help"), Hint("q", "quit")))
+
+    def _own_key(self, key: str) -> str:
+        """The key that does what `key` does unless it is remapped."""
+        wanted = {"/": "slash"}.get(key, key)
+        for binding in bindings_of(type(self)) if self.desk.keys else ():
+            if binding.key == wanted and binding.id:
+                return self.desk.keys.get(binding.id, key).partition(",")[0]
+        return key

@@ -1,0 +1,61 @@
+"""Keys of one's own."""
+
+from pathlib import Path
+
+import pytest
+
+from mailagent.config.errors import ConfigError
+from mailctl.tui.app import ConsoleApp, binding_ids
+from mailctl.tui.dialogs.confirm import ConfirmDialog
+from mailctl.tui.keymap import config_path, load_keymap
+from tests.console.tui.doubles import NOW, StillFleet, StillOperator
+from tests.console.tui.test_screens import ready, shown, table
+from tests.console.tui.waiting import until
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_without_a_file_all_keys_are_the_shipped_ones(tmp_path: Path) -> None:
+    assert load_keymap(tmp_path / "config.yaml", binding_ids()) == {}
+    assert load_keymap(written(tmp_path / "config.yaml", "keys:\n"), binding_ids()) == {}
+
+
+def test_the_file_stands_where_the_desktop_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert config_path() == tmp_path / "mailctl/config.yaml"
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert config_path() == tmp_path / ".config/mailctl/config.yaml"
+
+
+def test_all_mistakes_are_named_with_their_line(tmp_path: Path) -> None:
+    path = written(tmp_path / "config.yaml", "kees: {}\nkeys:\n  verb.drian: x\n  verb.drain: ''\n  verb.undo: u\n")
+    with pytest.raises(ConfigError) as caught:
+        load_keymap(path, binding_ids())
+    assert str(caught.value).splitlines() == [
+        f"{path}:1: kees: no such key; did you mean keys?",
+        f"{path}:3: keys.verb.drian: no binding has this id; did you mean verb.drain or verb.rotate or verb.undo?",
+        f"{path}:4: keys.verb.drain: wants keys, such as `ctrl+d` or `down,n`",
+    ]
+
+
+def test_every_binding_of_the_console_has_an_id() -> None:
+    assert {"verb.drain", "table.down", "confirm.yes", "suppression.add", "order.pin", "go.jobs"} <= binding_ids()
+
+
+async def test_a_remapped_key_acts_and_the_old_one_does_not() -> None:
+    operator = StillOperator()
+    app = ConsoleApp(StillFleet(), operator, now=lambda: NOW, keys={"verb.drain": "f9", "view.filter": "w"})
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("2")
+        await until(pilot, lambda: table(pilot).cursor == "pool:cold")
+        await until(pilot, lambda: "f9" in shown(pilot))
+        await pilot.press("D")
+        assert not operator.plans
+        await pilot.press("f9")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        assert operator.plans[0].title == "drain pool:cold"
