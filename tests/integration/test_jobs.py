@@ -213,7 +213,7 @@ async def test_a_job_says_which_limit_its_mail_waits_for(tmp_path: Path) -> None
 
         async def check() -> bool:
             seen.append(await detail(one))
-            return any(reason.kind == "limit" and reason.value == "1/h" for reason in seen[-1].reasons)
+            return any(reason.kind == "throttle" and reason.value == "1/h" for reason in seen[-1].reasons)
 
         await until(check, "the rate of the provider as a reason of the job")
         assert seen[-1].job.state is JobState.RUNNING

@@ -331,6 +331,9 @@ class ReadyQueue:
             if gate.limit is not None:
                 for connection in list(self.idle)[: max(0, gate.used - gate.limit)]:
                     self._quit(connection)
+        for connection in list(self.idle):
+            if self._is_full(connection):
+                self._quit(connection)
 
     def close_connections(self) -> None:
         """QUIT on the idle ones; those being opened, and busy ones that are not past the final dot, are cut."""
@@ -486,14 +489,7 @@ class ReadyQueue:
                 self.bind_problem = ""
                 self.resting = False
         self.idle[connection] = self._home.clock()
-        most = self.limits.messages_per_connection.value
-        if (
-            self.is_closed
-            or self._home.stopping
-            or (most is not None and connection.sent >= most)
-            or (self._most_recipients is not None and self._is_full(connection))
-            or self._is_over()
-        ):
+        if self.is_closed or self._home.stopping or self._is_full(connection) or self._is_over():
             self._quit(connection)
             return
         self.pump()
@@ -507,6 +503,12 @@ class ReadyQueue:
                     gate.idles(self)
 
     def _is_full(self, connection: Connection) -> bool:
+        """Whether it has carried all that one connection may carry."""
+        most = self.limits.messages_per_connection.value
+        if most is not None and connection.sent >= most:
+            return True
+        if self._most_recipients is None:
+            return False
         most = self.limits.recipients_per_connection.value
         return most is not None and connection.recipients >= most
 

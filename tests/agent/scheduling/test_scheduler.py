@@ -15,6 +15,7 @@ from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter
 from mailagent.config.structs import Delivery, Endpoint, Rate, Retry, Route, Stream, Timeouts, VirtualMta
 from mailagent.delivery.connection import Connection, Transaction
+from mailagent.routing.limits import Limit
 from mailagent.scheduling import ready, scheduler
 from mailagent.scheduling.ready import ReadyQueue
 from tests.agent.control.fleet import directive
@@ -301,6 +302,22 @@ async def test_messages_are_split_to_the_recipients_that_a_transaction_and_a_con
         assert len(host.delivered) == 66
         assert max(max(sizes) for sizes in transactions.values()) == 3
         assert max(sum(sizes) for sizes in transactions.values()) <= 5
+
+
+@pytest.mark.parametrize("lowered", ["recipients_per_connection", "messages_per_connection"])
+async def test_a_lowered_limit_ends_idle_connections_that_have_carried_as_much(tmp_path: Path, lowered: str) -> None:
+    routes = (Route(match="*", to=Endpoint(host="x", port=25), recipients_per_connection=50),)
+    async with running(tmp_path, config(routes=routes)) as host:
+        host.submit("r0@d.example", "r1@d.example", stream="other")
+        await host.until(lambda: host.delivered.total() == 2)
+        (queue,) = host.scheduler.ready.values()
+        await host.until(lambda: bool(queue.idle))
+        (first,) = queue.idle
+        queue.set_limits(queue.limits.lowered({lowered: Limit(1)}))
+        host.submit("r2@d.example", stream="other")
+        await host.rest()
+        assert host.delivered.total() == 3
+        assert first.sent == 1
 
 
 async def test_connections_are_opened_no_faster_than_the_connect_rate(tmp_path: Path) -> None:
