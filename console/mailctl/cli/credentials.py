@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailctl.cli.options import Command, Duration, as_json, selectors
+from mailctl.cli.options import Command, Duration, RateWord, as_json, selectors
 from mailctl.cli.setup import Setup, narrate, pass_setup, width
 from mailctl.cli.verbs import common
 
@@ -40,7 +40,9 @@ def _hosts(command: Command) -> Command:
 def _scope(command: Command) -> Command:
     for option in (
         click.option("--for", "ttl_s", type=Duration(), help="Until when, such as 90d. [default: no end]"),
-        click.option("--rate", default="", help="Messages, such as 600/m, on each host. [default: no limit]"),
+        click.option(
+            "--rate", type=RateWord(), default="", help="Messages, such as 600/m, on each host. [default: no limit]"
+        ),
         click.option("--network", "networks", multiple=True, metavar="NET", help="Clients. [default: any]"),
         click.option("--sender", "senders", multiple=True, metavar="DOMAIN", help="Envelope senders. [default: any]"),
         click.option("--stream", "streams", multiple=True, metavar="NAME", help="Streams. [default: any]"),

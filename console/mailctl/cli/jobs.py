@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailctl.cli.options import Command, Duration, Moment, as_json, selectors
+from mailctl.cli.options import Command, Duration, Moment, RateWord, as_json, selectors
 from mailctl.cli.setup import Setup, pass_setup, width
 from mailctl.cli.verbs import common, hand_over
 
@@ -109,7 +109,9 @@ def resume(setup: Setup, /, **given: Any) -> None:
     _act(setup, "resume", **given)
 
 
-_rate = click.option("--rate", default="", help="Most recipients on each host, such as 50/s; `none` lifts it.")
+_rate = click.option(
+    "--rate", type=RateWord(), default="", help="Most recipients on each host, such as 50/s; `none` lifts it."
+)
 
 
 @job.command("set")
@@ -132,7 +134,7 @@ def put(setup: Setup, /, **given: Any) -> None:
 
 @job.command()
 @click.argument("name", metavar="NAME")
-@click.argument("rate", metavar="RATE")
+@click.argument("rate", type=RateWord(), metavar="RATE")
 @common
 @pass_setup
 def limit(setup: Setup, /, name: str, **given: Any) -> None:

@@ -21,13 +21,13 @@ Rows = Sequence[tuple[HostName, Any]]
 def queue_table(rows: Rows, width: int | None) -> str:
     """Ready queues."""
     columns = [
-        Column("QUEUE"),
-        Column("PROVIDER"),
-        Column("HOST"),
+        Column("QUEUE", flex=True),
+        Column("PROVIDER", spare=3),
+        Column("HOST", spare=1),
         Column("READY", right=True),
         Column("CONNS", right=True),
-        Column("PER CONN", right=True),
-        Column("RATE", right=True),
+        Column("PER CONN", right=True, spare=4),
+        Column("RATE", right=True, spare=2),
         Column("BINDS", flex=True),
     ]
     cells = []
@@ -58,8 +58,8 @@ def group_table(groups: Sequence[FleetGroup], width: int | None) -> str:
         Column("REPLY", flex=True),
         Column("OLDEST", right=True),
         Column("NEXT TRY"),
-        Column("HOSTS"),
-        Column("GROUP"),
+        Column("HOSTS", spare=1),
+        Column("GROUP", spare=2),
     ]
     cells = [
         [
@@ -82,13 +82,13 @@ def message_table(rows: Rows, width: int | None) -> str:
     now = datetime.now(UTC)
     columns = [
         Column("MESSAGE"),
-        Column("N", right=True),
+        Column("N", right=True, spare=2),
         Column("RECIPIENT", flex=True),
-        Column("POOL"),
+        Column("POOL", spare=5),
         Column("VMTA"),
-        Column("HOST"),
-        Column("TRIES", right=True),
-        Column("AGE", right=True),
+        Column("HOST", spare=4),
+        Column("TRIES", right=True, spare=1),
+        Column("AGE", right=True, spare=3),
         Column("NEXT TRY"),
         Column("LAST REPLY", flex=True),
     ]
@@ -173,10 +173,10 @@ def operation_table(rows: Rows, width: int | None) -> str:
         Column("OPERATION"),
         Column("VERB"),
         Column("TARGET", flex=True),
-        Column("HOST"),
-        Column("BY"),
+        Column("HOST", spare=1),
+        Column("BY", spare=2),
         Column("RESULT"),
-        Column("UNDO"),
+        Column("UNDO", spare=3),
         Column("REASON", flex=True),
     ]
     cells = []
@@ -203,13 +203,13 @@ def in_doubt_table(rows: Rows, width: int | None) -> str:
     """Possible duplicates."""
     columns = [
         Column("MESSAGE"),
-        Column("N", right=True),
+        Column("N", right=True, spare=1),
         Column("RECIPIENT", flex=True),
         Column("AT"),
-        Column("VMTA"),
-        Column("SITE"),
+        Column("VMTA", spare=3),
+        Column("SITE", spare=4),
         Column("PEER"),
-        Column("HOST"),
+        Column("HOST", spare=2),
         Column("SINCE THEN"),
     ]
     cells = []
@@ -252,13 +252,13 @@ def act_table(rows: Rows, width: int | None) -> str:
     """What automation holds."""
     columns = [
         Column("ID"),
-        Column("HOST"),
+        Column("HOST", spare=3),
         Column("TARGET"),
-        Column("ORDER"),
-        Column("RULE"),
-        Column("AGE", right=True),
+        Column("ORDER", flex=True),
+        Column("RULE", flex=True, spare=1),
+        Column("AGE", right=True, spare=4),
         Column("ENDS"),
-        Column("REPLY", flex=True),
+        Column("REPLY", flex=True, spare=2),
     ]
     now = datetime.now(UTC)
     cells = []

@@ -27,6 +27,24 @@ class Duration(click.ParamType[int]):
         return max(1, round(found.total_seconds()))
 
 
+class RateWord(click.ParamType[str]):
+    """`50/s`, `5000/h`, or `none`; the value is the text."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """`value`, if an agent would take it."""
+        from mailagent.config.scalars import parse_rate
+
+        text = str(value)
+        try:
+            if text not in ("", "none"):
+                parse_rate(text)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+        return text
+
+
 class Moment(click.ParamType["datetime"]):
     """`2026-07-01T09:00:00Z`, `now`, or a time from now on such as `+2h`."""
 

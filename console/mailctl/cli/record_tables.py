@@ -9,8 +9,8 @@ from mailagent.api.ids import HostName
 from mailagent.api.reasons import WaitReason
 from mailagent.api.views import Series
 from mailagent.api.why import QueueWhy
-from mailctl.output.human import NOTHING, ago, clock, count, duration, size, until
-from mailctl.output.tables import Column, table
+from mailctl.output.human import NOTHING, ago, clock, count, duration, plural, printable, size, until
+from mailctl.output.tables import Column, table, wrapped
 
 _METRICS = ("received", "delivered", "deferred", "bounced")
 
@@ -22,13 +22,13 @@ def event_table(rows: Sequence[tuple[HostName, EventSinkView]], width: int | Non
         Column("SINK"),
         Column("HOST"),
         Column("STATE"),
-        Column("TAKEN", right=True),
-        Column("LAG P50", right=True),
+        Column("TAKEN", right=True, spare=5),
+        Column("LAG P50", right=True, spare=1),
         Column("P95", right=True),
         Column("BEHIND", right=True),
-        Column("OLDEST", right=True),
-        Column("LOST", right=True),
-        Column("TARGET", flex=True),
+        Column("OLDEST", right=True, spare=4),
+        Column("LOST", right=True, spare=3),
+        Column("TARGET", flex=True, spare=2),
         Column("LAST ERROR", flex=True),
     ]
     cells = [
@@ -56,10 +56,10 @@ def age_table(rows: Sequence[tuple[HostName, AgeView]], width: int | None) -> st
     columns = [
         Column("PROVIDER"),
         Column("STREAM"),
-        Column("HOST"),
-        Column("OLDEST", right=True),
-        Column("P50", right=True),
-        Column("P95", right=True),
+        Column("HOST", spare=1),
+        Column("OLDEST", right=True, spare=2),
+        Column("P50", right=True, spare=4),
+        Column("P95", right=True, spare=3),
         Column("T", right=True),
         *(Column(str(minutes), right=True) for minutes in BUCKET_MINUTES),
         Column(f"{BUCKET_MINUTES[-1]}+", right=True),
@@ -82,24 +82,22 @@ def age_table(rows: Sequence[tuple[HostName, AgeView]], width: int | None) -> st
     return table(columns, cells, total=total, width=width) if cells else "nothing waits"
 
 
-def reason_table(host: HostName, reasons: Sequence[WaitReason], width: int | None) -> str:
-    """Reasons, the one that binds first."""
+def reason_list(host: HostName, reasons: Sequence[WaitReason], width: int | None) -> str:
+    """Reasons, the one that binds first; what follows one stands indented below it, in whole sentences."""
     now = datetime.now(UTC)
-    columns = [
-        Column("HOST"),
-        Column("REASON"),
-        Column("KEY"),
-        Column("VALUE"),
-        Column("ORIGIN"),
-        Column("UNTIL"),
-        Column("RELEASED BY", flex=True),
-        Column("DETAIL", flex=True),
-    ]
-    cells = [
-        [host, one.kind, one.key, one.value, one.origin, until(one.until, now), one.release, one.detail]
-        for one in reasons
-    ]
-    return table(columns, cells, width=width) if cells else f"{host}: nothing holds it"
+    lines = []
+    for one in reasons:
+        value = " ".join(filter(None, (one.key, one.value, f"({one.origin})" if one.origin else "")))
+        end = f"until {clock(one.until)}, {until(one.until, now)}" if one.until else ""
+        lines.append(f"{one.kind}: {', '.join(filter(None, (value, end))) or one.detail}")
+        below = [one.detail if value or end else ""]
+        below += [
+            f"reply: {one.reply.line()}" if one.reply else "",
+            f"released by: {one.release}" if one.release else "",
+        ]
+        for text in filter(None, below):
+            lines += wrapped(printable(text), indent=2, width=width)
+    return "\n".join([f"{host}:", *lines]) if lines else f"{host}: nothing holds it"
 
 
 def queue_why(host: HostName, why: QueueWhy, width: int | None) -> str:
@@ -107,10 +105,10 @@ def queue_why(host: HostName, why: QueueWhy, width: int | None) -> str:
     now = datetime.now(UTC)
     head = (
         f"{why.key} on {host}: provider {why.provider or NOTHING}, pool {why.pool or NOTHING}, "
-        f"{count(why.ready)} ready, {why.connections} connections, {count(why.deferred)} deferred, "
-        f"next try {until(why.next_try_at, now)}"
+        f"{count(why.ready)} ready, {plural(why.connections, 'connection')}, {count(why.deferred)} deferred"
+        + (f", next try {until(why.next_try_at, now)}" if why.next_try_at else "")
     )
-    parts = [head, reason_table(host, why.reasons, width)]
+    parts = [head, reason_list(host, why.reasons, width)]
     if why.limits:
         columns = [Column("LIMIT"), Column("VALUE", right=True), Column("ORIGIN", flex=True)]
         parts.append(table(columns, [[one.name, one.value, one.origin] for one in why.limits], width=width))

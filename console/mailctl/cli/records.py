@@ -125,7 +125,7 @@ def why(setup: Setup, what: Sequence[str], number: int | None, as_json: bool) ->
     from mailagent.api.errors import NotFound
     from mailagent.api.requests import MessageRequest
     from mailagent.api.why import WhyRequest
-    from mailctl.cli.record_tables import queue_why, reason_table
+    from mailctl.cli.record_tables import queue_why, reason_list
     from mailctl.cli.show import Shown, selected, show
     from mailctl.fleet.lists import reason
     from mailctl.ops import TermKind, parse
@@ -152,7 +152,7 @@ def why(setup: Setup, what: Sequence[str], number: int | None, as_json: bool) ->
         if queues:
             text = "\n\n".join(queue_why(host, one, width()) for host, one in found)
         else:
-            text = "\n\n".join(reason_table(host, one.reasons, width()) for host, one in found)
+            text = "\n\n".join(reason_list(host, one.reasons, width()) for host, one in found)
         rows = [
             at_host(host, one) if queues else {"host": host, "summary": one.summary, "reasons": one.reasons}
             for host, one in found

@@ -69,19 +69,19 @@ def host_table(rows: Sequence[HostState], width: int | None) -> str:
     columns = [
         Column("HOST"),
         Column("LINK"),
-        Column("AGE", right=True),
-        Column("VERSION"),
-        Column("USER"),
-        Column("ROLE"),
+        Column("AGE", right=True, spare=3),
+        Column("VERSION", spare=4),
+        Column("USER", spare=6),
+        Column("ROLE", spare=7),
         Column("ENGINE"),
         Column("INTAKE", flex=True),
         Column("WINDOW", right=True),
-        Column("CONNS IN", right=True),
-        Column("OUT", right=True),
+        Column("CONNS IN", right=True, spare=1),
+        Column("OUT", right=True, spare=2),
         Column("IN DOUBT", right=True),
         Column("DISK FREE", right=True),
-        Column("RSS", right=True),
-        Column("CONFIG"),
+        Column("RSS", right=True, spare=5),
+        Column("CONFIG", spare=8),
     ]
     cells = []
     for host in rows:
@@ -114,12 +114,12 @@ def pool_table(rows: Sequence[PoolRow], width: int | None) -> str:
     columns = [
         Column("POOL"),
         Column("STATE"),
-        Column("HOSTS"),
-        Column("ACTIVE", right=True),
-        Column("STANDBY", right=True),
+        Column("HOSTS", spare=4),
+        Column("ACTIVE", right=True, spare=1),
+        Column("STANDBY", right=True, spare=2),
         *_LOAD,
         *_FLOW,
-        Column("CONNS", right=True),
+        Column("CONNS", right=True, spare=3),
         Column("OLDEST", right=True),
         Column("REASON", flex=True),
     ]
@@ -147,15 +147,15 @@ def vmta_table(rows: Sequence[VmtaRow], width: int | None) -> str:
     """Virtual MTAs."""
     columns = [
         Column("VMTA"),
-        Column("POOL"),
+        Column("POOL", spare=1),
         Column("HOST"),
         Column("STATE"),
         Column("ADDRESS", flex=True),
-        Column("EHLO", flex=True),
-        Column("READY", right=True),
+        Column("EHLO", flex=True, spare=5),
+        Column("READY", right=True, spare=2),
         *_FLOW,
-        Column("CONNS", right=True),
-        Column("LINK"),
+        Column("CONNS", right=True, spare=3),
+        Column("LINK", spare=4),
         Column("REASON", flex=True),
     ]
     cells = [
@@ -183,11 +183,11 @@ def destination_table(rows: Sequence[DestinationRow], width: int | None) -> str:
     columns = [
         Column("PROVIDER"),
         Column("VMTA"),
-        Column("HOST"),
+        Column("HOST", spare=3),
         *_FLOW,
-        Column("READY", right=True),
+        Column("READY", right=True, spare=1),
         Column("DEFERRED", right=True),
-        Column("OLDEST", right=True),
+        Column("OLDEST", right=True, spare=2),
         Column("CONNS", right=True),
         Column("BINDS", flex=True),
     ]
@@ -214,12 +214,12 @@ def directive_table(rows: Sequence[DirectiveRow], width: int | None) -> str:
     columns = [
         Column("ORDER"),
         Column("TARGET"),
-        Column("HOSTS", flex=True),
-        Column("BY"),
-        Column("AGE", right=True),
+        Column("HOSTS", flex=True, spare=3),
+        Column("BY", spare=1),
+        Column("AGE", right=True, spare=2),
         Column("ENDS"),
-        Column("WAITING", right=True),
-        Column("PROGRESS"),
+        Column("WAITING", right=True, spare=4),
+        Column("PROGRESS", spare=5),
         Column("OPERATION"),
         Column("REASON", flex=True),
     ]
@@ -258,7 +258,7 @@ def progress(found: DrainProgress | None) -> str:
     return f"{found.connections} conns, {count(found.ready)} ready, {found.in_doubt} in doubt"
 
 
-_LOAD = (Column("WAITING", right=True), Column("READY", right=True), Column("DEFERRED", right=True))
+_LOAD = (Column("WAITING", right=True), Column("READY", right=True, spare=1), Column("DEFERRED", right=True))
 _FLOW = (Column("SENT/MIN", right=True), Column("DEFERRALS", right=True))
 
 
@@ -275,11 +275,11 @@ def _status_table(state: FleetState, shown: Sequence[HostState], width: int | No
     columns = [
         Column("HOST"),
         Column("LINK"),
-        Column("AGE", right=True),
+        Column("AGE", right=True, spare=2),
         Column("ENGINE"),
         *_LOAD,
         *_FLOW,
-        Column("CONNS", right=True),
+        Column("CONNS", right=True, spare=3),
         Column("OLDEST", right=True),
         Column("NOTE", flex=True),
     ]

@@ -113,13 +113,13 @@ def suppression_table(found: Found, width: int | None) -> str:
     """Entries."""
     now = datetime.now(UTC)
     columns = [
-        Column("ADDRESS"),
-        Column("HOST"),
-        Column("STREAM"),
+        Column("ADDRESS", flex=True),
+        Column("HOST", spare=1),
+        Column("STREAM", spare=2),
         Column("REASON"),
-        Column("AGE", right=True),
+        Column("AGE", right=True, spare=3),
         Column("UNTIL"),
-        Column("SOURCE"),
+        Column("SOURCE", spare=4),
         Column("EVIDENCE", flex=True),
     ]
     cells = [

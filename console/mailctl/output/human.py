@@ -22,6 +22,11 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def plural(number: int, noun: str, nouns: str = "") -> str:
+    """`1 host`, `3 hosts`."""
+    return f"{count(number)} {noun if number == 1 else nouns or noun + 's'}"
+
+
 def duration(seconds: float) -> str:
     """`8s`, `4m05s`, `3h12m`, `2d4h`: two units at most."""
     whole = max(0, int(seconds))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from mailctl.output.human import printable, size
+from mailctl.output.human import plural, printable, size
 
 __all__ = [
     "NOTHING",
@@ -86,11 +86,6 @@ def until(moment: datetime | None, now: datetime) -> str:
 def clock(moment: datetime) -> str:
     """`15:42:07`, in UTC."""
     return moment.astimezone(UTC).strftime("%H:%M:%S")
-
-
-def plural(number: int, noun: str, nouns: str = "") -> str:
-    """`1 host`, `3 hosts`."""
-    return f"{count(number)} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def listed(names: Sequence[str], limit: int = 4) -> str:

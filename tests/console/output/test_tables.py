@@ -11,7 +11,7 @@ from mailagent.api.ids import HostName
 from mailctl.fleet.state import FleetState, HostState, LinkState
 from mailctl.output import human
 from mailctl.output.document import at_host, document
-from mailctl.output.tables import Column, cells, cut, fields, table
+from mailctl.output.tables import Column, cells, cut, fields, table, wrapped
 from tests.console.loopback import LoopbackAgent
 
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
@@ -48,9 +48,34 @@ def test_a_wide_table_cuts_its_flexible_column() -> None:
     assert "…" not in table(columns, [["mx1", "x" * 100, "5"]])
 
 
+def test_a_narrow_terminal_leaves_out_spare_columns_and_says_which() -> None:
+    columns = [Column("NAME"), Column("POOL", spare=1), Column("CONNS", right=True, spare=2), Column("WHY", flex=True)]
+    row = ["mkt-1.example.com", "marketing", "5", "421 4.7.28 an unusual rate of mail"]
+    narrow = table(columns, [row], width=50).split("\n")
+    assert narrow[0].split() == ["NAME", "POOL", "WHY"]
+    assert narrow[-1] == "(too narrow for CONNS; --json has all)"
+    assert all(len(line) <= 50 for line in narrow)
+    assert table(columns, [row], width=100).split("\n")[0].split() == ["NAME", "POOL", "CONNS", "WHY"]
+    assert table(columns, [row]).split("\n")[1].endswith(row[-1])
+
+
+def test_an_empty_column_that_gives_way_goes_before_others_and_without_a_word() -> None:
+    columns = [Column("NAME"), Column("POOL", spare=1), Column("REASON", flex=True)]
+    shown = table(columns, [["mkt-1", "marketing", ""]], width=17)
+    assert shown.split("\n")[0].split() == ["NAME", "POOL"]
+    assert len(shown.split("\n")) == 2
+
+
 def test_wide_characters_take_two_columns() -> None:
     assert cells("日本") == 4
     assert cells("e\u0301") == 1
+
+
+def test_sentences_wrap_at_words_and_links_stay_whole() -> None:
+    link = "https://support.example.com/mail/?p=UnsolicitedRateLimitError"
+    lines = wrapped(f"mail has been limited for now, see {link} about it", indent=2, width=30)
+    assert lines == ["  mail has been limited for", "  now, see", f"  {link}", "  about it"]
+    assert wrapped("a b", indent=2, width=None) == ["  a b"]
 
 
 def test_fields_keep_lines_and_clean_them() -> None:
