@@ -17,8 +17,8 @@ from mailctl.cli.show import why
 from mailctl.fleet import Fleet
 from mailctl.ops import LineResult, Options, Plan, Report, Verb, WaitResult
 from mailctl.output.document import HostResult, Operation, document
-from mailctl.output.human import count, percent
-from mailctl.output.tables import Column, table
+from mailctl.output.human import percent, plural, printable
+from mailctl.output.tables import Column, cells, table, wrapped
 
 CONFIRM_S = 600.0
 """A question that nobody answers is answered with no."""
@@ -111,13 +111,10 @@ async def confirmed() -> bool:
 def plan_text(plan: Plan, width: int | None) -> str:
     """A plan as people read it before they say yes."""
     lines = [
-        f"{plan.title}: {plan.hosts} of {plan.fleet_hosts} hosts, {count(plan.messages)} messages, "
-        f"{count(plan.connections)} connections, {percent(plan.share)} of the fleet's deliveries"
+        f"{plan.title}: {plan.hosts} of {plural(plan.fleet_hosts, 'host')}, {plural(plan.messages, 'message')}, "
+        f"{plural(plan.connections, 'connection')}, {percent(plan.share)} of the fleet's deliveries"
     ]
-    columns = [Column("HOST"), Column("TARGET"), Column("PLAN"), Column("DETAIL", flex=True)]
-    lines.append(
-        table(columns, [[step.host, step.target, step.state, step.detail] for step in plan.steps], width=width)
-    )
+    lines.append(outcomes("PLAN", [(step.host, step.target, step.state, step.detail) for step in plan.steps], width))
     lines += [f"warning: {warning}" for warning in plan.warnings]
     if plan.untouched:
         lines.append(f"untouched: {'; '.join(plan.untouched)}")
@@ -132,8 +129,20 @@ def plan_text(plan: Plan, width: int | None) -> str:
 
 def report_text(report: Report, width: int | None) -> str:
     """What became of it, host by host."""
-    columns = [Column("HOST"), Column("TARGET"), Column("RESULT"), Column("DETAIL", flex=True)]
-    return table(columns, [[line.host, line.target, line.result, line.detail] for line in report.lines], width=width)
+    return outcomes("RESULT", [(line.host, line.target, line.result, line.detail) for line in report.lines], width)
+
+
+def outcomes(title: str, rows: Sequence[tuple[str, str, str, str]], width: int | None) -> str:
+    """A table, or where details do not fit each in whole lines of its own: a record to publish is copied from there."""
+    columns = [Column("HOST"), Column("TARGET"), Column(title)]
+    whole = table([*columns, Column("DETAIL")], rows)
+    if width is None or all(cells(line) <= width for line in whole.split("\n")):
+        return whole
+    head, *below = table(columns, [row[:3] for row in rows]).split("\n")
+    lines = [head]
+    for line, row in zip(below, rows, strict=True):
+        lines += [line, *wrapped(printable(row[3]), indent=2, width=width)]
+    return "\n".join(lines)
 
 
 def _check_unattended(verb: Verb, options: Options, manner: Manner) -> None:

@@ -14,7 +14,7 @@ from mailctl.fleet.jobs import JobRow, merged_jobs
 from mailctl.fleet.lists import reason as why_not
 from mailctl.ops import NothingSelected, Selection, TermKind
 from mailctl.output.human import NOTHING, count, printable, until
-from mailctl.output.tables import Column, table
+from mailctl.output.tables import Column, table, wrapped
 
 Rows = Sequence[tuple[HostName, JobView]]
 
@@ -97,7 +97,7 @@ async def details_of(
     return rows, failed, "" if rows else f"no job {names[0]} on {', '.join(hosts) or 'any host'}"
 
 
-def detail_text(rows: Sequence[tuple[HostName, JobDetail]]) -> str:
+def detail_text(rows: Sequence[tuple[HostName, JobDetail]], width: int | None) -> str:
     """One job, host by host: progress, then what binds it."""
     now = datetime.now(UTC)
     blocks = []
@@ -116,10 +116,11 @@ def detail_text(rows: Sequence[tuple[HostName, JobDetail]]) -> str:
             lines.append(
                 f"  ends {job.end:%Y-%m-%d %H:%M:%S} UTC ({until(job.end, now)}){', late' if job.late else ''}"
             )
-        lines += [f"  {reason.kind}: {printable(reason.detail)}; {reason.release}" for reason in found.reasons]
-        lines += [
-            f"  {count(group.count)} wait at {group.provider or NOTHING}: {group.code} {printable(group.text)}"
+        below = [f"{reason.kind}: {printable(reason.detail)}; {reason.release}" for reason in found.reasons]
+        below += [
+            f"{count(group.count)} wait at {group.provider or NOTHING}: {group.code} {printable(group.text)}"
             for group in found.deferred
         ]
+        lines += [part for text in below for part in wrapped(text, indent=2, width=width)]
         blocks.append("\n".join(lines))
     return "\n".join(blocks)

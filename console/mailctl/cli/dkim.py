@@ -71,7 +71,15 @@ def prove(setup: Setup, selection: Sequence[str], selector: str, as_json: bool) 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         found, failed = await proofs_of(fleet, selection, selector, deadline_s=setup.timeout_s)
         unproven = ", ".join(f"{one.host}: {one.proof.name}" for one in found if not one.proof.proven)
-        missing = f"not proven: {unproven}" if unproven else ("" if found else "nothing is prepared")
+        missing = (
+            f"not proven: {unproven}"
+            if unproven
+            else (
+                ""
+                if found or failed
+                else "no DKIM key there waits for proof; name one with --selector, see mailctl dkim list"
+            )
+        )
         return Shown([one.row for one in found], proof_table(found, width()), failed=failed, missing=missing)
 
     show(setup, "dkim prove", selection, look, as_json=as_json)

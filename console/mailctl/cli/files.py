@@ -23,6 +23,7 @@ def validate(setup: Setup, file: Path | None) -> None:
     """
     from mailagent.config import lint_fleet, load_fleet
     from mailagent.config.checks_streams import stream_lines
+    from mailctl.output.human import plural
 
     path = file or setup.path()
     fleet = load_fleet(path)
@@ -31,7 +32,8 @@ def validate(setup: Setup, file: Path | None) -> None:
     for line in stream_lines(fleet):
         click.echo(f"{path}: {line}")
     vmtas = sum(len(host.virtual_mtas) for host in fleet.hosts.values())
-    click.echo(f"{path}: {len(fleet.hosts)} hosts, {vmtas} virtual MTAs, {len(fleet.pools)} pools; no mistakes")
+    counts = ((len(fleet.hosts), "host"), (vmtas, "virtual MTA"), (len(fleet.pools), "pool"))
+    click.echo(f"{path}: {', '.join(plural(*one) for one in counts)}; no mistakes")
 
 
 @click.command()

@@ -75,7 +75,7 @@ def show(setup: Setup, names: Sequence[str], as_json: bool) -> None:
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         rows, failed, missing = await details_of(fleet, selection, deadline_s=setup.timeout_s)
         found = [{"host": host, "job": one.job, "reasons": one.reasons, "deferred": one.deferred} for host, one in rows]
-        return frame.Shown(found, detail_text(rows), failed=failed, missing=missing)
+        return frame.Shown(found, detail_text(rows, width()), failed=failed, missing=missing)
 
     frame.show(setup, "job show", _terms(names), look, as_json=as_json)
 

@@ -77,7 +77,7 @@ def proof_table(rows: Sequence[Proof], width: int | None) -> str:
     """Proofs."""
     columns = [Column("HOST"), Column("NAME"), Column("PROVEN"), Column("DETAIL", flex=True)]
     cells = [[row.host, row.proof.name, "yes" if row.proof.proven else "no", row.proof.detail] for row in rows]
-    return table(columns, cells, width=width) if cells else "nothing is prepared"
+    return table(columns, cells, width=width) if cells else ""
 
 
 async def selectors_of(

@@ -142,7 +142,9 @@ async def _plan_directive(
         if view.directive.id == directive
     ]
     if not drafts:
-        raise NothingSelected(f"no host has a live directive {directive}; `mailctl operations` lists them")
+        raise NothingSelected(
+            f"no host has a live directive {directive}; `mailctl directives` and `mailctl automation` list them"
+        )
     return await _planned(fleet, verb, drafts, options, directive, (directive,))
 
 

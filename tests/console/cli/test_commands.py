@@ -15,6 +15,7 @@ from mailagent.api.ids import DirectiveId, OpId
 from mailagent.api.requests import Role
 from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import DeferredGroup
+from mailctl.cli.act import outcomes
 from tests.console.cli.conftest import Mailctl, edit
 from tests.console.loopback import START, LoopbackAgent, summary
 
@@ -304,3 +305,11 @@ async def test_a_person_at_the_terminal_is_asked(agents: Agents, path: Path) -> 
     code, _ = await answer(b"y\n")
     assert code == 0
     assert agents["mx1"].executed == ["drain"]
+
+
+def test_details_that_do_not_fit_stand_whole_below_their_line() -> None:
+    record = f'publish s1._domainkey.example.com. TXT "v=DKIM1; p={"A" * 200}"'
+    head, line, *below = outcomes("RESULT", [("mx1", "dkim:example.com/marketing", "applied", record)], 80).split("\n")
+    assert head.split() == ["HOST", "TARGET", "RESULT"]
+    assert line.split() == ["mx1", "dkim:example.com/marketing", "applied"]
+    assert " ".join(part.strip() for part in below) == record
