@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @as_json
 @pass_setup
 def checks(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
-    """Count messages that failed a check of their stream since each agent started.
+    """Count messages that failed a check of their stream.
+
+    Since each agent started.
 
     \b
     Examples:

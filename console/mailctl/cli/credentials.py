@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 @click.group()
 def credentials() -> None:
-    """Users of intake: who may log in, and what for.
+    """List users of intake, and change them.
+
+    Who may log in, and what for.
 
     Without host: terms, on every host of the fleet.
 

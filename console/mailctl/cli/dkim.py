@@ -141,9 +141,10 @@ def retire(setup: Setup, /, **given: Any) -> None:
 @common
 @pass_setup
 def rotate(setup: Setup, /, selection: Sequence[str], due: bool, **given: Any) -> None:  # noqa: ARG001
-    """Take each key that is due one step further: prepare its successor, or switch to it when DNS proves it.
+    """Take each key that is due one step further.
 
-    Run it from cron, and publish what it prints: the next run switches. Exit 1 while records are missing.
+    Prepare its successor, or switch to it when DNS proves it. Run it from cron, and publish what it prints: the next
+    run switches. Exit 1 while records are missing.
 
     \b
     Example:

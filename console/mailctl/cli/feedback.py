@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(0, 200), help="Last events of each host.")
 @pass_setup
 def feedback(setup: Setup, selection: Sequence[str], as_json: bool, limit: int) -> None:
-    """Show bounces, complaints and unsubscribes that came back: counts, lag, the last ones.
+    """Show bounces and complaints that came back.
+
+    And unsubscribes and other mail: counts, lag, the last ones.
 
     \b
     Examples:

@@ -95,17 +95,31 @@ def version() -> None:
     click.echo(f"mailctl {__version__}")
 
 
+_LOOK = (
+    *("status", "hosts", "pools", "ips", "destinations", "why", "queues", "deferred", "messages", "message", "ages"),
+    *("directives", "automation", "operations", "jobs", "history", "events", "feedback", "checks", "in-doubt"),
+)
+
+
+def _in_order(commands: Sequence[click.Command], names: Sequence[str]) -> tuple[click.Command, ...]:
+    """`commands` in the order of `names`; those without a place come last."""
+    return tuple(sorted(commands, key=lambda one: names.index(one.name) if one.name in names else len(names)))
+
+
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Look": (
-        *reads.COMMANDS,
-        *automation.COMMANDS,
-        *lists.COMMANDS,
-        jobs.jobs,
-        *records.COMMANDS,
-        *feedback.COMMANDS,
-        checks.checks,
+    "Look": _in_order(
+        (
+            *reads.COMMANDS,
+            *automation.COMMANDS,
+            *lists.COMMANDS,
+            jobs.jobs,
+            *records.COMMANDS,
+            *feedback.COMMANDS,
+            checks.checks,
+        ),
+        _LOOK,
     ),
-    "Act": (*verbs.COMMANDS, jobs.job, dkim.dkim, credentials.credentials, suppression.suppression),
+    "Act": (*verbs.COMMANDS, jobs.job, suppression.suppression, dkim.dkim, credentials.credentials),
     "Files and demo": (*files.COMMANDS, demo.demo, version),
 }
 for _commands in SECTIONS.values():

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @as_json
 @pass_setup
 def events(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
-    """Show how far the application has its events: state, lag, backlog of each sink.
+    """Show lag and backlog of the application's events.
+
+    How far the application has them, for each sink.
 
     \b
     Example:
@@ -45,7 +47,9 @@ def events(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
 @as_json
 @pass_setup
 def ages(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
-    """Show how long mail waits, per provider and stream: oldest, p50, p95, and buckets of minutes as in qshape.
+    """Show how long mail waits, per provider and stream.
+
+    The oldest, p50, p95, and buckets of minutes as in qshape.
 
     \b
     Examples:
@@ -115,7 +119,9 @@ def history(setup: Setup, selection: Sequence[str], step: str, last: int, as_jso
 @as_json
 @pass_setup
 def why(setup: Setup, what: Sequence[str], number: int | None, as_json: bool) -> None:
-    """Say why a queue or a message waits: each reason with value, origin, last reply, and what would release it.
+    """Say why a queue or a message waits.
+
+    Each reason with its value and origin, the last reply, and what would release it.
 
     \b
     Examples:

@@ -3,11 +3,14 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from mailagent.version import __version__
+from mailctl.cli.main import _LOOK, SECTIONS, cli
 from tests.console.cli.conftest import Mailctl, edit
 from tests.console.loopback import LoopbackAgent
 
@@ -107,3 +110,27 @@ async def test_the_console_wants_a_terminal(mailctl: Mailctl) -> None:
 async def test_version_is_one(mailctl: Mailctl) -> None:
     assert (await mailctl("version")).out == f"mailctl {__version__}\n"
     assert (await mailctl("--version")).out == f"mailctl {__version__}\n"
+
+
+def _leaves(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for name, one in command.commands.items():
+            yield from _leaves(one, (*words, name))
+    else:
+        yield " ".join(words), command
+
+
+@pytest.mark.parametrize(("words", "command"), list(_leaves(cli)))
+def test_every_command_has_an_example_and_a_line_in_the_list_that_is_whole(words: str, command: click.Command) -> None:
+    if words not in ("version", "demo"):  # the demo's help is behind its own door
+        assert f"mailctl {words}" in (command.help or "").partition("Example")[2]
+    assert not command.get_short_help_str(100).endswith("...")
+
+
+@pytest.mark.parametrize("command", SECTIONS["Look"], ids=lambda one: one.name)
+def test_every_read_has_a_document_for_machines(command: click.Command) -> None:
+    assert "--json" in {option for parameter in command.params for option in parameter.opts}
+
+
+def test_reads_are_listed_in_the_order_of_the_screens() -> None:
+    assert tuple(command.name for command in SECTIONS["Look"]) == _LOOK
