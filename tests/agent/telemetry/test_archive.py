@@ -119,6 +119,17 @@ def test_a_file_that_cannot_be_read_is_put_aside(tmp_path: Path, damage: bytes) 
     archive.close()
 
 
+@pytest.mark.parametrize("damage", [b"junk", b""])
+def test_a_damaged_block_begins_anew(tmp_path: Path, damage: bytes) -> None:
+    archive = Archive(tmp_path / "history.db")
+    archive.add(T0, {HOST: (0, 1, 0, 0)})
+    archive._writer.execute("UPDATE block SET data = ?", (damage,))
+    assert minutes(archive, 1) == [0]
+    archive.add(T0 + MINUTE, {HOST: (0, 2, 0, 0)})
+    assert minutes(archive, 2) == [0, 2]
+    archive.close()
+
+
 def test_readers_and_the_writer_do_not_wait_for_each_other(tmp_path: Path) -> None:
     archive = Archive(tmp_path / "history.db")
     done: list[int] = []
