@@ -213,6 +213,21 @@ async def test_a_temporary_refusal_is_no_bad_credential(
     assert (failed.value.reply.code, failed.value.reply.verb) == (454, Verb.AUTH)
 
 
+@pytest.mark.parametrize("challenge", ["334 x", "334 ====", "334 \xff"])
+async def test_a_challenge_that_cannot_be_read_is_a_broken_login(
+    authority: Authority, certificate: Certificate, secret: Path, challenge: str
+) -> None:
+    async def log_in(dialogue: Dialogue) -> None:
+        await dialogue.hear()
+        await dialogue.say(challenge)
+        await dialogue.closed()
+
+    async with peer(account_peer(certificate, "CRAM-MD5", log_in)) as hop:
+        with pytest.raises(ConnectFailed) as failed:
+            await run(Recorder(message()), hop, authority, RouteAuth(user=USER, password_file=secret), ehlo=5)
+    assert failed.value.reply.verb is Verb.AUTH
+
+
 @pytest.mark.parametrize("offered", ["", "AUTH GSSAPI"])
 async def test_no_mechanism_in_common(
     authority: Authority, certificate: Certificate, secret: Path, offered: str
