@@ -1,7 +1,8 @@
-"""All measurements side by side: `make bench`, or python -m bench [relay] [latency] [depth] [idle].
+"""All measurements side by side: `make bench`, or python -m bench [relay] [latency] [blocked] [depth] [idle].
 
 relay    rates through the agent, through Postfix (needs root: its master changes users) and directly
 latency  a transactional message among 200,000 bulk ones
+blocked  200,000 messages of a suspended provider beside another one's mail
 depth    1,000,000 messages waiting
 idle     an agent with nothing to do
 
@@ -13,7 +14,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from bench import depth, idle, latency, relay
+from bench import blocked, depth, idle, latency, relay
 from bench.report import keep, rate, ratio, table
 from bench.systems import POSTFIX
 
@@ -62,6 +63,21 @@ def run_latency(_: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
+def run_blocked(options: argparse.Namespace) -> None:
+    """Another provider's mail."""
+    found = asyncio.run(blocked.measure(runs=options.runs))
+    keep("blocked", **vars(found))
+    table(
+        [
+            (f"{blocked.WAITING} messages of a suspended provider wait", "empty queue", "beside them", "ratio", "goal"),
+            (
+                "another provider's mail", f"{found.empty_per_s:.0f}/s", f"{found.blocked_per_s:.0f}/s",
+                f"{found.blocked_per_s / found.empty_per_s:.2f}", "not slowed",
+            ),
+        ]
+    )  # fmt: skip
+
+
 def run_depth(options: argparse.Namespace) -> None:
     """A million waiting."""
     found = asyncio.run(depth.measure(options.waiting, options.runs))
@@ -96,6 +112,7 @@ def run_idle(_: argparse.Namespace) -> None:
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "relay": run_relay,
     "latency": run_latency,
+    "blocked": run_blocked,
     "depth": run_depth,
     "idle": run_idle,
 }
