@@ -29,7 +29,7 @@ def unusable(error: "ConfigError") -> Failure:
 
 
 def load(path: Path, *, files: bool = False) -> "AgentConfig":
-    """The configuration at `path`; with `files`, the keys, certificates and rules that it names are looked at too.
+    """The configuration at `path`; with `files`, what it names (keys, secrets, rules …) is looked at too.
 
     Raises:
         Failure: it cannot be used; every mistake is printed.
@@ -39,16 +39,14 @@ def load(path: Path, *, files: bool = False) -> "AgentConfig":
     try:
         config, origins = load_agent_with_origins(path)
         if files:
+            from mailagent.cli.named_files import unusable_files
             from mailagent.dkim import load_ring
-            from mailagent.intake import CertificateUnusable, certificates
             from mailagent.outcome.classification import load_rules
 
+            if problems := unusable_files(config, origins):
+                raise ConfigError(problems)
             load_ring(config, origins)
             load_rules(config.classification.rules)
-            try:
-                certificates(config.intake)
-            except CertificateUnusable as exc:
-                raise Failure(f"{path}: intake: {exc}", USAGE) from exc
         return config
     except ConfigError as exc:
         raise unusable(exc) from exc

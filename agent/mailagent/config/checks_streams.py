@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from mailagent.config.nodes import Key
 from mailagent.config.reading import Reader
-from mailagent.config.scalars import is_host
+from mailagent.config.scalars import format_duration, is_host
 from mailagent.config.streams import Check, Protect
 from mailagent.config.structs import Shared
 
@@ -55,7 +55,7 @@ def stream_lines(config: Shared) -> list[str]:
             if (value := getattr(stream.checks, check)) is not Check.OFF
             and (check != "size" or stream.max_message_bytes is not None)
         ]
-        latency = f", latency {stream.latency.total_seconds():g} s" if stream.latency is not None else ""
+        latency = f", latency {format_duration(stream.latency)}" if stream.latency is not None else ""
         lines.append(
             f"stream {name}: {stream.kind}, pool {stream.pool}, priority {stream.priority}{latency},"
             f" isolation {stream.isolation or 'none'}, checks {', '.join(checks) or 'none'},"

@@ -181,3 +181,25 @@ def test_validate_looks_at_certificates(config: Path, tmp_path: Path, capsys: py
     made.key.chmod(0o604)
     assert run("validate", "--config", config) == 2
     assert f"{made.key}: everybody on this host can read or write the key" in capsys.readouterr().err
+
+
+def test_validate_looks_at_secrets_and_authorities(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("0123456789abcdef\n")
+    secret.chmod(0o644)
+    (tmp_path / "ca.pem").write_text("no certificate")
+    config.write_text(
+        AGENT
+        + 'routes: [{match: "*", to: "relay.test:587", auth: {user: u, password_file: secret}}]\n'
+        + "events: [{name: app, url: 'https://app.test/', secret_file: secret, ca_file: gone.pem}]\n"
+        + "tls: {ca_file: ca.pem}\n"
+    )
+    assert run("validate", "--config", config) == 2
+    told = capsys.readouterr().err
+    assert f"agent.yaml:7: routes[0].auth.password_file: {secret}: everybody on this host may read it" in told
+    assert f"agent.yaml:8: events[0].secret_file: {secret} can be read by others; chmod 600" in told
+    assert f"agent.yaml:8: events[0].ca_file: {tmp_path}/gone.pem: No such file or directory" in told
+    assert f"agent.yaml:9: tls.ca_file: {tmp_path}/ca.pem: holds no PEM certificates" in told
+    assert "mailagent: error: 4 mistakes in" in told

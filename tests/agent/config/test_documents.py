@@ -3,12 +3,26 @@
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
 
 from mailagent.api.ids import HostName, StreamName, VmtaName
-from mailagent.config import accounting, automation, dump_agent, host_part, load_agent, load_fleet, streams, structs
+from mailagent.config import (
+    accounting,
+    automation,
+    classification,
+    dsn,
+    dump_agent,
+    feedback,
+    host_part,
+    load_agent,
+    load_fleet,
+    streams,
+    structs,
+    suppression,
+)
 from mailagent.config.dkim import Dkim, DkimKey
 from mailagent.config.events import EventSink
 from mailagent.config.nodes import Mapping, compose
@@ -49,8 +63,18 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`accounting`": accounting.Accounting,
     "`events`": EventSink,
     "`accounting.csv`": accounting.AccountingCsv,
+    "`classification`": classification.Classification,
+    "`dsn`": dsn.Dsn,
+    "`feedback`": feedback.Feedback,
+    "`streams.NAME.bounces`": feedback.Bounces,
+    "`suppression`": suppression.SuppressionList,
+    "`suppression.keep`": suppression.Keep,
+    "`suppression.soft`": suppression.SoftBounces,
+    "`suppression.incident`": suppression.Incident,
     "Top level of `fleet.yaml`": structs.FleetConfig,
 }
+WITHOUT_TABLE = {"ByteRate", "Certificate", "Endpoint", "Rate"}  # written in one line
+EXAMPLE = (ROOT / "fleet.yaml.example").read_text(encoding="utf-8")
 UNWRITTEN = {"no_config"}  # `config: none` in the file
 
 
@@ -84,6 +108,26 @@ def word(value: object, key: str) -> str:
     if isinstance(value, int) and key.endswith("_bytes"):
         return f"{value // 1024**2}M"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def structs_of(kind: Any) -> set[type[msgspec.Struct]]:
+    """The structs that a value of type `kind` is made of."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        hints = get_type_hints(kind)
+        below = (structs_of(hints[field.name]) for field in msgspec.structs.fields(kind))
+        return {kind, *(one for found in below for one in found)}
+    return {one for part in get_args(kind) for one in structs_of(part)}
+
+
+def test_no_section_is_without_a_table() -> None:
+    assert {one.__name__ for one in structs_of(structs.FleetConfig) - set(SECTIONS.values())} == WITHOUT_TABLE
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_the_example_shows_every_key(heading: str) -> None:
+    """A key stands there in use, or commented out."""
+    keys = {field.name for field in msgspec.structs.fields(SECTIONS[heading])} - UNWRITTEN
+    assert {key for key in keys if not re.search(rf"\b{key}:", EXAMPLE)} == set()
 
 
 @pytest.mark.parametrize("heading", SECTIONS)

@@ -87,6 +87,6 @@ def test_a_pool_with_two_isolation_groups_is_warned_of(tmp_path: Path) -> None:
 def test_validate_says_what_holds_for_a_kind(tmp_path: Path) -> None:
     (line,) = stream_lines(load(tmp_path, "streams: {x: {pool: tx, kind: transactional}}\n"))
     assert line == (
-        "stream x: transactional, pool tx, priority high, latency 10 s, isolation transactional, checks aligned warn,"
+        "stream x: transactional, pool tx, priority high, latency 10s, isolation transactional, checks aligned warn,"
         " date warn, message_id warn, plain_text warn, mime warn, bulk-looking mail refuse"
     )

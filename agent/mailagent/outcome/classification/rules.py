@@ -74,7 +74,9 @@ def load_rules(own: Path | None = None) -> Rules:
     try:
         text = own.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError([Problem(str(own), 0, "", f"cannot be read: {exc}")]) from exc
+        raise ConfigError(
+            [Problem(str(own), 0, "", f"cannot be read: {getattr(exc, 'strerror', None) or exc}")]
+        ) from exc
     return assembled((_parsed(text, str(own), own.absolute().parent, known=shipped.providers), shipped))
 
 

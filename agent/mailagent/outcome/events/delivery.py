@@ -60,7 +60,7 @@ class Webhook:
         self._server = parts.hostname or ""
         self._port = parts.port
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._secret = _secret(sink.secret_file)
+        self._secret = read_key(sink.secret_file)
         self._context = None if parts.scheme == "http" else _context(sink.ca_file)
         self._connection: http.client.HTTPConnection | None = None
 
@@ -145,7 +145,12 @@ class EventFile:
         """Nothing stays open."""
 
 
-def _secret(path: Path | None) -> bytes:
+def read_key(path: Path | None) -> bytes:
+    """The bytes that requests are signed with.
+
+    Raises:
+        NotTaken: the file cannot be read, is open to others, or holds too little.
+    """
     if path is None:
         raise NotTaken("no secret_file")
     try:
