@@ -106,7 +106,12 @@ class TlsReporting:
             await self.save()
         now = self._clock()
         for one in [one for one in self._due if one.next_try <= now]:
-            if await self._deliver(one):
+            try:
+                delivered = await self._deliver(one)
+            except Exception:  # of this one: the others go on
+                log.exception("tls report not delivered domain=%s", one.domain)
+                delivered = False
+            if delivered:
                 self._due.remove(one)
             else:
                 one.tries += 1

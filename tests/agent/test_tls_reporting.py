@@ -27,7 +27,7 @@ from mailagent.dns import MxHost, Resolver
 from mailagent.intake.submission import Submission
 from mailagent.outcome.tls_report import Post, destinations, report
 from mailagent.routing import Hop, Site
-from mailagent.tls_reporting import MAX_TRIES, RETRY_S, SPREAD_S, TlsReporting
+from mailagent.tls_reporting import MAX_TRIES, RETRY_S, SPREAD_S, Due, TlsReporting
 from tests.agent.delivery.peer import Recorder, Script, message, peer
 from tests.agent.delivery.test_sts import POLICY, PolicyHost, policy_host
 from tests.agent.delivery.test_tls import in_clear, spawn, taking
@@ -361,6 +361,23 @@ async def test_a_report_waits_while_dns_fails_and_the_queue_is_closed(day: Day) 
     await day.later(RETRY_S)
     await day.later(RETRY_S)
     assert len(day.desk.taken) == 2
+
+
+async def test_a_report_that_breaks_does_not_hold_up_the_others(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    day.zone.add("_smtp._tls.y.example", "TXT", '"v=TLSRPTv1; rua=mailto:tls@y.example"')
+    mail = day.reporting._mail
+
+    async def broken(to: str, one: Due) -> str:
+        if one.domain == "x.example":
+            raise UnicodeError
+        return await mail(to, one)
+
+    monkeypatch.setattr(day.reporting, "_mail", broken)
+    for domain in ("x.example", "y.example"):
+        day.policies.tally.success(domain, NO_POLICY)
+    await day.midnight()
+    await day.later(SPREAD_S)
+    assert [mail.recipients for mail in day.desk.taken] == [(b"tls@y.example",)]
 
 
 async def test_a_report_that_nobody_takes_is_given_up(day: Day) -> None:
