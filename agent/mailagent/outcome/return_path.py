@@ -186,7 +186,9 @@ def add_key(path: Path, clock: Callable[[], float] = time.time) -> int:
     """
     lines = []
     number = 0
+    owner = None
     if path.exists():
+        owner = path.stat()
         number = (load_keys(path)[-1][0] + 1) % MAX_KEYS
         lines = path.read_text(encoding="ascii").splitlines()[-(MAX_KEYS - 1) :]
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock()))
@@ -195,6 +197,8 @@ def add_key(path: Path, clock: Callable[[], float] = time.time) -> int:
     fresh.unlink(missing_ok=True)
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w", encoding="ascii") as file:
+        if owner is not None and os.geteuid() == 0:  # who puts in a key as root must not lock the agent out
+            os.fchown(fd, owner.st_uid, owner.st_gid)
         file.write("".join(f"{line}\n" for line in lines))
         file.flush()
         os.fsync(fd)

@@ -196,8 +196,8 @@ class Feedback:
         """The first of these mails, up to BATCH_BYTES; None for what is gone."""
         try:
             return await asyncio.to_thread(self._load_now, mails)
-        except OSError as exc:
-            log.error("feedback not read: %s; next try in %g s", exc, RETRY_S)
+        except Exception:  # the task goes on whatever it is: nobody else reads
+            log.exception("feedback not read; next try in %g s", RETRY_S)
             return []
 
     def _load_now(self, mails: Sequence[str]) -> list[tuple[str, tuple[Envelope, bytes] | None]]:

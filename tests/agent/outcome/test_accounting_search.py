@@ -1,5 +1,6 @@
 """Searching accounting files: the same answer as reading all lines, whatever the files look like."""
 
+import gzip
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -113,6 +114,14 @@ def test_a_half_line_and_foreign_text_are_no_matches(tmp_path: Path) -> None:
     (tmp_path / "current.jsonl.part").write_bytes(record(2) + record(3)[:-1])
     assert numbers(search(tmp_path, Wanted(recipient="bob@two.test"))) == [1, 2]
     assert numbers(search(tmp_path, Wanted())) == [1, 2]
+
+
+def test_a_damaged_file_is_read_up_to_its_damage(tmp_path: Path) -> None:
+    packed = gzip.compress(record(1) + record(2))
+    (tmp_path / "acct-20300101T000000Z-000001.jsonl.gz").write_bytes(packed[:-4])
+    (tmp_path / "acct-20300101T000000Z-000002.jsonl.gz").write_bytes(b"junk")
+    (tmp_path / "acct-20300101T000000Z-000003.jsonl").write_bytes(record(3))
+    assert 3 in numbers(search(tmp_path, Wanted()))
 
 
 def test_newest_first_wants_a_limit(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Signed return addresses: what we made is read back, everything else is not."""
 
+import os
 import secrets
 from pathlib import Path
 
@@ -105,3 +106,14 @@ def test_keys_that_others_may_read_are_refused(tmp_path: Path) -> None:
     file.chmod(0o640)
     with pytest.raises(KeysUnusable, match="chmod 600"):
         load_keys(file)
+
+
+def test_a_key_put_in_by_root_leaves_the_file_to_the_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "keys"
+    add_key(path)
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda fd, uid, gid: given.append((uid, gid)))
+    add_key(path)
+    assert given == [(path.stat().st_uid, path.stat().st_gid)]
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -5,7 +5,10 @@ is decoded, so that a rare recipient costs about as much as reading the files. N
 newest to the oldest and keeps the last matches of one file at a time: memory is bounded by the limit.
 """
 
+import gzip
+import logging
 import os
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +27,8 @@ BLOCK_BYTES = 1 << 20
 _NAME = b'"message_id":"'
 
 _decoder = msgspec.json.Decoder(AccountingRecord)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +73,7 @@ def search(
 
     Raises:
         ValueError: newest first without a limit.
-        OSError: a file cannot be read.
+        OSError: a file cannot be read; of a damaged one what comes before the damage counts.
     """
     if newest_first and limit is None:
         raise ValueError("newest first wants a limit")
@@ -100,7 +105,10 @@ def _scan(
     opened = open_file(file)
     if opened is not None:
         with opened as stream:
-            yield from _matches(stream, wanted)
+            try:
+                yield from _matches(stream, wanted)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
+                log.warning("accounting file is damaged, the rest of it is left out file=%s error=%s", file.path, exc)
 
 
 def _matches(stream: IO[bytes], wanted: Wanted) -> Iterator[tuple[AccountingRecord, bytes]]:
