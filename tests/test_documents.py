@@ -124,6 +124,12 @@ def test_the_protocol_page_has_each_method_with_role_and_parameters(name: str) -
     assert ("those of every verb" in cells[2]) == row.mutates
 
 
+def test_the_protocol_page_has_each_method_once() -> None:
+    table = PROTOCOL.split("## Methods")[1].split("\n\n")[1]
+    rows = re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)
+    assert sorted(rows) == sorted(METHODS)
+
+
 def test_the_protocol_page_has_what_every_verb_carries() -> None:
     for field in msgspec.structs.fields(Mutation):
         row_of(f"`{field.name}`")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from mailagent.api.directives import DrainProgress
+from mailagent.api.directives import Directive, DrainProgress
 from mailagent.api.reasons import WaitReason
 from mailagent.api.views import Flow, PoolState
 from mailctl.cli.narrow import Names, narrow
@@ -212,7 +212,7 @@ def directive_table(rows: Sequence[DirectiveRow], width: int | None) -> str:
     """Standing orders; one line for each operation and target."""
     now = datetime.now(UTC)
     columns = [
-        Column("ORDER"),
+        Column("ORDER", flex=True),
         Column("TARGET"),
         Column("HOSTS", flex=True, spare=3),
         Column("BY", spare=1),
@@ -225,7 +225,7 @@ def directive_table(rows: Sequence[DirectiveRow], width: int | None) -> str:
     ]
     cells = [
         [
-            row.directive.kind,
+            order(row.directive),
             str(row.directive.target),
             " ".join(row.hosts),
             row.directive.author,
@@ -239,6 +239,14 @@ def directive_table(rows: Sequence[DirectiveRow], width: int | None) -> str:
         for row in rows
     ]
     return table(columns, cells, width=width) if rows else "no standing orders"
+
+
+def order(directive: Directive) -> str:
+    """What is ordered; of a limit, which and how much, and where automation climbs back to."""
+    if not directive.limit:
+        return str(directive.kind)
+    back = f" of {directive.base}" if directive.base else ""
+    return f"{directive.kind} {directive.limit} {directive.value}{back}"
 
 
 def binding(reason: WaitReason | None) -> str:

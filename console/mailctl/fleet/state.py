@@ -193,7 +193,7 @@ class DirectiveRow:
     @property
     def hosts(self) -> tuple[HostName, ...]:
         """Where it stands."""
-        return tuple(host for host, _ in self.parts)
+        return tuple(dict.fromkeys(host for host, _ in self.parts))
 
 
 @dataclass(frozen=True)
