@@ -1,6 +1,7 @@
 """The documents say what the software does: examples load, commands and links exist, the protocol's page is whole."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,6 +112,17 @@ def test_named_modules_exist(document: Path) -> None:
     """`agent/mailagent/…` and `console/mailctl/…` in code spans."""
     for path in re.findall(r"`((?:agent|console)/[\w/.]+)`", document.read_text(encoding="utf-8")):
         assert (ROOT / path).exists(), path
+
+
+def test_the_floors_are_those_of_the_import_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    (layers,) = [one["layers"] for one in contracts if one["name"] == "Floors of the agent"]
+    floors = [sorted(re.findall(r"mailagent\.([\w.]+)", layer)) for layer in layers]
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = page.split("| agent, from the top | |\n|---|---|\n")[1].split("\n\n")[0]
+    assert [sorted(re.findall(r"`([\w.]+)`", row.split("|")[1])) for row in table.split("\n")] == floors
 
 
 @pytest.mark.parametrize("name", METHODS)
