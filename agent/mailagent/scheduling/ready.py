@@ -62,6 +62,10 @@ class Home(Protocol):
     clock: Callable[[], float]
     bodies: Bodies
     envelopes: Envelopes | None
+    suppressed: Callable[[Waiting], SmtpReply | None] | None
+
+    def without_suppressed(self, item: Item, suppressed: Callable[[Waiting], SmtpReply | None]) -> Item | None:
+        """What is left of `item` without recipients that must not be mailed; they bounce, each by itself."""
 
     @property
     def stopping(self) -> bool:
@@ -376,8 +380,14 @@ class ReadyQueue:
                 return
             if not self.idle:
                 break
-            connection, _ = self.idle.popitem()
             item = self.items.pop()
+            suppressed = self._home.suppressed
+            if suppressed is not None:  # the list may have grown while it waited here
+                rest = self._home.without_suppressed(item, suppressed)
+                if rest is None:
+                    continue
+                item = rest
+            connection, _ = self.idle.popitem()
             if self._most_recipients is not None:
                 item = self._split(item, connection)
             for rate in self._rates:

@@ -216,7 +216,7 @@ class Scheduler:
     def _locate(self, item: Item) -> None:
         """Find the site of `item`, then place it."""
         if self.suppressed is not None:
-            rest = self._without_suppressed(item, self.suppressed)
+            rest = self.without_suppressed(item, self.suppressed)
             if rest is None:
                 return
             item = rest
@@ -232,7 +232,7 @@ class Scheduler:
         else:
             self._lookups.add(domain, item)
 
-    def _without_suppressed(self, item: Item, suppressed: Callable[[Waiting], SmtpReply | None]) -> Item | None:
+    def without_suppressed(self, item: Item, suppressed: Callable[[Waiting], SmtpReply | None]) -> Item | None:
         """What is left of `item` without recipients that must not be mailed; they bounce, each by itself."""
         replies = [suppressed(row) for row in item.recipients]
         if not any(replies):

@@ -185,6 +185,7 @@ class World:
         self.call_at = loop.call_at
         self.bodies = cast(Any, self)
         self.envelopes: Envelopes | None = None
+        self.suppressed: Callable[[Waiting], SmtpReply | None] | None = None
         self.stopping = False
         self.table = LimitTable(CONFIG)
         self.state = HostState(CONFIG, ())
@@ -198,6 +199,9 @@ class World:
         self._pulling = False
         lookups = Lookups(lambda: cast(Any, None), lambda work, name: work.close(), lambda *_: None, lambda: None)
         self.placing = Placing(CONFIG, self.state, Window(20_000), self.limits, self, lookups)
+
+    def without_suppressed(self, item: Item, suppressed: Callable[[Waiting], SmtpReply | None]) -> Item | None:
+        raise AssertionError("nobody is suppressed")
 
     def limits(self, site: Site, vmta: VmtaName) -> PathLimits:
         overrides = self.state.limits(vmta, site.provider, site.group)

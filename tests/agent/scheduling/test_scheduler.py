@@ -15,11 +15,11 @@ from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter
 from mailagent.config.structs import Delivery, Endpoint, Rate, Retry, Route, Stream, Timeouts, VirtualMta
 from mailagent.delivery.connection import Connection, Transaction
-from mailagent.routing.limits import Limit
+from mailagent.routing.limits import NO_LIMITS, Limit
 from mailagent.scheduling import ready, scheduler
 from mailagent.scheduling.ready import ReadyQueue
 from tests.agent.control.fleet import directive
-from tests.agent.scheduling.host import A1, A2, B1, LATER, LOST, OK, config, names, running
+from tests.agent.scheduling.host import A1, A2, B1, LATER, LOST, NEVER, OK, config, names, running
 
 STREAMS = ["high", "normal", "bulk", "other"]
 HELD = [
@@ -356,6 +356,22 @@ async def test_a_rate_is_remembered_longer_than_the_queue_that_it_held(
         assert binding is not None
         assert (binding.key, binding.value) == ("rate", "1/h")
         assert host.delivered["second@d.example"] == 0
+
+
+async def test_who_is_suppressed_while_mail_waits_for_its_turn_gets_none(tmp_path: Path) -> None:
+    routes = (Route(match="*", to=Endpoint(host="x", port=25), rate=Rate(count=1, period_s=3600)),)
+    async with running(tmp_path, config(routes=routes)) as host:
+        host.submit("first@d.example", stream="other")
+        await host.until(lambda: host.delivered.total() == 1)
+        host.submit("gone@d.example", "kept@d.example", stream="other")
+        host.submit("gone@d.example", stream="other")
+        await host.until(lambda: sum(len(queue.items) for queue in host.scheduler.ready.values()) == 2)
+        host.scheduler.suppressed = lambda row: NEVER if row.address.startswith(b"gone") else None
+        (queue,) = host.scheduler.ready.values()
+        queue.set_limits(NO_LIMITS)
+        queue.pump()
+        await host.rest()
+        assert set(host.delivered) == {"first@d.example", "kept@d.example"}
 
 
 async def test_the_caps_of_a_virtual_mta_span_all_sites(tmp_path: Path) -> None:
