@@ -59,6 +59,7 @@ def findings(config: Shared) -> Iterator[Finding]:
             yield ("domains", domain), f"only `retry` has an effect: routes[{route_at}] takes this domain's mail"
     yield from _streams(config)
     yield from mixed_pools(config)
+    yield from _keys_of_destinations(config)
 
 
 def _provider(name: ProviderName, own: Provider, merged: Provider) -> Iterator[Finding]:
@@ -127,6 +128,19 @@ def _streams(config: Shared) -> Iterator[Finding]:
                 where = "before it" if before == name else f"of stream {before}"
                 yield ("streams", name, "senders", n), f"`{pattern}` never matches: a pattern {where} takes all that"
             seen.append((text, name))
+
+
+def _keys_of_destinations(config: Shared) -> Iterator[Finding]:
+    """Keys of a pool for one destination that do not sign its mail: that is signed when it comes in."""
+    domains: dict[str, set[str]] = {}
+    for key in config.dkim.keys:
+        domains.setdefault(key.pool, set()).add(key.domain.lower())
+    for name, stream in config.streams.items():
+        for destination, pool in stream.pools.items():
+            lacking = sorted(domains.get(pool, set()) - domains.get(stream.pool, set()))
+            if lacking:
+                why = f"is unsigned for {', '.join(lacking)}: the keys of {stream.pool} sign it, not those of {pool}"
+                yield ("streams", name, "pools", destination), why
 
 
 def _covers(pattern: str, other: str) -> bool:

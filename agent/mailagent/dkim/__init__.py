@@ -1,6 +1,6 @@
 from mailagent.dkim.keys import Algorithm, KeyUnfit, PrivateKey
 from mailagent.dkim.ring import KeyRing, load_ring
-from mailagent.dkim.signature import SigningKey, signatures, unsigned
+from mailagent.dkim.signature import SigningKey, signatures
 from mailagent.dkim.signing import Chosen, Signing
 
 __all__ = [
@@ -13,5 +13,4 @@ __all__ = [
     "SigningKey",
     "load_ring",
     "signatures",
-    "unsigned",
 ]

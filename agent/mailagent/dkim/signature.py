@@ -74,16 +74,6 @@ def _digest(data: bytes) -> bytes:
     return found.digest()
 
 
-def unsigned(added: bytes) -> bytes:
-    """A header block that we added, without our signatures: what another pool's signatures go in front of."""
-    while added.startswith(_FIELD):
-        end = added.find(b"\r\n")
-        while added[end + 2 : end + 3] in (b" ", b"\t"):
-            end = added.find(b"\r\n", end + 2)
-        added = added[end + 2 :]
-    return added
-
-
 def _signature(fields: Fields, body_hash: bytes, key: SigningKey, at: int, life_s: int | None) -> bytes:
     names, covered = _cover(fields, key.names)
     expires = b" x=%d;" % (at + life_s) if life_s is not None else b""

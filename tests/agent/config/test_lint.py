@@ -100,3 +100,12 @@ def test_what_has_no_effect_is_named_with_its_line(tmp_path: Path, old: str, new
     assert old in TEXT
     (found,) = warnings(tmp_path, TEXT.replace(old, new))
     assert f"agent.yaml:{message}" in found
+
+
+def test_keys_that_only_the_pool_of_a_destination_has_are_warned_of(tmp_path: Path) -> None:
+    text = TEXT.replace("pools: {a: {active: [a1]}}", "pools: {a: {active: [a1]}, b: {active: [a1]}}")
+    text = text.replace("news: {pool: a,", "news: {pool: a, pools: {acme: b},")
+    keys = "dkim: {keys: [{domain: news.example, pool: %s, selector: s1, file: k.pem}]}\n"
+    (found,) = warnings(tmp_path, text + keys % "b")
+    assert "streams.news.pools.acme: is unsigned for news.example: the keys of a sign it" in found
+    assert warnings(tmp_path, text + keys % "a") == []
