@@ -27,6 +27,7 @@ from mailctl.fleet import Fleet
 from mailctl.fleet.state import LinkState
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import ConfirmDialog
+from mailctl.tui.screens.orders import order_key
 from mailctl.tui.source import FleetOperator
 from mailctl.tui.widgets.table import FleetTable
 
@@ -36,9 +37,9 @@ READY_S = 30.0
 DEADLINE_S = 120.0
 QUIET_S = 75.0
 """Ordinary traffic before the incident: the minute's figures and the charts are whole then."""
-DEFERRED = 60
+DEFERRED = 15
 """So many wait for Gmail when the pictures are taken."""
-REQUESTS = {"history", "deferred", "messages", "message", "log"}
+REQUESTS = {"history", "deferred", "messages", "message", "log", "jobs", "job", "suppressions", "aside"}
 """Groups of workers that fetch what a screen shows."""
 REASON_KEYS = {" ": "space"}
 RENDERER = "rsvg-convert"
@@ -121,6 +122,18 @@ class Walk:
         await self._until(lambda: type(self._app.screen).__name__ == "MessageView")
         await self._shoot("message")
 
+        await self._press("6")
+        await self._until(lambda: self._lowered("gmail/mkt-1") is not None)
+        self._table.move_to(self._lowered("gmail/mkt-1") or "")
+        await self._shoot("automation")
+        await self._press("7")
+        await self._until(lambda: self._has("autumn-catalogue"))
+        self._table.move_to("autumn-catalogue")
+        await self._shoot("jobs")
+        await self._press("8")
+        await self._until(lambda: self._table.row_count > 0)
+        await self._shoot("suppression")
+
         await self._press("2")
         await self._ask("vmta:mkt-1", "R", "Gmail throttles it")
         await self._shoot("rotate")
@@ -130,7 +143,7 @@ class Walk:
         await self._ask("pool:cold", "D", "quiet while we look")
         await self._agree()
         await self._press("6")
-        await self._until(lambda: all(table.row_count == 2 for table in self._app.screen.query(FleetTable)))
+        await self._until(lambda: bool(log := self._app.screen.query("#log")) and log.first(FleetTable).row_count == 2)
         await self._shoot("operations")
 
     async def _ask(self, row: str, key: str, reason: str) -> None:
@@ -167,6 +180,12 @@ class Walk:
 
     def _deferred(self, key: str) -> int:
         return sum(row.view.deferred for row in self._app.state.destinations if row.key == key)
+
+    def _lowered(self, cell: str) -> str | None:
+        """Key of the order of automation that lowered a limit of `cell`, once it stands in the table."""
+        steps = (row for row in self._app.state.directives if row.directive.rule and row.directive.base)
+        keys = (order_key(row) for row in steps if row.directive.target.name == cell)
+        return next((key for key in keys if self._has(key)), None)
 
     def _state(self, vmta: str) -> str:
         return next((row.view.state for row in self._app.state.vmtas if row.view.name == vmta), "")

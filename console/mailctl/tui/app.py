@@ -313,7 +313,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
             while True:
                 made = await planner(options)
                 self.say("")  # the dialog has the word
-                answer = await self.push_screen_wait(ConfirmDialog(made, note=note, clock=self._clock))
+                answer = await self.push_screen_wait(ConfirmDialog(made, title=title, note=note, clock=self._clock))
                 if answer is None:
                     self.say(f"{title}: cancelled, nothing changed")
                     return
@@ -321,7 +321,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
                     options = answer.options
                     continue
                 self.say(f"{title} …", Tone.QUIET)
-                if await self._execute(made):
+                if await self._execute(made, title):
                     return
                 note = "Something changed in the meantime. This is the plan as it stands now:"
         except (OpsError, LinkError, ApiError) as exc:
@@ -330,7 +330,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
             logger.exception("verb failed: %s", title)
             self.say(f"{title}: failed inside the console; see its log", Tone.BAD)
 
-    async def _execute(self, plan: Plan) -> bool:
+    async def _execute(self, plan: Plan, title: str) -> bool:
         """Whether it is done; False asks for a new plan."""
         report = await self.operator.execute(plan)
         if report.is_stale:
@@ -339,9 +339,9 @@ class ConsoleApp(App[int], inherit_bindings=False):
             self._last_operation = report.op_id
         hint = "  U undoes it" if report.undo_command else ""
         if report.succeeded:
-            self.say(f"{plan.title}: {report.summary}{hint}", Tone.GOOD)
+            self.say(f"{title}: {report.summary}{hint}", Tone.GOOD)
         else:
-            self.say(f"{plan.title}: {report.summary}{hint}", Tone.BAD)
+            self.say(f"{title}: {report.summary}{hint}", Tone.BAD)
             await self.push_screen_wait(ReportDialog(report))
         return True
 

@@ -11,6 +11,7 @@ __all__ = [
     "clean_lines",
     "clock",
     "count",
+    "cut",
     "listed",
     "plural",
     "share",
@@ -40,6 +41,11 @@ def count(number: int) -> str:
     if number < 1_000_000:
         return f"{number:,}"
     return f"{number / 1e6:.2f}M" if number < 100_000_000 else f"{number / 1e6:.0f}M"
+
+
+def cut(text: str, most: int) -> str:
+    """At most so many characters, with a mark where some are missing."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
 def some(number: int) -> str:

@@ -80,9 +80,10 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
         Binding("k,up", "scroll(-1)", show=False, id="confirm.up"),
     ]
 
-    def __init__(self, plan: Plan, *, note: str = "", clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, plan: Plan, *, title: str = "", note: str = "", clock: Callable[[], float] = monotonic) -> None:
         super().__init__()
         self.plan = plan
+        self._title = title or plan.title
         self._note = note
         self._clock = clock
         self._opened_at = clock()
@@ -91,7 +92,7 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
     def compose(self) -> ComposeResult:
         """The plan, an input for reason or time, and the keys."""
         box = Vertical()
-        box.border_title = f" {self.plan.title} "
+        box.border_title = f" {clean(self._title)} "
         with box:
             with VerticalScroll(can_focus=False):
                 yield Static(summary(self.plan, self._text_width(), self._note), markup=False)

@@ -134,7 +134,7 @@ class DeferredView(View):
     TAB = "Deferred"
     COLUMNS = GROUP_COLUMNS
     EMPTY = "asking the hosts …"
-    HINTS = (("enter", "messages"), ("c", "category"), ("T", "retry"), ("S", "suspend"), ("o", "order"))
+    HINTS = (("enter", "messages"), ("c", "category"), ("T", "retry"), ("S", "suspend"))
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "categories", "By category", show=False, id="deferred.categories"),
     ]
@@ -242,7 +242,7 @@ class DeferredView(View):
         return lines(
             beside(
                 fact("on", listed(row.hosts), Tone.STRONG),
-                fact(row.category, f"rule {clean(row.group.rule)}" if row.group.rule else ""),
+                fact("means", f"{row.category} (rule {clean(row.group.rule)})" if row.group.rule else row.category),
                 fact("next try", until(row.group.next_try_at, now)),
                 Content.styled(without, Tone.WARN.style),
             ),

@@ -23,7 +23,7 @@ from mailctl.tui.screens.reasons import reason_mark
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import ASK_DEADLINE_S
 from mailctl.tui.states import job_cell
-from mailctl.tui.text import NOTHING, clean, count, listed, plural, since, span, until
+from mailctl.tui.text import NOTHING, clean, count, cut, listed, plural, since, span, until
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject
 from mailctl.tui.widgets.detail import Detail, beside, fact, lines
@@ -62,6 +62,8 @@ class JobsView(View):
     JobsView Detail { height: 8; }
     JobsView.-tall Detail { height: 15; }
     JobsView.-short Detail .legend, JobsView.-short Detail Chart { display: none; }
+    JobsView.-short Detail { height: auto; max-height: 8; }
+    JobsView.-short Detail > .sides { height: auto; }
     JobsView.-short Detail .facts { width: 1fr; padding-left: 0; }
     JobsView.-wide Detail .facts { width: 60; }
     """
@@ -176,7 +178,7 @@ class JobsView(View):
                 Content.assemble(
                     (f"{count(group.count)} ", Tone.STRONG.style),
                     (f"{group.provider or NOTHING}{category} ", Tone.QUIET.style),
-                    (f"{group.code or '---'} {clean(group.text)[:REPLY_CHARS]}", Tone.WARN.style),
+                    (f"{group.code or '---'} {cut(clean(group.text), REPLY_CHARS)}", Tone.WARN.style),
                 )
             )
         return rows

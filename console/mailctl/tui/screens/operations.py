@@ -23,7 +23,7 @@ from mailctl.ops.plan import Options, Plan, Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.dialogs.confirm import seconds_in
 from mailctl.tui.listing import Cell, Column, Listing
-from mailctl.tui.screens.orders import order_facts, order_words
+from mailctl.tui.screens.orders import in_order, order_facts, order_key, order_words
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import ASK_DEADLINE_S
 from mailctl.tui.text import clean, clock, count, plural, since, until
@@ -125,7 +125,8 @@ class OperationsView(View):
         if not self.is_drawable:
             return
         self._log = logged({str(host): page for host, page in answers.items() if isinstance(page, OperationPage)})
-        self.query_one("#log", FleetTable).empty = "no operation in the last seven days"
+        hidden = "; a shows what agents did by themselves" if self._log else ""
+        self.query_one("#log", FleetTable).empty = f"no operation in the last seven days{hidden}"
         self.show(self.desk.state, self.desk.now())
 
     def show(self, state: FleetState, now: datetime) -> None:
@@ -138,7 +139,6 @@ class OperationsView(View):
                 f"{row.directive.kind} {row.directive.target} {row.directive.author} {row.directive.rule}",
             )
         ]
-        orders.sort(key=lambda row: bool(row.directive.rule))  # people's first; each in its order
         log = [
             row
             for row in self._log
@@ -146,7 +146,7 @@ class OperationsView(View):
             and self.filter.admits({}, f"{row.record.verb} {row.record.target} {row.record.author}")
         ]
         self.query_one("#orders", FleetTable).show(
-            Listing.of(ORDER_COLUMNS, orders, lambda row: row.key, lambda row: _order_cells(row, now))
+            Listing.of(ORDER_COLUMNS, in_order(orders), order_key, lambda row: _order_cells(row, now))
         )
         self.query_one("#log", FleetTable).show(
             Listing.of(LOG_COLUMNS, log, lambda row: str(row.op_id), lambda row: _log_cells(row))

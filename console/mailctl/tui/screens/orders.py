@@ -1,6 +1,7 @@
 """Standing orders in words: what they change, and the rule and reply behind those of automation."""
 
 import textwrap
+from collections.abc import Iterable
 from datetime import datetime
 
 from textual.content import Content
@@ -31,6 +32,23 @@ def limited(order: Directive) -> str:
 
 def _values(order: Directive) -> str:
     return f"{order.base} → {order.value}" if order.base else order.value
+
+
+def order_key(row: DirectiveRow) -> str:
+    """Key of a row: automation gives a new order for each step, and the cursor is to stay on what it is about."""
+    order = row.directive
+    return f"{order.kind}/{order.target}/{order.limit}@{','.join(row.hosts)}" if order.rule else row.key
+
+
+def in_order(rows: Iterable[DirectiveRow]) -> list[DirectiveRow]:
+    """People's orders first, newest first; those of automation by what they are about, so that they stand still."""
+    rows = tuple(rows)
+    own = [row for row in rows if not row.directive.rule]
+    return own + sorted((row for row in rows if row.directive.rule), key=_about)
+
+
+def _about(row: DirectiveRow) -> tuple[str, ...]:
+    return (row.directive.target.name, row.directive.kind, row.directive.limit, *row.hosts)
 
 
 def order_facts(row: DirectiveRow, now: datetime, width: int) -> Content:

@@ -118,7 +118,8 @@ class PoolsView(View):
     PoolsView Detail { height: 6; }
     PoolsView.-tall Detail { height: 13; }
     PoolsView.-short Detail .legend, PoolsView.-short Detail Chart { display: none; }
-    PoolsView.-short Detail { height: 6; }
+    PoolsView.-short Detail { height: auto; max-height: 7; }
+    PoolsView.-short Detail > .sides { height: auto; }
     PoolsView.-short Detail .facts { width: 1fr; padding-left: 0; }
     """
 

@@ -267,8 +267,10 @@ class SuppressionView(View):
     def _hosts(self) -> Selection:
         return selector.of(TermKind.HOST, self.filter.selection.hosts)
 
-    def _ask(self, verb: Verb, request: Mutation, subject: str, words: tuple[str, ...]) -> None:
-        selection = self._hosts
+    def _ask(
+        self, verb: Verb, request: Mutation, subject: str, words: tuple[str, ...], hosts: Selection | None = None
+    ) -> None:
+        selection = self._hosts if hosts is None else hosts
         operator = self.desk.operator
         self.desk.carry_out(
             f"{verb.words} {subject}",
@@ -296,7 +298,10 @@ class SuppressionView(View):
             return
         request = SuppressionRemove(op_id=_UNNAMED, addresses=addresses)
         subject = addresses[0] if len(addresses) == 1 else plural(len(addresses), "address", "addresses")
-        self._ask(Verb.SUPPRESSION_REMOVE, request, subject, addresses)
+        having = {host for row in self._rows if row.entry.address in addresses for host in row.hosts}
+        known = [host.name for host in self.desk.state.hosts]
+        hosts = [host for host in known if host in having] if having < set(known) else []
+        self._ask(Verb.SUPPRESSION_REMOVE, request, subject, addresses, selector.of(TermKind.HOST, hosts))
 
     def action_freeze(self) -> None:
         """End a freeze that stands; else hold back what bounces suppress, of a provider or of whole hosts."""
