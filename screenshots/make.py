@@ -20,13 +20,11 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from mailagent.config import load_fleet
-from mailctl.demo.blueprint import CONTROL_SOCKET
-from mailctl.demo.control import Action, Command
-from mailctl.demo.switches import ask
 from mailctl.fleet import Fleet
 from mailctl.fleet.state import LinkState
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import ConfirmDialog
+from mailctl.tui.incidents import Incidents
 from mailctl.tui.screens.orders import order_key
 from mailctl.tui.source import FleetOperator
 from mailctl.tui.widgets.table import FleetTable
@@ -76,12 +74,20 @@ async def demo_fleet() -> AsyncIterator[Path]:
             async with asyncio.timeout(READY_S):
                 ready = json.loads(await demo.stdout.readline())
             root = Path(ready["fleet"]).parent
-            await ask(root / CONTROL_SOCKET, Command(action=Action.STOP, incident="throttle"))
+            await throttle(root, wanted=False)
             yield root
         finally:
             if demo.returncode is None:
                 demo.terminate()
             await demo.wait()
+
+
+async def throttle(root: Path, *, wanted: bool) -> None:
+    """Begin or end the Gmail throttle of the demo in `root`."""
+    incidents = Incidents(root)
+    running = next(one.running for one in await incidents.list() if one.name == "throttle")
+    if running is not wanted:
+        await incidents.toggle("throttle")
 
 
 class Walk:
@@ -97,7 +103,7 @@ class Walk:
         await self._until(lambda: sum(host.state is LinkState.LIVE for host in self._app.state.hosts) == 3)
         print("waiting for a minute of ordinary traffic", flush=True)
         await self._until(lambda: self._youngest_s() > QUIET_S)
-        await ask(Path(CONTROL_SOCKET), Command(action=Action.START, incident="throttle"))
+        await throttle(Path(), wanted=True)
 
         await self._press("3")
         await self._until(lambda: self._has("gmail/mkt-1"))
