@@ -12,6 +12,7 @@ from textual.widgets import Static
 from mailagent.api.outcome import Attempt
 from mailagent.api.reasons import WaitReason
 from mailagent.api.requests import MessageRequest
+from mailagent.api.smtp import SmtpReply
 from mailagent.api.smtp import Verb as Step
 from mailagent.api.views import MessageDetail
 from mailctl.fleet.state import FleetState
@@ -25,6 +26,9 @@ from mailctl.tui.text import NOTHING, clean, clean_lines, clock, plural, since, 
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject
 from mailctl.tui.widgets.detail import beside, fact, lines
+
+INDENT = 13
+"""Cells before the words of a reason."""
 
 
 class MessageView(View):
@@ -136,8 +140,9 @@ def explained(detail: MessageDetail, host: str, now: datetime, width: int) -> Co
             Content.styled("? an earlier delivery was cut after the final dot: it may arrive twice", Tone.WARN.style)
         )
     rows += [Content(""), _title(f"Why it waits, next try {until(one.next_try_at, now)}")]
+    last = detail.attempts[-1].reply if detail.attempts else None
     for reason in detail.reasons:
-        rows += _reason(reason, now, width)
+        rows += _reason(reason, last, now, width)
     rows += [Content(""), _title(plural(one.attempts, "attempt") if one.attempts else "No attempt yet")]
     for attempt in reversed(detail.attempts):
         rows += _attempt(attempt, width)
@@ -153,22 +158,19 @@ def explained(detail: MessageDetail, host: str, now: datetime, width: int) -> Co
     return lines(*rows)
 
 
-def _reason(reason: WaitReason, now: datetime, width: int) -> list[Content]:
+def _reason(reason: WaitReason, last: SmtpReply | None, now: datetime, width: int) -> list[Content]:
     """What holds it, and below that which setting, whose, and what would end it."""
     glyph, tone = reason_mark(reason)
     ends = f"  {until(reason.until, now)}" if reason.until else ""
-    rows = [
-        Content.assemble(
-            (f"{glyph} {reason.kind}".ljust(13), f"bold {tone.style}"),
-            (clean(reason.detail), Tone.TEXT.style),
-            (ends, Tone.QUIET.style),
-        )
-    ]
+    first, *more = _hanging(clean(reason.detail or NOTHING) + ends, INDENT, width, Tone.TEXT)
+    rows = [Content.assemble((f"{glyph} {reason.kind}".ljust(INDENT), f"bold {tone.style}"), first[INDENT:]), *more]
     setting = f"{reason.key} = {reason.value}" if reason.key and reason.value else reason.key
     release = f"ends with {reason.release}" if reason.release else ""
     notes = [note for note in (clean(setting), clean(reason.origin), clean(release)) if note]
-    rows += _hanging(" · ".join(notes), 13, width, Tone.QUIET)
-    return rows + (_hanging(clean(reason.reply.line()), 13, width, Tone.WARN) if reason.reply else [])
+    rows += _hanging(" · ".join(notes), INDENT, width, Tone.QUIET)
+    if reason.reply is not None and reason.reply != last:  # which stands below
+        rows += _hanging(clean(reason.reply.line()), INDENT, width, Tone.WARN)
+    return rows
 
 
 def _attempt(attempt: Attempt, width: int) -> list[Content]:

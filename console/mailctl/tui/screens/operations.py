@@ -36,13 +36,13 @@ OWN_VERBS = ("shape", "expire")
 
 ORDER_COLUMNS = (
     Column("ORDER", 8, grow=1, most=12),
-    Column("TARGET", 18, grow=6, most=44),
+    Column("TARGET", 18, grow=12, most=44),
     Column("HOSTS", 5, grow=1, most=16),
     Column("BY", 10, grow=1, most=12),
     Column("AGE", 5, right=True, drop=1),
     Column("ENDS", 8, right=True),
-    Column("PROGRESS", 12, grow=4, most=44),
-    Column("REASON", 12, grow=4, drop=2),
+    Column("PROGRESS", 12, grow=2, most=44),
+    Column("REASON", 12, grow=3, drop=2),
 )
 LOG_COLUMNS = (
     Column("DONE", 8),

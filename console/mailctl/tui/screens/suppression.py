@@ -47,15 +47,15 @@ PENDING = "pending"
 _UNNAMED = OpId("")
 
 COLUMNS = (
-    Column("ADDRESS", 22, grow=6, most=48),
+    Column("ADDRESS", 22, grow=12, most=48),
     Column("REASON", 12),
     Column("STREAM", 6, grow=1, most=14, drop=2),
-    Column("HOSTS", 6, grow=1, most=16, drop=1),
+    Column("HOSTS", 7, grow=1, most=16, drop=1),
     Column("STATE", 9),
     Column("AGE", 6, right=True),
     Column("ENDS", 9, right=True),
     Column("SOURCE", 12, grow=3, most=30, drop=3),
-    Column("EVIDENCE", 16, grow=6, drop=4),
+    Column("EVIDENCE", 16, grow=3, drop=4),
 )
 
 
