@@ -110,19 +110,21 @@ async def confirmed() -> bool:
 
 def plan_text(plan: Plan, width: int | None) -> str:
     """A plan as people read it before they say yes."""
-    lines = [
+    head = (
         f"{plan.title}: {plan.hosts} of {plural(plan.fleet_hosts, 'host')}, {plural(plan.messages, 'message')}, "
         f"{plural(plan.connections, 'connection')}, {percent(plan.share)} of the fleet's deliveries"
-    ]
-    lines.append(outcomes("PLAN", [(step.host, step.target, step.state, step.detail) for step in plan.steps], width))
-    lines += [f"warning: {warning}" for warning in plan.warnings]
+    )
+    notes = [f"warning: {warning}" for warning in plan.warnings]
     if plan.untouched:
-        lines.append(f"untouched: {'; '.join(plan.untouched)}")
+        notes.append(f"untouched: {'; '.join(plan.untouched)}")
     if plan.undoable:
         # Not with its id: there is no such operation before it is done, and perhaps never.
-        lines.append("; ".join(("undo: possible, the report says how", *filter(None, [plan.undo_note]))))
+        notes.append("; ".join(("undo: possible, the report says how", *filter(None, [plan.undo_note]))))
     elif plan.undo_note:
-        lines.append(f"cannot be undone: {plan.undo_note}")
+        notes.append(f"cannot be undone: {plan.undo_note}")
+    steps = [(step.host, step.target, step.state, step.detail) for step in plan.steps]
+    lines = [*wrapped(head, indent=0, width=width), outcomes("PLAN", steps, width)]
+    lines += [line for note in notes for line in wrapped(note, indent=0, width=width)]
     lines.append(f"command: {plan.command}")
     return "\n".join(lines)
 

@@ -103,24 +103,21 @@ def detail_text(rows: Sequence[tuple[HostName, JobDetail]], width: int | None) -
     blocks = []
     for host, found in rows:
         job = found.job
-        lines = [
-            f"{printable(job.name)} on {host}: {job.state}",
-            f"  accepted {count(job.accepted)}, waiting {count(job.waiting)}, delivered {count(job.delivered)},"
+        below = [
+            f"accepted {count(job.accepted)}, waiting {count(job.waiting)}, delivered {count(job.delivered)},"
             f" bounced {count(job.bounced)}, cancelled {count(job.cancelled)}; {count(job.deferred)} failed attempts",
-            f"  pace {job.rate_now:.3g}/s{f' of at most {job.rate}' if job.rate else ''};"
+            f"pace {job.rate_now:.3g}/s{f' of at most {job.rate}' if job.rate else ''};"
             f" done {until(job.eta, now) if job.waiting else NOTHING}",
         ]
         if job.start is not None:
-            lines.append(f"  starts {job.start:%Y-%m-%d %H:%M:%S} UTC ({until(job.start, now)})")
+            below.append(f"starts {job.start:%Y-%m-%d %H:%M:%S} UTC ({until(job.start, now)})")
         if job.end is not None:
-            lines.append(
-                f"  ends {job.end:%Y-%m-%d %H:%M:%S} UTC ({until(job.end, now)}){', late' if job.late else ''}"
-            )
-        below = [f"{reason.kind}: {printable(reason.detail)}; {reason.release}" for reason in found.reasons]
+            below.append(f"ends {job.end:%Y-%m-%d %H:%M:%S} UTC ({until(job.end, now)}){', late' if job.late else ''}")
+        below += [f"{reason.kind}: {printable(reason.detail)}; {reason.release}" for reason in found.reasons]
         below += [
             f"{count(group.count)} wait at {group.provider or NOTHING}: {group.code} {printable(group.text)}"
             for group in found.deferred
         ]
-        lines += [part for text in below for part in wrapped(text, indent=2, width=width)]
-        blocks.append("\n".join(lines))
+        lines = [part for text in below for part in wrapped(text, indent=2, width=width)]
+        blocks.append("\n".join([f"{printable(job.name)} on {host}: {job.state}", *lines]))
     return "\n".join(blocks)

@@ -12,8 +12,9 @@ from mailagent.api.reasons import WaitReason
 from mailagent.api.views import InDoubt, MessageDetail, MessageSummary, QueueView
 from mailctl.cli.rows import binding
 from mailctl.fleet.lists import FleetGroup
-from mailctl.output.human import ago, clock, count, duration, size, until
-from mailctl.output.tables import Column, fields, table
+from mailctl.output.human import ago, clock, count, duration, printable, size, until
+from mailctl.output.tables import Column, fields, table, wrapped
+from mailctl.output.tables import cells as cells_of
 
 Rows = Sequence[tuple[HostName, Any]]
 
@@ -112,7 +113,7 @@ def message_table(rows: Rows, width: int | None) -> str:
     return table(columns, cells, width=width) if cells else "no message waits"
 
 
-def message_detail(host: HostName, detail: MessageDetail) -> str:
+def message_detail(host: HostName, detail: MessageDetail, width: int | None) -> str:
     """One message in full: what an operator asks first stands first."""
     now = datetime.now(UTC)
     summary = detail.summary
@@ -134,7 +135,8 @@ def message_detail(host: HostName, detail: MessageDetail) -> str:
                 ("site", f"{summary.site or 'not looked up yet'} ({summary.provider or summary.domain})"),
                 *([("job", detail.job)] if detail.job else []),
                 *([("in doubt", "yes: it may have arrived already")] if detail.in_doubt else []),
-            ]
+            ],
+            width,
         )
     ]
     if detail.attempts:
@@ -159,10 +161,22 @@ def message_detail(host: HostName, detail: MessageDetail) -> str:
             ]
             for attempt in detail.attempts
         ]
-        parts.append(table(columns, cells))
+        parts.append(_whole(columns, cells, width))
     headers = detail.headers.replace("\r\n", "\n").rstrip("\n")
     parts.append(fields([("headers", headers + ("\n… (cut)" if detail.headers_truncated else ""))]))
     return "\n\n".join(parts)
+
+
+def _whole(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> str:
+    """A table, or where it is wider than the terminal each row as lines, the last cell below the others."""
+    text = table(columns, rows)
+    if width is None or all(cells_of(line) <= width for line in text.split("\n")):
+        return text
+    lines = []
+    for *cells, last in rows:
+        lines += wrapped(printable("  ".join(filter(None, cells))), indent=0, width=width)
+        lines += wrapped(printable(last), indent=4, width=width)
+    return "\n".join(lines)
 
 
 def operation_table(rows: Rows, width: int | None) -> str:

@@ -143,7 +143,7 @@ def message(setup: Setup, message_id: str, number: int | None, as_json: bool) ->
             return Shown(
                 [], "", failed=failed, missing=f"no message {message_id} waits on {', '.join(names) or 'any host'}"
             )
-        text = "\n\n".join(listings.message_detail(host, detail) for host, detail in found)
+        text = "\n\n".join(listings.message_detail(host, detail, width()) for host, detail in found)
         return Shown([at_host(host, detail) for host, detail in found], text, failed=failed)
 
     show(setup, "message", (), look, as_json=as_json)

@@ -92,8 +92,12 @@ def reason_list(host: HostName, reasons: Sequence[WaitReason], width: int | None
         lines.append(f"{one.kind}: {', '.join(filter(None, (value, end))) or one.detail}")
         below = [one.detail if value or end else ""]
         below += [
-            f"reply: {one.reply.line()}" if one.reply else "",
-            f"released by: {one.release}" if one.release else "",
+            f"reply: {one.reply.line()}"
+            if one.reply and one.reply.text not in one.release
+            else ""  # a rule tells it,
+            f"released by: {one.release}"
+            if one.release
+            else "",
         ]
         for text in filter(None, below):
             lines += wrapped(printable(text), indent=2, width=width)
@@ -110,7 +114,7 @@ def queue_why(host: HostName, why: QueueWhy, width: int | None) -> str:
     )
     if not (why.provider or why.reasons or why.ready or why.deferred):
         return f"{host}: no ready queue {why.key} now; mailctl queues lists them"
-    parts = [head, reason_list(host, why.reasons, width)]
+    parts = ["\n".join(wrapped(head, indent=0, width=width)), reason_list(host, why.reasons, width)]
     if why.limits:
         columns = [Column("LIMIT"), Column("VALUE", right=True), Column("ORIGIN", flex=True)]
         parts.append(table(columns, [[one.name, one.value, one.origin] for one in why.limits], width=width))
@@ -136,7 +140,11 @@ def history_table(series: Sequence[tuple[HostName, Series]], width: int | None) 
                     sums.setdefault(start + n * one.step_s, [0, 0, 0, 0])[metric] += value
     cells = [[clock(datetime.fromtimestamp(at, UTC)), *map(count, sums[at])] for at in sorted(sums)]
     total = ["sum", *(count(sum(values[metric] for values in sums.values())) for metric in range(len(_METRICS)))]
-    return table(columns, cells, total=total, width=width) if cells else "nothing happened in that time"
+    return (
+        table(columns, cells, total=total, width=width)
+        if cells
+        else "nothing happened in that time; the step under way is not counted yet"
+    )
 
 
 def _seconds(value: float | None) -> str:

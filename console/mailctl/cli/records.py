@@ -81,10 +81,10 @@ def ages(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
 @click.option(
     "--step", type=click.Choice(["1s", "1m", "1h"]), default="1m", show_default=True, help="One row for each."
 )
-@click.option("--last", type=Duration(), default="1h", show_default=True, help="How far back: 15m of 1s, 8d, 400d.")
+@click.option("--last", type=Duration(), help="How far back: 15m of 1s, 8d, 400d.  [default: 15m, 1h, 1d]")
 @as_json
 @pass_setup
-def history(setup: Setup, selection: Sequence[str], step: str, last: int, as_json: bool) -> None:
+def history(setup: Setup, selection: Sequence[str], step: str, last: int | None, as_json: bool) -> None:
     """Show received, delivered, deferred and bounced over time.
 
     Of hosts, or of what the selection names: pool:, vmta:, provider:, stream: or job:, provider: and vmta: together,
@@ -100,11 +100,11 @@ def history(setup: Setup, selection: Sequence[str], step: str, last: int, as_jso
     from mailctl.cli.show import Shown, show
     from mailctl.output.document import at_host
 
-    step_s = {"1s": 1, "1m": 60, "1h": 3600}[step]
+    step_s, usual_s = {"1s": (1, 900), "1m": (60, 3600), "1h": (3600, 86_400)}[step]
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         scope, name = _scope(selection)
-        request = HistoryRequest(scope=scope, name=name, seconds=last, step_s=step_s)
+        request = HistoryRequest(scope=scope, name=name, seconds=last or usual_s, step_s=step_s)
         answers, failed = await _answers(setup, fleet, selection, "history", request)
         return Shown(
             [at_host(host, answer) for host, answer in answers], history_table(answers, width()), failed=failed

@@ -214,13 +214,13 @@ def directive_table(rows: Sequence[DirectiveRow], width: int | None) -> str:
     columns = [
         Column("ORDER", flex=True),
         Column("TARGET"),
-        Column("HOSTS", flex=True, spare=3),
-        Column("BY", spare=1),
-        Column("AGE", right=True, spare=2),
+        Column("HOSTS", flex=True, spare=4),
+        Column("BY", spare=2),
+        Column("AGE", right=True, spare=3),
         Column("ENDS"),
-        Column("WAITING", right=True, spare=4),
-        Column("PROGRESS", spare=5),
-        Column("OPERATION"),
+        Column("WAITING", right=True, spare=5),
+        Column("PROGRESS", spare=6),
+        Column("OPERATION", spare=1),
         Column("REASON", flex=True),
     ]
     cells = [

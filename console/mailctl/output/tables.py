@@ -58,14 +58,14 @@ def table(
     return "\n".join(lines)
 
 
-def fields(pairs: Sequence[tuple[str, str]]) -> str:
-    """Names and values below each other; values keep their own lines, cleaned."""
+def fields(pairs: Sequence[tuple[str, str]], width: int | None = None) -> str:
+    """Names and values below each other; values keep their own lines, cleaned, and wrap at `width`."""
     indent = max(cells(name) for name, _ in pairs) + len(GAP)
     lines = []
     for name, value in pairs:
-        first, *rest = value.split("\n") or [""]
-        lines.append(f"{name}{' ' * (indent - cells(name))}{printable(first)}".rstrip())
-        lines += [f"{' ' * indent}{printable(line)}".rstrip() for line in rest]
+        below = [part for line in value.split("\n") for part in wrapped(printable(line), indent=indent, width=width)]
+        lines.append(f"{name}{below[0][cells(name) :]}".rstrip())
+        lines += [line.rstrip() for line in below[1:]]
     return "\n".join(lines)
 
 

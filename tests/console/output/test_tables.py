@@ -82,6 +82,10 @@ def test_fields_keep_lines_and_clean_them() -> None:
     assert fields([("a", "1\n2\x1b[31m"), ("long", "")]) == "a     1\n      2 [31m\nlong"
 
 
+def test_long_fields_wrap_behind_their_names() -> None:
+    assert fields([("a", "one two three"), ("long", "x")], 12) == "a     one\n      two\n      three\nlong  x"
+
+
 def test_durations_have_two_units_at_most() -> None:
     assert [human.duration(one) for one in (0, 59, 60, 245, 3600, 11520, 187200)] == [
         "0s",
