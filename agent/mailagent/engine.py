@@ -78,7 +78,7 @@ STANDING = ("scheduler", "control", "automation", "census", "ages", "jobs", "upk
 """Tasks whose end is the end of the engine."""
 SNAPSHOT_S = 0.2
 """Age up to which one snapshot serves every caller."""
-IN_EFFECT = "the file says what is already in effect"
+IN_EFFECT = "the file says what is already in effect; keys, certificates and rules that it names are read again"
 RESTART_ONLY = (
     "host",
     "state_dir",

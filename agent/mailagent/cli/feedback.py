@@ -32,6 +32,7 @@ def list_kept(config_path: Path | None, state_dir: Path | None, limit: int, as_j
     from mailagent.api.codec import encode
     from mailagent.returns.mailbox import kept_mail
 
+    mail = None
     try:
         for mail in islice(kept_mail(place(config_path, state_dir)), limit):
             text = f"{mail.id}  {mail.at:%Y-%m-%d %H:%M}  {mail.kind.value:9}  {mail.sender or '<>'}  {mail.subject}"
@@ -40,6 +41,8 @@ def list_kept(config_path: Path | None, state_dir: Path | None, limit: int, as_j
             click.echo("".join(char if char.isprintable() else "?" for char in shown))
     except OSError as exc:
         raise Failure(f"{exc.filename}: {exc.strerror}", FAILED) from exc
+    if mail is None:
+        click.echo("mailagent: no mail is kept", err=True)
 
 
 @feedback.command()

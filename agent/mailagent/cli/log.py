@@ -104,7 +104,10 @@ def _text(record: "AccountingRecord") -> str:
     from mailagent.api.accounting import LETTERS
 
     letter = next(letter for letter, event in LETTERS.items() if event is record.type)
-    reply = " ".join(f"{record.code or ''} {record.enhanced} {record.text}".split())
+    text = record.text
+    if not (record.code and text.startswith(str(record.code))):  # the diagnostic of a later DSN has its codes
+        text = f"{record.code or ''} {record.enhanced} {text}"
+    reply = " ".join(text.split())
     cells = (
         f"{record.time:%Y-%m-%dT%H:%M:%SZ}",
         letter,

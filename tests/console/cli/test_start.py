@@ -1,6 +1,7 @@
 """What commands load, and how errors of files and usage end."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,8 +31,15 @@ print("LOADED", *loaded, file=sys.stderr)
 def loaded(*arguments: str, cwd: Path) -> list[str]:
     """Which of the heavy libraries a command has loaded when it ends."""
     probe = PROBE.format(arguments=list(arguments), heavy=", ".join(map(repr, HEAVY)))
+    env = {name: value for name, value in os.environ.items() if name != "MAILCTL_FLEET"}  # the fleet is that of `cwd`
     ran = subprocess.run(
-        [sys.executable, "-c", probe], capture_output=True, text=True, cwd=cwd, stdin=subprocess.DEVNULL, timeout=30
+        [sys.executable, "-c", probe],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        timeout=30,
     )
     return ran.stderr.splitlines()[-1].split()[1:]
 
