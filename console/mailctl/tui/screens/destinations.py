@@ -24,7 +24,8 @@ from mailctl.tui.verdicts import Subject
 from mailctl.tui.widgets.detail import Detail, fact, lines, spread
 from mailctl.tui.widgets.table import FleetTable
 
-_DEFER = Column("DEFER", 6, right=True, sort=lambda row: row.view.deferred, descending=True)
+# ordered by all that waits: under a lowered limit mail stays ready instead of being deferred
+_DEFER = Column("DEFER", 6, right=True, sort=lambda row: row.view.deferred + row.view.ready, descending=True)
 COLUMNS = (
     Column("PROVIDER", 8, grow=1, most=14, sort=lambda row: row.view.provider),
     Column("IP", 6, grow=1, most=14, sort=lambda row: row.view.vmta),
