@@ -23,7 +23,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
@@ -102,7 +101,10 @@ class Writer:
         self._outstanding = 0
         self._closed = False
         self._resting = False  # the thread is, until somebody rings or its time is over
-        self._bell: SimpleQueue[None] = SimpleQueue()  # one ring too many only makes a rest shorter
+        # Held while it is silent; one ring too many only makes a rest shorter. (SimpleQueue.get with a short time-out
+        # may wait for ever: Python 3.11 goes on with what is left of the time, also when that is less than nothing.)
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._looking = False
         self._looked_at = 0.0
         self._started: asyncio.Future[None] = self._loop.create_future()
@@ -165,7 +167,8 @@ class Writer:
         self._looking = False
         if self._resting:
             self._resting = False
-            self._bell.put(None)
+            if self._bell.locked():  # nobody else lets go of it
+                self._bell.release()
 
     async def close(self, *, clean: bool) -> None:
         """Commit what was asked for and end the thread; `clean` leaves word that nothing was cut off."""
@@ -220,8 +223,7 @@ class Writer:
                 time.sleep(PAUSE_S)
             elif stop is None:
                 self._resting = True
-                with suppress(Empty):
-                    self._bell.get(timeout=min(REST_MAX_S, REST_PER_CHANGE_S * len(fresh)))
+                self._bell.acquire(timeout=min(REST_MAX_S, REST_PER_CHANGE_S * len(fresh)))
                 self._resting = False
         self._shut(clean=stop.clean)
         self._tell(_end, self._ended, None)
