@@ -9,17 +9,21 @@ import pytest
 from hypothesis import settings
 
 PACKAGES = {
+    "awk": "mawk",
     "libplain.so": "libsasl2-modules",
     "opendkim": "opendkim",
     "postfix": "postfix",
     "saslpasswd2": "sasl2-bin",
     "smtp-sink": "postfix",
     "smtp-source": "postfix",
+    "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
     "tmux": "tmux",
     "unbound": "unbound",
 }
 """Programs and plug-ins that tests use, and the Debian package that has each."""
+ROOT_USER = "root"
+"""What a test needs whose program changes users, as Postfix does."""
 
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 _skipped: list[set[str]] = []  # for each test skipped here, the programs it lacks
@@ -46,18 +50,22 @@ def apt_line(programs: Iterable[str]) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "needs(*programs): uses system programs; without them skipped, in CI failed")
+    config.addinivalue_line("markers", "needs(*programs): uses these, or is root; without skipped, in CI failed")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     names = {name for marker in item.iter_markers("needs") for name in marker.args}
-    missing = {name for name in names if program(name) is None}
-    if not missing:
+    missing = {name for name in names - {ROOT_USER} if program(name) is None}
+    reasons = [f"needs {', '.join(sorted(missing))}: {apt_line(missing)}"] if missing else []
+    if ROOT_USER in names and os.geteuid() != 0:
+        reasons.append("needs root")
+    if not reasons:
         return
-    reason = f"needs {', '.join(sorted(missing))}: {apt_line(missing)}"
+    reason = "; ".join(reasons)
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
-    _skipped.append(missing)
+    if missing:
+        _skipped.append(missing)
     pytest.skip(reason)
 
 

@@ -18,6 +18,7 @@ from mailagent.rpc.errors import UnknownMethod
 from mailctl.cli.demo import demo
 from mailctl.cli.main import cli as mailctl_cli
 from mailctl.demo.command import demo_command
+from tests.conftest import PACKAGES, ROOT_USER
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -140,6 +141,14 @@ def test_the_protocol_page_has_each_method_once() -> None:
     table = PROTOCOL.split("## Methods")[1].split("\n\n")[1]
     rows = re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)
     assert sorted(rows) == sorted(METHODS)
+
+
+def test_ci_installs_what_tests_need() -> None:
+    script = (ROOT / ".ci/components").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"(?<=[\s(])([\w-]+):([\w-]+)", script))
+    assert listed == {name: package for name, package in PACKAGES.items() if not name.endswith(".so")}
+    named = "".join(re.findall(r"needs\(([^)]*)\)", "".join(map(Path.read_text, ROOT.glob("tests/**/*.py")))))
+    assert set(re.findall(r'"([\w.-]+)"', named)) <= {ROOT_USER, *PACKAGES}
 
 
 def test_the_protocol_page_has_what_every_verb_carries() -> None:

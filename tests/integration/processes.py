@@ -1,6 +1,7 @@
 """Real processes for integration tests: agents, smtp-sink, and waiting for a condition."""
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -8,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import SystemRandom
 
 from tests.conftest import program as installed
 
@@ -31,11 +33,18 @@ routes:
 """
 
 
+_ports = itertools.cycle(SystemRandom().sample(range(10_000, 20_000), 10_000))
+"""Below those that the kernel gives to connections and to whoever asks for any port, and below those of the demo."""
+
+
 def free_port() -> int:
-    """A port for a process that cannot tell which one it took; nothing else listens there now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port for a process that cannot tell which one it took: nobody is there now, and nobody comes by chance."""
+    for port in _ports:
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp, suppress(OSError):
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("cycle never ends")
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 30) -> None:

@@ -1,6 +1,5 @@
 """What comes back: return paths through a real agent, bounces and complaints at its feedback listener."""
 
-import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -271,8 +270,7 @@ def _entered(place: str, port: int, settings: dict[str, str]) -> AbstractContext
     return postfix(Path(place) / "postfix", port, settings)
 
 
-@pytest.mark.needs("postfix")
-@pytest.mark.skipif(os.geteuid() != 0, reason="a Postfix of one's own needs root")
+@pytest.mark.needs("root", "postfix")
 async def test_a_real_postfix_takes_the_mail_and_bounces_it_later(tmp_path: Path) -> None:
     port, relay = free_port(), free_port()
     text = TEXT + f'routes: [{{match: gone.example, to: "127.0.0.1:{relay}"}}]\n'

@@ -1,7 +1,6 @@
 """TLS on the way out, to a real Postfix and through it: levels, DANE by a real resolver, and an account of its own."""
 
 import hashlib
-import os
 import re
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -22,8 +21,7 @@ from tests.integration.rig import Rig
 from tests.integration.sink import Sink
 
 pytestmark = [
-    pytest.mark.needs("postfix"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="Postfix's master changes users: needs root"),
+    pytest.mark.needs("root", "postfix"),
     pytest.mark.timeout(120),
 ]
 

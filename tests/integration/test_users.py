@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import smtplib
 import subprocess
 import sys
@@ -128,8 +127,7 @@ async def test_the_command_line_prints_a_secret_once(tmp_path: Path) -> None:
         assert "may not log in any more" in revoked.stderr
 
 
-@pytest.mark.needs("postfix", "libplain.so")
-@pytest.mark.skipif(os.geteuid() != 0, reason="a Postfix of one's own needs root")
+@pytest.mark.needs("root", "postfix", "libplain.so")
 async def test_a_real_postfix_relays_to_us_under_tls_with_its_credentials(tmp_path: Path) -> None:
     made = Authority(tmp_path).issue("mx1.example", "127.0.0.1")
     listener = f", tls: starttls, certificate: {{cert: {made.file}, key: {made.key}}}"

@@ -19,6 +19,7 @@ from mailagent.delivery import (
 )
 from mailagent.routing import Hop
 from tests.agent.delivery.peer import BODY, SOURCE, Dialogue, Recorder, message, peer, timeouts
+from tests.integration.processes import free_port
 
 
 async def take_all(dialogue: Dialogue) -> None:
@@ -390,9 +391,7 @@ async def refuse(dialogue: Dialogue) -> None:
 
 async def dead_end() -> Hop:
     """A port of loopback where nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return Hop("dead.example", ip_address("127.0.0.1"), sock.getsockname()[1])
+    return Hop("dead.example", ip_address("127.0.0.1"), free_port())
 
 
 async def test_the_next_hop_is_taken_when_one_fails() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -14,6 +13,7 @@ from mailagent.delivery import ConnectFailed
 from mailagent.routing import Hop
 from tests.agent.delivery.peer import BODY, Recorder, message, timeouts
 from tests.conftest import program
+from tests.integration.processes import free_port
 
 
 class Mailbox:
@@ -63,9 +63,7 @@ async def smtp_sink(*options: str) -> AsyncIterator[Hop]:
     assert sink is not None
     user = ("-u", "nobody") if os.geteuid() == 0 else ()  # it refuses to run as root
     for _ in range(3):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         process = await asyncio.create_subprocess_exec(
             sink, *user, *options, f"127.0.0.1:{port}", "64", stderr=asyncio.subprocess.DEVNULL
         )

@@ -8,7 +8,7 @@ import pytest
 from mailctl.demo.blueprint import Claim, claim
 from mailctl.demo.farside import FarSide
 
-UNTIL_S = 10.0
+UNTIL_S = 30.0
 
 
 async def until(condition: Callable[[], bool], *, deadline_s: float = UNTIL_S) -> None:

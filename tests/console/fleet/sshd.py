@@ -11,8 +11,9 @@ from pathlib import Path
 
 from mailagent.config.structs import FleetHost, Rpc, Ssh
 from tests.conftest import program
+from tests.integration.processes import free_port
 
-START_S = 10.0
+START_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ async def sshd(directory: Path, *, options: str = "") -> AsyncIterator[Sshd]:
     assert path is not None
     # sshd cannot bind port 0, so a port that is free now is tried; somebody else may be quicker.
     for _ in range(5):
-        port = _free_port()
+        port = free_port()
         config = (
             f"Port {port}\nListenAddress 127.0.0.1\nHostKey {directory}/host\nPidFile none\n"
             f"AuthorizedKeysFile {directory}/authorized_keys\nStrictModes no\nUsePAM no\nLogLevel VERBOSE\n"
@@ -115,15 +116,6 @@ def prepare(directory: Path, config: str) -> None:
     (directory / "authorized_keys").write_text((directory / "client.pub").read_text())
     (directory / "known_hosts").touch()
     (directory / "sshd_config").write_text(config)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 USER = getpass.getuser()

@@ -26,7 +26,7 @@ from mailctl.fleet.link import SshDialler
 from tests.console.fleet.sshd import USER, Sshd, sshd
 from tests.console.loopback import LoopbackAgent
 
-pytestmark = pytest.mark.needs("sshd")
+pytestmark = pytest.mark.needs("sshd", "ssh-keygen")
 MX1 = HostName("mx1")
 
 
