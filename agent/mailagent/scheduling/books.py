@@ -142,7 +142,7 @@ class Books:
                 self.note(hot)
 
     def next_time(self, now: int) -> int:
-        """When there is something to do that is not due yet, at the latest in LOOK_AGAIN_MS."""
+        """When there is something to do that was not due at `now`, at the latest LOOK_AGAIN_MS later."""
         times = [due for due in self.disk_due.values() if due > now]
         if self._due:
             times.append(self._due[0][0])

@@ -63,8 +63,7 @@ class Reading:
         while True:
             self._wake.clear()
             try:
-                await self._refill()
-                pause_s = self._pause_s()
+                pause_s = self._pause_s(await self._refill())
             except ReadTooLong as exc:
                 log.error("reading due mail: %s; next try in %g s", exc, PAUSE_S)
                 self._books.look_again()
@@ -76,23 +75,27 @@ class Reading:
             except TimeoutError:
                 pass
 
-    def _pause_s(self) -> float:
-        now = now_ms()
+    def _pause_s(self, now: int) -> float:
+        """How long there is nothing to do after all that was due at `now` was looked for. What has become due since
+        counts as to come: nothing else would call for it.
+        """
         self.starved = frozenset(
             priority
             for priority, due in self._books.disk_due.items()
             if (due <= now or self._lanes.has_turn(priority)) and not self._window.is_worth_reading(priority)
         )
-        return max(0.001, (self._books.next_time(now) - now) / 1000)
+        return max(0.001, (self._books.next_time(now) - now_ms()) / 1000)
 
-    async def _refill(self) -> None:
-        more = True
+    async def _refill(self) -> int:
+        """Read what is due. The time of the last look, which found no more."""
+        more, now = True, now_ms()
         while more and not self._stopping():
             now = now_ms()
             self._books.turn_due(now)
             found = await self._find(now)
             unparked = await self._unpark(now)
             more = await self._read(now) or found or unparked
+        return now
 
     # -- finding -------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from mailagent.config.structs import Delivery, Endpoint, Rate, Retry, Route, Str
 from mailagent.delivery.connection import Connection, Transaction
 from mailagent.routing.limits import NO_LIMITS, Limit
 from mailagent.scheduling import ready, scheduler
+from mailagent.scheduling.books import Books, now_ms
 from mailagent.scheduling.ready import ReadyQueue
 from tests.agent.control.fleet import directive
 from tests.agent.scheduling.host import A1, A2, B1, LATER, LOST, NEVER, OK, config, names, running
@@ -88,6 +89,24 @@ async def test_any_order_of_events_delivers_everything_once(
         assert host.delivered.keys() == set(expected)
         assert all(count == 1 for count in host.delivered.values())
         assert not [lane for lane in host.scheduler._lanes if lane.hots]
+
+
+async def test_mail_that_becomes_due_right_after_the_look_at_the_clock_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def others_run(books: Books, now: int) -> None:
+        turn_due(books, now)
+        books._due = [entry for entry in books._due if entry[1] in books.hots]  # outdated ones wake by chance
+        due = min((one for one in books.disk_due.values() if one > now), default=0)
+        while now_ms() <= due < now + 100:
+            pass
+
+    turn_due = Books.turn_due
+    monkeypatch.setattr(Books, "turn_due", others_run)
+    async with running(tmp_path, config(retry=Retry(waits=(timedelta(milliseconds=50),), jitter=0))) as host:
+        host.answer = lambda queue, transaction: LATER if len(host.dots) < 5 else OK
+        host.submit("r@d.x.example")
+        await host.rest()
 
 
 async def test_nothing_held_by_a_directive_gets_its_final_dot(tmp_path: Path) -> None:
