@@ -19,8 +19,8 @@ from mailctl.demo.traffic import Traffic
 
 log = logging.getLogger(__name__)
 
-SUSPECT_SHARE = 0.06
-"""Share of cold mail that providers defer for its address's reputation."""
+SUSPECT_SHARE = 0.003
+"""Share of cold mail that providers defer for its address's reputation: now and then automation suspends one for it."""
 THROTTLED_PER_MINUTE = 6.0
 SLOW_S = 3.0
 
