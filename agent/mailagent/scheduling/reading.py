@@ -55,6 +55,7 @@ class Reading:
         self._stopping = stopping
         self.starved: frozenset[str] = frozenset()
         """Classes with mail due on disk for which the window has no room; their new mail has to wait behind it."""
+        self._passed_over: set[str] = set()  # classes that were not looked at in this round
 
     async def run(self) -> None:
         """Keep the window filled until cancelled."""
@@ -91,10 +92,13 @@ class Reading:
         more, now = True, now_ms()
         while more and not self._stopping():
             now = now_ms()
+            self._passed_over.clear()
             self._books.turn_due(now)
             found = await self._find(now)
             unparked = await self._unpark(now)
             more = await self._read(now) or found or unparked
+            # room that came while the disk was read, for a class passed over before
+            more = more or any(map(self._window.is_worth_reading, self._passed_over))
         return now
 
     # -- finding -------------------------------------------------------------------------------------------------
@@ -103,11 +107,10 @@ class Reading:
         """Give due queues their turn. True when there may be more."""
         more = False
         for priority in Priority:
-            if (
-                self._books.disk_due[priority] > now
-                or self._lanes.queues_in_turn(priority) >= PAGE
-                or not self._window.is_worth_reading(priority)
-            ):
+            if self._books.disk_due[priority] > now:
+                continue
+            if self._lanes.queues_in_turn(priority) >= PAGE or not self._window.is_worth_reading(priority):
+                self._passed_over.add(priority)
                 continue
             self._books.disk_due[priority] = now + LOOK_AGAIN_MS  # may be lowered while the disk is read
             queues, following = await self._spool.due_queues(now, PAGE, priority)
@@ -124,6 +127,7 @@ class Reading:
         asked = 0
         for priority in Priority:
             if not self._window.is_worth_reading(priority):
+                self._pass_over(priority)
                 continue
             for lane in self._lanes.turn(priority):
                 if lane.hots or not lane.on_disk or asked == UNPARKED or not self._room(lane):
@@ -205,6 +209,7 @@ class Reading:
         wanted: list[tuple[Hot, int]] = []
         for priority, weight in TURN_ROWS.items():
             if not self._window.is_worth_reading(priority):
+                self._pass_over(priority)
                 continue
             budget = min(weight, self._window.room(priority))
             for lane in self._lanes.turn(priority):
@@ -227,6 +232,11 @@ class Reading:
                     self._jobs.take(lane.job, each * len(chosen))
                 self._lanes.to_end(lane)
         return wanted
+
+    def _pass_over(self, priority: str) -> None:
+        """There is no room for a class now, and perhaps there is when the round ends."""
+        if self._lanes.has_turn(priority):
+            self._passed_over.add(priority)
 
     def _room(self, lane: Lane) -> int:
         """Places that ready queues have for it; without any the lane is held."""
