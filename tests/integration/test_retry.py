@@ -87,6 +87,7 @@ async def test_retry_now_is_paced_and_takes_only_what_matches(tmp_path: Path) ->
         await one.delivered(*paced)
         times = [mail.at for mail in one.sink.mails[seen:]]
         assert max(times) - min(times) > 1.2  # ten over two seconds: the last is due 1.8 s after the first
+        await one.shows(lambda snapshot: snapshot.host.waiting == 1, "all others settled")
         assert [row.recipient for row in await one.waiting()] == ["other@b.example"]
         await one.do("retry", filter=MessageFilter(recipient="other@b.example"), spread_s=0)
         await one.delivered("other@b.example")
