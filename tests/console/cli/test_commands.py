@@ -259,6 +259,7 @@ async def test_an_interrupted_wait_leaves_the_drain_standing(agents: Agents, pat
         *("drain", "vmta:mkt-1", "--yes", "--wait"),
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
     )
     assert process.stderr is not None
     async with asyncio.timeout(20):
