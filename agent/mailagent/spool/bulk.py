@@ -15,7 +15,7 @@ import apsw
 import msgspec
 
 CHUNK_ROWS = 64
-CHUNK_STEP = 16
+CHUNK_STEP = 32
 
 Bindings = tuple[Any, ...] | Mapping[str, Any]
 
