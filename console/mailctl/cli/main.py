@@ -22,6 +22,7 @@ from mailctl.cli import (
     records,
     suppression,
     verbs,
+    watch,
 )
 from mailctl.cli.exits import Exit
 from mailctl.cli.setup import Setup, complain
@@ -119,6 +120,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         ),
         _LOOK,
     ),
+    "From cron": (watch.watch,),
     "Act": (*verbs.COMMANDS, jobs.job, suppression.suppression, dkim.dkim, credentials.credentials),
     "Files and demo": (*files.COMMANDS, demo.demo, version),
 }
