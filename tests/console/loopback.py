@@ -365,6 +365,10 @@ class LoopbackAgent:
                 record = self.records.get(params.undoes)
                 if record is None:
                     raise NotFound(f"no operation {params.undoes} on this host")
+                if not record.undoable:
+                    raise Refused(
+                        f"{record.verb} cannot be undone: mail that was tried again cannot be made to wait again"
+                    )
                 cancelled = tuple(self.live[one] for one in record.created if one in self.live)
                 created = record.cancelled
             case "retry":
@@ -380,6 +384,9 @@ class LoopbackAgent:
                 del self.live[one.id]
             if target is not None and not nothing:
                 self.generations[str(target)] = self.generations.get(str(target), 0) + 1
+            if method == "undo" and not nothing:
+                undone = msgspec.structs.replace(self.records[params.undoes], undone_by=params.op_id)
+                self.records[params.undoes] = undone
             self.records[params.op_id] = OperationRecord(
                 op_id=params.op_id,
                 verb=method,

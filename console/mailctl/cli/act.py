@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import click
 
@@ -20,6 +21,8 @@ from mailctl.output.document import HostResult, Operation, document
 from mailctl.output.human import percent, plural, printable
 from mailctl.output.tables import Column, cells, table, wrapped
 
+LAST = "last"
+"""`undo last`: of mine, over the fleet."""
 CONFIRM_S = 600.0
 """A question that nobody answers is answered with no."""
 
@@ -52,8 +55,12 @@ def act(
     options: Options,
     manner: Manner,
     asked: Asked | None = None,
+    since: datetime | None = None,
 ) -> None:
-    """Plan, confirm, execute, report; does not return. `subject` is the id that cancel, edit and undo take."""
+    """Plan, confirm, execute, report; does not return.
+
+    `subject` is the id that cancel, edit and undo take; undo takes `last` and `since` as well.
+    """
     selection = ops.parse(words)
     attended = sys.stdin.isatty() and sys.stderr.isatty()
     if not attended and not manner.dry_run:
@@ -63,7 +70,11 @@ def act(
         # The whole fleet is connected even for one host: the plan says what stays untouched.
         async with setup.fleet() as fleet:
             await fleet.settled(setup.timeout_s, hosts=selection.hosts)
-            if verb is Verb.UNDO:
+            if verb is Verb.UNDO and since is not None:
+                plan = await ops.plan_undo_since(fleet, since, options)
+            elif verb is Verb.UNDO and subject == LAST:
+                plan = await ops.plan_undo_last(fleet, options)
+            elif verb is Verb.UNDO:
                 plan = await ops.plan_undo(fleet, OpId(subject), options)
             elif verb is Verb.CANCEL:
                 plan = await ops.plan_cancel(fleet, DirectiveId(subject), options)

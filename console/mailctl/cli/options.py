@@ -73,6 +73,25 @@ class Moment(click.ParamType["datetime"]):
         return found
 
 
+class Since(click.ParamType["datetime"]):
+    """`14:00` (UTC, the last one), `2h` ago, or a whole moment; the value is UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "datetime":
+        """The moment that `value` names."""
+        from datetime import UTC, datetime
+
+        from mailctl.ops.moments import past
+
+        if isinstance(value, datetime):
+            return value
+        try:
+            return past(str(value), datetime.now(UTC))
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
 Command = Callable[..., Any]
 
 selectors = click.argument("selection", nargs=-1, metavar="[SELECTOR]...")

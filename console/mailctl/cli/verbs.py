@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailctl.cli.options import Command, Duration, as_json
+from mailctl.cli.options import Command, Duration, Since, as_json
 from mailctl.cli.setup import Setup, pass_setup
 
 if TYPE_CHECKING:
-    pass
+    from datetime import datetime
 
 WAIT_S = "30m"
 """What `--wait` alone waits."""
@@ -231,18 +231,27 @@ def edit(setup: Setup, /, directive: str, **given: Any) -> None:
 
 
 @click.command()
-@click.argument("operation", metavar="OPERATION")
+@click.argument("operation", metavar="OPERATION | last", required=False)
+@click.option("--mine", is_flag=True, help="All that I did since --since, newest first.")
+@click.option("--since", type=Since(), help="14:00 (UTC), 2h ago, or 2026-07-01T09:00:00Z.")
 @override
 @common
 @pass_setup
-def undo(setup: Setup, /, operation: str, **given: Any) -> None:
+def undo(setup: Setup, /, operation: str | None, mine: bool, since: "datetime | None", **given: Any) -> None:
     """Undo an operation on every host that executed it.
 
+    `last` is the last thing you did that stands; undos do not count, so each call goes one step further back. What
+    cannot be undone is refused with the reason.
+
     \b
-    Example:
+    Examples:
       mailctl undo 1q7p3k2m9x4a8bc
+      mailctl undo last
+      mailctl undo --mine --since 14:00
     """
-    hand_over(setup, "undo", subject=operation, **given)
+    if (operation is not None) == mine or mine != (since is not None):
+        raise click.UsageError("name an operation or `last`, or give --mine with --since")
+    hand_over(setup, "undo", subject=operation or "", since=since, **given)
 
 
 COMMANDS = (drain, undrain, suspend, resume, rotate, limit, retry, cancel, edit, undo)
@@ -258,6 +267,7 @@ def hand_over(
     yes: bool,
     as_json: bool,
     wait_s: int | None = None,
+    since: "datetime | None" = None,
     **options: Any,
 ) -> None:
     """Hand a verb over to `act`, which loads what verbs need."""
@@ -265,4 +275,4 @@ def hand_over(
     from mailctl.ops import Options, Verb
 
     manner = Manner(dry_run=dry_run, yes=yes, as_json=as_json, wait_s=wait_s)
-    act(setup, Verb(verb), selection, subject, Options(**options), manner)
+    act(setup, Verb(verb), selection, subject, Options(**options), manner, since=since)

@@ -3,7 +3,18 @@
 from mailctl.ops.errors import NothingSelected, OpsError, OptionError, SelectorError
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
 from mailctl.ops.selector import Selection, TermKind, message_filter, parse
-from mailctl.ops.verbs import ACTS_ON, execute, plan, plan_cancel, plan_edit, plan_request, plan_undo, settle
+from mailctl.ops.verbs import (
+    ACTS_ON,
+    execute,
+    plan,
+    plan_cancel,
+    plan_edit,
+    plan_request,
+    plan_undo,
+    plan_undo_last,
+    plan_undo_since,
+    settle,
+)
 from mailctl.ops.wait import WaitResult, wait_empty
 
 __all__ = [
@@ -31,6 +42,8 @@ __all__ = [
     "plan_edit",
     "plan_request",
     "plan_undo",
+    "plan_undo_last",
+    "plan_undo_since",
     "settle",
     "wait_empty",
 ]

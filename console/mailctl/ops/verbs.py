@@ -19,7 +19,7 @@ from mailagent.api.replies import OperationPage
 from mailagent.api.targets import TargetKind
 from mailctl.fleet import Fleet, LinkError
 from mailctl.fleet.errors import LinkLost, NoAnswer
-from mailctl.ops import command, op_ids, targets
+from mailctl.ops import command, journal, op_ids, targets
 from mailctl.ops.errors import NothingSelected, OptionError, SelectorError
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
 from mailctl.ops.selector import Selection, message_filter
@@ -169,11 +169,53 @@ async def plan_undo(fleet: Fleet, operation: OpId, options: Options = DEFAULTS) 
             undone = f"{record.verb} {record.target or ''}".rstrip()
             drafts.append(_Draft(host, undone, requests.Undo(op_id=_UNNAMED, undoes=record.op_id)))
     if not drafts:
-        missing = f"; not asked: {', '.join(silent)}" if silent else ""
-        raise NothingSelected(f"no host knows an operation {operation}{missing}")
+        raise NothingSelected(f"no host knows an operation {operation}{_not_asked(silent)}")
     undo = await _planned(fleet, Verb.UNDO, drafts, options, operation, (operation,))
     warnings = tuple(f"{host} does not answer: it may have executed {operation} too" for host in silent)
     return replace(undo, warnings=undo.warnings + warnings)
+
+
+async def plan_undo_last(fleet: Fleet, options: Options = DEFAULTS) -> Plan:
+    """What undoing the last thing would do that I did and that stands, on every host that executed it.
+
+    Undos do not count, so that each call goes one step further back. When it cannot be undone the plan says why.
+
+    Raises:
+        NothingSelected: no host that answers knows one.
+    """
+    mine = await journal.of_mine(fleet)
+    if mine.last is None:
+        raise NothingSelected(f"nothing of yours stands that could be undone{_not_asked(mine.silent)}")
+    return await plan_undo(fleet, journal.operation_of(mine.last), options)
+
+
+async def plan_undo_since(fleet: Fleet, since: datetime, options: Options = DEFAULTS) -> Plan:
+    """What undoing all that I did since `since` would do, newest first on each host.
+
+    What cannot be undone is a refused step with the host's reason.
+
+    Raises:
+        NothingSelected: no host that answers knows anything.
+    """
+    _check(Verb.UNDO, options)
+    mine = await journal.of_mine(fleet, since=since)
+    drafts = [
+        _Draft(
+            host, f"{record.verb} {record.target or ''}".rstrip(), requests.Undo(op_id=_UNNAMED, undoes=record.op_id)
+        )
+        for host, records in mine.records.items()
+        for record in records
+    ]
+    when = since.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if not drafts:
+        raise NothingSelected(f"nothing of yours since {when} stands{_not_asked(mine.silent)}")
+    undo = await _planned(fleet, Verb.UNDO, drafts, options, f"all of mine since {when}", ("--mine", "--since", when))
+    warnings = tuple(f"{host} does not answer: what was done there stays" for host in mine.silent)
+    return replace(undo, warnings=undo.warnings + warnings)
+
+
+def _not_asked(hosts: Sequence[HostName]) -> str:
+    return f"; not asked: {', '.join(hosts)}" if hosts else ""
 
 
 async def execute(fleet: Fleet, plan: Plan, *, settle_s: float = SETTLE_S) -> Report:

@@ -290,10 +290,10 @@ class ConsoleApp(App[int], inherit_bindings=False):
         )
 
     def ask_before_undo(self, op_id: OpId | None) -> None:
-        """Plan an undo and ask; None: of the last operation of this console."""
+        """Plan an undo and ask; None: of the last operation of this console, else of the last of mine that stands."""
         chosen = op_id or self._last_operation
         if chosen is None:
-            self.say("nothing done here yet; choose an operation in Operations (6), then U", Tone.WARN)
+            self.carry_out("undo the last of mine", self.operator.plan_undo_last)
         else:
             self.carry_out(f"undo {chosen}", lambda options: self.operator.plan_undo(chosen, options))
 

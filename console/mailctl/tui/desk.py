@@ -75,4 +75,4 @@ class Desk(Protocol):
         """Ask for one line; `check` says what is wrong with it, else `then` gets it."""
 
     def ask_before_undo(self, op_id: OpId | None) -> None:
-        """Plan an undo and ask; None: of the last operation of this console."""
+        """Plan an undo and ask; None: of the last operation of this console, else of the last of mine that stands."""

@@ -1,6 +1,7 @@
 """What the screens ask of the fleet, and the one way in which they act."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -54,6 +55,12 @@ class Operator(Protocol):
     async def plan_undo(self, op_id: OpId, options: Options) -> Plan:
         """What undoing an operation would do."""
 
+    async def plan_undo_last(self, options: Options) -> Plan:
+        """What undoing the last thing of mine that stands would do."""
+
+    async def plan_undo_since(self, since: datetime, options: Options) -> Plan:
+        """What undoing all of mine since then would do."""
+
     async def plan_cancel(self, directive: DirectiveId, options: Options) -> Plan:
         """What ending a standing order would do."""
 
@@ -82,6 +89,14 @@ class FleetOperator:
     async def plan_undo(self, op_id: OpId, options: Options) -> Plan:
         """What undoing an operation would do."""
         return await verbs.plan_undo(self._fleet, op_id, options)
+
+    async def plan_undo_last(self, options: Options) -> Plan:
+        """What undoing the last thing of mine that stands would do."""
+        return await verbs.plan_undo_last(self._fleet, options)
+
+    async def plan_undo_since(self, since: datetime, options: Options) -> Plan:
+        """What undoing all of mine since then would do."""
+        return await verbs.plan_undo_since(self._fleet, since, options)
 
     async def plan_cancel(self, directive: DirectiveId, options: Options) -> Plan:
         """What ending a standing order would do."""

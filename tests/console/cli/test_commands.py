@@ -181,6 +181,24 @@ async def test_one_message_is_found_wherever_it_waits(agents: Agents, mailctl: M
     assert "waits on mx1, mx2, mx3" in missing.err
 
 
+async def test_undo_takes_back_the_last_of_mine_or_all_since_a_time(agents: Agents, mailctl: Mailctl) -> None:
+    for pool in ("marketing", "cold", "transactional"):
+        assert (await mailctl("drain", f"pool:{pool}", "--yes")).code == 0
+    last = await mailctl("undo", "last", "--yes", "--json")
+    assert last.code == 0
+    assert {one["target"] for one in last.document["operation"]["results"]} == {"drain pool:transactional"}
+    rest = await mailctl("undo", "--mine", "--since", "10m", "--yes")
+    assert (rest.code, "applied on 6 of 6 objects" in rest.err) == (0, True)
+    assert not any(agent.live for agent in agents.values())
+    for wrong in (
+        ("undo",),
+        ("undo", "--mine"),
+        ("undo", "last", "--mine", "--since", "1h"),
+        ("undo", "--since", "1h"),
+    ):
+        assert "name an operation or `last`" in (await mailctl(*wrong)).err
+
+
 async def test_drain_waits_reports_and_is_undone(agents: Agents, mailctl: Mailctl) -> None:
     ran = await mailctl("drain", "pool:marketing", "--reason", "Gmail", "--yes", "--wait=10s", "--json")
     assert ran.code == 0

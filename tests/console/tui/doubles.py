@@ -749,6 +749,12 @@ class StillOperator:
         self.undone.append(op_id)
         return replace(await self.plan(Verb.UNDO, Selection(), options), selection=str(op_id))
 
+    async def plan_undo_last(self, options: Options) -> Plan:
+        return await self.plan_undo(OpId("last"), options)
+
+    async def plan_undo_since(self, since: datetime, options: Options) -> Plan:
+        return await self.plan_undo(OpId(f"{since:%H:%M}"), options)
+
     async def execute(self, plan: Plan) -> Report:
         self.executed.append(plan)
         stale, self.stale_once = self.stale_once, False

@@ -105,3 +105,26 @@ async def test_the_log_hides_what_agents_did_by_themselves_until_asked() -> None
         await until(pilot, lambda: log.row_count == 4)
         await pilot.press("a")
         await until(pilot, lambda: log.row_count == 3)
+
+
+async def test_all_of_mine_since_a_time_is_one_question() -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await orders(pilot)
+        await pilot.press("M")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PromptDialog))
+        await pilot.press("2", "h", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+        clock.now += DEAF_S
+        await pilot.press("y")
+        await until(pilot, lambda: len(operator.executed) == 1)
+        assert operator.undone == ["01:14"]
+
+
+async def test_undo_before_anything_was_done_here_is_about_the_last_of_mine() -> None:
+    operator = StillOperator()
+    async with app_with(operator, Clock()).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("U")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        assert operator.undone == ["last"]

@@ -46,7 +46,7 @@ _ACT = (
     ("S", "suspend"),
     ("L", "lower a limit"),
     ("T", "retry now"),
-    ("U", "undo"),
+    ("U M", "undo one, all mine"),
     ("X", "cancel, remove"),
     ("P T", "pin, end of orders"),
     ("A F", "suppress, freeze"),

@@ -19,6 +19,7 @@ from mailagent.api.operations import OperationRecord
 from mailagent.api.replies import OperationPage
 from mailagent.api.requests import PageRequest
 from mailctl.fleet.state import DirectiveRow, FleetState
+from mailctl.ops.moments import past
 from mailctl.ops.plan import Options, Plan, Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.dialogs.confirm import seconds_in
@@ -90,7 +91,7 @@ class OperationsView(View):
 
     TAB = "Operations"
     VERBS: ClassVar[dict[str, Verb]] = {}
-    HINTS = (("U", "undo"), ("X", "cancel"), ("P", "pin"), ("T", "time"), ("a", "all log"))
+    HINTS = (("U", "undo"), ("M", "undo mine"), ("X", "cancel"), ("P", "pin"), ("T", "time"), ("a", "all log"))
     AUTO_FOCUS = "#orders"
     DEFAULT_CSS = """
     OperationsView #orders { height: auto; max-height: 50%; min-height: 3; }
@@ -98,6 +99,7 @@ class OperationsView(View):
     OperationsView #log { height: 1fr; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("M", "undo_mine", "Undo mine", show=False, id="verb.undo-mine"),
         Binding("X", "end", "Cancel", show=False, id="order.cancel"),
         Binding("P", "pin", "Pin", show=False, id="order.pin"),
         Binding("T", "time", "Time", show=False, id="order.time"),
@@ -214,6 +216,24 @@ class OperationsView(View):
             self.desk.ask_before_undo(chosen)
         else:
             self.say("nothing to undo here", Tone.WARN)
+
+    def action_undo_mine(self) -> None:
+        """Undo all that I did since a time, newest first."""
+
+        def wrong(text: str) -> str:
+            try:
+                past(text, self.desk.now())
+            except ValueError as exc:
+                return str(exc)
+            return ""
+
+        def plan(text: str) -> None:
+            since = past(text, self.desk.now())  # once: what is planned again is the same
+            self.desk.carry_out(
+                f"undo mine since {clock(since)}", lambda options: self.desk.operator.plan_undo_since(since, options)
+            )
+
+        self.desk.prompt("Undo all that I did since", "14:00 (UTC), 2h", wrong, plan)
 
     def copied(self) -> str:
         """The operation's id."""

@@ -334,7 +334,7 @@ class View(Screen[None]):
         )
 
     def action_undo(self) -> None:
-        """Undo the last operation of this console."""
+        """Undo the last operation of this console, else the last of mine that stands."""
         self.desk.ask_before_undo(None)
 
     # lines at the bottom

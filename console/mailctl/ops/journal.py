@@ -1,0 +1,87 @@
+"""The undo journal: what people ordered on each host, newest first, out of the hosts' own logs."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from mailagent.api.errors import ApiError
+from mailagent.api.ids import HostName, OpId
+from mailagent.api.operations import OperationRecord, Result
+from mailagent.api.requests import PAGE_LIMIT, PageRequest
+from mailctl.fleet import Fleet, LinkError
+
+MOST_PAGES = 40
+"""Pages of one host's log that are read; automation may have filled many of them."""
+PAGE_DEADLINE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Records per host, newest first; `silent` hosts gave none."""
+
+    records: dict[HostName, tuple[OperationRecord, ...]]
+    silent: tuple[HostName, ...]
+
+    @property
+    def last(self) -> OperationRecord | None:
+        """The newest over all hosts, by their clocks."""
+        return max(
+            (record for records in self.records.values() for record in records),
+            key=lambda record: (record.at, record.op_id),
+            default=None,
+        )
+
+
+def operation_of(record: OperationRecord) -> OpId:
+    """The id of the whole operation that a host's record is a step of."""
+    return OpId(record.op_id.partition(".")[0])
+
+
+def stands(record: OperationRecord) -> bool:
+    """Whether an undo may be about it: it did something, nobody undid it, and it is no undo itself."""
+    return record.result is Result.APPLIED and record.undone_by is None and record.verb != "undo"
+
+
+async def of_mine(fleet: Fleet, *, since: datetime | None = None) -> Journal:
+    """What I did that stands, by the account under which each host knows me.
+
+    Without `since`, each host is read back only to the newest such record.
+    """
+
+    async def one(host: HostName) -> tuple[OperationRecord, ...] | None:
+        state = fleet.state.host(host)
+        if state is None or state.hello is None:
+            return None
+        me = state.hello.user
+        return await _read(fleet, host, lambda record: record.author == me and stands(record), since)
+
+    names = [host.name for host in fleet.state.hosts]
+    async with asyncio.TaskGroup() as group:
+        tasks = {name: group.create_task(one(name), name=f"journal:{name}") for name in names}
+    found = {name: task.result() for name, task in tasks.items()}
+    return Journal(
+        records={name: records for name, records in found.items() if records},
+        silent=tuple(name for name, records in found.items() if records is None),
+    )
+
+
+async def _read(
+    fleet: Fleet, host: HostName, wanted: Callable[[OperationRecord], bool], since: datetime | None
+) -> tuple[OperationRecord, ...] | None:
+    """The wanted records of one host; None when it does not answer."""
+    found: list[OperationRecord] = []
+    cursor = ""
+    for _ in range(MOST_PAGES):
+        try:
+            page = await fleet.ask(
+                host, "operations", PageRequest(cursor=cursor, limit=PAGE_LIMIT), deadline_s=PAGE_DEADLINE_S
+            )
+        except (LinkError, ApiError):
+            return None
+        found += [record for record in page.rows if wanted(record) and (since is None or record.at >= since)]
+        cursor = page.cursor
+        enough = page.rows[-1].at < since if since is not None and page.rows else bool(found)
+        if enough or not cursor:
+            break
+    return tuple(found)
