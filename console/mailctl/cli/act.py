@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -204,7 +204,9 @@ async def _execute(
             HostResult(host=line.host, target=line.target, result=line.result, detail=line.detail)
             for line in report.lines
         )
-        operation = _operation(plan, results, undo=report.undo_command, empty=waited.is_empty if waited else None)
+        operation = _operation(
+            plan, results, undo=report.undo_command, counts=report.counts, empty=waited.is_empty if waited else None
+        )
         targeted = {step.host for step in plan.steps}
         errors = [
             f"{host.name}: {why(host, setup.timeout_s)}"
@@ -217,6 +219,8 @@ async def _execute(
     narrate(f"{plan.title}: {report.summary}")
     if report.is_stale:
         narrate("something changed since the plan; run the command again to see the new one")
+    if report.count(LineResult.UNKNOWN):
+        narrate(f"ask later what became of it: {report.ask_command}")
     if report.undo_command:
         narrate(f"undo with: {report.undo_command}")
     return code
@@ -228,7 +232,13 @@ def _tell(now: WaitResult) -> None:
 
 
 def _operation(
-    plan: Plan, results: tuple[HostResult, ...], *, undo: str, dry_run: bool = False, empty: bool | None = None
+    plan: Plan,
+    results: tuple[HostResult, ...],
+    *,
+    undo: str,
+    counts: Mapping[LineResult, int] | None = None,
+    dry_run: bool = False,
+    empty: bool | None = None,
 ) -> Operation:
     return Operation(
         op_id=plan.op_id,
@@ -241,5 +251,6 @@ def _operation(
         undo=undo,
         dry_run=dry_run,
         warnings=plan.warnings,
+        counts={str(result): number for result, number in (counts or {}).items()},
         empty=empty,
     )

@@ -213,6 +213,35 @@ def operation_table(rows: Rows, width: int | None) -> str:
     return table(columns, cells, width=width) if cells else "no operations in the last 7 days"
 
 
+def record_table(rows: Rows, without: Sequence[str], width: int | None) -> str:
+    """What one operation did on each host; hosts without a record last."""
+    columns = [
+        Column("HOST"),
+        Column("VERB"),
+        Column("TARGET", flex=True),
+        Column("RESULT"),
+        Column("AT"),
+        Column("BY", spare=1),
+        Column("UNDO", spare=2),
+        Column("DETAIL", flex=True),
+    ]
+    cells = [
+        [
+            host,
+            record.verb,
+            str(record.target) if record.target else _filter(record),
+            record.result,
+            f"{record.at:%Y-%m-%d %H:%M:%S} UTC",
+            record.author,
+            f"undone by {record.undone_by}" if record.undone_by else "possible" if record.undoable else "no",
+            record.detail,
+        ]
+        for host, record in rows
+    ]
+    cells += [[host, "", "", "not executed", "", "", "", ""] for host in without]
+    return table(columns, cells, width=width)
+
+
 def in_doubt_table(rows: Rows, width: int | None) -> str:
     """Possible duplicates."""
     columns = [

@@ -171,6 +171,41 @@ def operations(setup: Setup, selection: Sequence[str], limit: int, as_json: bool
     show(setup, "operations", selection, look, as_json=as_json)
 
 
+@click.command()
+@click.argument("operation", metavar="OPERATION")
+@as_json
+@pass_setup
+def operation(setup: Setup, operation: str, as_json: bool) -> None:
+    """Show what became of one operation on each host.
+
+    For a verb whose answer was lost: it was executed where a record of it stands, and nowhere else.
+
+    \b
+    Example:
+      mailctl operation 1q7p3k2m9x4a8bc
+    """
+    from mailagent.api.ids import OpId
+    from mailctl.cli import listings
+    from mailctl.cli.show import Shown, show
+    from mailctl.ops import journal
+    from mailctl.output.document import at_host
+
+    async def look(fleet: "Fleet", selection: "Selection") -> "Shown":  # noqa: ARG001
+        found = await journal.everywhere(fleet, OpId(operation))
+        rows = [(host, record) for host, records in found.items() for record in reversed(records or ())]
+        without = [host for host, records in found.items() if records == ()]
+        failed = {
+            host: "did not answer in time"
+            for host, records in found.items()
+            if records is None and (state := fleet.state.host(host)) and state.state.is_fresh
+        }
+        text = listings.record_table(rows, without, width()) if rows else ""
+        missing = "" if rows else f"no host that answers has executed an operation {operation}"
+        return Shown([at_host(host, record) for host, record in rows], text, failed=failed, missing=missing)
+
+    show(setup, "operation", (), look, as_json=as_json)
+
+
 @click.command("in-doubt")
 @selectors
 @limit(ROWS)
@@ -195,7 +230,7 @@ def in_doubt(setup: Setup, selection: Sequence[str], limit: int, as_json: bool) 
     show(setup, "in-doubt", selection, look, as_json=as_json)
 
 
-COMMANDS = (queues, deferred, messages, message, operations, in_doubt)
+COMMANDS = (queues, deferred, messages, message, operations, operation, in_doubt)
 
 
 async def _window(

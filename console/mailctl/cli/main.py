@@ -98,7 +98,18 @@ def version() -> None:
 
 _LOOK = (
     *("status", "hosts", "pools", "ips", "destinations", "why", "queues", "deferred", "messages", "message", "ages"),
-    *("directives", "automation", "operations", "jobs", "history", "events", "feedback", "checks", "in-doubt"),
+    *(
+        "directives",
+        "automation",
+        "operations",
+        "operation",
+        "jobs",
+        "history",
+        "events",
+        "feedback",
+        "checks",
+        "in-doubt",
+    ),
 )
 
 

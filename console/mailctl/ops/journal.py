@@ -8,8 +8,9 @@ from datetime import datetime
 from mailagent.api.errors import ApiError
 from mailagent.api.ids import HostName, OpId
 from mailagent.api.operations import OperationRecord, Result
-from mailagent.api.requests import PAGE_LIMIT, PageRequest
+from mailagent.api.requests import PAGE_LIMIT, OperationRequest, PageRequest
 from mailctl.fleet import Fleet, LinkError
+from mailctl.ops import op_ids
 
 MOST_PAGES = 40
 """Pages of one host's log that are read; automation may have filled many of them."""
@@ -64,6 +65,36 @@ async def of_mine(fleet: Fleet, *, since: datetime | None = None) -> Journal:
         records={name: records for name, records in found.items() if records},
         silent=tuple(name for name, records in found.items() if records is None),
     )
+
+
+async def records_of(fleet: Fleet, host: HostName, operation: OpId) -> tuple[OperationRecord, ...] | None:
+    """The steps of one operation on one host, the last one first; None when the host does not answer."""
+    found: dict[str, OperationRecord] = {}
+    try:
+        page = await fleet.ask(host, "operations", PageRequest(), deadline_s=PAGE_DEADLINE_S)
+        found = {record.op_id: record for record in page.rows if op_ids.belongs(record.op_id, operation)}
+        step = 0
+        while page.cursor:  # the log goes on behind this page: ask for one after the other
+            one = op_ids.step_id(operation, step)
+            if one not in found:
+                record = await fleet.ask(host, "operation", OperationRequest(op_id=one), deadline_s=PAGE_DEADLINE_S)
+                if record is None:
+                    break
+                found[one] = record
+            step += 1
+    except (LinkError, ApiError):
+        return None
+    return tuple(sorted(found.values(), key=lambda record: record.at, reverse=True))
+
+
+async def everywhere(fleet: Fleet, operation: OpId) -> dict[HostName, tuple[OperationRecord, ...] | None]:
+    """The same for all hosts."""
+    async with asyncio.TaskGroup() as group:
+        tasks = {
+            host.name: group.create_task(records_of(fleet, host.name, operation), name=f"records:{host.name}")
+            for host in fleet.state.hosts
+        }
+    return {host: task.result() for host, task in tasks.items()}
 
 
 async def _read(

@@ -189,10 +189,16 @@ class Report:
     command: str
     undo_command: str  # empty when there is nothing to undo
     undo_note: str
+    ask_command: str = ""  # tells later what became of it, where that is unknown
 
     def count(self, result: LineResult) -> int:
         """Lines with that result."""
         return sum(line.result is result for line in self.lines)
+
+    @property
+    def counts(self) -> dict[LineResult, int]:
+        """Lines with each result, none left out."""
+        return {result: self.count(result) for result in LineResult}
 
     @property
     def succeeded(self) -> bool:

@@ -15,7 +15,6 @@ from mailagent.api import dkim, jobs, requests, suppression
 from mailagent.api.errors import ApiError, GuardRefused, Refused, RoleRefused, StalePlan
 from mailagent.api.ids import DirectiveId, HostName, OpId
 from mailagent.api.operations import OperationRecord, OperationResult, Result
-from mailagent.api.replies import OperationPage
 from mailagent.api.targets import TargetKind
 from mailctl.fleet import Fleet, LinkError
 from mailctl.fleet.errors import LinkLost, NoAnswer
@@ -155,19 +154,16 @@ async def plan_undo(fleet: Fleet, operation: OpId, options: Options = DEFAULTS) 
         NothingSelected: no host that answers knows the operation.
     """
     _check(Verb.UNDO, options)
-    answers = await fleet.ask_all("operations", requests.PageRequest(), deadline_s=PLAN_DEADLINE_S)
     drafts = []
     silent = []
-    for host, answer in answers.items():
-        if not isinstance(answer, OperationPage):
+    for host, records in (await journal.everywhere(fleet, operation)).items():
+        if records is None:
             # What the host said last tells whether it is one of them; then it is a line of the report.
             known = _last_known(fleet, host, operation)
             drafts += [_Draft(host, f"operation {one}", requests.Undo(op_id=_UNNAMED, undoes=one)) for one in known]
             silent += [] if known else [host]
-            continue
-        for record in await _records(fleet, host, operation, answer):
-            undone = f"{record.verb} {record.target or ''}".rstrip()
-            drafts.append(_Draft(host, undone, requests.Undo(op_id=_UNNAMED, undoes=record.op_id)))
+        else:
+            drafts += [_undo_draft(host, record) for record in records]
     if not drafts:
         raise NothingSelected(f"no host knows an operation {operation}{_not_asked(silent)}")
     undo = await _planned(fleet, Verb.UNDO, drafts, options, operation, (operation,))
@@ -199,23 +195,13 @@ async def plan_undo_since(fleet: Fleet, since: datetime, options: Options = DEFA
     """
     _check(Verb.UNDO, options)
     mine = await journal.of_mine(fleet, since=since)
-    drafts = [
-        _Draft(
-            host, f"{record.verb} {record.target or ''}".rstrip(), requests.Undo(op_id=_UNNAMED, undoes=record.op_id)
-        )
-        for host, records in mine.records.items()
-        for record in records
-    ]
+    drafts = [_undo_draft(host, record) for host, records in mine.records.items() for record in records]
     when = since.strftime("%Y-%m-%dT%H:%M:%SZ")
     if not drafts:
         raise NothingSelected(f"nothing of yours since {when} stands{_not_asked(mine.silent)}")
     undo = await _planned(fleet, Verb.UNDO, drafts, options, f"all of mine since {when}", ("--mine", "--since", when))
     warnings = tuple(f"{host} does not answer: what was done there stays" for host in mine.silent)
     return replace(undo, warnings=undo.warnings + warnings)
-
-
-def _not_asked(hosts: Sequence[HostName]) -> str:
-    return f"; not asked: {', '.join(hosts)}" if hosts else ""
 
 
 async def execute(fleet: Fleet, plan: Plan, *, settle_s: float = SETTLE_S) -> Report:
@@ -267,6 +253,15 @@ class _Draft:
 
 _UNNAMED = OpId("")
 """Placeholder until the operation has its id."""
+
+
+def _undo_draft(host: HostName, record: OperationRecord) -> _Draft:
+    undone = f"{record.verb} {record.target or ''}".rstrip()
+    return _Draft(host, undone, requests.Undo(op_id=_UNNAMED, undoes=record.op_id))
+
+
+def _not_asked(hosts: Sequence[HostName]) -> str:
+    return f"; not asked: {', '.join(hosts)}" if hosts else ""
 
 
 def _check(verb: Verb, options: Options) -> None:
@@ -342,21 +337,6 @@ def _last_known(fleet: Fleet, host: HostName, operation: OpId) -> list[OpId]:
     snapshot = state.snapshot if (state := fleet.state.host(host)) else None
     stood = [view.directive.op_id for view in snapshot.directives] if snapshot else []
     return [one for one in dict.fromkeys(stood) if op_ids.belongs(one, operation)]
-
-
-async def _records(fleet: Fleet, host: HostName, operation: OpId, page: OperationPage) -> list[OperationRecord]:
-    """Records of `operation` on `host`: from the newest page, else by asking for it."""
-    if found := [record for record in page.rows if op_ids.belongs(record.op_id, operation)]:
-        return found
-    if not page.cursor:
-        return []
-    try:
-        record = await fleet.ask(
-            host, "operation", requests.OperationRequest(op_id=operation), deadline_s=PLAN_DEADLINE_S
-        )
-    except (LinkError, ApiError):
-        return []
-    return [record] if record else []
 
 
 async def _planned(
@@ -537,4 +517,5 @@ def _report(plan: Plan, lines: tuple[Line, ...]) -> Report:
         command=plan.command,
         undo_command=f"{prefix} undo {plan.op_id}" if undoable else "",
         undo_note="; ".join(dict.fromkeys(answer.undo_note for answer in answers if answer.undo_note)),
+        ask_command=f"{prefix} operation {plan.op_id}",
     )

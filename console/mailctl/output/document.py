@@ -45,6 +45,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     undo: str  # the command, empty when there is nothing to undo
     dry_run: bool = False
     warnings: tuple[str, ...] = ()
+    counts: dict[str, int] = {}  # results by kind, each kind named
     empty: bool | None = None  # with --wait: whether everything drained is empty
 
 

@@ -181,6 +181,20 @@ async def test_one_message_is_found_wherever_it_waits(agents: Agents, mailctl: M
     assert "waits on mx1, mx2, mx3" in missing.err
 
 
+async def test_what_is_unknown_is_told_later_by_its_id(agents: Agents, mailctl: Mailctl) -> None:
+    agents["mx2"].faults.drop_answer_to = {"drain", "operation"}
+    ran = await mailctl("--timeout", "1", "drain", "pool:cold", "host:mx1", "host:mx2", "--yes", "--json")
+    operation = ran.document["operation"]
+    assert ran.code == 6
+    assert (operation["counts"]["unknown"], operation["counts"]["refused"]) == (1, 0)
+    assert f"ask later what became of it: mailctl operation {operation['op_id']}" in ran.err
+    agents["mx2"].faults.drop_answer_to = set()
+    later = await mailctl("operation", operation["op_id"], "--json")
+    assert [(row["host"], row["result"]) for row in later.document["rows"]] == [("mx1", "applied"), ("mx2", "applied")]
+    assert "not executed" in (await mailctl("operation", operation["op_id"])).out
+    assert (await mailctl("operation", "1q7p3k2m9x4a8bc")).code == 1
+
+
 async def test_undo_takes_back_the_last_of_mine_or_all_since_a_time(agents: Agents, mailctl: Mailctl) -> None:
     for pool in ("marketing", "cold", "transactional"):
         assert (await mailctl("drain", f"pool:{pool}", "--yes")).code == 0

@@ -93,6 +93,8 @@ async def test_an_answer_that_stays_lost_is_unknown_and_can_be_settled_later(age
     report = await ops.execute(fleet, await plan(fleet, Verb.DRAIN, "pool:marketing"), settle_s=0.5)
     assert report.count(LineResult.UNKNOWN) == 1
     assert report.undo_command
+    assert report.counts == dict.fromkeys(LineResult, 0) | {LineResult.APPLIED: 2, LineResult.UNKNOWN: 1}
+    assert report.ask_command == f"mailctl operation {report.op_id}"
     agents["mx3"].faults.drop_answer_to = set()
     settled = await ops.settle(fleet, report, within_s=10)
     assert settled.succeeded

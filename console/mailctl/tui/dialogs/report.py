@@ -68,6 +68,8 @@ def told(report: Report) -> Content:
             )
         )
     rows.append(Content(""))
+    if report.count(LineResult.UNKNOWN):
+        rows.append(Content.styled(f"ask later what became of it: {clean(report.ask_command)}", Tone.WARN.style))
     undo = f"undo: {report.undo_command}" if report.undo_command else clean(report.undo_note)
     rows.append(
         Content.assemble(
