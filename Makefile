@@ -20,7 +20,7 @@ demo: $(RUN) ## start the loopback fleet and open the console
 	@exec $(BIN)/mailctl demo $(ARGS)
 
 test: components lint ## lint, types, import contract and all tests; ARGS go to pytest
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: $(DEV) ## ruff, mypy and the import contract
 	$(BIN)/ruff check .

@@ -26,7 +26,8 @@ ROOT_USER = "root"
 """What a test needs whose program changes users, as Postfix does."""
 
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/sbin")
-_skipped: list[set[str]] = []  # for each test skipped here, the programs it lacks
+_MISSING = "missing"
+"""The property of a skipped test's report that lists the programs it lacks."""
 
 # A busy machine is slow at times; each test has a time limit of its own.
 settings.register_profile("mailctl", deadline=None)
@@ -65,11 +66,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
     if missing:
-        _skipped.append(missing)
+        item.user_properties.append((_MISSING, sorted(missing)))
     pytest.skip(reason)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _skipped:
-        line = apt_line(set().union(*_skipped))
-        terminalreporter.write_line(f"{len(_skipped)} tests skipped for lack of system programs; to run them: {line}")
+    reports = terminalreporter.getreports("skipped")
+    skipped = [programs for report in reports for name, programs in report.user_properties if name == _MISSING]
+    if skipped:
+        line = apt_line(set().union(*skipped))
+        terminalreporter.write_line(f"{len(skipped)} tests skipped for lack of system programs; to run them: {line}")

@@ -201,6 +201,7 @@ def test_digests_tell_their_secret_from_others() -> None:
     "digest",
     ["", "secret", "md5$1$2$3$AAAA$AAAA", DIGEST.replace("16384", "1024"), DIGEST.replace("16384", "1048576"),
      DIGEST.replace("16384", "20000"), DIGEST[:-8], "scrypt$16384$8$1$$"],
+    ids=["empty", "a secret", "md5", "weak", "too costly", "odd cost", "cut off", "no salt"],
 )  # fmt: skip
 def test_weak_and_damaged_digests_are_refused(digest: str) -> None:
     with pytest.raises(ValueError, match="digest"):

@@ -1,7 +1,6 @@
 """Signed return addresses: what we made is read back, everything else is not."""
 
 import os
-import secrets
 from pathlib import Path
 
 import pytest
@@ -91,7 +90,7 @@ def test_the_oldest_of_too_many_keys_goes(tmp_path: Path) -> None:
     assert [number for number, _ in keys] == [*range(3, MAX_KEYS), 0, 1, 2]
 
 
-@pytest.mark.parametrize("text", ["", "0 abc\n", "x " + "00" * 32 + "\n", f"40 {secrets.token_hex(32)}\n", "\xff\n"])
+@pytest.mark.parametrize("text", ["", "0 abc\n", "x " + "00" * 32 + "\n", "40 " + "5a" * 32 + "\n", "\xff\n"])
 def test_a_broken_key_file_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "keys"
     file.write_text(text, encoding="latin-1")

@@ -46,7 +46,7 @@ def book(age: float = 0.0, config: Shared = SHARED) -> AddressBook:
         ("dmarc@bounce.example", Purpose.DMARC),
         ("TLSRPT@fbl.example", Purpose.TLS),
         (PATHS.unsubscribe("a@b.example") + "@fbl.example", Purpose.UNSUBSCRIBE),
-        (path(), Purpose.BOUNCE),
+        pytest.param(path(), Purpose.BOUNCE, id="a return path"),
         ("abuse@other.example", Refusal.UNKNOWN),
         ("user@bounce.example", Refusal.UNKNOWN),
         ("abuse", Refusal.UNKNOWN),
