@@ -20,6 +20,7 @@ from mailctl.cli import (
     lists,
     reads,
     records,
+    replay,
     suppression,
     verbs,
     watch,
@@ -133,7 +134,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
     ),
     "From cron": (watch.watch,),
     "Act": (*verbs.COMMANDS, jobs.job, suppression.suppression, dkim.dkim, credentials.credentials),
-    "Files and demo": (*files.COMMANDS, demo.demo, version),
+    "Files and demo": (*files.COMMANDS, *replay.COMMANDS, demo.demo, version),
 }
 for _commands in SECTIONS.values():
     for _command in _commands:

@@ -16,6 +16,7 @@ from mailctl.cli.exits import Exit
 if TYPE_CHECKING:
     from mailagent.config.structs import FleetConfig
     from mailctl.fleet import Fleet
+    from mailctl.fleet.watch import Tap
 
 SEARCHED = ("./fleet.yaml", "~/.config/mailctl/fleet.yaml", "/etc/mailctl/fleet.yaml")
 """Where the fleet file is looked for, after --fleet and $MAILCTL_FLEET."""
@@ -56,14 +57,15 @@ class Setup:
 
         return load_fleet(self.path())
 
-    def fleet(self, hosts: tuple[str, ...] = ()) -> "Fleet":
+    def fleet(self, hosts: tuple[str, ...] = (), *, tap: "Tap | None" = None) -> "Fleet":
         """The fleet, not yet connected, cut to `hosts` (none: all). Call it inside the event loop."""
         from mailagent.api.requests import Role
         from mailctl.fleet import Fleet
 
         config = self.load()
         try:
-            return Fleet(config, path=self.fleet_file, only=hosts, as_role=Role(self.role) if self.role else None)
+            role = Role(self.role) if self.role else None
+            return Fleet(config, path=self.fleet_file, only=hosts, as_role=role, tap=tap)
         except LookupError as exc:
             raise click.UsageError(str(exc.args[0])) from exc
 

@@ -18,7 +18,7 @@ from mailctl.fleet.client import CALL_DEADLINE_S, connect_local
 from mailctl.fleet.errors import LinkError
 from mailctl.fleet.inventory import Inventory
 from mailctl.fleet.state import FleetState
-from mailctl.fleet.watch import SILENCE_S, HostWatch, Link
+from mailctl.fleet.watch import SILENCE_S, HostWatch, Link, Tap
 
 if TYPE_CHECKING:
     from mailctl.fleet.link import SshDialler
@@ -54,10 +54,13 @@ class Fleet:
         interval_s: float = INTERVAL_S,
         patience_s: float = 0.0,
         silence_s: float = SILENCE_S,
+        tap: Tap | None = None,
     ) -> None:
         """`patience_s`: how long hosts that were never reached count as connecting rather than lost.
 
         `silence_s`: how long a link may bring no news before it is given up.
+
+        `tap`: hears what comes from the hosts, as it comes.
 
         `path`: where the file was found when it was named by hand, for commands that are shown to be repeated.
 
@@ -81,6 +84,7 @@ class Fleet:
                 patience_s=patience_s,
                 silence_s=silence_s,
                 on_change=self._note,
+                tap=tap,
             )
             for name, host in self.inventory.hosts.items()
         }
@@ -93,6 +97,10 @@ class Fleet:
     def state(self) -> FleetState:
         """The last merged state: a value that does not change."""
         return self._state
+
+    def refreshed(self) -> FleetState:
+        """The state with all that has come in, merged out of turn."""
+        return self._merge()
 
     def on_change(self, listener: Callable[[FleetState], None]) -> Callable[[], None]:
         """Call `listener` with each new state, at most four times a second; the result ends that."""

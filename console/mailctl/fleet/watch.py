@@ -48,6 +48,19 @@ Dial = Callable[[HostName, FleetHost], Awaitable[Link]]
 """Coroutine function that opens a `Link` to a host, or raises LinkError."""
 
 
+class Tap(Protocol):
+    """Hears what comes from the hosts, as it comes."""
+
+    def connected(self, host: HostName, hello: replies.Hello, snapshot: Snapshot) -> None:
+        """A subscription begins."""
+
+    def changed(self, host: HostName, changes: msgspec.Raw) -> None:
+        """Changes came, still undecoded."""
+
+    def lost(self, host: HostName, state: LinkState, reason: str) -> None:
+        """A connection, or an attempt to make one, ended."""
+
+
 class HostWatch:
     """Keeps one host's link and its last snapshot; `on_change` is called after each change."""
 
@@ -62,6 +75,7 @@ class HostWatch:
         patience_s: float,
         silence_s: float,
         on_change: Callable[[], None],
+        tap: Tap | None = None,
     ) -> None:
         """For `patience_s` a host that was never reached counts as connecting, whatever its first attempts say.
 
@@ -75,6 +89,7 @@ class HostWatch:
         self._patient_until = time.monotonic() + patience_s
         self._silence_s = max(silence_s, SILENCE_PERIODS * interval_s)
         self._on_change = on_change
+        self._tap = tap
         self._client: Client | None = None  # only while hello and subscription stand
         self._hello: replies.Hello | None = None
         self._snapshot: Snapshot | None = None
@@ -150,6 +165,8 @@ class HostWatch:
                 wait_s = min(wait_s, RETRY_YOUNG_S)
             self._next_try_at = time.monotonic() + wait_s
             logger.info("host=%s link=%s retry_s=%.1f reason=%s", self.name, _state_of(failure), wait_s, failure.reason)
+            if self._tap is not None:
+                self._tap.lost(self.name, _state_of(failure), failure.reason)
             self._on_change()
             await asyncio.sleep(wait_s)
 
@@ -168,6 +185,8 @@ class HostWatch:
             client.on_changes = early.append
             start = await self._subscribe(client)
             self._heard(start.snapshot)
+            if self._tap is not None:
+                self._tap.connected(self.name, self._hello, start.snapshot)
             self._failure = None
             self._client = client
             client.on_changes = self._take
@@ -205,6 +224,8 @@ class HostWatch:
             return
         if self._snapshot is not None:
             self._heard(apply_changes(self._snapshot, changes))
+            if self._tap is not None:
+                self._tap.changed(self.name, params)
 
     def _heard(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot

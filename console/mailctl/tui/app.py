@@ -46,6 +46,7 @@ from mailctl.tui.screens.view import View
 from mailctl.tui.source import FleetOperator, FleetSource, Operator
 from mailctl.tui.text import clean
 from mailctl.tui.theme import DARK, THEMES, Tone
+from mailctl.tui.widgets.status import Hint
 from mailctl.tui.widgets.table import FleetTable
 from mailctl.tui.widgets.topbar import TABS
 
@@ -168,6 +169,11 @@ class ConsoleApp(App[int], inherit_bindings=False):
         """Hold the fleet open for as long as the app runs."""
         async with self.source:
             await asyncio.Event().wait()
+
+    @property
+    def footer(self) -> tuple[Hint, ...]:
+        """Hints in place of the screens' own verbs."""
+        return ()
 
     def now(self) -> datetime:
         """Wall time, UTC."""
@@ -347,9 +353,11 @@ class ConsoleApp(App[int], inherit_bindings=False):
 
 
 def binding_ids() -> frozenset[str]:
-    """Ids of all bindings of the console."""
+    """Ids of all bindings of the console, those of the replay too: one file of keys is for both."""
+    from mailctl.tui.replay import ReplayApp  # it is made from this app
+
     kinds: tuple[type, ...] = (
-        ConsoleApp,
+        ReplayApp,
         *VIEWS.values(),
         FleetTable,
         ConfirmDialog,

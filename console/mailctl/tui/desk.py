@@ -15,6 +15,7 @@ from mailctl.tui.incidents import Incidents
 from mailctl.tui.keymap import Keymap
 from mailctl.tui.source import FleetSource, Operator
 from mailctl.tui.theme import Tone
+from mailctl.tui.widgets.status import Hint
 
 DEFAULTS = Options()
 Planner = Callable[[Options], Awaitable[Plan]]
@@ -48,6 +49,7 @@ class Desk(Protocol):
     happened: Sequence[Event]  # newest last
     incidents: Incidents
     said: tuple[str, Tone]  # to all screens, last
+    footer: tuple[Hint, ...]  # hints in place of the screens' own verbs
     message: MessageRef | None  # the one to show on the message screen
 
     def now(self) -> datetime:

@@ -356,10 +356,10 @@ class View(Screen[None]):
         self.query_one(StatusLine).aside("  ".join(part for part in parts if part))
 
     def _draw_hints(self) -> None:
-        hints = [
+        hints = self.desk.footer or tuple(
             Hint(self._own_key(key), label, key not in self.VERBS or self.verdict(self.VERBS[key]).verb is not None)
             for key, label in self.HINTS
-        ]
+        )
         self.query_one(Hints).show((*hints, Hint(self._own_key("/"), "filter"), Hint("?", "help"), Hint("q", "quit")))
 
     def _own_key(self, key: str) -> str:

@@ -1,0 +1,176 @@
+"""Recordings: what is written can be read at any moment of it, also when a file was cut."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailagent.api.replies import DeferredGroups
+from mailagent.api.requests import HistoryRequest, HistoryScope, MessageRequest, PageRequest
+from mailagent.api.targets import MessageFilter
+from mailctl.fleet.errors import LinkError
+from mailctl.fleet.state import LinkState
+from mailctl.replay import Player, Recorder, Recording, RecordingError
+from mailctl.replay.recorder import part
+from tests.console.replay.conftest import LOST_AT_S, SECONDS, Night, at
+from tests.console.tui.doubles import snapshot
+
+BEFORE = snapshot(0).host.waiting
+
+
+@pytest.fixture(params=["night.jsonl", "night.jsonl.gz"], scope="module")
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recording") / str(request.param)
+    Night(path).through()
+    return path
+
+
+def seek(player: Player, seconds: float) -> None:
+    player.seek(at(seconds))
+    player.work(slice_s=None)
+
+
+def waiting(player: Player, index: int = 0) -> int:
+    view = player.state.hosts[index].view
+    assert view is not None
+    return view.waiting
+
+
+def test_a_recording_has_a_section_each_minute(path: Path) -> None:
+    recording = Recording.open(path)
+    assert (recording.began_at, recording.ended_at) == (at(0), at(SECONDS))
+    assert [section.at for section in recording.sections] == [at(0), at(60), at(120), at(180)]
+
+
+@settings(max_examples=25)
+@given(jumps=st.lists(st.integers(-10, SECONDS + 10), min_size=1, max_size=6))
+def test_a_moment_looks_the_same_however_it_was_come_to(path: Path, jumps: list[int]) -> None:
+    player = Player(Recording.open(path))
+    for jump in jumps:
+        seek(player, jump)
+        here = max(0, min(jump, SECONDS))
+        assert player.position == at(here)
+        assert waiting(player) == BEFORE + here
+        assert waiting(player, 1) == snapshot(1).host.waiting + min(here, LOST_AT_S)
+        lost = player.state.hosts[1]
+        assert (lost.state is LinkState.LOST) == (here >= LOST_AT_S)
+        if here >= LOST_AT_S:
+            assert lost.error == "no route"
+
+
+def test_speed_and_pause_move_the_position(path: Path) -> None:
+    player = Player(Recording.open(path), speed=10)
+    player.advance(2.0)
+    player.work(slice_s=None)
+    assert player.position == at(20)
+    player.pause()
+    player.advance(2.0)
+    player.work(slice_s=None)
+    assert player.position == at(20)
+    player.pause()
+    player.change_speed(-1)
+    assert player.speed == 5
+    player.advance(1e6)
+    player.work(slice_s=None)
+    assert player.is_at_end
+
+
+def test_a_long_jump_is_done_in_slices(path: Path) -> None:
+    times = iter(range(100_000))
+    player = Player(Recording.open(path), clock=lambda: float(next(times)))
+    player.seek(at(59))
+    rounds = 0
+    while player.is_seeking:
+        player.work()
+        rounds += 1
+    assert rounds > 10
+    assert waiting(player) == BEFORE + 59
+
+
+async def test_lists_are_as_recorded_and_the_rest_is_said_to_be_missing(path: Path) -> None:
+    player = Player(Recording.open(path))
+    for seconds in (10, 130):  # written once, and again in each section
+        seek(player, seconds)
+        answers = await player.ask_all("deferred", PageRequest(), hosts=("mx1",))
+        assert isinstance(answers["mx1"], DeferredGroups)  # type: ignore[index]
+        narrowed = await player.ask_all("deferred", PageRequest(filter=MessageFilter(provider="none")), hosts=("mx1",))
+        assert narrowed["mx1"].groups == ()  # type: ignore[index]
+    (missing,) = (await player.ask_all("message", MessageRequest(message_id="x"), hosts=("mx1",))).values()
+    assert isinstance(missing, LinkError)
+
+
+async def test_history_is_counted_while_playing_and_over_jumps_ahead(path: Path) -> None:
+    player = Player(Recording.open(path))
+    seek(player, 30)
+    seek(player, 100)
+    (series,) = (await player.ask_all("history", HistoryRequest(scope=HistoryScope.HOST), hosts=("mx1",))).values()
+    assert len(series.delivered) == 100
+    assert sum(series.delivered) == 700
+
+
+def test_memory_does_not_grow_with_what_was_played(path: Path) -> None:
+    player = Player(Recording.open(path))
+    for _ in range(3):
+        seek(player, 0)
+        seek(player, SECONDS)
+    assert sum(len(past) for past in player._past.values()) <= 3 * 900
+
+
+def test_a_file_by_size_and_older_ones_go(tmp_path: Path) -> None:
+    path = tmp_path / "night.jsonl"
+    Night(path, max_bytes=60_000, keep=3).through()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["night.jsonl", "night.jsonl.1", "night.jsonl.2"]
+    whole = Recording.open(path)
+    assert whole.files == (part(path, 2), part(path, 1), path)
+    assert whole.began_at > at(0)
+    player = Player(whole)
+    assert waiting(player) == BEFORE + (whole.began_at - at(0)).total_seconds()
+    seek(player, SECONDS)
+    assert waiting(player) == BEFORE + SECONDS
+    alone = Player(Recording.open(part(path, 1)))  # with the older one, as it stands
+    assert alone.recording.files == (part(path, 1),)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 4000])
+def test_a_file_that_was_cut_is_read_up_to_there(path: Path, tmp_path: Path, cut: int) -> None:
+    short = tmp_path / path.name
+    short.write_bytes(path.read_bytes()[:-cut])
+    player = Player(Recording.open(short))
+    seek(player, SECONDS)
+    assert at(60) <= player.position <= at(SECONDS)
+
+
+def test_a_plain_recording_that_was_packed_later_is_read_too(tmp_path: Path) -> None:
+    plain = tmp_path / "night.jsonl"
+    Night(plain).through()
+    packed = tmp_path / "night.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    player = Player(Recording.open(packed))
+    seek(player, 150)
+    assert waiting(player) == BEFORE + 150
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "nothing is recorded"),
+        (b"hello\n", "no recording"),
+        (b'{"kind":"start","at":"2026-01-01T00:00:00Z","format":9,"mailctl":"9.0","hosts":{},"pools":{}}\n', "9.0"),
+        (b'{"kind":"start",\n', "not a line"),
+    ],
+)
+def test_another_file_is_refused_by_name(tmp_path: Path, text: bytes, said: str) -> None:
+    path = tmp_path / "other"
+    path.write_bytes(text)
+    with pytest.raises(RecordingError, match=said):
+        Recording.open(path)
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "night.jsonl"
+    path.write_text("mine")
+    with pytest.raises(FileExistsError):
+        Recorder(path)
+    assert path.read_text() == "mine"
