@@ -31,7 +31,7 @@ from mailagent.config.structs import AgentConfig
 from mailagent.control.automation import Automation
 from mailagent.control.state import HostState
 from mailagent.control.users import UserVerbs
-from mailagent.control.verbs import Control
+from mailagent.control.verbs import AGENT, Control
 from mailagent.delivery import BindFailed, ConnectFailed, Source, TlsPolicies, connect
 from mailagent.dkim import KeyRing, Signing, load_ring
 from mailagent.dns import Resolver
@@ -78,6 +78,8 @@ STANDING = ("scheduler", "control", "automation", "census", "ages", "jobs", "upk
 """Tasks whose end is the end of the engine."""
 SNAPSHOT_S = 0.2
 """Age up to which one snapshot serves every caller."""
+SIGHUP = "SIGHUP"
+"""Author of a reload by signal."""
 IN_EFFECT = "the file says what is already in effect; keys, certificates and rules that it names are read again"
 RESTART_ONLY = (
     "host",
@@ -287,6 +289,8 @@ class Engine:
             await self._readiness.start(config.intake.ready)
         found = self._spool.recovered
         log.info("engine runs host=%s waiting=%d in_doubt=%d", config.host, self._acceptor.waiting, found.in_doubt)
+        found_words = f"{self._acceptor.waiting:,} waiting, {found.in_doubt:,} in doubt"
+        await self._control.note("start", AGENT, f"version {__version__}, {found_words}")
         if found.not_listed:
             log.warning(
                 "power was lost: %d more recipients may arrive twice than the in-doubt list has", found.not_listed
@@ -303,6 +307,8 @@ class Engine:
         self._store_uses()
         self._users.close()
         await self._feedback.stop(grace_s)
+        if not self.failed.done():
+            await self._control.note("stop", AGENT, f"{self._acceptor.waiting:,} waiting")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -590,7 +596,7 @@ class Engine:
         note = "put the old file back and reload"
         return await self._control.carry_out("reload", request, caller, plan=plan, act=act, undo_note=note)
 
-    async def reload_config(self, author: str = "SIGHUP") -> list[str]:
+    async def reload_config(self, author: str = SIGHUP) -> list[str]:
         """Take over what the configuration file says now; the sections that changed.
 
         Raises:
@@ -636,6 +642,8 @@ class Engine:
             except OSError as exc:
                 log.error("event sinks not begun: %s; reload again", exc)
         log.info("configuration reloaded by=%s changed=%s", author, ",".join(changed))
+        if author == SIGHUP:  # the verb keeps a record of its own
+            await self._control.note("reload", author, f"changed {', '.join(changed)}")
         return changed
 
     def _load(self) -> tuple[AgentConfig, Origins, _Files]:

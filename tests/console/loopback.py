@@ -371,6 +371,11 @@ class LoopbackAgent:
                     )
                 cancelled = tuple(self.live[one] for one in record.created if one in self.live)
                 created = record.cancelled
+            case "note_add":
+                on = Target(kind=TargetKind.HOST, name=self.name)
+                detail = f"note: {params.text}"
+                note = self.directive("note", params, on)
+                created = (msgspec.structs.replace(note, id=DirectiveId(f"{params.op_id}-1"), reason=params.text),)
             case "retry":
                 if params.max_affected is not None and self.waiting // 2 > params.max_affected:
                     raise Refused(f"{self.waiting // 2} messages match, more than {params.max_affected}")

@@ -79,8 +79,9 @@ async def test_a_reload_is_an_operation_that_is_done_once(tmp_path: Path) -> Non
         assert (done.result, done.detail) == (Result.APPLIED, "changed virtual_mtas")
         one.configure(POOLS + LATE)
         assert await one.do("reload", op_id="reload-1") == done
-        (row,) = (await one.call("operations")).rows
+        row, start = (await one.call("operations")).rows
         assert (row.op_id, row.verb, row.detail, row.undoable) == ("reload-1", "reload", "changed virtual_mtas", False)
+        assert (start.verb, start.undoable) == ("start", False)
         assert (await one.do("reload")).result is Result.APPLIED
 
 

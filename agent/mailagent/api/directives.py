@@ -23,6 +23,7 @@ class DirectiveKind(StrEnum):
     DKIM_PREPARE = "dkim-prepare"  # a key is made, its record is to be published
     DKIM_SIGN = "dkim-sign"  # sign with this selector instead of the configured one
     DKIM_KEEP = "dkim-keep"  # the record of a selector out of use stays published until the end of this
+    NOTE = "note"  # words for whoever is next; changes nothing
 
 
 class DirectiveState(StrEnum):

@@ -11,6 +11,7 @@ from mailagent.api.automation import AutomationView
 from mailagent.api.events import EventSinks
 from mailagent.api.feedback import FeedbackRequest, FeedbackView
 from mailagent.api.intake import CheckCounts
+from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.requests import Role
 from mailagent.api.why import QueueWhy, WhyRequest
@@ -87,6 +88,7 @@ METHODS: dict[str, Method] = {
         Method("cancel", requests.Cancel, OperationResult, Role.OPERATOR),
         Method("edit", requests.Edit, OperationResult, Role.OPERATOR),
         Method("undo", requests.Undo, OperationResult, Role.OPERATOR),
+        Method("note_add", NoteAdd, OperationResult, Role.OPERATOR),
         Method("reload", requests.Reload, OperationResult, Role.ADMIN),
         Method("checks", requests.Empty, CheckCounts),
         Method("credentials", requests.Empty, credentials.CredentialList),

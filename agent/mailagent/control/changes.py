@@ -72,6 +72,13 @@ class Change:
         """Whether there is nothing to do."""
         return not (self.created or self.ended or self.due or self.credential)
 
+    @property
+    def concerns_mail(self) -> bool:
+        """Whether there is anything to count; users and notes hold no mail."""
+        orders = (*self.created, *self.ended)
+        only_notes = bool(orders) and all(one.kind is DirectiveKind.NOTE for one in orders)
+        return not (self.is_nothing or self.credential is not None or only_notes)
+
 
 @dataclass(frozen=True, slots=True)
 class Situation:

@@ -78,6 +78,7 @@ _WORD = {
     DirectiveKind.DKIM_PREPARE: "prepared",
     DirectiveKind.DKIM_SIGN: "switched",
     DirectiveKind.DKIM_KEEP: "kept",
+    DirectiveKind.NOTE: "noted",
 }
 _KIND = {
     TargetKind.HOST: "host",

@@ -74,6 +74,8 @@ def pool_of(config: AgentConfig, vmta: str) -> PoolName | None:
 
 def touched(config: AgentConfig, directive: Directive) -> set[Target]:
     """The objects whose state `directive` changes: plans made on them are stale when it comes or ends."""
+    if directive.kind is DirectiveKind.NOTE:
+        return set()
     found = {directive.target}
     vmtas = {directive.target.name} if directive.target.kind is TargetKind.VMTA else set()
     if directive.kind is DirectiveKind.ROTATE:

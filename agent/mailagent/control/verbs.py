@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
@@ -15,6 +16,7 @@ from mailagent.api import codec, requests
 from mailagent.api.directives import Directive
 from mailagent.api.errors import InvalidRequest, StalePlan, Unavailable
 from mailagent.api.ids import OpId
+from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import Impact, OperationRecord, OperationResult, Result
 from mailagent.api.targets import Target
 from mailagent.config.structs import AgentConfig
@@ -23,6 +25,7 @@ from mailagent.control.changes import Change, Situation
 from mailagent.control.effects import Caller, Effects, Ledger
 from mailagent.control.generations import Change as Raised
 from mailagent.control.generations import Generations
+from mailagent.control.notes import note_add
 from mailagent.control.rotation import rotate
 from mailagent.control.state import HostState, host_state
 from mailagent.control.targets import touched
@@ -138,6 +141,16 @@ class Control:
             await self._commit(verb, request, author, now, change, Impact(), Result.APPLIED)
             return change
 
+    async def note(self, verb: str, author: str, detail: str) -> None:
+        """Keep what happened to the host itself (a start, a stop, a reload by signal) among its operations."""
+        request = requests.Mutation(op_id=OpId(f"{verb}-{secrets.token_hex(8)}"))
+        change = Change(detail=detail[:MAX_WORDS], undoable=False)
+        try:
+            async with self._lock:
+                await self._commit(verb, request, author, self._clock(), change, Impact(), Result.APPLIED)
+        except (StorageError, Unavailable) as exc:
+            log.warning("%s is not among the operations: %s", verb, exc)
+
     # -- verbs -----------------------------------------------------------------------------------------------------
 
     @property
@@ -147,7 +160,7 @@ class Control:
             verb.__name__: verb
             for verb in (
                 self.drain, self.undrain, self.suspend, self.resume, self.rotate, self.limit, self.retry, self.cancel,
-                self.edit, self.undo,
+                self.edit, self.undo, self.note_add,
             )
         }  # fmt: skip
 
@@ -191,6 +204,10 @@ class Control:
     async def undo(self, request: requests.Undo, caller: Caller) -> OperationResult:
         """Do the stored inverse of an operation."""
         return await self.execute("undo", request, caller, partial(changes.undo, request=request))
+
+    async def note_add(self, request: NoteAdd, caller: Caller) -> OperationResult:
+        """Leave a note for whoever is next."""
+        return await self.execute("note_add", request, caller, partial(note_add, request=request))
 
     async def carry_out(
         self,
@@ -245,7 +262,7 @@ class Control:
             change = plan(Situation(self._config, self.state, caller.user, now, undone))
             self._check_expected(request, change)
             impact = Impact()
-            if not change.is_nothing and change.credential is None:
+            if change.concerns_mail:
                 slow = request.dry_run or change.filter or change.due
                 counted = await self._count(change, PLAN_COUNT_S if slow else ACT_COUNT_S)
                 impact = counted or impact

@@ -22,6 +22,7 @@ from mailctl.cli import (
     records,
     replay,
     suppression,
+    timeline,
     verbs,
     watch,
 )
@@ -106,6 +107,7 @@ _LOOK = (
         "operation",
         "jobs",
         "history",
+        "timeline",
         "events",
         "feedback",
         "checks",
@@ -129,11 +131,12 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
             *records.COMMANDS,
             *feedback.COMMANDS,
             checks.checks,
+            *timeline.COMMANDS,
         ),
         _LOOK,
     ),
     "From cron": (watch.watch,),
-    "Act": (*verbs.COMMANDS, jobs.job, suppression.suppression, dkim.dkim, credentials.credentials),
+    "Act": (*verbs.COMMANDS, jobs.job, suppression.suppression, dkim.dkim, credentials.credentials, timeline.note),
     "Files and demo": (*files.COMMANDS, *replay.COMMANDS, demo.demo, version),
 }
 for _commands in SECTIONS.values():

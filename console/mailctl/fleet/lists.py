@@ -14,7 +14,7 @@ from mailagent.api.ids import HostName, ProviderName
 from mailagent.api.replies import DeferredGroups
 from mailagent.api.requests import PAGE_LIMIT, PageRequest
 from mailagent.api.targets import MessageFilter
-from mailagent.api.views import DeferredGroup
+from mailagent.api.views import DeferredGroup, Series
 from mailctl.fleet.errors import LinkError
 from mailctl.fleet.fleet import Fleet
 from mailctl.fleet.state import oldest
@@ -132,6 +132,32 @@ def sum_groups(parts: Iterable[tuple[HostName, DeferredGroup]]) -> tuple[FleetGr
         for key, same in by_key.items()
     ]
     return tuple(sorted(sums, key=lambda group: (-group.count, group.key)))
+
+
+def summed(series: Iterable[Series]) -> Series | None:
+    """Several hosts' histories as one, aligned at their newest second; None without any."""
+    parts = [part for part in series if part.delivered]
+    if not parts:
+        return None
+    longest = max(parts, key=lambda part: len(part.delivered))
+    length = len(longest.delivered)
+
+    def total(name: str) -> tuple[int, ...]:
+        sums = [0] * length
+        for part in parts:
+            values: tuple[int, ...] = getattr(part, name)
+            for index, value in enumerate(values, start=length - len(values)):
+                sums[index] += value
+        return tuple(sums)
+
+    return Series(
+        start=longest.start,
+        step_s=longest.step_s,
+        received=total("received"),
+        delivered=total("delivered"),
+        deferred=total("deferred"),
+        bounced=total("bounced"),
+    )
 
 
 def reason(error: Exception) -> str:

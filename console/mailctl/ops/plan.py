@@ -32,6 +32,7 @@ class Verb(StrEnum):
     DKIM_PREPARE = "dkim_prepare"
     DKIM_SWITCH = "dkim_switch"
     DKIM_RETIRE = "dkim_retire"
+    NOTE_ADD = "note_add"
     CREDENTIAL_CREATE = "credential_create"
     CREDENTIAL_SCOPE = "credential_scope"
     CREDENTIAL_ROTATE = "credential_rotate"

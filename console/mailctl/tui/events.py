@@ -39,6 +39,7 @@ _ORDERS = {
     DirectiveKind.DKIM_PREPARE: "given a new DKIM key",
     DirectiveKind.DKIM_SIGN: "signed with another selector",
     DirectiveKind.DKIM_KEEP: "out of use with its old selector",
+    DirectiveKind.NOTE: "given a note",
 }
 
 

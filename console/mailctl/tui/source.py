@@ -9,7 +9,6 @@ import msgspec
 
 from mailagent.api.ids import DirectiveId, HostName, OpId
 from mailagent.api.requests import Mutation
-from mailagent.api.views import Series
 from mailctl.fleet import Fleet
 from mailctl.fleet.state import FleetState
 from mailctl.ops import verbs
@@ -115,29 +114,3 @@ class FleetOperator:
     async def execute(self, plan: Plan) -> Report:
         """Do it."""
         return await verbs.execute(self._fleet, plan)
-
-
-def summed(series: Iterable[Series]) -> Series | None:
-    """Several hosts' histories as one, aligned at their newest second; None without any."""
-    parts = [part for part in series if part.delivered]
-    if not parts:
-        return None
-    longest = max(parts, key=lambda part: len(part.delivered))
-    length = len(longest.delivered)
-
-    def total(name: str) -> tuple[int, ...]:
-        sums = [0] * length
-        for part in parts:
-            values: tuple[int, ...] = getattr(part, name)
-            for index, value in enumerate(values, start=length - len(values)):
-                sums[index] += value
-        return tuple(sums)
-
-    return Series(
-        start=longest.start,
-        step_s=longest.step_s,
-        received=total("received"),
-        delivered=total("delivered"),
-        deferred=total("deferred"),
-        bounced=total("bounced"),
-    )

@@ -14,6 +14,7 @@ from mailagent.api import requests
 from mailagent.api.directives import DirectiveKind, DirectiveState
 from mailagent.api.errors import ApiError, GuardRefused, InvalidRequest, NotFound, Refused, StalePlan, Unavailable
 from mailagent.api.ids import DirectiveId, OpId, PoolName, VmtaName
+from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import Impact, OperationResult, Result
 from mailagent.api.targets import MessageFilter
 from mailagent.api.views import MemberState, PoolState
@@ -490,3 +491,31 @@ def test_undo_restores_what_was_and_no_pool_loses_its_last_ip(orders: list[tuple
         assert bench.control.state.queue_block(TRANSACTIONAL, NEWS, NO_PROVIDER) is None
 
     asyncio.run(play())
+
+
+async def test_a_note_stands_with_owner_and_end_and_touches_nothing(bench: Bench) -> None:
+    before = bench.control.generations.of(target("host:mx1"))
+    request = NoteAdd(op_id=OpId("op1"), text=" ticket 4711 ", ttl_s=3600)
+    result = await bench.control.note_add(request, ALICE)
+    (made,) = result.directives
+    assert (made.kind, made.author, made.reason) == (DirectiveKind.NOTE, "alice", "ticket 4711")
+    assert made.expires_at == made.created_at + timedelta(hours=1)
+    assert result.impact == Impact()
+    assert bench.control.generations.of(target("host:mx1")) == before
+    assert bench.control.state.host_drain is None
+    assert (await bench.control.undo(undo("op1", "op2"), ALICE)).result is Result.APPLIED
+    assert bench.control.state.directives == ()
+
+
+@pytest.mark.parametrize("text", ["", "  ", "x" * 501])
+async def test_a_note_has_words_and_not_too_many(bench: Bench, text: str) -> None:
+    with pytest.raises(InvalidRequest, match="1 to 500"):
+        await bench.control.note_add(NoteAdd(op_id=OpId("op1"), text=text), ALICE)
+
+
+async def test_what_happens_to_the_host_is_among_its_operations_and_no_disk_is_needed(bench: Bench) -> None:
+    await bench.control.note("start", AGENT, "version 1")
+    [record] = (await bench.ledger.operations("", 10)).rows
+    assert (record.verb, record.author, record.detail, record.undoable) == ("start", AGENT, "version 1", False)
+    bench.ledger.full = True
+    await bench.control.note("stop", AGENT, "3 waiting")

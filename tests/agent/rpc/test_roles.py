@@ -93,6 +93,7 @@ class Anything(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     apply: bool = True
     digest: str = "d"
+    text: str = "words"
     scope: credentials.Scope = credentials.Scope()
 
 

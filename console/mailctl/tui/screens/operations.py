@@ -32,7 +32,7 @@ from mailctl.tui.theme import Tone
 from mailctl.tui.widgets.table import FleetTable
 
 LOG_ROWS = 500
-OWN_VERBS = ("shape", "expire")
+OWN_VERBS = ("shape", "expire", "start", "stop")
 """What agents do by themselves."""
 
 ORDER_COLUMNS = (

@@ -15,13 +15,14 @@ from textual.widgets import Input
 
 from mailagent.api.requests import HistoryRequest
 from mailagent.api.views import Series
+from mailctl.fleet.lists import summed
 from mailctl.fleet.state import FleetState
 from mailctl.ops.plan import Options, Verb
 from mailctl.tui.desk import Desk, Scope
 from mailctl.tui.filters import Filter
 from mailctl.tui.keymap import bindings_of
 from mailctl.tui.listing import Column, Listing, Record
-from mailctl.tui.source import ASK_DEADLINE_S, summed
+from mailctl.tui.source import ASK_DEADLINE_S
 from mailctl.tui.text import listed
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject, Verdict, verdict

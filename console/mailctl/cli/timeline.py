@@ -1,0 +1,153 @@
+"""What happened on the fleet, and words for whoever is next: `timeline` and `note`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mailctl.cli.options import Duration, as_json, selectors
+from mailctl.cli.setup import Setup, pass_setup, width
+from mailctl.cli.verbs import common
+
+if TYPE_CHECKING:
+    from mailctl.cli.show import Shown
+    from mailctl.fleet import Fleet
+    from mailctl.ops import Selection
+
+KINDS = ("operator", "automation", "reload", "host", "rate", "note")
+
+
+@click.command()
+@selectors
+@click.option("--since", "since_s", type=Duration(), default="2h", show_default=True, help="How far back; at most 7d.")
+@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Only these; may be given again.")
+@as_json
+@pass_setup
+def timeline(setup: Setup, selection: Sequence[str], since_s: int, kinds: tuple[str, ...], as_json: bool) -> None:
+    """Tell what happened: operators, automation, reloads, hosts, rates.
+
+    One line for each event over all hosts, oldest first, in UTC. Other terms than host: name what an event is about.
+
+    \b
+    Examples:
+      mailctl timeline --since 6h > incident.txt
+      mailctl timeline provider:gmail host:mx1 --kind rate --json
+    """
+    from datetime import UTC, datetime, timedelta
+
+    from mailctl.cli.show import Shown, selected, show
+    from mailctl.ops.happened import happened
+    from mailctl.ops.timeline import as_lines
+    from mailctl.output.human import printable
+
+    async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
+        now = datetime.now(UTC)
+        names = [host.name for host in selected(fleet.state, selection)]
+        found = await happened(
+            fleet, names, since=now - timedelta(seconds=since_s), now=now, deadline_s=setup.timeout_s
+        )
+        terms = {f"{kind}:{name}" for kind, name in selection.terms if kind.value != "host"}
+        rows = [
+            event
+            for event in found.events
+            if (not kinds or event.kind in kinds) and (not terms or event.subject in terms)
+        ]
+        text = as_lines(rows, printable) or "nothing happened in that time"
+        return Shown(rows, text, truncated=found.truncated, failed=found.failed)
+
+    show(setup, "timeline", selection, look, as_json=as_json)
+
+
+@click.group()
+def note() -> None:
+    """Leave words for whoever is next: add, list, end."""
+
+
+@note.command()
+@click.argument("text")
+@selectors
+@click.option("--for", "ttl_s", type=Duration(), help="How long it stands. [default: 12h]")
+@common
+@pass_setup
+def add(
+    setup: Setup, /, text: str, selection: Sequence[str], dry_run: bool, yes: bool, as_json: bool, **given: Any
+) -> None:
+    """Leave a note on hosts (none named: all). It stands on the Fleet screen and in the timeline.
+
+    \b
+    Example:
+      mailctl note add "Gmail throttles mkt-1; ticket 4711 is open" host:mx1 --for 8h --yes
+    """
+    from mailagent.api.ids import OpId
+    from mailagent.api.notes import NoteAdd
+    from mailctl.cli.act import Asked, Manner, act
+    from mailctl.ops import Options, Verb
+
+    manner = Manner(dry_run=dry_run, yes=yes, as_json=as_json, wait_s=None)
+    asked = Asked(NoteAdd(op_id=OpId(""), text=text), "note", (text,))
+    act(setup, Verb.NOTE_ADD, selection, "", Options(**given), manner, asked)
+
+
+@note.command("list")
+@selectors
+@as_json
+@pass_setup
+def listing(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
+    """List notes that stand: owner, age, end.
+
+    \b
+    Example:
+      mailctl note list --json
+    """
+    from datetime import UTC, datetime
+
+    from mailagent.api.directives import DirectiveKind
+    from mailctl.cli.show import Shown, show
+    from mailctl.output.document import at_host
+    from mailctl.output.human import ago, until
+    from mailctl.output.tables import Column, table
+
+    async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
+        now = datetime.now(UTC)
+        wanted = selection.hosts
+        parts = [
+            (host, view.directive)
+            for row in fleet.state.directives
+            for host, view in row.parts
+            if view.directive.kind is DirectiveKind.NOTE and (not wanted or host in wanted)
+        ]
+        columns = [
+            Column("HOST"),
+            Column("BY"),
+            Column("AGE", right=True),
+            Column("ENDS", right=True),
+            Column("ID", spare=1),
+            Column("NOTE", flex=True),
+        ]
+        cells = [
+            [host, one.author, ago(one.created_at, now), until(one.expires_at, now), one.id, one.reason]
+            for host, one in parts
+        ]
+        text = table(columns, cells, width=width()) if cells else "no notes"
+        return Shown([at_host(host, one) for host, one in parts], text)
+
+    show(setup, "note list", selection, look, as_json=as_json)
+
+
+@note.command()
+@click.argument("directive", metavar="ID")
+@common
+@pass_setup
+def end(setup: Setup, /, directive: str, **given: Any) -> None:
+    """End a note by its id, on every host that has it.
+
+    \b
+    Example:
+      mailctl note end 01k4b2t9qx3f7m2p-1 --yes
+    """
+    from mailctl.cli.verbs import hand_over
+
+    hand_over(setup, "cancel", subject=directive, **given)
+
+
+COMMANDS = (timeline,)
