@@ -460,11 +460,16 @@ class Scheduler:
 
     # -- views ---------------------------------------------------------------------------------------------------
 
+    def _last_site(self, domain: str) -> Site | None:
+        """The site that holds mail for `domain` now, though DNS has to be asked again before more goes there."""
+        name = next((hot.site for hot in self._books.hots.values() if hot.domain == domain and hot.site), "")
+        return next((queue.site for (site, _), queue in self.ready.items() if site == name), None)
+
     def reason_of(
         self, recipient: int, pool: PoolName, stream: StreamName, domain: str, job: str = ""
     ) -> list[WaitReason]:
         """Why one recipient that is due or in the window is not sent yet."""
-        site = self._router.cached(domain)
+        site = self._router.cached(domain) or self._last_site(domain)
         pool = self._placing.pool_of(QueueName(pool, stream, "", domain), site)
         provider = site.provider if site is not None else ProviderName("")
         block = self._policy.queue_block(pool, stream, provider, job)

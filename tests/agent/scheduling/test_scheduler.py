@@ -261,6 +261,22 @@ async def test_a_low_rate_keeps_no_connection_opening_and_closing(tmp_path: Path
         assert binding.key == "rate"
 
 
+async def test_a_limit_stays_the_reason_when_the_domain_has_to_be_looked_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route = Route(match="*", to=Endpoint(host="x.example", port=25), rate=Rate(count=1, period_s=3600))
+    async with running(tmp_path, config(routes=(route,))) as host:
+        host.submit("first@d.example", stream="other")
+        await host.until(lambda: host.waiting == 0)
+        host.submit("second@d.example", stream="other")
+        await host.until(lambda: not host.pending)
+        monkeypatch.setattr(host.scheduler._router, "cached", lambda _: None)
+        (queue,) = host.scheduler.ready.values()
+        (item,) = queue.items
+        reasons = host.scheduler.reason_of(item.first.id, PoolName("b"), StreamName("other"), "d.example")
+        assert [reason.key for reason in reasons] == ["rate"]
+
+
 async def test_failed_connections_are_forgotten_with_the_queue(tmp_path: Path) -> None:
     async def connecting(queue: ReadyQueue) -> None:
         queue.failed(LOST, bind=False)
