@@ -29,6 +29,7 @@ from mailagent.census import Census
 from mailagent.config import Origins, config_hash
 from mailagent.config.structs import AgentConfig
 from mailagent.control.automation import Automation
+from mailagent.control.lock import LockVerbs
 from mailagent.control.state import HostState
 from mailagent.control.users import UserVerbs
 from mailagent.control.verbs import AGENT, Control
@@ -270,6 +271,7 @@ class Engine:
             **keys.verbs,
             **jobs.verbs,
             **users.verbs,
+            **LockVerbs(self._control).verbs,
             **self._suppressing.verbs,
             "reload": self.reload,
         }

@@ -18,7 +18,16 @@ import msgspec
 from mailagent.api import codec, replies, requests, views
 from mailagent.api.automation import AutomationView, RuleView, WouldAct
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView, DrainProgress
-from mailagent.api.errors import ApiError, InvalidRequest, NotFound, Refused, RoleRefused, StalePlan, VersionMismatch
+from mailagent.api.errors import (
+    ApiError,
+    InvalidRequest,
+    Locked,
+    NotFound,
+    Refused,
+    RoleRefused,
+    StalePlan,
+    VersionMismatch,
+)
 from mailagent.api.feedback import FeedbackCount, FeedbackEvent, FeedbackKind, FeedbackLag, FeedbackRate, FeedbackView
 from mailagent.api.ids import (
     DirectiveId,
@@ -102,6 +111,7 @@ class LoopbackAgent:
     executed: list[str] = field(default_factory=list)  # method names of mutations that took effect
     generations: dict[str, int] = field(default_factory=dict)
     empty: bool = True  # progress of drains
+    lock_of: str = ""  # who else holds the lock
     messages: tuple[views.MessageSummary, ...] = ()
     groups: tuple[views.DeferredGroup, ...] = ()
     seq: int = 0
@@ -334,6 +344,8 @@ class LoopbackAgent:
             raise RoleRefused(f"{method} wants the role operator; you are viewer")
         if (done := self.records.get(params.op_id)) and not params.dry_run:
             return OperationResult(op_id=params.op_id, result=done.result, detail=done.detail, undoable=done.undoable)
+        if self.lock_of and not params.break_lock:
+            raise Locked(f"{self.name} is locked by {self.lock_of} until 13:00 UTC: moving pools")
         target: Any = getattr(params, "target", None)
         if target is not None:
             self.check_exists(target)
@@ -347,6 +359,10 @@ class LoopbackAgent:
                 same = [one for one in self.live.values() if one.kind == method and one.target == target]
                 if not same:
                     created = (self.directive(method, params, target),)
+            case "lock_take":
+                created = (self.directive("lock", params, Target(kind=TargetKind.HOST, name=HostName(self.name))),)
+            case "lock_release":
+                cancelled = tuple(one for one in self.live.values() if one.kind is DirectiveKind.LOCK)
             case "undrain":
                 cancelled = self.standing(target, DirectiveKind.DRAIN)
             case "resume":

@@ -19,6 +19,7 @@ class DirectiveKind(StrEnum):
     JOB_START = "job-start"  # a job is held until the end of this
     JOB_END = "job-end"  # a job is held from the end of this on
     JOB_CANCEL = "job-cancel"  # what waits of a job is given up, new mail of it is refused
+    LOCK = "lock"  # of the host: verbs of others are refused
     FREEZE_SUPPRESSION = "freeze-suppression"  # what bounces suppress is pending only
     DKIM_PREPARE = "dkim-prepare"  # a key is made, its record is to be published
     DKIM_SIGN = "dkim-sign"  # sign with this selector instead of the configured one

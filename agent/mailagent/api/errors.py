@@ -6,6 +6,7 @@ ApiError
 ├── Refused             the agent will not: a guard, a pre-flight or a missing object
 │   ├── NotFound        no such object on this host
 │   ├── StalePlan       the object has moved on: plan again
+│   ├── Locked          somebody else holds the lock: wait, ask them, or break it with a reason
 │   └── GuardRefused    a floor or pre-flight says no: override with a reason, or choose otherwise
 ├── RoleRefused         the caller's role is too low
 └── Unavailable         the agent cannot do it now: starting, stopping or its storage failed
@@ -60,6 +61,12 @@ class GuardRefused(Refused):
     code = -32005
 
 
+class Locked(Refused):
+    """Somebody else holds the lock of the host; `break_lock` with a reason would act all the same."""
+
+    code = -32008
+
+
 class RoleRefused(ApiError, PermissionError):
     """The caller's role is too low for the method, or the caller has none."""
 
@@ -80,6 +87,7 @@ _KINDS = (
     NotFound,
     StalePlan,
     GuardRefused,
+    Locked,
     RoleRefused,
     Unavailable,
 )

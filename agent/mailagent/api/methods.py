@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mailagent.api import credentials, dkim, jobs, replies, requests, suppression, views
+from mailagent.api import credentials, dkim, jobs, lock, replies, requests, suppression, views
 from mailagent.api.ages import AgeTable
 from mailagent.api.automation import AutomationView
 from mailagent.api.events import EventSinks
@@ -89,6 +89,8 @@ METHODS: dict[str, Method] = {
         Method("edit", requests.Edit, OperationResult, Role.OPERATOR),
         Method("undo", requests.Undo, OperationResult, Role.OPERATOR),
         Method("note_add", NoteAdd, OperationResult, Role.OPERATOR),
+        Method("lock_take", lock.LockTake, OperationResult, Role.OPERATOR),
+        Method("lock_release", lock.LockRelease, OperationResult, Role.OPERATOR),
         Method("reload", requests.Reload, OperationResult, Role.ADMIN),
         Method("checks", requests.Empty, CheckCounts),
         Method("credentials", requests.Empty, credentials.CredentialList),

@@ -91,6 +91,7 @@ class Mutation(msgspec.Struct, frozen=True, kw_only=True):
     ttl_s: int | None = None  # None: the default of the kind
     expect: int | None = None  # generation of the target that the plan was made on; None does not check
     override: bool = False  # act although a guard or a pre-flight refuses; wants a reason
+    break_lock: bool = False  # act although somebody else holds the lock of the host; wants a reason
 
 
 class Drain(Mutation, frozen=True, kw_only=True):

@@ -71,6 +71,7 @@ _WORD = {
     DirectiveKind.SUSPEND: "suspended",
     DirectiveKind.ROTATE: "rotated",
     DirectiveKind.LIMIT: "limited",
+    DirectiveKind.LOCK: "locked",
     DirectiveKind.JOB_START: "scheduled",
     DirectiveKind.JOB_END: "to be held",
     DirectiveKind.JOB_CANCEL: "cancelled",
@@ -122,6 +123,8 @@ def release_of(directive: Directive) -> str:
     if directive.kind is DirectiveKind.SUSPEND:
         job = "job " if directive.target.kind is TargetKind.JOB else ""
         return f"mailctl {job}resume {directive.target}"
+    if directive.kind is DirectiveKind.LOCK:
+        return "mailctl lock release"
     if directive.kind is DirectiveKind.FREEZE_SUPPRESSION:
         return f"mailctl suppression thaw {directive.target}"
     return f"mailctl cancel {directive.id}"

@@ -20,7 +20,7 @@ from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import Impact, OperationRecord, OperationResult, Result
 from mailagent.api.targets import Target
 from mailagent.config.structs import AgentConfig
-from mailagent.control import changes
+from mailagent.control import changes, lock
 from mailagent.control.changes import Change, Situation
 from mailagent.control.effects import Caller, Effects, Ledger
 from mailagent.control.generations import Change as Raised
@@ -230,13 +230,15 @@ class Control:
         async with self._lock:
             await self._be_sure()
             if request.dry_run:
+                broken = self._locked(request, caller)
                 does, detail = await plan()
                 result = Result.PLANNED if does else Result.NOTHING_TO_DO
-                return OperationResult(op_id=request.op_id, result=result, detail=detail, undo_note=undo_note)
+                return OperationResult(op_id=request.op_id, result=result, detail=detail + broken, undo_note=undo_note)
             if (done := await self._done(verb, request)) is not None:
                 return done
+            broken = self._locked(request, caller)
             did, detail = await act()
-            change = Change(detail=detail, undoable=False, undo_note=undo_note)
+            change = Change(detail=detail + broken, undoable=False, undo_note=undo_note)
             outcome = Result.APPLIED if did else Result.NOTHING_TO_DO
             return await self._commit(verb, request, caller.user, self._clock(), change, Impact(), outcome)
 
@@ -257,6 +259,7 @@ class Control:
             await self._be_sure()
             if not request.dry_run and (done := await self._done(verb, request)) is not None:
                 return done
+            broken = self._locked(request, caller)
             now = self._clock()
             undone = await self._to_undo(request.undoes) if isinstance(request, requests.Undo) else None
             change = plan(Situation(self._config, self.state, caller.user, now, undone))
@@ -267,11 +270,20 @@ class Control:
                 counted = await self._count(change, PLAN_COUNT_S if slow else ACT_COUNT_S)
                 impact = counted or impact
                 change = changes.sized(change, request, counted)
+            change = lock.told(change, broken)
             if request.dry_run:
                 result = Result.NOTHING_TO_DO if change.is_nothing else Result.PLANNED
                 return self._result(request.op_id, result, change, impact, now, caller.user)
             outcome = Result.NOTHING_TO_DO if change.is_nothing else Result.APPLIED
             return await self._commit(verb, request, caller.user, now, change, impact, outcome)
+
+    def _locked(self, request: requests.Mutation, caller: Caller) -> str:
+        """Which lock the request breaks, as words; what the agent does by itself passes any.
+
+        Raises:
+            Locked: somebody else holds the lock.
+        """
+        return "" if caller.user == AGENT else lock.passed(self.state, request, caller.user)
 
     async def _done(self, verb: str, request: requests.Mutation) -> OperationResult | None:
         """The answer of this very request, if it was executed before."""
@@ -436,12 +448,13 @@ def _check(request: requests.Mutation) -> None:
         raise InvalidRequest("op_id is 1 to 64 letters, digits and . _ : -")
     if len(request.reason) > MAX_WORDS:
         raise InvalidRequest(f"the reason is longer than {MAX_WORDS} characters")
-    if request.override and not request.reason.strip():
-        raise InvalidRequest("an override wants a reason")
+    if (request.override or request.break_lock) and not request.reason.strip():
+        raise InvalidRequest("an override, or breaking a lock, wants a reason")
     if request.ttl_s is not None and not 1 <= request.ttl_s <= MAX_LIFE_S:
         raise InvalidRequest(f"ttl_s is 1 to {MAX_LIFE_S} (a year), not {request.ttl_s}")
 
 
 def _digest(verb: str, request: requests.Mutation) -> str:
-    """What tells a repeated request from another one with the same op_id."""
-    return blake2b(verb.encode() + b" " + codec.encode(request), digest_size=16).hexdigest()
+    """What tells a repeated request from another one with the same op_id; when it was planned is no part of it."""
+    whole = msgspec.structs.replace(request, expect=None)
+    return blake2b(verb.encode() + b" " + codec.encode(whole), digest_size=16).hexdigest()

@@ -18,6 +18,7 @@ from mailctl.cli import (
     files,
     jobs,
     lists,
+    lock,
     reads,
     records,
     replay,
@@ -136,7 +137,15 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         _LOOK,
     ),
     "From cron": (watch.watch,),
-    "Act": (*verbs.COMMANDS, jobs.job, suppression.suppression, dkim.dkim, credentials.credentials, timeline.note),
+    "Act": (
+        *verbs.COMMANDS,
+        timeline.note,
+        lock.lock,
+        jobs.job,
+        suppression.suppression,
+        dkim.dkim,
+        credentials.credentials,
+    ),
     "Files and demo": (*files.COMMANDS, *replay.COMMANDS, demo.demo, version),
 }
 for _commands in SECTIONS.values():

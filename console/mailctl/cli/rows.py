@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from mailagent.api.directives import Directive, DrainProgress
+from mailagent.api.ids import HostName
 from mailagent.api.reasons import WaitReason
 from mailagent.api.views import Flow, PoolState
 from mailctl.cli.narrow import Names, narrow
@@ -239,6 +240,29 @@ def directive_table(rows: Sequence[DirectiveRow], width: int | None) -> str:
         for row in rows
     ]
     return table(columns, cells, width=width) if rows else "no standing orders"
+
+
+def lock_table(rows: Sequence[tuple[HostName, Directive]], width: int | None) -> str:
+    """Locks, host by host."""
+    now = datetime.now(UTC)
+    columns = [
+        Column("HOST"),
+        Column("BY"),
+        Column("AGE", right=True, spare=1),
+        Column("ENDS"),
+        Column("REASON", flex=True),
+    ]
+    cells = [
+        [
+            host,
+            lock.author,
+            ago(lock.created_at, now),
+            until(lock.expires_at, now) if lock.expires_at else "by release",
+            lock.reason,
+        ]
+        for host, lock in rows
+    ]
+    return table(columns, cells, width=width) if rows else "no host is locked"
 
 
 def order(directive: Directive) -> str:

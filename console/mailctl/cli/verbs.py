@@ -20,6 +20,8 @@ def common(command: Command) -> Command:
     for option in reversed(
         (
             click.option("--reason", default="", help="Why; kept with the operation and shown to others."),
+            click.option("--key", default="", help="Name of this act: with the same one it is done once (7 days)."),
+            click.option("--break-lock", is_flag=True, help="Act although others hold the lock; wants --reason."),
             click.option("--dry-run", is_flag=True, help="Print the plan, change nothing."),
             click.option("--yes", is_flag=True, help="Do not ask; needed when nobody is at the terminal."),
             as_json,

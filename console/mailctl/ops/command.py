@@ -42,6 +42,10 @@ def line(verb: Verb, words: tuple[str, ...], options: Options, *, fleet_file: Pa
         parts += ["--for", _duration(options.ttl_s)]
     if options.override:
         parts.append("--override")
+    if options.break_lock:
+        parts.append("--break-lock")
+    if options.key:
+        parts += ["--key", options.key]
     if options.reason:
         parts += ["--reason", shlex.quote(options.reason)]
     return " ".join(parts)

@@ -1,5 +1,6 @@
 """Operation ids: time-ordered, short enough to be typed after `mailctl undo`."""
 
+import re
 import secrets
 import time
 
@@ -9,9 +10,24 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32 in lower case: no i, l, o, u."""
 
 
+_KEY = re.compile(r"[A-Za-z0-9_:-]{1,48}")
+"""No dot: what follows one is the number of a step."""
+
+
 def new_op_id() -> OpId:
     """9 characters of milliseconds (enough until 3084) and 6 random ones (30 bits)."""
     return OpId(_base32(time.time_ns() // 1_000_000, 9) + _base32(secrets.randbits(30), 6))
+
+
+def keyed_op_id(key: str) -> OpId:
+    """The id of the operation that `key` names, the same whenever it is asked for.
+
+    Raises:
+        ValueError: it is no key.
+    """
+    if not _KEY.fullmatch(key):
+        raise ValueError("a key is 1 to 48 letters, digits and _ : -")
+    return OpId(f"key-{key}")
 
 
 def step_id(op_id: OpId, index: int) -> OpId:

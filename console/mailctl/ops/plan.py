@@ -22,6 +22,8 @@ class Verb(StrEnum):
     CANCEL = "cancel"
     EDIT = "edit"
     UNDO = "undo"
+    LOCK_TAKE = "lock_take"
+    LOCK_RELEASE = "lock_release"
     SUPPRESSION_ADD = "suppression_add"
     SUPPRESSION_REMOVE = "suppression_remove"
     SUPPRESSION_PENDING = "suppression_pending"
@@ -55,6 +57,8 @@ class Options:
     reason: str = ""
     ttl_s: int | None = None  # None: the agents' default for the verb
     override: bool = False  # act although a guard or a pre-flight refuses; wants a reason
+    break_lock: bool = False  # act although somebody else holds the lock of a host; wants a reason
+    key: str = ""  # names the operation, so that it is executed once however often it is asked for
     refuse: bool = False  # drain of a pool: refuse new mail instead of keeping it
     standby: str = ""  # rotate: the virtual MTA to take over, empty: the first fit one
     limit: str = ""  # limit: name of the key
@@ -98,11 +102,13 @@ class Step:
     undoable: bool = False
     undo_note: str = ""
     guarded: bool = False  # refused by a guard or a pre-flight, which `override` may pass
+    locked: bool = False  # refused because somebody else holds the host's lock, which `break_lock` may pass
+    recorded: bool = False  # executed already under the same key: not sent again
 
     @property
     def runs(self) -> bool:
         """Whether executing the plan sends it."""
-        return self.state in (StepState.READY, StepState.NOTHING_TO_DO)
+        return not self.recorded and self.state in (StepState.READY, StepState.NOTHING_TO_DO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,9 +148,14 @@ class Plan:
         return any(step.guarded for step in self.steps)
 
     @property
+    def is_locked(self) -> bool:
+        """Whether somebody else's lock stands in the way."""
+        return any(step.locked for step in self.steps)
+
+    @property
     def word(self) -> str:
-        """What is typed to confirm it: a name when it cannot be undone or overrides a guard, else empty."""
-        if self.verb not in FINAL and not self.options.override:
+        """What is typed to confirm it: a name when it is final, overrides a guard or breaks a lock, else empty."""
+        if self.verb not in FINAL and not self.options.override and not self.options.break_lock:
             return ""
         return self.steps[0].target.partition(":")[2] or self.steps[0].target if self.steps else self.selection
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from mailagent.api import dkim, jobs, requests, suppression
-from mailagent.api.errors import ApiError, GuardRefused, Refused, RoleRefused, StalePlan
+from mailagent.api.errors import ApiError, GuardRefused, Locked, Refused, RoleRefused, StalePlan
 from mailagent.api.ids import DirectiveId, HostName, OpId
 from mailagent.api.operations import OperationRecord, OperationResult, Result
 from mailagent.api.targets import TargetKind
@@ -267,6 +267,8 @@ def _not_asked(hosts: Sequence[HostName]) -> str:
 def _check(verb: Verb, options: Options) -> None:
     if options.override and not options.reason:
         raise OptionError("overriding a guard wants a reason")
+    if options.break_lock and not options.reason:
+        raise OptionError("breaking a lock wants a reason")
     if options.refuse and verb is not Verb.DRAIN:
         raise OptionError(f"{verb} has no refuse option; it belongs to drain")
     if verb is Verb.LIMIT and not (options.limit and options.value):
@@ -343,7 +345,10 @@ async def _planned(
     fleet: Fleet, verb: Verb, drafts: Sequence[_Draft], options: Options, selection: str, words: tuple[str, ...]
 ) -> Plan:
     """Ask every host for its dry run and add the answers up."""
-    op_id = op_ids.new_op_id()
+    try:
+        op_id = op_ids.keyed_op_id(options.key) if options.key else op_ids.new_op_id()
+    except ValueError as exc:
+        raise OptionError(str(exc)) from exc
     on_host: dict[HostName, int] = {}
     steps = []
     for draft in drafts:
@@ -355,12 +360,14 @@ async def _planned(
             reason=options.reason,
             ttl_s=options.ttl_s,
             override=options.override,
+            break_lock=options.break_lock,
         )
         steps.append(
             Step(host=draft.host, target=draft.target, state=StepState.UNREACHABLE, detail="", request=request)
         )
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_preview(fleet, verb, step), name=f"plan:{step.host}") for step in steps]
+        preview = _preview_keyed if options.key else _preview
+        tasks = [group.create_task(preview(fleet, verb, step), name=f"plan:{step.host}") for step in steps]
     previewed = _within(tuple(task.result() for task in tasks), options.max_affected)
     return _sum_up(fleet, verb, op_id, previewed, options, selection, words)
 
@@ -376,6 +383,27 @@ def _within(steps: tuple[Step, ...], most: int | None) -> tuple[Step, ...]:
     )
 
 
+async def _preview_keyed(fleet: Fleet, verb: Verb, step: Step) -> Step:
+    """The same; what was executed under that key before is not done again."""
+    request = requests.OperationRequest(op_id=step.request.op_id)
+    try:
+        record: OperationRecord | None = await fleet.ask(step.host, "operation", request, deadline_s=PLAN_DEADLINE_S)
+    except LinkError as exc:
+        return replace(step, state=StepState.UNREACHABLE, detail=exc.reason)
+    except ApiError as exc:
+        return replace(step, state=StepState.FAILED, detail=exc.message)
+    if record is None:
+        return await _preview(fleet, verb, step)
+    when = f"by {record.author} at {record.at:%Y-%m-%d %H:%M:%S} UTC"
+    target = getattr(step.request, "target", record.target)
+    if (record.verb, record.target) != (verb, target):
+        what = f"{record.verb} {record.target or ''}".rstrip()
+        return replace(step, state=StepState.REFUSED, detail=f"the key stands for {what} {when}; take another one")
+    undone = f", undone by {record.undone_by}" if record.undone_by else ""
+    detail = f"executed already {when}{undone}; another key does it again"
+    return replace(step, state=StepState.NOTHING_TO_DO, detail=detail, recorded=True)
+
+
 async def _preview(fleet: Fleet, verb: Verb, step: Step) -> Step:
     """`step` with the host's answer to a dry run."""
     request = msgspec.structs.replace(step.request, dry_run=True)
@@ -385,7 +413,8 @@ async def _preview(fleet: Fleet, verb: Verb, step: Step) -> Step:
     except LinkError as exc:
         return replace(step, state=StepState.UNREACHABLE, detail=exc.reason)
     except (Refused, RoleRefused) as exc:
-        return replace(step, state=StepState.REFUSED, detail=exc.message, guarded=isinstance(exc, GuardRefused))
+        guarded, locked = isinstance(exc, GuardRefused), isinstance(exc, Locked)
+        return replace(step, state=StepState.REFUSED, detail=exc.message, guarded=guarded, locked=locked)
     except ApiError as exc:
         return replace(step, state=StepState.FAILED, detail=exc.message)
     return replace(
@@ -461,6 +490,7 @@ def _by_host(texts: Iterable[tuple[HostName, str]], hosts: int) -> tuple[str, ..
 
 
 _NOT_SENT = {
+    StepState.NOTHING_TO_DO: LineResult.NOTHING_TO_DO,
     StepState.REFUSED: LineResult.REFUSED,
     StepState.FAILED: LineResult.FAILED,
     StepState.UNREACHABLE: LineResult.UNREACHABLE,

@@ -32,6 +32,7 @@ _ORDERS = {
     DirectiveKind.SUSPEND: "suspended",
     DirectiveKind.ROTATE: "rotated away",
     DirectiveKind.LIMIT: "limited",
+    DirectiveKind.LOCK: "locked",
     DirectiveKind.JOB_START: "given a start",
     DirectiveKind.JOB_END: "given an end",
     DirectiveKind.JOB_CANCEL: "cancelled",

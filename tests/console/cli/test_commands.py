@@ -195,6 +195,27 @@ async def test_what_is_unknown_is_told_later_by_its_id(agents: Agents, mailctl: 
     assert (await mailctl("operation", "1q7p3k2m9x4a8bc")).code == 1
 
 
+async def test_the_fleet_is_locked_shown_and_released(agents: Agents, mailctl: Mailctl) -> None:
+    assert (await mailctl("lock", "take", "--reason", "moving pools", "--for", "1h", "--yes")).code == 0
+    shown = await mailctl("lock", "show", "--json")
+    assert [(row["host"], row["author"], row["reason"]) for row in shown.document["rows"]] == [
+        (host, "alice", "moving pools") for host in ("mx1", "mx2", "mx3")
+    ]
+    assert (await mailctl("lock", "release", "--yes")).code == 0
+    assert "no host is locked" in (await mailctl("lock", "show")).out
+    agents["mx1"].lock_of = "bob"
+    refused = await mailctl("drain", "pool:cold", "host:mx1", "--yes")
+    assert refused.code == 4
+    assert "locked by bob" in refused.out
+    assert (await mailctl("drain", "pool:cold", "host:mx1", "--yes", "--break-lock", "--reason", "outage")).code == 0
+
+
+async def test_a_key_makes_cron_do_it_once(mailctl: Mailctl) -> None:
+    night = ("drain", "pool:cold", "--yes", "--key", "night-1", "--json")
+    counts = [(await mailctl(*night)).document["operation"]["counts"] for _ in range(2)]
+    assert [(one["applied"], one["nothing-to-do"]) for one in counts] == [(3, 0), (0, 3)]
+
+
 async def test_undo_takes_back_the_last_of_mine_or_all_since_a_time(agents: Agents, mailctl: Mailctl) -> None:
     for pool in ("marketing", "cold", "transactional"):
         assert (await mailctl("drain", f"pool:{pool}", "--yes")).code == 0

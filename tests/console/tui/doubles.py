@@ -677,6 +677,7 @@ class StillOperator:
     requests: list[tuple[Verb, Mutation, tuple[str, ...]]] = field(default_factory=list)
     stale_once: bool = False
     guard: str = ""  # what refuses until it is overridden
+    lock: str = ""  # of somebody else, until it is broken
     results: dict[str, LineResult] = field(default_factory=dict)
 
     async def plan(self, verb: Verb, selection: Selection, options: Options) -> Plan:
@@ -685,6 +686,10 @@ class StillOperator:
             steps = tuple(
                 replace(step, state=StepState.REFUSED, detail=self.guard, guarded=True) for step in made.steps
             )
+            made = replace(made, steps=steps)
+        elif self.lock and not options.break_lock:
+            made = await self._plan(verb, selection, options)
+            steps = tuple(replace(step, state=StepState.REFUSED, detail=self.lock, locked=True) for step in made.steps)
             made = replace(made, steps=steps)
         else:
             made = await self._plan(verb, selection, options)

@@ -156,13 +156,6 @@ async def test_a_guard_is_overridden_with_a_reason_and_the_typed_name() -> None:
         await until(pilot, lambda: operator.executed == [operator.plans[1]])
 
 
-async def test_undo_without_anything_done_says_where_to_look() -> None:
-    async with app_with(StillOperator(), Clock()).run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: bool(pilot.app.screen.query(FleetTable)))
-        await pilot.press("U")
-        await until(pilot, lambda: "Operations (6)" in said(pilot))
-
-
 async def test_the_question_names_size_share_undo_and_the_shell_command() -> None:
     plan = await StillOperator().plan(Verb.DRAIN, parse("pool:marketing"), Options(reason="\x1b[31mticket", ttl_s=1800))
     text = summary(plan, 80).plain
@@ -196,3 +189,18 @@ async def test_an_effect_that_hosts_share_is_told_once_for_all_of_them() -> None
 )
 def test_a_time_is_a_number_and_a_unit(text: str, seconds: int | None) -> None:
     assert seconds_in(text) == seconds
+
+
+async def test_a_lock_of_others_is_broken_with_a_reason_and_the_typed_name() -> None:
+    operator, clock = StillOperator(lock="locked by bob until 04:00 UTC: moving pools"), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await ask(pilot)
+        clock.now += DEAF_S
+        await pilot.press("b", *"outage", "enter")
+        await until(pilot, lambda: len(operator.plans) == 2 and isinstance(pilot.app.screen, ConfirmDialog))
+        assert operator.plans[1].options.break_lock
+        clock.now += DEAF_S
+        await pilot.press("y")
+        assert operator.executed == []
+        await pilot.press(*"cold", "enter")
+        await until(pilot, lambda: len(operator.executed) == 1)

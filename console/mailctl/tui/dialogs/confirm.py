@@ -33,6 +33,7 @@ _TIMED = (Verb.DRAIN, Verb.SUSPEND, Verb.ROTATE, Verb.LIMIT, Verb.EDIT)
 _PLACEHOLDERS = {
     "reason": "reason, for the log and your colleagues",
     "time": "how long: 30m, 4h, 2d",
+    "break": "why their lock is to be broken, for the log",
     "override": "why it is to be done all the same, for the log",
 }
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -76,6 +77,7 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
         Binding("r", "edit('reason')", "Reason", id="confirm.reason"),
         Binding("t", "edit('time')", "Time", id="confirm.time"),
         Binding("o", "edit('override')", "Override", id="confirm.override"),
+        Binding("b", "edit('break')", "Break lock", id="confirm.break"),
         Binding("j,down", "scroll(1)", show=False, id="confirm.down"),
         Binding("k,up", "scroll(-1)", show=False, id="confirm.up"),
     ]
@@ -117,7 +119,9 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
 
     def _keys(self) -> Content:
         keys = [("y", self.plan.verb.words), ("r", "reason")] if self.plan.is_possible else []
-        keys += [(key, what) for key, what in (("t", "time"), ("o", "override")) if self._may_edit(what)]
+        keys += [
+            (key, what) for key, what in (("t", "time"), ("o", "override"), ("b", "break")) if self._may_edit(what)
+        ]
         shown = Content("   ").join(
             Content.assemble((key, f"bold {Tone.ACCENT.style}"), (f" {label}", Tone.TEXT.style))
             for key, label in [*keys, ("esc", "cancel")]
@@ -130,6 +134,8 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
         """Whether that can be said about this plan."""
         if what == "override":
             return self.plan.is_guarded and not self.plan.options.override
+        if what == "break":
+            return self.plan.is_locked and not self.plan.options.break_lock
         return self.plan.is_possible and (what != "time" or self.plan.verb in _TIMED)
 
     def action_confirm(self) -> None:
@@ -177,8 +183,10 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
             self.dismiss(Changed(replace(options, reason=value)))
         elif self._editing == "override" and value:
             self.dismiss(Changed(replace(options, reason=value, override=True)))
-        elif self._editing == "override":
-            wrong = "overriding wants a reason"
+        elif self._editing == "break" and value:
+            self.dismiss(Changed(replace(options, reason=value, break_lock=True)))
+        elif self._editing in ("override", "break"):
+            wrong = f"{self._editing} wants a reason"
         elif self._editing == "name" and value == self.plan.word:
             self.dismiss(Confirmed())
         elif self._editing == "name":
@@ -239,6 +247,8 @@ def summary(plan: Plan, width: int, note: str = "") -> Content:
         row("for", span(plan.options.ttl_s))
     if plan.options.reason:
         row("reason", clean(plan.options.reason))
+    if plan.options.break_lock:
+        row("lock", "that of others does not stop it", Tone.WARN)
     if plan.options.override:
         row("override", "what guards say does not stop it", Tone.WARN)
     row(

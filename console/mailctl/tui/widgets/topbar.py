@@ -8,7 +8,7 @@ from textual.widget import Widget
 
 from mailctl.fleet.state import FleetState, LinkState, deferral_share
 from mailctl.tui.states import deferral_tone
-from mailctl.tui.text import clock, count, plural, share, since
+from mailctl.tui.text import clean, clock, count, plural, share, since
 from mailctl.tui.theme import Tone
 
 TABS = ("Fleet", "Pools", "Destinations", "Deferred", "Message", "Operations", "Jobs", "Suppression")
@@ -97,6 +97,8 @@ def vitals(state: FleetState, now: datetime, width: int) -> Content:
         (since(totals.oldest_at, now), "oldest", Tone.STRONG),
     )
     line = Content.assemble((f"{glyph} ", tone.style), (str(cover), (Tone.STRONG if tone is Tone.GOOD else tone).style))
+    if holders := dict.fromkeys(row.directive.author for row in state.directives if row.directive.kind == "lock"):
+        line = Content.assemble(line, (f"  ⚿ locked by {clean(', '.join(holders))}", Tone.WARN.style))
     for figure, label, meaning in figures if cover.fresh else ():
         longer = Content.assemble(line, ("  ", ""), (figure, meaning.style), (f" {label}", Tone.QUIET.style))
         if longer.cell_length > width:
