@@ -42,13 +42,14 @@ from mailctl.tui.screens.message import MessageView
 from mailctl.tui.screens.operations import OperationsView
 from mailctl.tui.screens.pools import PoolsView
 from mailctl.tui.screens.suppression import SuppressionView
+from mailctl.tui.screens.timeline import TimelineView
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import FleetOperator, FleetSource, Operator
 from mailctl.tui.text import clean
 from mailctl.tui.theme import DARK, THEMES, Tone
 from mailctl.tui.widgets.status import Hint
 from mailctl.tui.widgets.table import FleetTable
-from mailctl.tui.widgets.topbar import TABS
+from mailctl.tui.widgets.topbar import BY_LETTER, TABS
 
 DRAW_S = 0.25
 """At most four data refreshes a second."""
@@ -69,6 +70,7 @@ VIEWS: dict[str, type[View]] = {
     "Operations": OperationsView,
     "Jobs": JobsView,
     "Suppression": SuppressionView,
+    "Timeline": TimelineView,
 }
 
 PATIENCE_S = 5.0
@@ -91,7 +93,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(str(number), f"tab('{name}')", name, show=False, id=f"go.{name.lower()}")
-            for number, name in enumerate(TABS, 1)
+            for number, name in (*enumerate(TABS, 1), *BY_LETTER.items())
         ),
         *(
             Binding(f"f{number}", f"incident({number - FIRST_INCIDENT_KEY})", show=False, id=f"demo.incident-{number}")
@@ -140,7 +142,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """What the palette offers beside verbs: screens, themes, help."""
-        for name in TABS:
+        for name in (*TABS, *BY_LETTER.values()):
             yield SystemCommand(name, f"open the {name} screen", lambda name=name: self.action_tab(name))
         for theme in THEMES:
             yield SystemCommand(f"Theme {theme.name}", "colours", lambda name=theme.name: self._use_theme(name))

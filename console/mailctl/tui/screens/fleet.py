@@ -5,17 +5,20 @@ from datetime import datetime
 
 from textual.content import Content
 from textual.widget import Widget
+from textual.widgets import Static
 
+from mailagent.api.directives import Directive
 from mailagent.api.requests import HistoryScope
 from mailctl.fleet.state import FleetState, FleetTotals, HostState, LinkState
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
+from mailctl.ops.timeline import live_notes
 from mailctl.tui.desk import Scope
 from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
 from mailctl.tui.screens.columns import age, failing, number, rate, trend
 from mailctl.tui.screens.view import View
 from mailctl.tui.states import host_cell
-from mailctl.tui.text import NOTHING, clean, clock, count, size, some, span
+from mailctl.tui.text import NOTHING, clean, clock, count, since, size, some, span, until
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject
 from mailctl.tui.widgets.detail import Detail, lines, spread
@@ -36,6 +39,8 @@ COLUMNS = (
     Column("OLDEST", 6, right=True, drop=2),
     Column("DATA", 5, right=True),
 )
+MOST_NOTES = 4
+"""On the screen; the timeline and `mailctl note list` have all."""
 
 
 class FleetView(View):
@@ -47,10 +52,12 @@ class FleetView(View):
     HINTS = (("D", "drain host"), ("E", "undrain"), ("U", "undo"), ("enter", "open"))
     DEFAULT_CSS = """
     FleetView FleetTable { height: auto; max-height: 60%; }
+    FleetView .notes { height: auto; max-height: 4; padding: 0 1; }
     """
 
     def body(self) -> Iterable[Widget]:
-        """Table above, detail below."""
+        """Notes of whoever was here before, the table, detail below."""
+        yield Static(classes="notes", markup=False)
         yield FleetTable(empty=self.EMPTY)
         yield Detail()
 
@@ -71,6 +78,10 @@ class FleetView(View):
         )
         self.table.show(self.hold(listing))
         self.query_one(Detail).describe(self._facts(self._host(state), now))
+        notes = [_note(one, now) for one in live_notes(state).values()]
+        pane = self.query_one(".notes", Static)
+        pane.display = bool(notes)
+        pane.update(lines(*notes[:MOST_NOTES]))
 
     def _host(self, state: FleetState) -> HostState | None:
         return state.host(self.table.cursor) if self.table.cursor else None
@@ -124,6 +135,15 @@ class FleetView(View):
                 )
             )
         return lines(*rows)
+
+
+def _note(note: Directive, now: datetime) -> Content:
+    ends = f"ends {until(note.expires_at, now)}" if note.expires_at else "no end"
+    return Content.assemble(
+        ("✎ ", Tone.ACCENT.style),
+        (f"{clean(note.author)} {since(note.created_at, now)} ago, {ends}  ", Tone.QUIET.style),
+        (clean(note.reason), Tone.STRONG.style),
+    )
 
 
 def _cells(host: HostState, now: datetime) -> tuple[Cell, ...]:
