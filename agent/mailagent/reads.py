@@ -7,12 +7,13 @@ from mailagent.api import replies, requests, views
 from mailagent.api.errors import InvalidRequest, NotFound
 from mailagent.api.ids import HostName
 from mailagent.api.operations import OperationRecord
+from mailagent.api.sums import Sums, SumsRequest
 from mailagent.api.targets import MessageFilter
 from mailagent.host import Read
 from mailagent.overview import Overview
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.spool.store import Spool
-from mailagent.telemetry.archive import KEPT_S, Archive
+from mailagent.telemetry.archive import HOUR, KEPT_S, MINUTE, Archive
 from mailagent.telemetry.history import History
 from mailagent.why import Why
 
@@ -44,8 +45,8 @@ class Reads:
         return {
             read.__name__: read
             for read in (
-                self.history, self.queues, self.deferred, self.messages, self.message, self.in_doubt, self.operations,
-                self.operation, self._why.why,
+                self.history, self.sums, self.queues, self.deferred, self.messages, self.message, self.in_doubt,
+                self.operations, self.operation, self._why.why,
             )
         }  # fmt: skip
 
@@ -56,6 +57,12 @@ class Reads:
         if request.step_s not in KEPT_S or request.seconds < 0:
             raise InvalidRequest(f"history has steps of 1, 60 and 3600 s, not of {request.step_s}")
         return await asyncio.to_thread(self._archive.series, request)
+
+    async def sums(self, request: SumsRequest) -> Sums:
+        """What happened in each pool, stream, provider … in a time."""
+        if not MINUTE <= request.seconds <= KEPT_S[HOUR]:
+            raise InvalidRequest(f"sums are kept of 60 s to 400 days, not of {request.seconds} s")
+        return await asyncio.to_thread(self._archive.sums, request)
 
     async def queues(self, request: requests.PageRequest) -> replies.QueuePage:
         """Ready queues after the cursor, by key."""

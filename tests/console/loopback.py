@@ -44,6 +44,7 @@ from mailagent.api.ids import (
 from mailagent.api.methods import CHANGES, MAX_REQUEST_BYTES, METHODS, PROTOCOL_VERSION
 from mailagent.api.operations import Impact, OperationRecord, OperationResult, Result
 from mailagent.api.smtp import SmtpReply
+from mailagent.api.sums import Sums
 from mailagent.api.targets import Target, TargetKind
 from mailagent.config.structs import FleetConfig, FleetHost, Pool, Rpc, Transport, VirtualMta
 from tests.console import records as kept
@@ -112,6 +113,7 @@ class LoopbackAgent:
     generations: dict[str, int] = field(default_factory=dict)
     empty: bool = True  # progress of drains
     lock_of: str = ""  # who else holds the lock
+    sums: Sums | None = None
     messages: tuple[views.MessageSummary, ...] = ()
     groups: tuple[views.DeferredGroup, ...] = ()
     seq: int = 0
@@ -314,6 +316,8 @@ class LoopbackAgent:
                 return kept.ages()
             case "history":
                 return kept.history(params)
+            case "sums":
+                return self.sums or kept.sums()
             case "events":
                 return kept.events()
             case "why":

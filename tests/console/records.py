@@ -1,13 +1,16 @@
 """What a test agent answers about what it keeps beside the mail."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 from mailagent.api.ages import AgeTable, AgeView
 from mailagent.api.events import EventSinks, EventSinkView, SinkState
 from mailagent.api.ids import PoolName, ProviderName, SiteName, StreamName, VmtaName, queue_key
 from mailagent.api.reasons import ReasonKind, WaitReason
-from mailagent.api.requests import HistoryRequest
+from mailagent.api.requests import HistoryRequest, HistoryScope
 from mailagent.api.smtp import SmtpReply
+from mailagent.api.sums import SumRow, Sums
 from mailagent.api.views import Series
 from mailagent.api.why import EffectiveLimit, QueueWhy
 
@@ -31,6 +34,13 @@ def history(request: HistoryRequest) -> Series:
     return Series(
         start=AT, step_s=request.step_s, received=(3, 0, 1), delivered=(2, 0, 1), deferred=(1, 0, 0), bounced=(0, 0, 0)
     )
+
+
+def sums(deferred: int = 2) -> Sums:
+    row = SumRow(scope=HistoryScope.HOST, name="", received=1000, delivered=990, deferred=deferred, bounced=1)
+    named = [(HistoryScope.POOL, "marketing"), (HistoryScope.STREAM, "news"), (HistoryScope.PROVIDER, "gmail")]
+    rows = [msgspec.structs.replace(row, scope=scope, name=name) for scope, name in named]
+    return Sums(since=AT, until=AT + timedelta(hours=1), rows=(row, *rows))
 
 
 def events() -> EventSinks:

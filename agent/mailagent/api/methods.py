@@ -14,6 +14,7 @@ from mailagent.api.intake import CheckCounts
 from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.requests import Role
+from mailagent.api.sums import Sums, SumsRequest
 from mailagent.api.why import QueueWhy, WhyRequest
 
 PROTOCOL_VERSION = 1
@@ -51,6 +52,7 @@ METHODS: dict[str, Method] = {
         Method("subscribe", requests.SubscribeRequest, replies.Subscription),
         Method("unsubscribe", requests.Empty, requests.Empty),
         Method("history", requests.HistoryRequest, views.Series),
+        Method("sums", SumsRequest, Sums),
         Method("queues", requests.PageRequest, replies.QueuePage),
         Method("deferred", requests.PageRequest, replies.DeferredGroups),
         Method("messages", requests.PageRequest, replies.MessagePage),

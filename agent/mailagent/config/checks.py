@@ -15,6 +15,7 @@ from mailagent.config.checks_events import check_events
 from mailagent.config.checks_feedback import check_feedback
 from mailagent.config.checks_streams import check_stream_rules
 from mailagent.config.checks_suppression import check_suppression
+from mailagent.config.checks_thresholds import check_thresholds
 from mailagent.config.checks_tls import check_tls
 from mailagent.config.checks_words import bad_name, check_retry, is_name, known
 from mailagent.config.intake import ListenerAuth, ListenerTls
@@ -55,6 +56,7 @@ def check_fleet(config: FleetConfig, report: Reader) -> None:
         report.follow_up(("hosts",), "names no host")
     _check_names(report, "hosts")
     _check_shared(config, report, [(("hosts", name), host) for name, host in config.hosts.items()])
+    check_thresholds(config, report)
 
 
 def check_agent(config: AgentConfig, report: Reader) -> None:

@@ -27,6 +27,7 @@ from mailagent.config.rates import ByteRate as ByteRate
 from mailagent.config.rates import Rate as Rate
 from mailagent.config.streams import Checks, Protection, StreamKind
 from mailagent.config.suppression import SuppressionList
+from mailagent.config.thresholds import Thresholds
 from mailagent.config.tls import Tls, TlsMode
 
 Address = IPv4Address | IPv6Address
@@ -333,6 +334,7 @@ class FleetConfig(Shared, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """`fleet.yaml`."""
 
     hosts: dict[HostName, FleetHost]
+    thresholds: Thresholds = Thresholds()  # the console's; hosts know nothing of them
 
 
 class AgentConfig(Shared, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ import click
 from mailagent.version import __version__
 from mailctl.cli import (
     automation,
+    check,
     checks,
     credentials,
     demo,
@@ -136,7 +137,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         ),
         _LOOK,
     ),
-    "From cron": (watch.watch,),
+    "From cron": (check.check, watch.watch),
     "Act": (
         *verbs.COMMANDS,
         timeline.note,

@@ -25,6 +25,7 @@ class Shown:
     truncated: bool = False
     failed: Mapping[HostName, str] = field(default_factory=dict)  # connected hosts that gave no answer, and why
     missing: str = ""  # what was asked for and is nowhere
+    crossed: bool = False  # a threshold was
 
 
 Look = Callable[[Fleet, Selection], Awaitable[Shown]]
@@ -54,6 +55,8 @@ def show(setup: Setup, name: str, words: Collection[str], look: Look, *, as_json
     if shown.truncated:
         narrate(f"there are more than these {len(shown.rows)}; narrow the selection or raise --limit")
     code = of_read(state, failed=len(shown.failed))
+    if shown.crossed and code is not Exit.UNREACHABLE:
+        leave(Exit.CROSSED)
     leave(Exit.INCOMPLETE if shown.missing and code is Exit.DONE else code)
 
 

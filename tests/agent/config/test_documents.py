@@ -22,6 +22,7 @@ from mailagent.config import (
     streams,
     structs,
     suppression,
+    thresholds,
 )
 from mailagent.config.dkim import Dkim, DkimKey
 from mailagent.config.events import EventSink
@@ -71,9 +72,11 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`suppression.keep`": suppression.Keep,
     "`suppression.soft`": suppression.SoftBounces,
     "`suppression.incident`": suppression.Incident,
+    "`thresholds`": thresholds.Thresholds,
     "Top level of `fleet.yaml`": structs.FleetConfig,
 }
 WITHOUT_TABLE = {"ByteRate", "Certificate", "Endpoint", "Rate"}  # written in one line
+WITHOUT_TABLE |= {f"{name}Limits" for name in ("Age", "Count", "Rate", "Share", "Space", "Wait")}
 EXAMPLE = (ROOT / "fleet.yaml.example").read_text(encoding="utf-8")
 UNWRITTEN = {"no_config"}  # `config: none` in the file
 
@@ -91,6 +94,8 @@ def written(field: msgspec.structs.FieldInfo) -> str:
     value = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
     if value in (None, "", (), {}):
         return "none"
+    if isinstance(value, thresholds.Limits):
+        return f"`{word({key: own for key, own in msgspec.structs.asdict(value).items() if own}, field.name)}`"
     if isinstance(value, msgspec.Struct) and not isinstance(value, structs.Rate):
         return "see below"
     return f"`{word(value, field.name)}`"
@@ -102,7 +107,7 @@ def word(value: object, key: str) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{name}: {word(item, key)}' for name, item in value.items())}}}"
+        return f"{{{', '.join(f'{name}: {word(item, name)}' for name, item in value.items())}}}"
     if isinstance(value, timedelta):
         return format_duration(value)
     if isinstance(value, int) and key.endswith("_bytes"):

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailagent.api.requests import HistoryRequest, HistoryScope
+from mailagent.api.sums import SumsRequest
 from mailagent.spool.bulk import fetch
 from mailagent.telemetry import archive as module
 from mailagent.telemetry.archive import HOUR, KEPT_S, MINUTE, SCOPE_LIMITS, SERIES_BYTES, Archive, Counts
@@ -59,6 +60,32 @@ def test_minutes_and_hours_survive_a_restart(tmp_path: Path) -> None:
     assert minutes(archive, 2, until=T0 + 60 * MINUTE) == [58, 59]
     assert minutes(archive, 2, (HistoryScope.POOL, "absent")) == [0, 0]
     archive.close()
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.tuples(st.integers(1, 200), st.sampled_from("abc"), st.integers(0, 9)), min_size=1, max_size=30),
+    st.integers(1, 2000),
+    st.integers(0, 5000),
+)
+def test_sums_are_those_of_the_series(steps: list[tuple[int, str, int]], length: int, back: int) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        archive = Archive(Path(directory) / "history.db")
+        at = T0
+        for gap, name, count in steps:
+            at += gap * MINUTE
+            archive.add(at, {(HistoryScope.POOL, name): (count, count, 2, 1), HOST: delivered(1)})
+        until = datetime.fromtimestamp(at + MINUTE - back * MINUTE, UTC)
+        sums = archive.sums(SumsRequest(scopes=(HistoryScope.POOL,), seconds=length * MINUTE, until=until))
+        step = MINUTE if length <= 1440 else HOUR
+        for name in "abc":
+            one = archive.series(
+                HistoryRequest(scope=HistoryScope.POOL, name=name, seconds=length * MINUTE, step_s=step, until=until)
+            )
+            expected = (sum(one.received), sum(one.delivered), sum(one.deferred), sum(one.bounced))
+            found = [(row.received, row.delivered, row.deferred, row.bounced) for row in sums.rows if row.name == name]
+            assert found == ([expected] if any(expected) else [])
+        archive.close()
 
 
 @settings(max_examples=30)

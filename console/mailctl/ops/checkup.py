@@ -1,0 +1,347 @@
+"""Thresholds against facts: what is well, what is not, and what could not be checked. Pure."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+
+from mailagent.api.directives import DirectiveKind
+from mailagent.api.ids import HostName
+from mailagent.api.requests import HistoryScope
+from mailagent.api.views import EngineState, PoolState
+from mailagent.config.thresholds import AgeLimits, Limits, RateLimits, SpaceLimits, Thresholds
+from mailctl.ops.facts import Answers, Facts
+
+RECENT = timedelta(days=1)
+"""Possible duplicates that are older have been seen."""
+STANDING = (DirectiveKind.DRAIN, DirectiveKind.SUSPEND, DirectiveKind.ROTATE, DirectiveKind.LIMIT)
+"""Orders that somebody may forget; those of jobs and keys have a plan of their own."""
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    CRITICAL = "critical"
+    UNKNOWN = "unknown"  # not looked at, wholly or on some host, and nothing is known to be bad
+
+
+_WORST_LAST = (Level.OK, Level.UNKNOWN, Level.WARNING, Level.CRITICAL)
+
+
+class Unit(StrEnum):
+    """What a value is, and so on which side of a limit it is bad."""
+
+    COUNT = "count"  # from the limit on
+    SHARE = "share"  # above it
+    AGE = "s"  # above it
+    SPACE = "bytes"  # below it
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """One subject, measured."""
+
+    subject: str  # `provider gmail`
+    value: float
+    level: Level
+    warning: float | None
+    critical: float | None
+    detail: str = ""  # what the number does not say
+    look: str = ""  # the command that shows more
+
+
+class Unchecked(msgspec.Struct, frozen=True, kw_only=True):
+    """A host that one threshold could not be checked on."""
+
+    host: HostName
+    why: str
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """One threshold over the whole fleet."""
+
+    name: str  # as in the fleet file
+    level: Level
+    unit: Unit
+    subjects: int  # that were measured
+    worst: Reading | None  # None: nothing was there to measure
+    crossed: tuple[Reading, ...]  # worst first
+    unchecked: tuple[Unchecked, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One subject before it is judged."""
+
+    subject: str
+    value: float
+    limits: Limits
+    detail: str = ""
+    look: str = ""
+    least: Level = Level.OK  # whatever the limits say
+
+
+Missing = Mapping[HostName, str]
+
+
+def worst_of(levels: Iterable[Level]) -> Level:
+    """Critical before warning before unknown before ok."""
+    return max(levels, key=_WORST_LAST.index, default=Level.OK)
+
+
+def checkup(facts: Facts, thresholds: Thresholds) -> tuple[Verdict, ...]:
+    """A verdict for each threshold, in their order."""
+    return tuple(
+        judge(name, unit, measure(facts, thresholds), missing(facts))
+        for name, (unit, measure, missing) in CHECKS.items()
+    )
+
+
+def judge(name: str, unit: Unit, measured: Iterable[Measured], missing: Missing) -> Verdict:
+    """The verdict over all subjects of one threshold."""
+    readings = []
+    for one in measured:
+        warning, critical = _pair(one.limits)
+        level = worst_of((_level(unit, one.value, warning, critical), one.least))
+        readings.append(
+            Reading(
+                subject=one.subject,
+                value=round(one.value, 6),
+                level=level,
+                warning=warning,
+                critical=critical,
+                detail=one.detail,
+                look=one.look,
+            )
+        )
+    sign = 1 if unit is Unit.SPACE else -1
+    readings.sort(key=lambda one: (-_WORST_LAST.index(one.level), sign * one.value, one.subject))
+    unchecked = tuple(Unchecked(host=host, why=why) for host, why in missing.items())
+    crossed = tuple(one for one in readings if one.level is not Level.OK)
+    level = worst_of([*(one.level for one in crossed), *([Level.UNKNOWN] if unchecked else [])])
+    return Verdict(
+        name=name,
+        level=level,
+        unit=unit,
+        subjects=len(readings),
+        worst=readings[0] if readings else None,
+        crossed=crossed,
+        unchecked=unchecked,
+    )
+
+
+def _pair(limits: Limits) -> tuple[float | None, float | None]:
+    """Warning and critical as numbers."""
+    warning, critical = (_number(getattr(limits, field)) for field in limits.__struct_fields__[:2])
+    return warning, critical
+
+
+def _number(limit: float | timedelta | None) -> float | None:
+    return limit.total_seconds() if isinstance(limit, timedelta) else limit
+
+
+def _level(unit: Unit, value: float, warning: float | None, critical: float | None) -> Level:
+    for level, limit in ((Level.CRITICAL, critical), (Level.WARNING, warning)):
+        if limit is not None and _is_bad(unit, value, limit):
+            return level
+    return Level.OK
+
+
+def _is_bad(unit: Unit, value: float, limit: float) -> bool:
+    match unit:
+        case Unit.COUNT:
+            return value >= limit
+        case Unit.SPACE:
+            return value < limit
+        case _:
+            return value > limit
+
+
+# -- what is measured --------------------------------------------------------------------------------------------------
+
+
+def _unreachable(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    names = ", ".join(f"{host} ({why})" for host, why in facts.lost.items())
+    yield Measured("fleet", len(facts.lost), thresholds.unreachable, names, "mailctl hosts")
+
+
+def _refusing(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    views = [host.view for host in facts.fresh if host.view]
+    refusing = [view for view in views if not view.accepting]
+    failed = any(view.state is EngineState.FAILED for view in refusing)
+    names = ", ".join(f"{view.host} ({view.intake_reason or view.state})" for view in refusing)
+    least = Level.CRITICAL if failed else Level.OK
+    yield Measured("fleet", len(refusing), thresholds.refusing, names, "mailctl hosts", least)
+
+
+def _stopped(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    fresh = {host.name for host in facts.fresh}
+    for row in facts.state.pools:
+        parts = [(host, view) for host, view in row.parts if host in fresh]
+        stopped = [(host, view) for host, view in parts if view.state is not PoolState.ACTIVE or not view.active]
+        if parts:
+            detail = ", ".join(f"{host}: {view.state} {view.reason}".rstrip() for host, view in stopped)
+            look = f"mailctl pools pool:{row.name}"
+            yield Measured(f"pool {row.name}", len(stopped) / len(parts), thresholds.stopped, detail, look)
+
+
+def _waiting(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    for host in facts.fresh:
+        if view := host.view:
+            look = f"mailctl deferred host:{host.name}"
+            yield Measured(f"host {host.name}", view.waiting, thresholds.waiting, look=look)
+
+
+def _window(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    for host in facts.fresh:
+        if (view := host.view) and view.window_limit:
+            detail = f"{view.window:,} of {view.window_limit:,}"
+            look = f"mailctl destinations host:{host.name}"
+            yield Measured(f"host {host.name}", view.window / view.window_limit, thresholds.window, detail, look)
+
+
+def _growth(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    for name, one in summed(facts.sums, HistoryScope.POOL).items():
+        detail = f"{one.received:,} came, {one.delivered + one.bounced:,} left"
+        value = one.received - one.delivered - one.bounced
+        yield Measured(f"pool {name}", value, thresholds.growth, detail, f"mailctl history pool:{name}")
+
+
+def _oldest(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    oldest: dict[tuple[str, str], datetime] = {}
+    for table in facts.ages.got.values():
+        for row in table.rows:
+            key = (row.provider, row.stream)
+            oldest[key] = min(oldest.get(key, row.oldest_at), row.oldest_at)
+    streams: Mapping[str, AgeLimits] = {str(name): one for name, one in thresholds.oldest.streams.items()}
+    for (provider, stream), at in oldest.items():
+        limits = streams.get(stream, thresholds.oldest)
+        words = [f"{kind}:{name}" for kind, name in (("provider", provider), ("stream", stream)) if name]
+        subject = f"stream {stream} to {provider or 'a provider not known yet'}"
+        yield Measured(subject, _age_s(at, facts.at), limits, look=f"mailctl messages {' '.join(words)}")
+
+
+def _deferrals(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    for subject, look, one, limits in _rates(facts, thresholds.deferrals):
+        events = one.deferred + one.delivered
+        if events > thresholds.least:
+            detail = f"{one.deferred:,} of {events:,} events"
+            yield Measured(subject, one.deferred / events, limits, detail, look)
+
+
+def _bounces(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    for subject, look, one, limits in _rates(facts, thresholds.bounces):
+        events = one.bounced + one.delivered
+        if events > thresholds.least:
+            yield Measured(subject, one.bounced / events, limits, f"{one.bounced:,} of {events:,} recipients", look)
+
+
+def _rates(facts: Facts, limits: RateLimits) -> Iterator[tuple[str, str, "Sum", Limits]]:
+    """Subject, command to look further, sums and limits of each provider, stream and pool."""
+    for scope, own, look in (
+        (HistoryScope.PROVIDER, limits.providers, "mailctl deferred provider:"),
+        (HistoryScope.STREAM, limits.streams, "mailctl deferred stream:"),
+        (HistoryScope.POOL, limits.pools, "mailctl deferred pool:"),
+    ):
+        exceptions: Mapping[str, Limits] = {str(name): one for name, one in own.items()}
+        for name, one in summed(facts.sums, scope).items():
+            yield f"{scope} {name}", f"{look}{name}", one, exceptions.get(name, limits)
+
+
+def _disk_free(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    limits: SpaceLimits = thresholds.disk_free
+    for host in facts.fresh:
+        if view := host.view:
+            yield Measured(f"host {host.name}", view.disk_free_bytes, limits, look=f"mailctl hosts host:{host.name}")
+
+
+def _orders(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    fresh = {host.name for host in facts.fresh}
+    for row in facts.state.directives:
+        order = row.directive
+        if order.kind in STANDING and not order.rule and fresh & set(row.hosts):
+            subject = f"{order.kind} {order.target} by {order.author}"
+            detail = f"on {', '.join(row.hosts)}{f': {order.reason}' if order.reason else ''}"
+            look = f"mailctl directives {' '.join(f'host:{host}' for host in row.hosts)}"
+            yield Measured(subject, _age_s(order.created_at, facts.at), thresholds.orders, detail, look)
+
+
+def _in_doubt(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    for host, page in facts.in_doubt.got.items():
+        found = [row for row in page.rows if row.resolution == "open" and facts.at - row.at < RECENT]
+        yield Measured(f"host {host}", len(found), thresholds.in_doubt, look=f"mailctl in-doubt host:{host}")
+
+
+def _events(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    for host, sinks in facts.events.got.items():
+        for row in sinks.rows:
+            age_s = _age_s(row.oldest_at, facts.at) if row.oldest_at else 0.0
+            subject, look = f"sink {row.name} of host {host}", f"mailctl events host:{host}"
+            yield Measured(subject, age_s, thresholds.events, row.last_error, look)
+
+
+def _age_s(since: datetime, now: datetime) -> float:
+    return max(0.0, (now - since).total_seconds())
+
+
+Measure = Callable[[Facts, Thresholds], Iterable[Measured]]
+CHECKS: Mapping[str, tuple[Unit, Measure, Callable[[Facts], Missing]]] = {
+    "unreachable": (Unit.COUNT, _unreachable, lambda _: {}),
+    "refusing": (Unit.COUNT, _refusing, lambda facts: facts.lost),
+    "stopped": (Unit.SHARE, _stopped, lambda facts: facts.lost),
+    "waiting": (Unit.COUNT, _waiting, lambda facts: facts.lost),
+    "window": (Unit.SHARE, _window, lambda facts: facts.lost),
+    "growth": (Unit.COUNT, _growth, lambda facts: facts.sums.failed),
+    "oldest": (Unit.AGE, _oldest, lambda facts: _uncounted(facts.ages)),
+    "deferrals": (Unit.SHARE, _deferrals, lambda facts: facts.sums.failed),
+    "bounces": (Unit.SHARE, _bounces, lambda facts: facts.sums.failed),
+    "disk_free": (Unit.SPACE, _disk_free, lambda facts: facts.lost),
+    "orders": (Unit.AGE, _orders, lambda facts: facts.lost),
+    "in_doubt": (Unit.COUNT, _in_doubt, lambda facts: facts.in_doubt.failed),
+    "events": (Unit.AGE, _events, lambda facts: facts.events.failed),
+}
+"""Unit, measure and what it lacks, by the name in the fleet file."""
+
+
+def _uncounted(ages: Answers) -> Missing:
+    """Hosts without ages, those among them that have not counted since they started."""
+    young = {
+        host: "not counted yet since the agent started" for host, one in ages.got.items() if one.counted_at is None
+    }
+    return {**ages.failed, **young}
+
+
+@dataclass(slots=True)
+class Sum:
+    """What happened to one name, over several hosts."""
+
+    received: int = 0
+    delivered: int = 0
+    deferred: int = 0
+    bounced: int = 0
+
+
+def summed(sums: Answers, scope: HistoryScope) -> dict[str, Sum]:
+    """Sums over hosts by name; the host itself by its own."""
+    found: dict[str, Sum] = {}
+    for host, answer in sums.got.items():
+        for row in answer.rows:
+            if row.scope is scope:
+                one = found.setdefault(row.name or host, Sum())
+                one.received += row.received
+                one.delivered += row.delivered
+                one.deferred += row.deferred
+                one.bounced += row.bounced
+    return dict(sorted(found.items()))
+
+
+def lacking(verdicts: Sequence[Verdict]) -> dict[tuple[HostName, str], list[str]]:
+    """Names of the thresholds that could not be checked, by host and reason."""
+    found: dict[tuple[HostName, str], list[str]] = {}
+    for verdict in verdicts:
+        for one in verdict.unchecked:
+            found.setdefault((one.host, one.why), []).append(verdict.name)
+    return found
