@@ -1,7 +1,7 @@
 # One environment in .venv, made from the lock files. Its stamps carry their checksum: a later run has nothing to do.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench screenshots venv components lock clean
+.PHONY: help demo test lint bench bench-console screenshots venv components lock clean
 
 BIN := .venv/bin
 SUM := $(shell cat requirements.lock requirements-dev.lock pyproject.toml | cksum | tr ' ' '-')
@@ -14,7 +14,7 @@ PYTHON ?= $(shell for name in /usr/bin/python3 python3 python3.11 python3.12 pyt
 ARGS ?=
 
 help: ## say what can be made
-	@sed -n 's/^\([a-z]*\):[^#]*## /make \1@/p' $(MAKEFILE_LIST) | tr @ '\t' | expand -t 20
+	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1@/p' $(MAKEFILE_LIST) | tr @ '\t' | expand -t 20
 
 demo: $(RUN) ## start the loopback fleet and open the console
 	@exec $(BIN)/mailctl demo $(ARGS)
@@ -27,6 +27,9 @@ lint: $(DEV) ## ruff, mypy and the import contract
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench-console: $(DEV) ## measure the console: hosts, keys, start, drain, status, replay, stopped; ARGS=keys picks
+	$(BIN)/python -m bench.console $(ARGS)
 
 bench: $(DEV) ## measure rates beside Postfix, latency, a million waiting, idling; ARGS=relay picks
 	$(BIN)/python -m bench $(ARGS)

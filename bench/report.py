@@ -34,6 +34,12 @@ def table(rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cells).rstrip(), flush=True)
 
 
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value below which `share` of `values` lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
 def rate(values: Sequence[float]) -> str:
     """The median."""
     return f"{statistics.median(values):.0f}/s" if values else "-"
