@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from random import Random
 
 from mailagent.config.structs import AgentConfig
@@ -16,6 +16,7 @@ MAX_HOSTS = 10
 MAX_ADDRESSES = 8
 """Addresses taken of one host."""
 _BROADCAST = IPv4Address("255.255.255.255")
+_NAT64 = IPv6Network("64:ff9b::/96")
 
 
 class Problem(IntEnum):
@@ -130,7 +131,7 @@ class PathFinder:
         return port in self._wildcard_ports and (address in self._own or address.is_loopback)
 
     def _is_refused(self, address: Address) -> bool:
-        plain = address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+        plain = _meant(address)
         local = (
             plain.is_loopback
             or plain.is_link_local
@@ -151,6 +152,14 @@ def _no_path(site: Site, found: list[_Exchanger]) -> Unroutable:
     if enhanced.startswith("4"):
         return transient(enhanced, text)
     return permanent(enhanced, text)
+
+
+def _meant(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one leads to: mapped (RFC 4291, 2.5.5.2), 6to4 (RFC 3056), NAT64 (RFC 6052)."""
+    if not isinstance(address, IPv6Address):
+        return address
+    translated = IPv4Address(int(address) & 0xFFFF_FFFF) if address in _NAT64 else None
+    return address.ipv4_mapped or address.sixtofour or translated or address
 
 
 def _literal(text: str) -> Address | None:

@@ -191,7 +191,7 @@ async def test_no_address_at_all_is_permanent(zone: Responder, router: MakeRoute
 
 
 LOCAL = ["127.0.0.1", "127.9.9.9", "0.0.0.0", "169.254.1.1", "224.0.0.1", "255.255.255.255"]
-LOCAL6 = ["::1", "::", "fe80::1", "ff02::1", "::ffff:127.0.0.1"]
+LOCAL6 = ["::1", "::", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "2002:7f00:1::1", "64:ff9b::7f00:1"]
 
 
 @pytest.mark.parametrize("address", LOCAL + LOCAL6)
