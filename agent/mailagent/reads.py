@@ -9,6 +9,7 @@ from mailagent.api.ids import HostName
 from mailagent.api.operations import OperationRecord
 from mailagent.api.sums import Sums, SumsRequest
 from mailagent.api.targets import MessageFilter
+from mailagent.api.terms import Field, by_field, is_like
 from mailagent.host import Read
 from mailagent.overview import Overview
 from mailagent.scheduling.scheduler import Scheduler
@@ -66,7 +67,7 @@ class Reads:
 
     async def queues(self, request: requests.PageRequest) -> replies.QueuePage:
         """Ready queues after the cursor, by key."""
-        rows = [row for row in self._overview.queues() if row.key > request.cursor and _matches(request.filter, row)]
+        rows = [row for row in self._overview.queues() if row.key > request.cursor and matches(request.filter, row)]
         limit = min(request.limit, requests.PAGE_LIMIT)
         page = rows[:limit]
         return replies.QueuePage(rows=tuple(page), cursor=page[-1].key if len(rows) > limit else "")
@@ -114,6 +115,25 @@ class Reads:
         return stored.record if stored is not None else None
 
 
-def _matches(filter: MessageFilter, row: views.QueueView) -> bool:
+def matches(filter: MessageFilter, row: views.QueueView) -> bool:
+    """Whether `filter` lets a ready queue through.
+
+    Raises:
+        InvalidRequest: a term about something that a ready queue has not.
+    """
     wanted = ((filter.vmta, row.vmta), (filter.provider, row.provider), (filter.site, row.site))
-    return all(not want or want == has for want, has in wanted)
+    return all(not want or want == has for want, has in wanted) and all(
+        any(is_like(term.value, _of_queue(term.field, row)) != term.negated for term in group)
+        for group in by_field(filter.terms)
+    )
+
+
+def _of_queue(field: Field, row: views.QueueView) -> str:
+    match field:
+        case Field.VMTA:
+            return row.vmta
+        case Field.PROVIDER:
+            return row.provider
+        case Field.SITE:
+            return row.site
+    raise InvalidRequest(f"ready queues are not narrowed by {field}; vmta, provider and site are known of them")

@@ -45,7 +45,7 @@ from mailagent.api.methods import CHANGES, MAX_REQUEST_BYTES, METHODS, PROTOCOL_
 from mailagent.api.operations import Impact, OperationRecord, OperationResult, Result
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.sums import Sums
-from mailagent.api.targets import Target, TargetKind
+from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.config.structs import FleetConfig, FleetHost, Pool, Rpc, Transport, VirtualMta
 from tests.console import records as kept
 
@@ -116,6 +116,7 @@ class LoopbackAgent:
     sums: Sums | None = None
     messages: tuple[views.MessageSummary, ...] = ()
     groups: tuple[views.DeferredGroup, ...] = ()
+    filters: list[MessageFilter] = field(default_factory=list)  # that lists were narrowed by
     seq: int = 0
     _subscribers: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -274,8 +275,10 @@ class LoopbackAgent:
             case "operations":
                 return replies.OperationPage(rows=tuple(reversed(self.records.values())))
             case "deferred":
+                self.filters.append(params.filter)
                 return replies.DeferredGroups(groups=self.groups)
             case "messages":
+                self.filters.append(params.filter)
                 start = int(params.cursor or 0)
                 rows = self.messages[start : start + params.limit]
                 more = start + params.limit < len(self.messages)

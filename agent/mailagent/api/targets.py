@@ -4,6 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
+from mailagent.api.terms import Term
+
 
 class TargetKind(StrEnum):
     """Kinds of object that directives are about."""
@@ -45,6 +47,7 @@ class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
     message_id: str = ""
     group: str = ""  # key of a deferred group
     deferred_only: bool = False  # only recipients with at least one failed attempt
+    terms: tuple[Term, ...] = ()  # what narrows beside the fields above
 
     @property
     def is_empty(self) -> bool:

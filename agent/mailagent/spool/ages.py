@@ -8,7 +8,7 @@ import msgspec
 
 from mailagent.spool.bulk import fetch, rows_of
 from mailagent.spool.ids import EPOCH_US, RECIPIENT_BITS, arrival_ms, at_ms
-from mailagent.spool.selection import PROVIDER
+from mailagent.spool.terms import PROVIDER
 
 FRESH_BITS = RECIPIENT_BITS + 24
 """Bits of a recipient id below those that number its block: 2^24 microseconds."""

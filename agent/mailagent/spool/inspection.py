@@ -20,7 +20,8 @@ from mailagent.api.views import DeferredGroup, InDoubt, MessageSummary
 from mailagent.spool import bodies
 from mailagent.spool.bulk import fetch, rows_of
 from mailagent.spool.ids import RECIPIENT_BITS, arrival_ms, group_key, message_name, parse_message_name, split
-from mailagent.spool.selection import JOINED, PROVIDER, SITE, Selection
+from mailagent.spool.selection import JOINED, Selection
+from mailagent.spool.terms import PROVIDER, SITE
 
 SLICE_ROWS = 25_000
 """Rows that one slice looks at: some tens of milliseconds."""

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mailagent.api.targets import MessageFilter
-from mailagent.spool.ids import RECIPIENT_BITS, parse_message_name
+from mailagent.spool.ids import RECIPIENT_BITS, now_ms, parse_message_name
+from mailagent.spool.terms import PROVIDER, SITE, conditions, domains
 
 JOINED = f"recipient AS r JOIN message AS m ON m.id = r.id >> {RECIPIENT_BITS} JOIN queue AS q ON q.id = r.queue"
-SITE = "CASE r.site WHEN '' THEN q.site ELSE r.site END"
-PROVIDER = "CASE r.provider WHEN '' THEN q.provider ELSE r.provider END"
 
 _NOTHING = "FALSE"
 
@@ -25,7 +24,11 @@ class Selection:
 
 
 def selection(filter: MessageFilter, tag: str) -> Selection:
-    """The rows that `filter` means on the spool with `tag`; an id that is none of ours means no row."""
+    """The rows that `filter` means on the spool with `tag`; an id that is none of ours means no row.
+
+    Raises:
+        InvalidRequest: terms that cannot be evaluated.
+    """
     terms: list[str] = []
     bindings: dict[str, Any] = {}
 
@@ -45,9 +48,12 @@ def selection(filter: MessageFilter, tag: str) -> Selection:
     equal("CAST(r.address AS TEXT) COLLATE NOCASE", "recipient", filter.recipient)
     equal("CAST(m.sender AS TEXT) COLLATE NOCASE", "sender", filter.sender)
     domain = (filter.domain or filter.recipient.rpartition("@")[2]).lower()
-    if domain.isascii() and domain:  # a queue has the A-labels; an address may have been given otherwise
-        candidates = "SELECT id FROM recipient WHERE queue IN (SELECT id FROM queue WHERE domain = :of)"
-        bindings["of"] = domain
+    # a queue has the A-labels; an address may have been given otherwise
+    if among := (domain,) if domain.isascii() and domain else domains(filter.terms):
+        names = {f"of{n}": name for n, name in enumerate(among)}
+        of = ", ".join(f":{name}" for name in names)
+        candidates = f"SELECT id FROM recipient WHERE queue IN (SELECT id FROM queue WHERE domain IN ({of}))"
+        bindings |= names
     elif filter.job:
         candidates = "SELECT id FROM recipient WHERE queue IN (SELECT id FROM queue WHERE job = :job AND job <> '')"
     if filter.deferred_only:
@@ -62,6 +68,7 @@ def selection(filter: MessageFilter, tag: str) -> Selection:
             )
         except ValueError:
             terms.append(_NOTHING)
+    terms += conditions(filter.terms, tag, now_ms(), bindings)
     first, last = 0, (1 << 63) - 1
     if filter.message_id:
         try:

@@ -12,6 +12,7 @@ from mailagent.api.reasons import WaitReason
 from mailagent.api.views import InDoubt, MessageDetail, MessageSummary, QueueView
 from mailctl.cli.rows import binding
 from mailctl.fleet.lists import FleetGroup
+from mailctl.ops.filters import described
 from mailctl.output.human import ago, clock, count, duration, printable, size, until
 from mailctl.output.tables import Column, fields, table, wrapped
 from mailctl.output.tables import cells as cells_of
@@ -283,12 +284,7 @@ def _filter(record: OperationRecord) -> str:
     """The filter of a verb on messages as a selection."""
     if record.filter is None:
         return ""
-    chosen = [
-        f"{name}:{value}"
-        for name in record.filter.__struct_fields__
-        if isinstance(value := getattr(record.filter, name), str) and value
-    ]
-    return " ".join(chosen) or "all deferred mail"
+    return described(record.filter) or "all deferred mail"
 
 
 def act_table(rows: Rows, width: int | None) -> str:

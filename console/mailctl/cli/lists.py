@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailctl.cli.options import as_json, limit, selectors
+from mailctl.cli.options import as_json, filter_line, limit, selectors
 from mailctl.cli.setup import Setup, pass_setup, width
 
 if TYPE_CHECKING:
@@ -42,10 +42,11 @@ def queues(setup: Setup, selection: Sequence[str], limit: int, as_json: bool) ->
 
 @click.command()
 @selectors
+@filter_line
 @limit(ROWS)
 @as_json
 @pass_setup
-def deferred(setup: Setup, selection: Sequence[str], limit: int, as_json: bool) -> None:
+def deferred(setup: Setup, selection: Sequence[str], line: str, limit: int, as_json: bool) -> None:
     """Group deferred mail by provider and reply.
 
     Replies are normalised, groups summed over hosts, the largest first.
@@ -55,18 +56,20 @@ def deferred(setup: Setup, selection: Sequence[str], limit: int, as_json: bool) 
     Examples:
       mailctl deferred
       mailctl deferred provider:gmail pool:marketing --json
+      mailctl deferred --filter 'code:4.7.* age:>2h !greylist'
     """
     from mailctl.cli import listings
-    from mailctl.cli.show import Shown, selected, show
+    from mailctl.cli.show import Shown, admitted, show
     from mailctl.fleet.lists import deferred_groups
-    from mailctl.ops import message_filter
+    from mailctl.ops import Filter
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
+        wanted = Filter.of(selection, line)
         found = await deferred_groups(
             fleet,
-            message_filter(selection, deferred_only=True),
+            wanted.message_filter(deferred_only=True),
             limit=limit,
-            hosts=[host.name for host in selected(fleet.state, selection)],
+            hosts=admitted(fleet.state, wanted),
             deadline_s=setup.timeout_s,
         )
         groups = [group for _, group in found.rows]
@@ -77,11 +80,12 @@ def deferred(setup: Setup, selection: Sequence[str], limit: int, as_json: bool) 
 
 @click.command()
 @selectors
+@filter_line
 @click.option("--deferred", "deferred_only", is_flag=True, help="Only mail with at least one failed attempt.")
 @limit(ROWS)
 @as_json
 @pass_setup
-def messages(setup: Setup, selection: Sequence[str], deferred_only: bool, limit: int, as_json: bool) -> None:
+def messages(setup: Setup, selection: Sequence[str], line: str, deferred_only: bool, limit: int, as_json: bool) -> None:
     """List waiting messages in order of arrival.
 
     One row per recipient.
@@ -89,7 +93,8 @@ def messages(setup: Setup, selection: Sequence[str], deferred_only: bool, limit:
     \b
     Examples:
       mailctl messages provider:gmail --deferred
-      mailctl messages recipient:alice@example.com
+      mailctl messages to:alice@example.com
+      mailctl messages --filter 'to:*@example.com age:>2h !"mailbox full"'
     """
     from mailctl.cli import listings
     from mailctl.cli.show import show
@@ -103,6 +108,7 @@ def messages(setup: Setup, selection: Sequence[str], deferred_only: bool, limit:
             limit,
             lambda row: (row.received_at, row.n),
             deferred_only=deferred_only,
+            line=line,
         )
         return _shown(found, listings.message_table(found.rows, width()))
 
@@ -243,17 +249,19 @@ async def _window(
     *,
     newest_first: bool = False,
     deferred_only: bool = False,
+    line: str = "",
 ) -> "Gathered":
-    from mailctl.cli.show import selected
+    from mailctl.cli.show import admitted
     from mailctl.fleet.lists import gather
-    from mailctl.ops import message_filter
+    from mailctl.ops import Filter
 
+    wanted = Filter.of(selection, line)
     return await gather(
         fleet,
         method,
-        message_filter(selection, deferred_only=deferred_only),
+        wanted.message_filter(deferred_only=deferred_only),
         limit=limit,
-        hosts=[host.name for host in selected(fleet.state, selection)],
+        hosts=admitted(fleet.state, wanted),
         order=order,
         newest_first=newest_first,
         deadline_s=setup.timeout_s,

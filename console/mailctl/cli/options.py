@@ -95,6 +95,13 @@ class Since(click.ParamType["datetime"]):
 Command = Callable[..., Any]
 
 selectors = click.argument("selection", nargs=-1, metavar="[SELECTOR]...")
+filter_line = click.option(
+    "--filter",
+    "line",
+    default="",
+    metavar="LINE",
+    help="Narrow by a filter: code:4.7.* age:>2h state:deferred to:*@example.com !pool:cold words.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 

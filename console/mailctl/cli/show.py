@@ -11,7 +11,8 @@ from mailctl.cli.exits import Exit, of_read
 from mailctl.cli.setup import Setup, leave, narrate, run
 from mailctl.fleet import Fleet, FleetState, LinkState
 from mailctl.fleet.state import HostState
-from mailctl.ops import Selection, TermKind, parse
+from mailctl.ops import Filter, Selection, TermKind, parse
+from mailctl.ops.targets import filtered_hosts
 from mailctl.output.document import document
 from mailctl.output.human import duration
 
@@ -65,6 +66,15 @@ def why(host: HostState, timeout_s: float) -> str:
     if host.state is LinkState.CONNECTING:
         return f"no answer within {duration(timeout_s)}"
     return f"{host.state}: {host.error}"
+
+
+def admitted(state: FleetState, wanted: Filter) -> list[HostName]:
+    """Connected hosts that a filter lets through.
+
+    Raises:
+        NothingSelected: a name that no host has, or none is left.
+    """
+    return [host.name for host in filtered_hosts(state, wanted) if host.state.is_fresh]
 
 
 def selected(state: FleetState, selection: Selection) -> tuple[HostState, ...]:

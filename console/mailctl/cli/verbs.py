@@ -37,6 +37,12 @@ def targets(command: Command) -> Command:
     return click.argument("selection", nargs=-1, metavar="SELECTOR...")(command)
 
 
+filtered = click.option(
+    "--filter",
+    default="",
+    metavar="LINE",
+    help="Narrow by a filter: code:4.7.* age:>2h to:*@example.com !pool:cold words.",
+)
 override = click.option(
     "--override", is_flag=True, help="Act although a guard or a pre-flight refuses; wants --reason."
 )
@@ -176,6 +182,7 @@ def limit(setup: Setup, /, selection: tuple[str, ...], **given: Any) -> None:
 
 @click.command()
 @targets
+@filtered
 @click.option(
     "--spread", "spread_s", type=Duration(), default="1m", show_default=True, help="Spread the attempts over this."
 )
@@ -191,6 +198,7 @@ def retry(setup: Setup, /, **given: Any) -> None:
     Examples:
       mailctl retry provider:gmail pool:marketing
       mailctl retry domain:example.com --yes --max-affected 500
+      mailctl retry provider:gmail --filter 'code:4.7.* age:>2h !"mailbox full"'
     """
     hand_over(setup, "retry", **given)
 

@@ -1,8 +1,10 @@
 """Each verb once: plan, execute, report. The screens and the commands share it."""
 
 from mailctl.ops.errors import NothingSelected, OpsError, OptionError, SelectorError
+from mailctl.ops.filters import Filter
+from mailctl.ops.grammar import TermKind
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
-from mailctl.ops.selector import Selection, TermKind, message_filter, parse
+from mailctl.ops.selector import Selection, parse
 from mailctl.ops.verbs import (
     ACTS_ON,
     execute,
@@ -19,6 +21,7 @@ from mailctl.ops.wait import WaitResult, wait_empty
 
 __all__ = [
     "ACTS_ON",
+    "Filter",
     "Line",
     "LineResult",
     "NothingSelected",
@@ -35,7 +38,6 @@ __all__ = [
     "Verb",
     "WaitResult",
     "execute",
-    "message_filter",
     "parse",
     "plan",
     "plan_cancel",

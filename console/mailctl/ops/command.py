@@ -13,6 +13,8 @@ DEFAULT_ALGORITHM = Options().algorithm
 def line(verb: Verb, words: tuple[str, ...], options: Options, *, fleet_file: Path | None) -> str:
     """`mailctl drain pool:marketing --for 2h --reason 'Gmail throttles us'`; `words` are quoted already."""
     parts = [prefix(fleet_file), verb.words, *words]
+    if options.filter:
+        parts += ["--filter", shlex.quote(options.filter)]
     if options.everything and not words:
         parts.append("--all")
     if verb is Verb.LIMIT:

@@ -71,6 +71,7 @@ class Options:
     bounce: bool = False  # job cancel: tell the senders
     spread_s: int = 60  # retry: over how long
     max_affected: int | None = None  # retry, job cancel: refuse when more recipients match
+    filter: str = ""  # verbs on messages: what narrows beside the selection, a filter line
     pin: bool | None = None  # edit: automation may not change or end it
     everything: bool = False  # an empty selection means the whole fleet (`--all`)
 

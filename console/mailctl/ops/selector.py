@@ -1,42 +1,19 @@
-"""The one grammar of selections, for screens and commands: `pool:marketing host:mx1`.
-
-    selection = term *(blank term)
-    term      = kind ":" name
+"""What a verb or a list is about: terms of the grammar that name objects. Pure.
 
 Several terms narrow. `host:` may be given more than once, and so may the kind that a verb acts on: either name matches.
-No `host:` means all hosts. Pure.
+No `host:` means all hosts.
 """
 
 import difflib
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
-from mailagent.api.targets import MessageFilter, TargetKind
+from mailagent.api.targets import TargetKind
 from mailctl.ops.errors import SelectorError
+from mailctl.ops.grammar import TermKind, Token, token, tokens, written
 
-
-class TermKind(StrEnum):
-    """What may stand before the colon."""
-
-    HOST = "host"
-    POOL = "pool"
-    VMTA = "vmta"
-    PROVIDER = "provider"
-    QUEUE = "queue"
-    STREAM = "stream"
-    CELL = "cell"
-    TRAFFIC = "traffic"
-    JOB = "job"
-    DKIM = "dkim"
-    SITE = "site"
-    DOMAIN = "domain"
-    RECIPIENT = "recipient"
-    SENDER = "sender"
-    GROUP = "group"
-    MESSAGE = "message"
-
+__all__ = ["OBJECTS", "Selection", "TermKind", "near", "of", "parse"]
 
 OBJECTS = (
     TermKind.QUEUE,
@@ -50,15 +27,6 @@ OBJECTS = (
     TermKind.DKIM,
 )
 """Kinds that directives are about (beside hosts)."""
-_PAIRS = {
-    TermKind.QUEUE: ("site", "vmta", "gmail/mkt-1"),
-    TermKind.CELL: ("provider", "vmta", "gmail/mkt-1"),
-    TermKind.TRAFFIC: ("provider", "stream", "gmail/news"),
-}
-"""Kinds whose name is two names: the fields of `MessageFilter` behind them, and an example."""
-_NO_FIELD = (TermKind.HOST, TermKind.DKIM, *_PAIRS)
-MESSAGE_FIELDS = {kind: str(kind) for kind in TermKind if kind not in _NO_FIELD} | {TermKind.MESSAGE: "message_id"}
-"""Field of `MessageFilter` behind each kind that is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +36,7 @@ class Selection:
     terms: tuple[tuple[TermKind, str], ...] = ()
 
     def __str__(self) -> str:
-        return " ".join(f"{kind}:{name}" for kind, name in self.terms)
+        return " ".join(written(kind, name) for kind, name in self.terms)
 
     def __bool__(self) -> bool:
         return bool(self.terms)
@@ -90,50 +58,23 @@ class Selection:
     @property
     def words(self) -> tuple[str, ...]:
         """The terms as arguments for the shell, quoted."""
-        return tuple(shlex.quote(f"{kind}:{name}") for kind, name in self.terms)
+        return tuple(shlex.quote(written(kind, name)) for kind, name in self.terms)
 
 
 def parse(terms: str | Iterable[str]) -> Selection:
     """The selection in `terms`: one text with blanks between (a filter bar), or one term each (a shell).
 
     Raises:
-        SelectorError: a term without a colon, an unknown kind or an empty name; the message lists the kinds.
+        SelectorError: a word without a kind, an unknown kind, an empty name, or a negated term.
     """
-    words = terms.split() if isinstance(terms, str) else tuple(terms)
-    return Selection(tuple(dict.fromkeys(_term(word) for word in words)))
+    read = tokens(terms) if isinstance(terms, str) else map(token, terms)
+    return Selection(tuple(dict.fromkeys(map(_term, read))))
 
 
 def of(kind: TermKind | TargetKind, names: Iterable[str], hosts: Iterable[str] = ()) -> Selection:
     """The selection of objects that were marked on a screen."""
     terms = [(TermKind(kind), name) for name in names] + [(TermKind.HOST, host) for host in hosts]
     return Selection(tuple(dict.fromkeys(terms)))
-
-
-def message_filter(selection: Selection, *, deferred_only: bool = False) -> MessageFilter:
-    """The filter that `selection` is for lists of messages; its hosts are not part of it.
-
-    Raises:
-        SelectorError: two names for one field.
-    """
-    fields: dict[str, str] = {}
-    for kind, name in selection.terms:
-        if kind is TermKind.HOST:
-            continue
-        if kind in _PAIRS:
-            first, second, example = _PAIRS[kind]
-            before, slash, after = name.rpartition("/")
-            if not slash:
-                form = f"{kind}:{first.upper()}/{second.upper()}, such as {kind}:{example}"
-                raise SelectorError(f"{kind}:{name} is no {kind}; its form is {form}")
-            parts: Mapping[str, str] = {first: before, second: after}
-        elif kind is TermKind.DKIM:
-            raise SelectorError("messages are not listed by their DKIM keys")
-        else:
-            parts = {MESSAGE_FIELDS[kind]: name}
-        for key, value in parts.items():
-            if fields.setdefault(key, value) != value:
-                raise SelectorError(f"messages are listed for one {key} at a time; {fields[key]} and {value} are given")
-    return MessageFilter(**fields, deferred_only=deferred_only)
 
 
 def near(name: str, known: Iterable[str]) -> str:
@@ -147,11 +88,9 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"; there is {shown}{' …' if len(known) > 8 else ''}"
 
 
-def _term(word: str) -> tuple[TermKind, str]:
-    kind, colon, name = word.partition(":")
-    if not colon or not name:
-        raise SelectorError(f"{word!r} is no selector; write KIND:NAME with KIND one of {', '.join(TermKind)}")
-    try:
-        return TermKind(kind), name
-    except ValueError:
-        raise SelectorError(f"{word!r}: no kind {kind!r}; there are {', '.join(TermKind)}") from None
+def _term(read: Token) -> tuple[TermKind, str]:
+    if read.kind is None:
+        raise SelectorError(f"{read.value!r} is no selector; write KIND:NAME with KIND one of {', '.join(TermKind)}")
+    if read.negated:
+        raise SelectorError(f"{read} excludes; lists and verbs on messages take that in --filter, others not at all")
+    return read.kind, read.value

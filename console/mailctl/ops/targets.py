@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from mailagent.api.ids import HostName
 from mailagent.api.targets import Target, TargetKind
+from mailagent.api.terms import is_like
 from mailctl.fleet.inventory import Inventory
 from mailctl.fleet.state import FleetState, HostState
 from mailctl.ops.errors import NothingSelected, SelectorError
+from mailctl.ops.filters import Filter
 from mailctl.ops.selector import OBJECTS, Selection, TermKind, near
 
 
@@ -30,6 +32,22 @@ def selected_hosts(state: FleetState, selection: Selection) -> tuple[HostState, 
         if name not in known:
             raise NothingSelected(f"no host {name} in the fleet{near(name, known)}")
     return tuple(host for host in state.hosts if not selection.hosts or host.name in selection.hosts)
+
+
+def filtered_hosts(state: FleetState, wanted: Filter) -> tuple[HostState, ...]:
+    """The hosts that `wanted` lets through, in the order of the fleet file.
+
+    Raises:
+        NothingSelected: a name that no host has, or none is left.
+    """
+    known = [host.name for host in state.hosts]
+    for name in wanted.selection.hosts:
+        if not any(is_like(name, one) for one in known):
+            raise NothingSelected(f"no host {name} in the fleet{near(name, known)}")
+    found = tuple(host for host in state.hosts if wanted.admits_host(host.name))
+    if not found:
+        raise NothingSelected(f"{wanted} excludes every host")
+    return found
 
 
 def aims(

@@ -20,8 +20,9 @@ from mailctl.fleet import Fleet, LinkError
 from mailctl.fleet.errors import LinkLost, NoAnswer
 from mailctl.ops import command, journal, op_ids, targets
 from mailctl.ops.errors import NothingSelected, OptionError, SelectorError
+from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
-from mailctl.ops.selector import Selection, message_filter
+from mailctl.ops.selector import Selection
 from mailctl.ops.targets import selected_hosts
 
 PLAN_DEADLINE_S = 5.0
@@ -67,18 +68,20 @@ async def plan(fleet: Fleet, verb: Verb, selection: Selection, options: Options 
     A host that refuses or cannot be reached is a step of the plan with its reason, not an error.
 
     Raises:
-        SelectorError: terms that the verb cannot act on.
+        SelectorError: terms that the verb cannot act on, or a filter that cannot be read.
         NothingSelected: an empty selection without `options.everything`, or names that no host has.
         OptionError: options that do not go together.
     """
     _check(verb, options)
+    title = str(selection)
     if verb is Verb.RETRY:
-        drafts = _retries(fleet, selection, options)
+        wanted = Filter.of(selection, options.filter)
+        title, drafts = str(wanted), _retries(fleet, wanted, options)
     elif verb in ACTS_ON:
         drafts = _directed(fleet, verb, selection, options)
     else:
         raise SelectorError(f"{verb} takes an id, not a selection")
-    return await _planned(fleet, verb, drafts, options, str(selection), selection.words)
+    return await _planned(fleet, verb, drafts, options, title, selection.words)
 
 
 async def plan_cancel(fleet: Fleet, directive: DirectiveId, options: Options = DEFAULTS) -> Plan:
@@ -322,16 +325,18 @@ def _request(verb: Verb, aim: targets.Aim, options: Options) -> requests.Mutatio
             raise SelectorError(f"{verb} does not act on objects")
 
 
-def _retries(fleet: Fleet, selection: Selection, options: Options) -> list[_Draft]:
+def _retries(fleet: Fleet, wanted: Filter, options: Options) -> list[_Draft]:
     """Drafts of `retry`: one per host that may hold matching mail."""
-    if not selection.kinds and not selection.hosts and not options.everything:
+    if not wanted and not options.everything:
         raise NothingSelected("nothing is selected; --all means every deferred message of the fleet")
-    matching = message_filter(selection, deferred_only=True)
     request = requests.Retry(
-        op_id=_UNNAMED, filter=matching, spread_s=options.spread_s, max_affected=options.max_affected
+        op_id=_UNNAMED,
+        filter=wanted.message_filter(deferred_only=True),
+        spread_s=options.spread_s,
+        max_affected=options.max_affected,
     )
-    words = " ".join(f"{kind}:{name}" for kind, name in selection.terms if kind in selection.kinds)
-    return [_Draft(host.name, words or "all deferred mail", request) for host in selected_hosts(fleet.state, selection)]
+    words = str(wanted.anywhere) or "all deferred mail"
+    return [_Draft(host.name, words, request) for host in targets.filtered_hosts(fleet.state, wanted)]
 
 
 def _last_known(fleet: Fleet, host: HostName, operation: OpId) -> list[OpId]:

@@ -22,6 +22,7 @@ from mailctl.fleet import Fleet
 from mailctl.fleet.errors import LinkError
 from mailctl.fleet.state import FleetState
 from mailctl.ops.errors import OpsError
+from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Options, Plan, Verb
 from mailctl.ops.selector import Selection
 from mailctl.tui.desk import DEFAULTS, MessageRef, Planner
@@ -29,7 +30,6 @@ from mailctl.tui.dialogs.confirm import Changed, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.dialogs.report import ReportDialog
 from mailctl.tui.events import Event, events_between
-from mailctl.tui.filters import Filter
 from mailctl.tui.incidents import IncidentError, Incidents
 from mailctl.tui.keymap import Keymap, bindings_of, config_path, load_keymap
 from mailctl.tui.palette import IncidentProvider, PlaceProvider

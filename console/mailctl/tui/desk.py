@@ -7,10 +7,10 @@ from typing import NamedTuple, Protocol
 from mailagent.api.ids import OpId
 from mailagent.api.requests import HistoryScope
 from mailctl.fleet.state import FleetState
+from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Options, Plan, Verb
 from mailctl.ops.selector import Selection
 from mailctl.tui.events import Event
-from mailctl.tui.filters import Filter
 from mailctl.tui.incidents import Incidents
 from mailctl.tui.keymap import Keymap
 from mailctl.tui.source import FleetSource, Operator

@@ -7,9 +7,9 @@ from typing import NamedTuple, cast
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from mailctl.fleet.state import FleetState
+from mailctl.ops.filters import Filter
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import Desk
-from mailctl.tui.filters import Filter
 from mailctl.tui.incidents import Incident, IncidentError
 from mailctl.tui.text import clean
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import apsw
 import pytest
 
+from mailagent.api.errors import InvalidRequest
 from mailagent.api.methods import MAX_PAGE_BYTES, MAX_TEXT_CHARS
 from mailagent.api.targets import MessageFilter
+from mailagent.api.terms import Field, Term
 from mailagent.spool import Spool, inspection, spool_check, spool_list
 from mailagent.spool.ids import group_key, message_name, reply_group
 from mailagent.spool.records import DeferredTotal, NewMessage
@@ -75,6 +77,78 @@ async def test_filters_narrow_counts_and_pages_alike(spool: Spool, narrow: Messa
             break
     assert len(names) == count
     assert names == sorted(set(names))
+
+
+def where(**terms: str) -> MessageFilter:
+    """A filter of terms by field; a name that ends in `_not` is negated, blanks separate alternatives."""
+    return MessageFilter(
+        terms=tuple(
+            Term(field=Field(name.removesuffix("_not")), value=value, negated=name.endswith("_not"))
+            for name, values in terms.items()
+            for value in values.split()
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("narrow", "count"),
+    [
+        (where(pool="cold marketing"), 60),
+        (where(pool="c*"), 20),
+        (where(pool_not="cold"), 40),
+        (where(vmta="mkt-0 mkt-2", provider="yahoo"), 10),
+        (where(vmta_not="mkt-0"), 45),
+        (where(recipient="*@yahoo.example"), 20),
+        (where(recipient="USER1*@yahoo.example *@gmail.example"), 51),
+        (where(recipient="user3@gmail.example user4@gmail.example"), 2),
+        (where(recipient_not="user1*"), 38),
+        (where(sender="cold@*"), 20),
+        (where(domain="yahoo.example gmail.example", state="deferred"), 30),
+        (where(state="untried"), 30),
+        (where(state="deferred untried"), 60),
+        (where(state_not="deferred"), 30),
+        (where(state="sleeping"), 0),
+        (where(code="421"), 30),
+        (where(code="4*"), 30),
+        (where(code="4.7.*"), 30),
+        (where(code="4.7.28 5*"), 30),
+        (where(code="4.2.*"), 0),
+        (where(code_not="421"), 30),
+        (where(text="FULL"), 8),
+        (where(text="full yahoo"), 3),
+        (where(text_not="full", state="deferred"), 22),
+        (where(text="cold@s"), 20),
+        (where(text="%"), 0),
+        (where(age=">3600"), 0),
+        (where(age="<3600"), 60),
+        (where(age_not=">3600"), 60),
+        (where(group="zz"), 0),
+        (where(message="x"), 0),
+        (where(site="gmail-*"), 40),
+    ],
+)
+async def test_terms_narrow_counts_pages_and_groups_alike(spool: Spool, narrow: MessageFilter, count: int) -> None:
+    await fill(spool)
+    assert await spool.count(narrow) == count
+    assert len((await spool.messages(narrow, "", 500)).rows) == count
+    both = MessageFilter(terms=(*narrow.terms, Term(field=Field.STATE, value="deferred")))
+    groups = await spool.groups(narrow, 500)
+    if Field.STATE not in {term.field for term in narrow.terms}:
+        assert sum(group.count for group in groups.groups) == await spool.count(both)
+
+
+async def test_a_recipient_of_a_message_is_found_by_its_index(spool: Spool) -> None:
+    mails = await fill(spool)
+    name = message_name(mails[3].id, spool.tag)
+    assert await spool.count(where(message=f"{name}.0")) == 1
+    assert await spool.count(where(message=f"{name}.1")) == 0
+    assert await spool.count(where(message=name.lower())) == 1
+
+
+@pytest.mark.parametrize("narrow", [where(age="2h"), where(code="4.7.x"), where(text="x" * 513), where(text="x " * 65)])
+async def test_terms_that_mean_nothing_are_refused(spool: Spool, narrow: MessageFilter) -> None:
+    with pytest.raises(InvalidRequest):
+        await spool.count(narrow)
 
 
 async def test_a_message_of_another_spool_is_not_here(spool: Spool) -> None:

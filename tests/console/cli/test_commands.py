@@ -234,6 +234,38 @@ async def test_undo_takes_back_the_last_of_mine_or_all_since_a_time(agents: Agen
         assert "name an operation or `last`" in (await mailctl(*wrong)).err
 
 
+@pytest.mark.parametrize("command", ["deferred", "messages"])
+async def test_a_filter_line_narrows_on_the_hosts_that_it_admits(
+    agents: Agents, mailctl: Mailctl, command: str
+) -> None:
+    ran = await mailctl(command, "provider:gmail", "--filter", 'code:4.7.* age:>2h !host:mx2 !"mailbox full"', "--json")
+    assert ran.code == 0
+    assert agents["mx2"].filters == []
+    for name in ("mx1", "mx3"):
+        (filter,) = agents[name].filters
+        assert filter.provider == "gmail"
+        assert [(term.field, term.value, term.negated) for term in filter.terms] == [
+            ("code", "4.7.*", False),
+            ("age", ">7200", False),
+            ("text", "mailbox full", True),
+        ]
+
+
+async def test_a_mistake_in_a_filter_is_two_and_says_where(mailctl: Mailctl) -> None:
+    ran = await mailctl("deferred", "--filter", "provider:gmail code:4.7.x")
+    assert ran.code == 2
+    assert "a reply code" in ran.err
+    assert "character 21" in ran.err
+
+
+async def test_retry_takes_a_filter_and_its_command_says_it(mailctl: Mailctl) -> None:
+    ran = await mailctl("retry", "provider:gmail", "--filter", "code:4.7.* !pool:cold", "--dry-run", "--json")
+    assert ran.code == 0
+    operation = ran.document["operation"]
+    assert operation["selection"] == "provider:gmail code:4.7.* !pool:cold"
+    assert "retry provider:gmail --filter 'code:4.7.* !pool:cold'" in operation["command"]
+
+
 async def test_drain_waits_reports_and_is_undone(agents: Agents, mailctl: Mailctl) -> None:
     ran = await mailctl("drain", "pool:marketing", "--reason", "Gmail", "--yes", "--wait=10s", "--json")
     assert ran.code == 0

@@ -182,7 +182,7 @@ async def test_a_directive_is_cancelled_by_its_id(agents: Agents, fleet: Fleet) 
         (Verb.SUSPEND, "host:mx1", ops.SelectorError, "does not act on host"),
         (Verb.SUSPEND, "pool:cold provider:gmail", ops.SelectorError, "one kind"),
         (Verb.RETRY, "", ops.NothingSelected, "--all"),
-        (Verb.RETRY, "pool:a pool:b", ops.SelectorError, "one pool at a time"),
+        (Verb.RETRY, "queue:gmail/mkt-1 vmta:mkt-2", ops.SelectorError, "one vmta at a time"),
     ],
 )
 async def test_a_selection_that_does_not_fit_is_one_clear_sentence(
@@ -201,13 +201,13 @@ async def test_a_virtual_mta_and_a_stream_can_be_held_at_one_provider(agents: Ag
     assert [step.host for step in everywhere.steps] == ["mx1", "mx2", "mx3"]
     with pytest.raises(ops.NothingSelected, match="no cell gmail/mkt-99"):
         await plan(fleet, Verb.SUSPEND, "cell:gmail/mkt-99")
-    pages = [ops.message_filter(ops.parse(word)) for word in ("cell:gmail/mkt-1", "traffic:gmail/news")]
+    pages = [ops.Filter.parse(word).message_filter() for word in ("cell:gmail/mkt-1", "traffic:gmail/news")]
     assert [(page.provider, page.vmta, page.stream) for page in pages] == [
         ("gmail", "mkt-1", ""),
         ("gmail", "", "news"),
     ]
     with pytest.raises(ops.SelectorError, match="its form is traffic:PROVIDER/STREAM"):
-        ops.message_filter(ops.parse("traffic:news"))
+        ops.Filter.parse("traffic:news").message_filter()
 
 
 async def test_overriding_wants_a_reason(fleet: Fleet) -> None:

@@ -6,11 +6,11 @@ import pytest
 from textual.pilot import Pilot
 
 from mailagent.api.suppression import SuppressionAdd, SuppressionPending, SuppressionReason, SuppressionRemove
+from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Verb
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
-from mailctl.tui.filters import Filter
 from mailctl.tui.screens.suppression import SuppressionView, asked_of
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator, frozen, healthy
 from tests.console.tui.test_confirm import Clock

@@ -15,10 +15,10 @@ from mailagent.api.requests import PageRequest
 from mailagent.api.views import DeferredGroup, MessageSummary
 from mailctl.fleet.state import FleetState, oldest
 from mailctl.ops.errors import SelectorError
+from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import MessageRef
-from mailctl.tui.filters import Filter
 from mailctl.tui.listing import Cell, Column, Listing
 from mailctl.tui.screens.columns import age, number
 from mailctl.tui.screens.view import View
@@ -170,11 +170,11 @@ class DeferredView(View):
 
     async def _fetch(self, wanted: Filter) -> None:
         try:
-            request = PageRequest(filter=wanted.message_filter(deferred_only=True))
+            request = PageRequest(filter=wanted.named.message_filter(deferred_only=True))
         except SelectorError as exc:
             self.say(str(exc), Tone.WARN)
             return
-        hosts = wanted.selection.hosts or None
+        hosts = self.admitted(wanted)
         answers = await self.desk.source.ask_all("deferred", request, hosts=hosts, deadline_s=ASK_DEADLINE_S)
         if wanted != self.filter or not self.is_drawable:
             return
@@ -378,8 +378,7 @@ class MessagesView(View):
             return
         first = self._cursors is None
         if self._cursors is None:
-            hosts = wanted.selection.hosts or [host.name for host in self.desk.state.hosts]
-            self._cursors = dict.fromkeys(map(str, hosts), "")
+            self._cursors = dict.fromkeys(self.admitted(wanted), "")
         cursors, self._cursors = self._cursors, {}
         failed = []
         for host, cursor in cursors.items():
@@ -397,7 +396,7 @@ class MessagesView(View):
             self._rows.sort(key=lambda row: row.summary.received_at)
         if failed:
             self.say(f"without {listed(failed)}: no answer", Tone.WARN)
-        elif not wanted.mistaken:  # which stands there already
+        else:
             more = ", more below" if self._cursors else ""
             self.say(f"{plural(len(self._rows), 'recipient')}{more}", Tone.QUIET)
         self.show(self.desk.state, self.desk.now())
@@ -414,12 +413,7 @@ class MessagesView(View):
     def show(self, state: FleetState, now: datetime) -> None:
         """Draw the recipients."""
         del state
-        words = Filter(words=self.filter.words)
-        rows = (
-            [row for row in self._rows if words.admits({}, f"{row.summary.recipient} {row.summary.sender}")]
-            if words
-            else self._rows
-        )
+        rows = self._rows
         self.table.show(Listing.of(MESSAGE_COLUMNS, rows, lambda row: row.key, lambda row: _message_cells(row, now)))
 
     def subject(self, verb: Verb) -> Subject | None:

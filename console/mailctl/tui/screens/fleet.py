@@ -66,7 +66,9 @@ class FleetView(View):
         hosts = [
             host
             for host in state.hosts
-            if self.filter.admits({TermKind.HOST: (host.name,)}, f"{host.name} {host.region} {host.state}")
+            if self.filter.admits(
+                {TermKind.HOST: (host.name,), TermKind.STATE: (host.state,)}, f"{host.name} {host.region} {host.state}"
+            )
         ]
         listing = Listing.of(
             COLUMNS,

@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from mailagent.api.views import MemberState
 from mailctl.fleet.state import LinkState
-from mailctl.ops.selector import TermKind
+from mailctl.ops.grammar import SHORT, TermKind
 from mailctl.tui.keymap import Keymap
 from mailctl.tui.states import link_cell, member_cell
 from mailctl.tui.theme import Tone
@@ -99,13 +99,14 @@ def page(own: Keymap) -> Content:
     rows += [Content(""), Content.styled("States", f"bold {Tone.ACCENT.style}")]
     by_four = [states[start : start + 4] for start in range(0, len(states), 4)]
     rows += [Content.assemble(*((cell.text.ljust(17), cell.tone.style) for cell in cells)) for cells in by_four]
-    kinds = [f"{kind}:" for kind in TermKind]
+    short = {kind: word for word, kind in SHORT.items()}
+    kinds = [f"{short.get(kind, kind)}:" for kind in TermKind]
     rows += [
         Content(""),
         Content.styled("Filter", f"bold {Tone.ACCENT.style}"),
-        Content.styled(" ".join(kinds[:9]), Tone.TEXT.style),
-        Content.styled(" ".join(kinds[9:]), Tone.TEXT.style),
-        Content.styled("and words: pool:marketing host:mx1 rate limit.   ~ marks old numbers", Tone.QUIET.style),
+        Content.styled(" ".join(kinds[:10]), Tone.TEXT.style),
+        Content.styled(" ".join(kinds[10:]), Tone.TEXT.style),
+        Content.styled('and words: to:*@a.example code:4.7.* age:>2h !pool:cold "rate limit"', Tone.QUIET.style),
     ]
     rows += [
         Content.assemble((f"{key}  ", f"bold {Tone.STRONG.style}"), (f"now does {binding}", Tone.TEXT.style))

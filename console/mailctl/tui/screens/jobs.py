@@ -124,7 +124,8 @@ class JobsView(View):
             row
             for row in self._rows
             if self.filter.admits(
-                {TermKind.JOB: (row.name,), TermKind.HOST: row.hosts}, f"{row.name} {row.state} {row.reasons}"
+                {TermKind.JOB: (row.name,), TermKind.HOST: row.hosts, TermKind.STATE: (row.state,)},
+                f"{row.name} {row.state} {row.reasons}",
             )
         ]
         listing = Listing.of(COLUMNS, rows, lambda row: row.name, lambda row: _cells(row, now), sorted_by=self.order)

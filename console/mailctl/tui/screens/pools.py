@@ -164,7 +164,12 @@ class PoolsView(View):
     def _entries(self, state: FleetState) -> list[Entry]:
         members: dict[str, list[VmtaRow]] = {}
         for row in state.vmtas:
-            facets = {TermKind.HOST: (row.host,), TermKind.POOL: (row.view.pool,), TermKind.VMTA: (row.view.name,)}
+            facets = {
+                TermKind.HOST: (row.host,),
+                TermKind.POOL: (row.view.pool,),
+                TermKind.VMTA: (row.view.name,),
+                TermKind.STATE: (row.view.state,),
+            }
             text = f"{row.view.pool} {row.view.name} {row.host} {row.view.state} {row.view.address} {row.view.public}"
             if self.filter.admits(facets, text):
                 members.setdefault(row.view.pool, []).append(row)

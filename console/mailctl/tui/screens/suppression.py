@@ -27,9 +27,9 @@ from mailagent.api.suppression import (
 from mailagent.api.targets import TargetKind
 from mailctl.fleet.state import DirectiveRow, FleetState
 from mailctl.ops import selector
+from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Options, Verb
 from mailctl.ops.selector import Selection, TermKind
-from mailctl.tui.filters import Filter
 from mailctl.tui.listing import Cell, Column, Listing
 from mailctl.tui.screens.columns import age
 from mailctl.tui.screens.view import View
@@ -161,8 +161,7 @@ class SuppressionView(View):
             self.fetch("suppressions", self._next_page, self.filter)
 
     async def _first_page(self, wanted: Filter) -> None:
-        hosts = wanted.selection.hosts or [host.name for host in self.desk.state.hosts]
-        await self._read(wanted, {HostName(host): "" for host in hosts}, [])
+        await self._read(wanted, {HostName(host): "" for host in self.admitted(wanted)}, [])
 
     async def _next_page(self, wanted: Filter) -> None:
         await self._read(wanted, self._cursors, self._parts)
@@ -201,7 +200,7 @@ class SuppressionView(View):
 
     def show(self, state: FleetState, now: datetime) -> None:
         """Draw the entries."""
-        words = Filter(words=asked_of(self.filter)[1])
+        words = Filter(words=asked_of(self.filter)[1], without=self.filter.without)
         rows = [row for row in self._rows if words.admits({}, f"{row.entry.address} {row.entry.source}")]
         self.table.show(Listing.of(COLUMNS, rows, lambda row: row.key, lambda row: _cells(row, now)))
         self.query_one(".counts", Static).update(self._summary(rows, state, now))

@@ -15,11 +15,11 @@ from textual.widgets import Static
 from mailagent.api.ids import OpId
 from mailctl.fleet.state import FleetState
 from mailctl.ops import timeline
+from mailctl.ops.filters import Facets
 from mailctl.ops.happened import happened
 from mailctl.ops.selector import TermKind
 from mailctl.ops.timeline import EventKind, TimelineEvent, Weight
 from mailctl.tui.events import Event
-from mailctl.tui.filters import Facets
 from mailctl.tui.listing import Cell, Column, Listing
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import ASK_DEADLINE_S

@@ -1,6 +1,7 @@
 """What all screens share: the frame, the filter, the order, the way down and up, and the verbs."""
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from time import monotonic
@@ -17,9 +18,10 @@ from mailagent.api.requests import HistoryRequest
 from mailagent.api.views import Series
 from mailctl.fleet.lists import summed
 from mailctl.fleet.state import FleetState
+from mailctl.ops.errors import FilterSyntaxError
+from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Options, Verb
 from mailctl.tui.desk import Desk, Scope
-from mailctl.tui.filters import Filter
 from mailctl.tui.keymap import bindings_of
 from mailctl.tui.listing import Column, Listing, Record
 from mailctl.tui.source import ASK_DEADLINE_S
@@ -235,14 +237,15 @@ class View(Screen[None]):
     @on(Input.Changed)
     def _filter_typed(self, event: Input.Changed) -> None:
         if isinstance(event.input, FilterBar) and event.input.has_class("-open"):
-            self.narrow(Filter.parse(event.value))
+            with suppress(FilterSyntaxError):  # half a term: the rows stay until it is whole
+                self.narrow(Filter.parse(event.value))
 
     @on(FilterBar.Closed)
     def _filter_closed(self, event: FilterBar.Closed) -> None:
-        wanted = Filter.parse(event.text)
-        self.narrow(wanted)
-        if wanted.mistaken:
-            self.say(wanted.mistaken, Tone.WARN)
+        try:
+            self.narrow(Filter.parse(event.text))
+        except FilterSyntaxError as exc:
+            self.say(str(exc), Tone.WARN)
         self.table.focus()
 
     def narrow(self, wanted: Filter) -> None:
@@ -252,6 +255,10 @@ class View(Screen[None]):
             self._sorted_at = -RESORT_S
             self._draw_aside()
             self.show(self.desk.state, self.desk.now())
+
+    def admitted(self, wanted: Filter) -> tuple[str, ...]:
+        """Hosts that `wanted` lets through."""
+        return tuple(str(host.name) for host in self.desk.state.hosts if wanted.admits_host(host.name))
 
     # moving
 
