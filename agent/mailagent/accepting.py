@@ -231,6 +231,14 @@ class Acceptor:
         )
         return recipients, tuple(name for name, _ in by_queue.values())
 
+    def queue_here(self, name: QueueName) -> QueueName:
+        """The scheduled queue of this host for one of another host; the same where its stream is not known here."""
+        stream = self._config.streams.get(StreamName(name.stream))
+        job = name.job and self._job(name.job)
+        if stream is None:
+            return QueueName(name.pool, name.stream, name.priority, name.domain, job)
+        return QueueName(stream.pool, name.stream, stream.priority, name.domain, job)
+
     def _received_lines(
         self, submission: Submission, stream: StreamName, message_id: int, now_ms: int
     ) -> tuple[bytes, ...]:

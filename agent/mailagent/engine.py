@@ -36,6 +36,7 @@ from mailagent.control.verbs import AGENT, Control
 from mailagent.delivery import BindFailed, ConnectFailed, Source, TlsPolicies, connect
 from mailagent.dkim import KeyRing, Signing, load_ring
 from mailagent.dns import Resolver
+from mailagent.evacuating import Evacuating
 from mailagent.host import Act, Principal, Read
 from mailagent.intake.guard import Guard
 from mailagent.intake.listener import Intake, certificates
@@ -254,6 +255,16 @@ class Engine:
         )
         reads = Reads(config.host, self._spool, self._scheduler, self._overview, self._history, archive, why)
         jobs = Jobs(self._control, self._spool, why=why.reasons, forgotten=self._acceptor.jobs.difference_update)
+        self._evacuating = Evacuating(
+            self._control,
+            self._spool,
+            self._scheduler,
+            self._acceptor,
+            config=lambda: self._config,
+            state=lambda: self._state,
+            why_not=self._why_not_ready,
+        )
+        await self._evacuating.load()
         self._reads: Mapping[str, Read] = {
             **reads.methods,
             **keys.reads,
@@ -265,6 +276,7 @@ class Engine:
             "automation": self._automation.automation,
             "feedback": self._feedback.feedback,
             **self._suppressing.reads,
+            **self._evacuating.reads,
         }
         self._verbs = {
             **self._control.verbs,
@@ -273,6 +285,7 @@ class Engine:
             **users.verbs,
             **LockVerbs(self._control).verbs,
             **self._suppressing.verbs,
+            **self._evacuating.verbs,
             "reload": self.reload,
         }
         self._intake = Intake(config.intake, config.host, self)
@@ -303,6 +316,7 @@ class Engine:
         self._stopping = True
         self._intake.refuse_new()
         self._feedback.refuse_new()
+        self._evacuating.stop()
         await self._scheduler.stop(grace_s)
         await self._intake.stop(grace_s)
         self._readiness.stop()

@@ -15,6 +15,8 @@ class EventType(StrEnum):
     REMOTE_BOUNCED = "remote-bounced"  # a later DSN says that it failed
     REMOTE_STATUS = "remote-status"  # a later DSN says something else
     FEEDBACK = "feedback"  # a report of a feedback loop
+    MOVED_OUT = "moved-out"  # evacuated: another host has it
+    MOVED_IN = "moved-in"  # evacuated: from another host
 
 
 LETTERS: dict[str, EventType] = {
@@ -27,5 +29,7 @@ LETTERS: dict[str, EventType] = {
     "rb": EventType.REMOTE_BOUNCED,
     "rs": EventType.REMOTE_STATUS,
     "f": EventType.FEEDBACK,
+    "mo": EventType.MOVED_OUT,
+    "mi": EventType.MOVED_IN,
 }
 """The letters of configuration and command line."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mailagent.api import credentials, dkim, jobs, lock, replies, requests, suppression, views
+from mailagent.api import credentials, dkim, evacuation, jobs, lock, replies, requests, suppression, views
 from mailagent.api.ages import AgeTable
 from mailagent.api.automation import AutomationView
 from mailagent.api.events import EventSinks
@@ -93,6 +93,18 @@ METHODS: dict[str, Method] = {
         Method("note_add", NoteAdd, OperationResult, Role.OPERATOR),
         Method("lock_take", lock.LockTake, OperationResult, Role.OPERATOR),
         Method("lock_release", lock.LockRelease, OperationResult, Role.OPERATOR),
+        Method("evacuations", requests.Empty, evacuation.Evacuations),
+        Method("evacuation_source", requests.Empty, evacuation.EvacuationSource),
+        Method("evacuation_room", evacuation.EvacuationRoomQuery, evacuation.EvacuationRoom),
+        Method("evacuate", evacuation.Evacuate, OperationResult, Role.OPERATOR),
+        Method("evacuate_admit", evacuation.EvacuateAdmit, OperationResult, Role.OPERATOR),
+        Method("evacuate_end", evacuation.EvacuateEnd, OperationResult, Role.OPERATOR),
+        Method("parcel_take", evacuation.ParcelTake, evacuation.ParcelTaken, Role.OPERATOR),
+        Method("parcel_read", evacuation.ParcelRead, evacuation.ParcelParts, Role.OPERATOR),
+        Method("parcel_put", evacuation.ParcelPut, evacuation.ParcelKept, Role.OPERATOR),
+        Method("parcel_decide", evacuation.ParcelDecide, evacuation.ParcelDecision, Role.OPERATOR),
+        Method("parcel_settle", evacuation.ParcelSettle, evacuation.ParcelKept, Role.OPERATOR),
+        Method("parcel_close", evacuation.ParcelClose, requests.Empty, Role.OPERATOR),
         Method("reload", requests.Reload, OperationResult, Role.ADMIN),
         Method("checks", requests.Empty, CheckCounts),
         Method("credentials", requests.Empty, credentials.CredentialList),

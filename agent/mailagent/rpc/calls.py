@@ -88,6 +88,10 @@ class Calls:
         role = at_most(self.roles.role_of(talk.peer), talk.ceiling)
         if method.mutates:
             return await self._order(talk, role, method, raw)
+        if not includes(role, method.role):
+            denied = RoleRefused(f"{method.name} wants the role {method.role}; {talk.user} has {role}")
+            await self._note(talk, Event.DENIED, role, method.name, detail=denied.message)
+            raise denied
         params = codec.decode(raw, method.params)
         if isinstance(params, requests.PageRequest):
             params = msgspec.structs.replace(params, limit=min(max(1, params.limit), requests.PAGE_LIMIT))

@@ -83,6 +83,18 @@ class Books:
         if hot.next_due is not None:
             self.due_on_disk(hot.priority, hot.next_due)
 
+    def claim(self, recipients: Iterable[int]) -> list[int]:
+        """Keep those that are not in the window out of it: they are about to leave the disk."""
+        claimed = [recipient for recipient in recipients if recipient not in self.inside]
+        self.inside.update(claimed)
+        return claimed
+
+    def let_go(self, recipients: Collection[int]) -> None:
+        """The end of a claim."""
+        self.inside.difference_update(recipients)
+        if self._left is not None:
+            self._left.update(recipients)
+
     # -- reading -------------------------------------------------------------------------------------------------
 
     def begin(self, hots: Iterable[Hot]) -> None:

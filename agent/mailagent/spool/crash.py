@@ -23,6 +23,14 @@ POINTS = (
     "after_checkpoint",
     "recovering",  # recovery has changed rows, not committed
 )
+PARCEL_POINTS = (
+    "parcel_packed",  # each of these: the step is written, not committed
+    "parcel_stored",
+    "parcel_given",
+    "parcel_returned",
+    "parcel_settled",
+)
+"""Places that only an evacuation comes to."""
 
 
 def _armed() -> tuple[str, int]:

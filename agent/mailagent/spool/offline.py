@@ -7,7 +7,7 @@ import apsw
 
 from mailagent.api.targets import MessageFilter
 from mailagent.api.views import MessageSummary
-from mailagent.spool import inspection
+from mailagent.spool import inspection, parcels
 from mailagent.spool.bulk import fetch
 from mailagent.spool.errors import SpoolUnusable
 from mailagent.spool.ids import RECIPIENT_BITS, message_name
@@ -91,6 +91,10 @@ def spool_check(state_dir: Path) -> list[str]:
         tag = str(meta(db, "tag"))
         for what, statement in _CHECKS:
             found = [message_name(message, tag) for (message,) in fetch(db, statement)]
+            if found:
+                findings.append(f"{len(found)} {what}: {_some(found)}")
+        for what, statement in parcels.CHECKS:
+            found = [parcel for (parcel,) in fetch(db, statement)]
             if found:
                 findings.append(f"{len(found)} {what}: {_some(found)}")
         findings += [

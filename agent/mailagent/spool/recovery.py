@@ -16,7 +16,7 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from mailagent.spool import crash, ledger
+from mailagent.spool import crash, evacuations, ledger, parcels
 from mailagent.spool.bulk import fetch, json_text
 from mailagent.spool.ids import TAG_CHARS, at_ms, base32, now_ms
 from mailagent.spool.records import WINDOW, InDoubtMark
@@ -32,7 +32,7 @@ NOTED_MS = 1000
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     """What the start found."""
 
-    recipients: int  # waiting
+    recipients: int  # waiting, those in parcels that are packed among them
     queues: int
     in_doubt: int  # entries added to the in-doubt list now
     not_listed: int  # possible duplicates beyond those, after power loss
@@ -73,6 +73,7 @@ def recover(db: apsw.Connection, marks: Mapping[int, InDoubtMark], boot_id: str)
         set_meta(db, "clean", 0)
         set_meta(db, "boot_id", boot_id)
         ((recipients, queues),) = fetch(db, "SELECT coalesce(sum(waiting), 0), count(*) FROM queue")
+        recipients += parcels.packed(db)
         crash.at("recovering")
     found = Recovery(
         recipients=recipients,
@@ -139,6 +140,7 @@ def housekeeping(db: apsw.Connection, now: int) -> None:
     db.execute("DELETE FROM reply WHERE id NOT IN (SELECT reply FROM recipient WHERE reply IS NOT NULL)")
     db.execute("DELETE FROM in_doubt WHERE resolved_at < ?", (now - ledger.REMEMBERED_MS,))
     ledger.forget(db, now)
+    evacuations.forget(db, now)
 
 
 def doubtful(db: apsw.Connection) -> set[int]:

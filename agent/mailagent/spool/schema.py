@@ -206,8 +206,41 @@ CREATE TABLE soft_bounce (
 ) STRICT;
 CREATE INDEX soft_bounce_last ON soft_bounce (last_at);
 """
+# header, secret: JSON; secret (source only) has both keys and the receipt to expect; closed: nothing is left to be done
+_PARCELS = """
+CREATE TABLE evacuation (
+    id TEXT NOT NULL,
+    direction TEXT NOT NULL,
+    state TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    ended_at INTEGER,
+    data BLOB NOT NULL,
+    PRIMARY KEY (id, direction)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE parcel (
+    id TEXT NOT NULL,
+    direction TEXT NOT NULL,
+    evacuation TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    recipients INTEGER NOT NULL,
+    closed INTEGER NOT NULL DEFAULT 0,
+    header BLOB NOT NULL,
+    secret BLOB,
+    PRIMARY KEY (id, direction)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX parcel_evacuation ON parcel (evacuation, direction, n);
+CREATE INDEX parcel_open ON parcel (direction, evacuation) WHERE NOT closed;
+CREATE TABLE parcel_part (
+    id INTEGER PRIMARY KEY,
+    parcel TEXT NOT NULL,
+    part INTEGER NOT NULL,
+    data BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX parcel_part_of ON parcel_part (parcel, part);
+"""
 _FIRST_VERSION = 2
-_STEPS = (_TABLES, _ENVELOPE, _VERDICTS, _CREDENTIALS, _JOBS, _SUPPRESSION)
+_STEPS = (_TABLES, _ENVELOPE, _VERDICTS, _CREDENTIALS, _JOBS, _SUPPRESSION, _PARCELS)
 """What makes each version out of the one before, the first out of nothing. A step is never changed, only followed."""
 SCHEMA_VERSION = _FIRST_VERSION + len(_STEPS) - 1
 

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
@@ -454,6 +454,41 @@ class Spool:
     ) -> None:
         """The same without waiting, after every change asked for before; with an error there is no result."""
         self._submit(Job(lambda transaction: work(transaction.db), done))
+
+    # --- evacuation -----------------------------------------------------------------------------------------------
+
+    async def on_evacuations(self, read: Callable[[apsw.Connection], T]) -> T:
+        """What one of the reading functions of `mailagent.spool.evacuations` or `parcels` finds, all asked for seen."""
+        await self._catch_up()
+        return await self._list(read)
+
+    def change_parcels(
+        self, work: Callable[[Transaction], T], done: Callable[[T | None, StorageError | None], None] | None = None
+    ) -> "asyncio.Future[T]":
+        """The result of one of its writing functions, once that is durable; `done` hears of it also when nobody waits.
+
+        Its change happens, or not, whether or not somebody waits for it.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def finish(result: T, error: StorageError | None) -> None:
+            if done is not None:
+                done(None if error is not None else result, error)
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        if self._closed:
+            raise SpoolClosed
+        self._submit(Job(work, finish))
+        return future
+
+    def touch(self, recipients: Iterable[int]) -> None:
+        """Recipients came or went by another way than `accept` and `settle`."""
+        self._touched.update(recipient >> ages.FRESH_BITS for recipient in recipients)
 
     # --- condition ------------------------------------------------------------------------------------------------
 

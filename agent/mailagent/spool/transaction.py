@@ -26,12 +26,12 @@ _RELEASED = ""
 _LOWER_NEXT_DUE = (
     "next_due = CASE WHEN {new} IS NULL THEN next_due WHEN next_due IS NULL THEN {new} ELSE min(next_due, {new}) END"
 )
-_NEW_QUEUES = (
+NEW_QUEUES = (
     "INSERT INTO queue (id, pool, stream, priority, domain, waiting, next_due) {values}"
     " ON CONFLICT (id) DO UPDATE SET waiting = waiting + excluded.waiting, "
     + _LOWER_NEXT_DUE.replace("{new}", "excluded.next_due")
 )
-_NEW_QUEUES_OF_JOBS = _NEW_QUEUES.replace("next_due)", "next_due, job)", 1)
+NEW_QUEUES_OF_JOBS = NEW_QUEUES.replace("next_due)", "next_due, job)", 1)
 _KNOWN_QUEUES = (
     "UPDATE queue SET waiting = waiting + v.column2, "
     + _LOWER_NEXT_DUE.replace("{new}", "v.column3")
@@ -65,6 +65,10 @@ class Transaction:
         self._parked: dict[int, str] = {}  # queue -> key, or _RELEASED
         self._jobs: dict[str, JobChange] = {}
         self._left_jobs: dict[int, Settlement] = {}
+
+    def queue_id(self, name: QueueName) -> int:
+        """The id of a scheduled queue on this spool."""
+        return queue_id(name, self._queue_key)
 
     # --- rows -----------------------------------------------------------------------------------------------------
 
@@ -319,8 +323,8 @@ class Transaction:
                     new.append(row)
             elif waiting or due is not None:
                 known.append((queue, waiting, due))
-        execute_rows(self.db, _NEW_QUEUES, new)
-        execute_rows(self.db, _NEW_QUEUES_OF_JOBS, of_jobs)
+        execute_rows(self.db, NEW_QUEUES, new)
+        execute_rows(self.db, NEW_QUEUES_OF_JOBS, of_jobs)
         execute_rows(self.db, _KNOWN_QUEUES, known)
         execute_rows(
             self.db,

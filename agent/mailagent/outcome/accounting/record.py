@@ -60,6 +60,9 @@ class AccountingRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     user_agent: str = ""
     reported_domain: str = ""
     reported_source: str = ""  # Source-IP
+    parcel: str = ""  # moved-out, moved-in: what it travelled in
+    other_host: str = ""  # moved-out: where it went; moved-in: where it came from
+    other_id: str = ""  # moved-in: its message id there
 
 
 def event_id(message_id: str, n: int, attempt: int, kind: EventType) -> str:

@@ -1,0 +1,513 @@
+"""Evacuation of this host's queue to others, and of others' queues to this host: the agents' side.
+
+An operator's command carries parcels from host to host (docs/evacuation.md). Each step here is one transaction of the
+spool and may be asked for again; what is not asked for any more waits.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final, TypeVar
+
+import msgspec
+
+from mailagent.accepting import Acceptor
+from mailagent.api import evacuation as api
+from mailagent.api.accounting import EventType
+from mailagent.api.errors import InvalidRequest, NotFound, Refused, Unavailable
+from mailagent.api.evacuation import Direction, EvacuationState, ParcelState
+from mailagent.api.ids import HostName, OpId, PoolName, ProviderName, StreamName
+from mailagent.api.operations import OperationResult
+from mailagent.api.requests import Empty, Mutation
+from mailagent.config.structs import AgentConfig
+from mailagent.control.state import HostState
+from mailagent.control.verbs import Control
+from mailagent.host import Act, Principal, Read
+from mailagent.outcome.accounting.record import AccountingRecord, event_id, line
+from mailagent.scheduling.item import Item
+from mailagent.scheduling.scheduler import Scheduler
+from mailagent.spool import evacuations, parcels
+from mailagent.spool.errors import StorageError
+from mailagent.spool.evacuations import Evacuation
+from mailagent.spool.handover import HandoverRefused
+from mailagent.spool.ids import RECIPIENT_BITS, message_name
+from mailagent.spool.parcels import PackedMessage
+from mailagent.spool.records import QueueName
+from mailagent.spool.store import Spool
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LOOK_S: Final = 1.0
+"""Mail that arrived is looked for at most so often: each look reads every queue in memory from its front."""
+TAKEN_BACK: Final = 50
+"""Recipients that one parcel takes from ready queues, where they stand with their bodies in memory."""
+UNDO_NOTE: Final = "mailctl evacuate HOST --cancel brings back what has not left; what has left can be evacuated back"
+
+
+class Evacuating:
+    """The methods about evacuation, by name in `reads` and `verbs`."""
+
+    def __init__(
+        self,
+        control: Control,
+        spool: Spool,
+        scheduler: Scheduler,
+        acceptor: Acceptor,
+        *,
+        config: Callable[[], AgentConfig],
+        state: Callable[[], HostState],
+        why_not: Callable[[], str],
+    ) -> None:
+        """`why_not` tells why this host takes no new mail now; empty: it does."""
+        self._control = control
+        self._spool = spool
+        self._scheduler = scheduler
+        self._acceptor = acceptor
+        self._config = config
+        self._state = state
+        self._why_not = why_not
+        self._packing = asyncio.Lock()
+        self._known: dict[OpId, Evacuation] = {}
+        self._after: dict[tuple[OpId, HostName], int] = {}  # where the search for mail to pack goes on
+        self._look: asyncio.TimerHandle | None = None
+
+    @property
+    def reads(self) -> Mapping[str, Read]:
+        """By wire name."""
+        return {
+            "evacuations": self.evacuations,
+            "evacuation_source": self.source,
+            "evacuation_room": self.room,
+            "parcel_take": _stored(self.take),
+            "parcel_read": _stored(self.read),
+            "parcel_put": _stored(self.put),
+            "parcel_decide": _stored(self.decide),
+            "parcel_settle": _stored(self.settle),
+            "parcel_close": _stored(self.close),
+        }
+
+    @property
+    def verbs(self) -> Mapping[str, Act]:
+        """By wire name."""
+        return {"evacuate": self.evacuate, "evacuate_admit": self.admit, "evacuate_end": self.end}
+
+    async def load(self) -> None:
+        """Read what was under way when the last run ended."""
+        self._known = {one.id: one for one in await self._spool.on_evacuations(evacuations.read_all)}
+
+    def stop(self) -> None:
+        """Look for nothing any more."""
+        if self._look is not None:
+            self._look.cancel()
+
+    # -- plans and progress ----------------------------------------------------------------------------------------
+
+    async def source(self, _: Empty) -> api.EvacuationSource:
+        """What waits here and could leave."""
+        counts = await self._spool.on_evacuations(evacuations.leaving)
+        return api.EvacuationSource(
+            host=self._config().host,
+            rows=tuple(
+                api.Leaving(
+                    stream=StreamName(stream),
+                    pool=PoolName(pool),
+                    waiting=count,
+                    held=self._held(PoolName(pool), StreamName(stream)),
+                )
+                for (stream, pool), count in sorted(counts.items())
+            ),
+            message_bytes=await self._spool.on_evacuations(evacuations.message_bytes),
+            in_window=self._scheduler.window.used,
+            accepting=not self._why_not(),
+        )
+
+    async def room(self, query: api.EvacuationRoomQuery) -> api.EvacuationRoom:
+        """Whether mail of these streams could come here."""
+        config = self._config()
+        return api.EvacuationRoom(
+            host=config.host,
+            spool_id=self._spool.spool_id,
+            streams=tuple(map(self._stream_room, query.streams)),
+            free_bytes=self._spool.free.free_bytes,
+            waiting=self._acceptor.waiting,
+            waiting_limit=config.queue.waiting,
+            refusal=self._why_not(),
+        )
+
+    def _stream_room(self, name: StreamName) -> api.StreamRoom:
+        stream = self._config().streams.get(name)
+        if stream is None:
+            return api.StreamRoom(stream=name, refusal=f"has no stream {name}")
+        pool, senders = stream.pool, len(self._state().eligible(stream.pool))
+        held = self._held(pool, name)
+        refusal = "" if senders or held else f"has no virtual MTA of pool {pool} that may send"
+        return api.StreamRoom(stream=name, pool=pool, senders=senders, refusal=refusal, held=held)
+
+    def _held(self, pool: PoolName, stream: StreamName) -> str:
+        block = self._state().queue_block(pool, stream, ProviderName(""))
+        return block.detail if block is not None else ""
+
+    async def evacuations(self, _: Empty) -> api.Evacuations:
+        """What is under way, and what was."""
+        return api.Evacuations(rows=tuple([await self._view(one) for one in self._newest()]))
+
+    def _newest(self) -> list[Evacuation]:
+        return sorted(self._known.values(), key=lambda one: one.at, reverse=True)
+
+    async def _view(self, one: Evacuation) -> api.EvacuationView:
+        sums = await self._spool.on_evacuations(partial(parcels.sums, evacuation=one.id, direction=one.direction))
+        out = one.direction is Direction.OUT
+        inert = (ParcelState.PACKED,) if out else (ParcelState.ARRIVING, ParcelState.STORED)
+        return api.EvacuationView(
+            id=one.id,
+            direction=one.direction,
+            state=one.state,
+            peers=tuple(target.host for target in one.targets) if out else (one.source,),
+            streams=one.streams,
+            targets=one.targets,
+            author=one.author,
+            reason=one.reason,
+            at=one.at,
+            ended_at=one.ended_at,
+            moved=sums.get(ParcelState.GIVEN if out else ParcelState.ACTIVE, 0),
+            inert=sum(sums.get(state, 0) for state in inert),
+            returned=sums.get(ParcelState.RETURNED if out else ParcelState.DROPPED, 0),
+            parcels=tuple(await self._open_parcels(one)),
+        )
+
+    async def _open_parcels(self, one: Evacuation) -> list[api.Parcel]:
+        return await self._spool.on_evacuations(
+            partial(parcels.open_parcels, evacuation=one.id, direction=one.direction)
+        )
+
+    # -- verbs -----------------------------------------------------------------------------------------------------
+
+    async def evacuate(self, request: api.Evacuate, caller: Principal) -> OperationResult:
+        """Source: mail of some streams may leave to some hosts."""
+        host = self._config().host
+        if not request.streams or not request.targets or any(one.host == host for one in request.targets):
+            raise InvalidRequest(f"an evacuation of {host} wants streams, and other hosts to go to")
+        names = ", ".join(one.host for one in request.targets)
+        detail = f"mail of {', '.join(request.streams)} may leave to {names}"
+
+        def check() -> None:
+            for one in self._known.values():
+                if one.direction is Direction.OUT and one.state is EvacuationState.OPEN and one.id != request.op_id:
+                    raise Refused(f"evacuation {one.id} by {one.author} is under way here; resume or cancel it")
+
+        async def plan() -> tuple[bool, str]:
+            check()
+            return True, detail
+
+        async def act() -> tuple[bool, str]:
+            check()
+            made = self._made(request, request.op_id, Direction.OUT, caller, host)
+            await self._write(msgspec.structs.replace(made, streams=request.streams, targets=request.targets))
+            return True, detail
+
+        return await self._control.carry_out("evacuate", request, caller, plan=plan, act=act, undo_note=UNDO_NOTE)
+
+    async def admit(self, request: api.EvacuateAdmit, caller: Principal) -> OperationResult:
+        """Target: take parcels of an evacuation."""
+        if request.source == self._config().host:
+            raise InvalidRequest(f"{request.source} cannot be evacuated to itself")
+        detail = f"takes mail of {request.source}"
+
+        async def plan() -> tuple[bool, str]:
+            return request.evacuation not in self._known, detail
+
+        async def act() -> tuple[bool, str]:
+            known = self._known.get(request.evacuation)
+            if known is not None and known.state is EvacuationState.OPEN:
+                return False, f"{detail} already"
+            await self._write(self._made(request, request.evacuation, Direction.IN, caller, request.source))
+            return True, detail
+
+        return await self._control.carry_out("evacuate_admit", request, caller, plan=plan, act=act)
+
+    async def end(self, request: api.EvacuateEnd, caller: Principal) -> OperationResult:
+        """Either side: nothing more moves; with `cancel` the source takes back what it has not given up."""
+        one = self._find(request.evacuation)
+
+        async def plan() -> tuple[bool, str]:
+            if one.state is not EvacuationState.OPEN:
+                return False, f"evacuation {one.id} is {one.state}"
+            return True, f"evacuation {one.id} ends"
+
+        async def act() -> tuple[bool, str]:
+            does, detail = await plan()
+            if not does:
+                return False, detail
+            async with self._packing:
+                back = 0
+                if request.cancel and one.direction is Direction.OUT:
+                    back = await self._take_back(one)
+                else:
+                    left = await self._open_parcels(one)
+                    if left:
+                        raise Refused(f"{len(left)} parcels of evacuation {one.id} are on their way; resume it first")
+                state = EvacuationState.CANCELLED if request.cancel else EvacuationState.DONE
+                await self._write(msgspec.structs.replace(one, state=state, ended_at=datetime.now(UTC)))
+            return True, f"{detail}; {back} recipients are back in the queue" if back else detail
+
+        return await self._control.carry_out("evacuate_end", request, caller, plan=plan, act=act)
+
+    async def _take_back(self, one: Evacuation) -> int:
+        """Return every parcel that is not given up: the recipients that wait again."""
+        count = 0
+        for parcel in await self._open_parcels(one):
+            if parcel.state is ParcelState.PACKED:
+                back = await self._spool.change_parcels(partial(parcels.give_back, parcel=parcel.header.id))
+                self._spool.touch(back)
+                count += len(back)
+        if count:
+            self._look_soon()
+        return count
+
+    def _made(
+        self, request: Mutation, name: OpId, direction: Direction, caller: Principal, source: HostName
+    ) -> Evacuation:
+        return Evacuation(
+            id=name,
+            direction=direction,
+            author=caller.user,
+            reason=request.reason,
+            at=datetime.now(UTC),
+            source=source,
+        )
+
+    async def _write(self, one: Evacuation) -> None:
+        try:
+            await self._spool.change_parcels(lambda transaction: evacuations.write(transaction.db, one))
+        except StorageError as exc:
+            raise Unavailable(f"the evacuation could not be written: {exc}") from exc
+        self._known[one.id] = one
+
+    def _find(self, name: OpId, direction: Direction | None = None, *, is_open: bool = False) -> Evacuation:
+        one = self._known.get(name)
+        if one is None or (direction is not None and one.direction is not direction):
+            raise NotFound(f"{self._config().host} knows no evacuation {name}")
+        if is_open and one.state is not EvacuationState.OPEN:
+            raise Refused(f"evacuation {name} is {one.state}")
+        return one
+
+    # -- parcels: source -------------------------------------------------------------------------------------------
+
+    async def take(self, request: api.ParcelTake) -> api.ParcelTaken:
+        """Pack the next mail for one target."""
+        one = self._find(request.evacuation, Direction.OUT)
+        target = next((target for target in one.targets if target.host == request.target), None)
+        if target is None:
+            raise InvalidRequest(f"evacuation {one.id} does not go to {request.target}")
+        addressed = parcels.Addressed(
+            evacuation=one.id,
+            source=self._config().host,
+            source_tag=self._spool.tag,
+            target=target.host,
+            target_spool=target.spool_id,
+        )
+        async with self._packing:
+            self._find(request.evacuation, Direction.OUT, is_open=True)
+            if len(await self._open_parcels(one)) >= api.MAX_OPEN:
+                raise Unavailable(f"{api.MAX_OPEN} parcels are on their way; bring those to their end first")
+            most = max(1, min(request.recipients, api.PARCEL_RECIPIENTS))
+            streams = frozenset(one.streams) & frozenset(target.streams)
+            items: list[Item] = []
+            claimed = await self._claim((one.id, target.host), streams, most)
+            if not claimed:
+                items = self._scheduler.take_back(lambda item: item.first.stream in streams, min(most, TAKEN_BACK))
+
+            def packed(_: api.ParcelHeader | None, error: StorageError | None) -> None:
+                self._scheduler.let_go(claimed, gone=error is None)
+                self._spool.touch(claimed)
+                for item in items:
+                    if error is None:
+                        self._spool.touch(row.id for row in item.recipients)
+                        self._scheduler.left(item)
+                    else:
+                        self._scheduler.place_again(item)
+
+            header = None
+            if wanted := claimed or [row.id for item in items for row in item.recipients]:
+                work = partial(parcels.pack, addressed=addressed, recipients=wanted)
+                header = await self._spool.change_parcels(work, packed)
+        return api.ParcelTaken(header=header, under_way=self._scheduler.window.used)
+
+    async def _claim(self, search: tuple[OpId, HostName], streams: frozenset[StreamName], most: int) -> list[int]:
+        """The next recipients that are only on disk, as many as fit into a parcel; nothing reads them from now on."""
+        claimed: list[int] = []
+        begin = self._after.get(search, -1)
+        after, size, last = begin, 0, -1
+        while True:
+            look = partial(evacuations.candidates, streams=tuple(streams), after=after)
+            try:
+                rows, end = await self._spool.on_evacuations(look)
+            except BaseException:
+                self._scheduler.let_go(claimed, gone=False)
+                raise
+            for recipient, message_bytes in rows:
+                own = message_bytes if recipient >> RECIPIENT_BITS != last else 0
+                if len(claimed) >= most or (claimed and size + own > api.PARCEL_BYTES):
+                    return claimed
+                if self._scheduler.claim([recipient]):
+                    claimed.append(recipient)
+                    size, last = size + own, recipient >> RECIPIENT_BITS
+                self._after[search] = recipient
+            if end is not None:
+                after = end
+            elif begin >= 0 and not claimed:
+                after = begin = self._after[search] = -1  # what was under way in the first round may wait again
+            else:
+                return claimed
+
+    async def read(self, request: api.ParcelRead) -> api.ParcelParts:
+        """Parts of a parcel that is packed."""
+        found = await self._spool.on_evacuations(
+            partial(parcels.parts, parcel=request.parcel, first=request.part, count=api.MAX_PARTS)
+        )
+        return api.ParcelParts(parts=tuple(found))
+
+    async def decide(self, request: api.ParcelDecide) -> api.ParcelDecision:
+        """Give a parcel up for its target's receipt, or say what was decided."""
+
+        def told(done: tuple[api.ParcelDecision, int] | HandoverRefused | None, _: StorageError | None) -> None:
+            if isinstance(done, tuple):
+                self._acceptor.waiting -= done[1]
+
+        lines = self._lines(EventType.MOVED_OUT)
+        work = partial(parcels.decide, parcel=request.parcel, receipt=request.receipt, lines=lines)
+        return _allowed(await self._spool.change_parcels(work, told))[0]
+
+    async def close(self, request: api.ParcelClose) -> Empty:
+        """The target has done what was decided."""
+        _allowed(await self._spool.change_parcels(partial(parcels.close, parcel=request.parcel)))
+        return Empty()
+
+    # -- parcels: target -------------------------------------------------------------------------------------------
+
+    async def put(self, request: api.ParcelPut) -> api.ParcelKept:
+        """Keep one part of a parcel."""
+        self._check(request.header)
+        self._find(request.header.evacuation, Direction.IN, is_open=True)
+        if why := self._why_not():
+            raise Unavailable(f"{self._config().host} takes no mail now: {why}")
+        work = partial(parcels.keep, header=request.header, part=request.part, data=request.data)
+        return _allowed(await self._spool.change_parcels(work))
+
+    async def settle(self, request: api.ParcelSettle) -> api.ParcelKept:
+        """Let the mail of a parcel into the queue, or drop it, as the key proves."""
+        header = request.header
+        self._check(header)
+        self._find(header.evacuation, Direction.IN)
+        data = await self._spool.on_evacuations(partial(parcels.data_of, parcel=header.id))
+        names = await asyncio.to_thread(_queues, data)
+        here = {name: self._acceptor.queue_here(name) for name in names}
+
+        def told(done: tuple[ParcelState, list[int]] | HandoverRefused | None, _: StorageError | None) -> None:
+            if isinstance(done, tuple) and done[1]:
+                self._acceptor.waiting += len(done[1])
+                self._spool.touch(done[1])
+                self._look_soon()
+
+        work = partial(
+            parcels.settle, header=header, key=request.key, place=here.__getitem__,
+            lines=self._lines(EventType.MOVED_IN),
+        )  # fmt: skip
+        return api.ParcelKept(state=_allowed(await self._spool.change_parcels(work, told))[0])
+
+    def _check(self, header: api.ParcelHeader) -> None:
+        if (header.target, header.target_spool) != (self._config().host, self._spool.spool_id):
+            raise Refused(f"parcel {header.id} is for the spool {header.target_spool} of {header.target}")
+
+    def _look_soon(self) -> None:
+        """The scheduler looks for mail that came by another way, soon and once."""
+
+        def look() -> None:
+            self._look = None
+            self._scheduler.recheck()
+
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(LOOK_S, look)
+
+    # -- accounting ------------------------------------------------------------------------------------------------
+
+    def _lines(self, kind: EventType) -> parcels.Lines:
+        """Accounting of a step; called in the writer's thread."""
+        config, tag = self._config(), self._spool.tag
+        letter = "mo" if kind is EventType.MOVED_OUT else "mi"
+        if letter not in config.accounting.records:
+            return _no_lines
+        return partial(_moved, config.host, tag, kind)
+
+
+def _no_lines(_header: api.ParcelHeader, _message: PackedMessage, _number: int) -> list[bytes]:
+    return []
+
+
+def _moved(
+    host: HostName, tag: str, kind: EventType, header: api.ParcelHeader, message: PackedMessage, number: int
+) -> list[bytes]:
+    name = message_name(number, tag)
+    out = kind is EventType.MOVED_OUT
+    now = datetime.now(UTC)
+    return [
+        line(
+            AccountingRecord(
+                event=f"{event_id(name, one.n, one.attempts, kind)}-{header.id}",
+                type=kind,
+                time=now,
+                host=host,
+                message_id=name,
+                n=one.n,
+                sender=message.sender.decode("utf-8", "backslashreplace"),
+                recipient=one.address.decode("utf-8", "backslashreplace"),
+                stream=message.stream,
+                pool=one.queue.pool,
+                size_bytes=message.size,
+                attempt=one.attempts,
+                queued_s=round(max(0.0, now.timestamp() - message.received_at / 1000), 3),
+                job=message.job,
+                orcpt=one.orcpt,
+                envid=message.envid,
+                parcel=header.id,
+                other_host=header.target if out else header.source,
+                other_id="" if out else message_name(message.id, header.source_tag),
+            )
+        )
+        for one in message.recipients
+    ]
+
+
+def _queues(data: bytes) -> set[QueueName]:
+    """Scheduled queues that the mail of a parcel was in; none when it is not whole here."""
+    try:
+        content = parcels.opened(data)
+    except msgspec.DecodeError:
+        return set()
+    return {one.queue for message in content.messages for one in message.recipients}
+
+
+def _allowed(result: T | HandoverRefused) -> T:
+    if isinstance(result, HandoverRefused):
+        raise Refused(str(result))
+    return result
+
+
+Step = TypeVar("Step", bound=msgspec.Struct)
+Result = TypeVar("Result")
+
+
+def _stored(step: Callable[[Step], Awaitable[Result]]) -> Callable[[Step], Awaitable[Result]]:
+    """`step`, whose failures of storage are answers."""
+
+    async def run(request: Step) -> Result:
+        try:
+            return await step(request)
+        except StorageError as exc:
+            raise Unavailable(f"the spool did not confirm it: {exc}; ask again") from exc
+
+    return run
