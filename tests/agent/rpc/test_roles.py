@@ -10,7 +10,8 @@ import pytest
 
 from mailagent.api import credentials, requests
 from mailagent.api.errors import GuardRefused, RoleRefused, Unavailable
-from mailagent.api.ids import OpId
+from mailagent.api.evacuation import ParcelTake
+from mailagent.api.ids import HostName, OpId
 from mailagent.api.methods import METHODS
 from mailagent.api.requests import Role
 from mailagent.api.targets import MessageFilter, Target, TargetKind
@@ -95,6 +96,10 @@ class Anything(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = "d"
     text: str = "words"
     scope: credentials.Scope = credentials.Scope()
+    streams: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    evacuation: str = "e"
+    source: str = "mx9"
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -190,3 +195,12 @@ async def test_the_audit_log_goes_on_in_a_new_file_after_it_was_moved_away(tmp_p
         await lines.call("drain", DRAIN)
         assert len(bench.audit()) == 2
         assert len(old.read_bytes().splitlines()) == 2
+
+
+async def test_a_viewer_takes_no_parcels(tmp_path: Path) -> None:
+    async with serving(tmp_path, GROUPS) as bench:
+        bench.peer = lambda _: somebody({DAEMON})
+        async with bench.connected() as lines:
+            await lines.hello()
+            with pytest.raises(RoleRefused, match="operator"):
+                await lines.call("parcel_take", ParcelTake(evacuation=OpId("e"), target=HostName("mx2")))
