@@ -49,6 +49,7 @@ from mailagent.intake.users import User, Users
 from mailagent.jobs import Jobs
 from mailagent.keys import Keys, chosen
 from mailagent.outcome.accounting import AccountingLog
+from mailagent.outcome.accounting.tallies import Tallies
 from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.outcome.dsn import Action
 from mailagent.outcome.events import Events
@@ -272,6 +273,7 @@ class Engine:
             "credentials": users.credentials,
             "checks": guard.checks,
             "ages": ages.ages,
+            "outcomes": Tallies(self._accounting.directory, lambda: self._config.accounting.records).outcomes,
             "events": self._events.events,
             "automation": self._automation.automation,
             "feedback": self._feedback.feedback,

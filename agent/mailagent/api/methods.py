@@ -13,6 +13,7 @@ from mailagent.api.feedback import FeedbackRequest, FeedbackView
 from mailagent.api.intake import CheckCounts
 from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import OperationRecord, OperationResult
+from mailagent.api.outcomes import Outcomes, OutcomesRequest
 from mailagent.api.requests import Role
 from mailagent.api.sums import Sums, SumsRequest
 from mailagent.api.why import QueueWhy, WhyRequest
@@ -53,6 +54,7 @@ METHODS: dict[str, Method] = {
         Method("unsubscribe", requests.Empty, requests.Empty),
         Method("history", requests.HistoryRequest, views.Series),
         Method("sums", SumsRequest, Sums),
+        Method("outcomes", OutcomesRequest, Outcomes),
         Method("queues", requests.PageRequest, replies.QueuePage),
         Method("deferred", requests.PageRequest, replies.DeferredGroups),
         Method("messages", requests.PageRequest, replies.MessagePage),

@@ -95,6 +95,33 @@ def search(
                         return
 
 
+def newest_files(directory: Path, since: datetime, until: datetime) -> Iterator[tuple[float, Iterator[bytes]]]:
+    """Files with lines of a time, the newest first: from when on (Unix time) a file may have lines, and its lines.
+
+    Raises:
+        OSError: a file cannot be read; of a damaged one what comes before the damage counts.
+    """
+    wanted = Wanted(since=since, until=until)
+    with _opened_live(directory) as live:
+        files = [file for file in finished_files(directory) if live is None or not _same(file.path, live)]
+        begins = [0.0, *(file.finished_at for file in files)]
+        if live is not None and begins[-1] <= until.timestamp():
+            yield begins[-1], _lines(live)
+        for n in reversed(range(len(files))):
+            if _overlaps(files[n - 1] if n else None, files[n], wanted):
+                yield begins[n], _whole_lines(files[n])
+
+
+def _whole_lines(file: FinishedFile) -> Iterator[bytes]:
+    opened = open_file(file)
+    if opened is not None:
+        with opened as stream:
+            try:
+                yield from _lines(stream)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
+                log.warning("accounting file is damaged, the rest of it is left out file=%s error=%s", file.path, exc)
+
+
 def _scan(
     file: FinishedFile | None, live: IO[bytes] | None, wanted: Wanted
 ) -> Iterator[tuple[AccountingRecord, bytes]]:
