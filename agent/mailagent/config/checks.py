@@ -24,6 +24,7 @@ from mailagent.config.providers import shipped_providers
 from mailagent.config.reading import Reader
 from mailagent.config.scalars import is_host
 from mailagent.config.structs import (
+    POOL_LISTS,
     Address,
     AgentConfig,
     FleetConfig,
@@ -184,13 +185,16 @@ def _check_pools(config: Shared, vmtas: Mapping[str, Key], report: Reader) -> No
         key: Key = ("pools", name)
         if not pool.members:
             report.follow_up(key, "has no members")
-        for state in pool.__struct_fields__:
+        for state in POOL_LISTS:
             for n, member in enumerate(getattr(pool, state)):
                 if member not in vmtas:
                     report.follow_up((*key, state, n), f"`{member}` is no virtual MTA{known(vmtas)}")
                 elif member in taken:
                     report.follow_up((*key, state, n), f"`{member}` stands in {taken[member]} already")
                 taken.setdefault(member, f"pools.{name}.{state}")
+        sending = len(pool.active) + len(pool.warming)
+        if pool.min_active is not None and not 1 <= pool.min_active <= sending:
+            report.follow_up((*key, "min_active"), f"{pool.min_active} is not 1 to {sending}, the members that send")
     if report.lacks("pools"):
         return
     for vmta, place in vmtas.items():

@@ -17,6 +17,7 @@ from mailagent.config.providers import merge_providers, shipped_providers
 from mailagent.config.scalars import format_duration
 from mailagent.config.streams import KINDS, Checks, Protect, Protection
 from mailagent.config.structs import (
+    POOL_LISTS,
     AgentConfig,
     ByteRate,
     Endpoint,
@@ -91,10 +92,11 @@ def config_hash(config: AgentConfig) -> str:
 
 
 def _cut(pool: Pool, local: Any) -> Pool:
+    """The pool with its local members; how many the fleet needs, only the fleet can tell."""
     lists: dict[str, tuple[VmtaName, ...]] = {
-        state: tuple(member for member in getattr(pool, state) if member in local) for state in Pool.__struct_fields__
+        state: tuple(member for member in getattr(pool, state) if member in local) for state in POOL_LISTS
     }
-    return Pool(**lists)
+    return Pool(**lists, min_active=None)
 
 
 def _local(stream: Stream, pools: Mapping[PoolName, Pool]) -> Stream:

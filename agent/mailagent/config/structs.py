@@ -25,6 +25,7 @@ from mailagent.config.feedback import Bounces, Feedback
 from mailagent.config.intake import Certificate, ListenerAuth, ListenerKind, ListenerTls
 from mailagent.config.rates import ByteRate as ByteRate
 from mailagent.config.rates import Rate as Rate
+from mailagent.config.safety import Environment
 from mailagent.config.streams import Checks, Protection, StreamKind
 from mailagent.config.suppression import SuppressionList
 from mailagent.config.thresholds import Thresholds
@@ -104,6 +105,10 @@ class VirtualMta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     vmta_rate: Rate | None = None
 
 
+POOL_LISTS = ("active", "standby", "warming", "quarantined", "retired")
+"""The lists of a pool."""
+
+
 class Pool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Virtual MTAs that share streams of mail. A name stands in one pool and one list only."""
 
@@ -112,6 +117,7 @@ class Pool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     warming: tuple[VmtaName, ...] = ()
     quarantined: tuple[VmtaName, ...] = ()
     retired: tuple[VmtaName, ...] = ()
+    min_active: int | None = None  # members in the fleet that verbs on single ones must leave able to send; None: 1
 
     @property
     def members(self) -> tuple[VmtaName, ...]:
@@ -333,6 +339,7 @@ class FleetHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class FleetConfig(Shared, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`fleet.yaml`."""
 
+    environment: Environment | None = None
     hosts: dict[HostName, FleetHost]
     thresholds: Thresholds = Thresholds()  # the console's; hosts know nothing of them
 

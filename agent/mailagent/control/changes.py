@@ -453,7 +453,10 @@ def floor(at: Situation, change: Change, *, override: bool, problems: Iterable[s
     found = list(problems)
     then = after(at, change)
     for pool, members in at.config.pools.items():
-        if at.state.fit(pool) and not then.fit(pool):
+        if members.min_active is not None and len(then.fit(pool)) < min(members.min_active, len(at.state.fit(pool))):
+            left = len(then.fit(pool))
+            found.append(f"pool {pool} would have {left} on {at.config.host}, its min_active is {members.min_active}")
+        elif at.state.fit(pool) and not then.fit(pool):
             spare = [vmta for vmta in members.members if then.member(vmta).state is MemberState.STANDBY]
             hint = f"; rotate puts {spare[0]} in its place" if spare else ""
             found.append(f"no eligible IP of pool {pool} would be left on {at.config.host}{hint}")

@@ -18,7 +18,7 @@ from mailagent.api.operations import OperationRecord, OperationResult, Result
 from mailagent.api.targets import TargetKind
 from mailctl.fleet import Fleet, LinkError
 from mailctl.fleet.errors import LinkLost, NoAnswer
-from mailctl.ops import command, journal, op_ids, targets
+from mailctl.ops import budget, command, journal, op_ids, targets
 from mailctl.ops.errors import NothingSelected, OptionError, SelectorError
 from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
@@ -215,7 +215,7 @@ async def execute(fleet: Fleet, plan: Plan, *, settle_s: float = SETTLE_S) -> Re
     of it; after that its line is `unknown`.
     """
     by_host: dict[HostName, list[Step]] = {}
-    for step in plan.steps:
+    for step in _within_budget(fleet, plan.verb, plan.steps):  # the fleet may have changed since the plan
         by_host.setdefault(step.host, []).append(step)
 
     async def at_host(steps: Sequence[Step]) -> list[Line]:
@@ -374,6 +374,7 @@ async def _planned(
         preview = _preview_keyed if options.key else _preview
         tasks = [group.create_task(preview(fleet, verb, step), name=f"plan:{step.host}") for step in steps]
     previewed = _within(tuple(task.result() for task in tasks), options.max_affected)
+    previewed = _within_budget(fleet, verb, previewed)
     return _sum_up(fleet, verb, op_id, previewed, options, selection, words)
 
 
@@ -386,6 +387,28 @@ def _within(steps: tuple[Step, ...], most: int | None) -> tuple[Step, ...]:
     return tuple(
         replace(step, state=StepState.REFUSED, detail=why) if step.state is StepState.READY else step for step in steps
     )
+
+
+def _within_budget(fleet: Fleet, verb: Verb, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """`steps`, refused (or warned of, when overridden) where they would leave too little in the fleet."""
+    acts = {
+        budget.Taken(step.host, target): step
+        for step in steps
+        if step.state is StepState.READY and (target := getattr(step.request, "target", None)) is not None
+    }
+    found = {id(acts[act]): texts for act, texts in budget.breaches(fleet.config, fleet.state, verb, acts).items()}
+
+    def judged(step: Step) -> Step:
+        texts = found.get(id(step))
+        if not texts:
+            return step
+        if step.request.override:
+            warned = (*step.warnings, *(f"overridden: {text}" for text in texts))
+            return replace(step, warnings=tuple(dict.fromkeys(warned)))
+        why = f"{'; '.join(texts)} (override with a reason to act all the same)"
+        return replace(step, state=StepState.REFUSED, detail=why, guarded=True)
+
+    return tuple(map(judged, steps))
 
 
 async def _preview_keyed(fleet: Fleet, verb: Verb, step: Step) -> Step:

@@ -56,7 +56,10 @@ def fleets(draw: st.DrawFn) -> FleetConfig:
         pool = PoolName(draw(st.sampled_from(["p", "q", "true", "7"])))
         state = draw(st.sampled_from(["active", "standby", "warming", "quarantined", "retired"]))
         lists.setdefault(pool, {}).setdefault(state, []).append(member)
-    pools = {name: Pool(**{state: tuple(found) for state, found in pool.items()}) for name, pool in lists.items()}
+    pools = {
+        name: Pool(**{state: tuple(found) for state, found in pool.items()}, min_active=None)
+        for name, pool in lists.items()
+    }
     streams = {
         StreamName(f"s{n}"): Stream(
             pool=draw(st.sampled_from(sorted(pools))),

@@ -519,3 +519,10 @@ async def test_what_happens_to_the_host_is_among_its_operations_and_no_disk_is_n
     assert (record.verb, record.author, record.detail, record.undoable) == ("start", AGENT, "version 1", False)
     bench.ledger.full = True
     await bench.control.note("stop", AGENT, "3 waiting")
+
+
+async def test_a_hosts_own_least_number_of_members_is_kept() -> None:
+    pools = CONFIG.pools | {TRANSACTIONAL: Pool(active=(TX_1, TX_2), min_active=2)}
+    bench = Bench(msgspec.structs.replace(CONFIG, pools=pools))
+    with pytest.raises(GuardRefused, match="pool transactional would have 1 on mx1, its min_active is 2"):
+        await bench.control.drain(drain("vmta:tx-1"), ALICE)
