@@ -7,7 +7,6 @@ import resource
 import signal
 import sys
 import time
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TextIO
@@ -93,7 +92,7 @@ def run(path: Path) -> int:
 
 
 async def _serve(config: AgentConfig, origins: Origins, path: Path, stream: LogStream) -> int:
-    engine = Engine(config, origins, reload=partial(load_agent_with_origins, path))
+    engine = Engine(config, origins, path=path)
     await engine.start()
     try:
         rpc = RpcServer(config.rpc, engine, config.state_dir / AUDIT_FILE)

@@ -12,21 +12,21 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mailagent.accepting import Acceptor
 from mailagent.ages import Ages
 from mailagent.api import requests, views
 from mailagent.api.directives import DrainProgress
-from mailagent.api.errors import InvalidRequest
 from mailagent.api.ids import ProviderName, VmtaName
-from mailagent.api.operations import Impact, OperationResult
+from mailagent.api.operations import Impact
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.api.targets import MessageFilter, Target
 from mailagent.census import Census
-from mailagent.config import Origins, config_hash
+from mailagent.config import Origins, config_hash, load_agent_with_origins
 from mailagent.config.structs import AgentConfig
 from mailagent.control.automation import Automation
 from mailagent.control.lock import LockVerbs
@@ -34,17 +34,16 @@ from mailagent.control.state import HostState
 from mailagent.control.users import UserVerbs
 from mailagent.control.verbs import AGENT, Control
 from mailagent.delivery import BindFailed, ConnectFailed, Source, TlsPolicies, connect
-from mailagent.dkim import KeyRing, Signing, load_ring
+from mailagent.dkim import Signing, load_ring
 from mailagent.dns import Resolver
 from mailagent.evacuating import Evacuating
-from mailagent.host import Act, Principal, Read
+from mailagent.host import Act, Read
 from mailagent.intake.guard import Guard
-from mailagent.intake.listener import Intake, certificates
+from mailagent.intake.listener import Intake
 from mailagent.intake.pressure import Pressure
 from mailagent.intake.ready import Readiness
 from mailagent.intake.sasl import Login
 from mailagent.intake.submission import Submission
-from mailagent.intake.tls import Contexts
 from mailagent.intake.users import User, Users
 from mailagent.jobs import Jobs
 from mailagent.keys import Keys, chosen
@@ -53,11 +52,14 @@ from mailagent.outcome.accounting.tallies import Tallies
 from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.outcome.dsn import Action
 from mailagent.outcome.events import Events
-from mailagent.outcome.return_path import Keys as ReturnKeys
 from mailagent.outcome.suppression import SuppressionBook
 from mailagent.overview import Overview
 from mailagent.reads import Reads
-from mailagent.returns.service import Feedback, Surroundings, return_keys
+from mailagent.returns.service import Feedback, Surroundings
+from mailagent.rollout.difference import changed_sections
+from mailagent.rollout.file import ConfigFile
+from mailagent.rollout.reach import Reach
+from mailagent.rollout.service import Configuring, Loaded, Running
 from mailagent.routing import LimitTable, PathLimits, Router, Site, Unroutable
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.scheduler import Scheduler
@@ -83,18 +85,6 @@ SNAPSHOT_S = 0.2
 """Age up to which one snapshot serves every caller."""
 SIGHUP = "SIGHUP"
 """Author of a reload by signal."""
-IN_EFFECT = "the file says what is already in effect; keys, certificates and rules that it names are read again"
-RESTART_ONLY = (
-    "host",
-    "state_dir",
-    "rpc.socket",
-    "rpc.backlog",
-    "intake.listeners",
-    "intake.ready",
-    "dkim.threads",
-    "log",
-)
-"""Keys that a reload cannot change."""
 RELAYING_DENIED = SmtpReply(code=550, enhanced="5.7.1", text="Relaying denied")
 
 
@@ -113,27 +103,16 @@ class Ledger:
         return await self._spool.record(entry, made_due=self._recheck)
 
 
-class _Files(NamedTuple):
-    """What a configuration names and a reload reads again."""
-
-    ring: KeyRing
-    contexts: Contexts
-    classifier: Classifier
-    return_keys: ReturnKeys | None
-
-
 class Engine:
     """One host's mail flow. `start`, then `stop`; everything between runs on the loop and the spool's two threads."""
 
-    def __init__(
-        self, config: AgentConfig, origins: Origins, *, reload: Callable[[], tuple[AgentConfig, Origins]]
-    ) -> None:
-        """`reload` reads the configuration file again."""
+    def __init__(self, config: AgentConfig, origins: Origins, *, path: Path) -> None:
+        """`path` is the configuration file, to be read again."""
         self._config = config
         self._origins = origins
         self._ring = load_ring(config, origins)
         self._classifier = Classifier(load_rules(config.classification.rules))
-        self._reload = reload
+        self._path = path
         self.on_reload: Callable[[AgentConfig], None] = lambda _: None
         """Told of each configuration that was taken over."""
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -266,6 +245,14 @@ class Engine:
             why_not=self._why_not_ready,
         )
         await self._evacuating.load()
+        self._configuring = Configuring(
+            ConfigFile(self._path, config.state_dir),
+            partial(load_agent_with_origins, self._path),
+            self._control,
+            running=lambda: Running(self._config, self._state.directives),
+            take_over=self._take_over,
+            size=Reach(self._spool, self._scheduler, self._census, lambda: self._acceptor.waiting).of,
+        )
         self._reads: Mapping[str, Read] = {
             **reads.methods,
             **keys.reads,
@@ -279,6 +266,7 @@ class Engine:
             "feedback": self._feedback.feedback,
             **self._suppressing.reads,
             **self._evacuating.reads,
+            **self._configuring.reads,
         }
         self._verbs = {
             **self._control.verbs,
@@ -288,7 +276,7 @@ class Engine:
             **LockVerbs(self._control).verbs,
             **self._suppressing.verbs,
             **self._evacuating.verbs,
-            "reload": self.reload,
+            **self._configuring.verbs,
         }
         self._intake = Intake(config.intake, config.host, self)
         self._readiness = Readiness(self._why_not_ready)
@@ -600,29 +588,19 @@ class Engine:
             config_hash=self._config_hash,
         )
 
-    async def reload(self, request: requests.Reload, caller: Principal) -> OperationResult:
-        """Load the configuration file again: whole, or not at all with the reason."""
-
-        async def plan() -> tuple[bool, str]:
-            changed = changed_sections(self._config, self._load()[0])
-            return bool(changed), f"would change {', '.join(changed)}" if changed else IN_EFFECT
-
-        async def act() -> tuple[bool, str]:
-            changed = await self.reload_config(caller.user)
-            return bool(changed), f"changed {', '.join(changed)}" if changed else IN_EFFECT
-
-        note = "put the old file back and reload"
-        return await self._control.carry_out("reload", request, caller, plan=plan, act=act, undo_note=note)
-
     async def reload_config(self, author: str = SIGHUP) -> list[str]:
         """Take over what the configuration file says now; the sections that changed.
 
         Raises:
             InvalidRequest: the file is wrong, or changes what needs a restart; everything stays as it was.
         """
-        config, origins, files = self._load()
+        return await self._take_over(self._configuring.load(), author)
+
+    async def _take_over(self, files: Loaded, author: str) -> list[str]:
+        """Put another configuration into effect; the sections that changed."""
+        config = files.config
         changed = changed_sections(self._config, config)
-        self._origins = origins
+        self._origins = files.origins
         # what it names may have changed although the file itself has not
         self._signing.configure(config.dkim, files.ring)
         self._intake.configure(config.intake, files.contexts)
@@ -664,34 +642,8 @@ class Engine:
             await self._control.note("reload", author, f"changed {', '.join(changed)}")
         return changed
 
-    def _load(self) -> tuple[AgentConfig, Origins, _Files]:
-        try:
-            config, origins = self._reload()
-            classifier = Classifier(load_rules(config.classification.rules))
-            files = _Files(load_ring(config, origins), certificates(config.intake), classifier, return_keys(config))
-        except (OSError, ValueError) as exc:
-            raise InvalidRequest(f"the old configuration stays in effect: {exc}") from exc
-        fixed = [key for key in RESTART_ONLY if _value(config, key) != _value(self._config, key)]
-        if fixed:
-            raise InvalidRequest(
-                f"the old configuration stays in effect: {', '.join(fixed)} can only change with a restart of the agent"
-            )
-        return config, origins, files
-
     def _dsn(self, action: Action, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
         return self._acceptor.dsn(action, row, body, reply, peer)
-
-
-def changed_sections(old: AgentConfig, new: AgentConfig) -> list[str]:
-    """Top-level keys whose values differ."""
-    return [key for key in AgentConfig.__struct_fields__ if getattr(old, key) != getattr(new, key)]
-
-
-def _value(config: AgentConfig, key: str) -> object:
-    value: object = config
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
 
 
 def _refusal(code: int, enhanced: str, text: str) -> SmtpReply:

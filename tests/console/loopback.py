@@ -43,6 +43,7 @@ from mailagent.api.ids import (
 )
 from mailagent.api.methods import CHANGES, MAX_REQUEST_BYTES, METHODS, PROTOCOL_VERSION
 from mailagent.api.operations import Impact, OperationRecord, OperationResult, Result
+from mailagent.api.rollout import ConfigChange, ConfigPlan, FileState, How, unpack
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.sums import Sums
 from mailagent.api.targets import MessageFilter, Target, TargetKind
@@ -118,6 +119,10 @@ class LoopbackAgent:
     groups: tuple[views.DeferredGroup, ...] = ()
     filters: list[MessageFilter] = field(default_factory=list)  # that lists were narrowed by
     seq: int = 0
+    config: bytes = b""  # what its file says
+    before: dict[str, bytes] = field(default_factory=dict)  # op_id -> the file that it replaced
+    sick: bool = False  # each other attempt is deferred from the next apply on
+    attempts: int = 0  # since the start, deferred ones of `sick`
     _subscribers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     # What it reports
@@ -128,7 +133,13 @@ class LoopbackAgent:
 
     def snapshot(self) -> views.Snapshot:
         self.seq += 1
-        flow = views.Flow(delivered_1m=600, deferred_1m=60, delivered=6000, recent=(50, 51, 52))
+        flow = views.Flow(
+            delivered_1m=600,
+            deferred_1m=60,
+            delivered=6000 + self.attempts,
+            deferred=self.attempts,
+            recent=(50, 51, 52),
+        )
         drained = {str(one.target) for one in self.live.values()}
         return views.Snapshot(
             seq=self.seq,
@@ -315,6 +326,16 @@ class LoopbackAgent:
                     at=codec.now(), rule="yahoo.complaints", detail="suspended for 2 h", reply="421 [TSS04]"
                 )
                 return AutomationView(mode="on", live=live, rules=(rule,), would=(would,))
+            case "config_plan":
+                same = unpack(params.packed) == self.config
+                return ConfigPlan(
+                    host=HostName(self.name),
+                    file="/etc/agent.yaml",
+                    state=FileState.IN_EFFECT,
+                    digest="d",
+                    same=same,
+                    changes=() if same else (ConfigChange(section="retry", name="", how=How.CHANGED, detail="x"),),
+                )
             case "ages":
                 return kept.ages()
             case "history":
@@ -399,6 +420,8 @@ class LoopbackAgent:
                 detail = f"note: {params.text}"
                 note = self.directive("note", params, on)
                 created = (msgspec.structs.replace(note, id=DirectiveId(f"{params.op_id}-1"), reason=params.text),)
+            case "config_apply" | "config_undo":
+                return self.configure(method, params)
             case "retry":
                 if params.max_affected is not None and self.waiting // 2 > params.max_affected:
                     raise Refused(f"{self.waiting // 2} messages match, more than {params.max_affected}")
@@ -440,6 +463,28 @@ class LoopbackAgent:
             undoable=undoable,
             undo_note="" if undoable or nothing else "mail that was tried again cannot be made to wait again",
         )
+
+    def configure(self, method: str, params: Any) -> OperationResult:
+        """Take another file, or the one before."""
+        text = unpack(params.packed) if method == "config_apply" else self.before[params.undoes]
+        result = Result.NOTHING_TO_DO if text == self.config else Result.PLANNED if params.dry_run else Result.APPLIED
+        if result is Result.APPLIED:
+            self.executed.append(method)
+            self.before[params.op_id], self.config = self.config, text
+            self.attempts += 500 * self.sick
+        if not params.dry_run:
+            self.records[params.op_id] = OperationRecord(
+                op_id=params.op_id,
+                verb=method,
+                target=None,
+                filter=None,
+                author="alice",
+                reason=params.reason,
+                at=codec.now(),
+                result=result,
+                detail=method,
+            )
+        return OperationResult(op_id=params.op_id, result=result, detail=method)
 
     def standing(self, target: Target, kind: DirectiveKind) -> tuple[Directive, ...]:
         return tuple(one for one in self.live.values() if one.kind is kind and one.target == target)

@@ -15,6 +15,7 @@ from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.outcomes import Outcomes, OutcomesRequest
 from mailagent.api.requests import Role
+from mailagent.api.rollout import ConfigApply, ConfigPlan, ConfigQuery, ConfigUndo
 from mailagent.api.sums import Sums, SumsRequest
 from mailagent.api.why import QueueWhy, WhyRequest
 
@@ -108,6 +109,9 @@ METHODS: dict[str, Method] = {
         Method("parcel_settle", evacuation.ParcelSettle, evacuation.ParcelKept, Role.OPERATOR),
         Method("parcel_close", evacuation.ParcelClose, requests.Empty, Role.OPERATOR),
         Method("reload", requests.Reload, OperationResult, Role.ADMIN),
+        Method("config_plan", ConfigQuery, ConfigPlan, Role.OPERATOR),
+        Method("config_apply", ConfigApply, OperationResult, Role.ADMIN),
+        Method("config_undo", ConfigUndo, OperationResult, Role.ADMIN),
         Method("checks", requests.Empty, CheckCounts),
         Method("credentials", requests.Empty, credentials.CredentialList),
         Method("credential_create", credentials.CreateCredential, OperationResult, Role.ADMIN),

@@ -53,13 +53,13 @@ def load_agent(path: Path) -> AgentConfig:
     return load_agent_with_origins(path)[0]
 
 
-def load_agent_with_origins(path: Path) -> tuple[AgentConfig, Origins]:
-    """`load_agent`, and where each key stands.
+def load_agent_with_origins(path: Path, text: bytes | None = None) -> tuple[AgentConfig, Origins]:
+    """`load_agent`, and where each key stands; with `text`, as if the file at `path` said that.
 
     Raises:
         ConfigError: with every mistake.
     """
-    config, reader = read_file(path, AgentConfig)
+    config, reader = read_file(path, AgentConfig, text)
     if config is not None:
         check_agent(config, reader)
     config = _settle(config, reader)
@@ -67,12 +67,15 @@ def load_agent_with_origins(path: Path) -> tuple[AgentConfig, Origins]:
     return merged, Origins(path.name, reader.places)
 
 
-def read_file(path: Path, kind: type[T]) -> tuple[T | None, Reader]:
-    """The file as the value that it describes, as far as it can be read; the reader has the mistakes and the places."""
+def read_file(path: Path, kind: type[T], data: bytes | None = None) -> tuple[T | None, Reader]:
+    """The file as the value that it describes, as far as it can be read; the reader has the mistakes and the places.
+
+    `data`: what it says, where it is not read from the disk.
+    """
     problems: list[Problem] = []
     reader = Reader(str(path), path.absolute().parent, problems)
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = (path.read_bytes() if data is None else data).decode("utf-8")
     except OSError as exc:
         raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {exc.strerror}")]) from exc
     except UnicodeDecodeError as exc:

@@ -74,10 +74,10 @@ def host_part(fleet: FleetConfig, host: HostName) -> AgentConfig:
 
 def dump_agent(config: AgentConfig) -> str:
     """`config` as YAML that `load_agent` reads back to an equal value; defaults and shipped providers are left out."""
-    plain = _plain(_without_shipped(config))
-    plain = {key: plain.pop(key) for key in ("host", *_HOST_KEYS) if key in plain} | plain
+    words = plain(_without_shipped(config))
+    words = {key: words.pop(key) for key in ("host", *_HOST_KEYS) if key in words} | words
     return yaml.dump(
-        plain,
+        words,
         Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper),
         sort_keys=False,
         default_flow_style=None,
@@ -132,23 +132,23 @@ def _without_shipped(config: AgentConfig) -> AgentConfig:
     return msgspec.structs.replace(config, providers=kept)
 
 
-def _plain(value: Any) -> Any:
-    """`value` as mappings, lists and words."""
+def plain(value: Any) -> Any:
+    """`value` as mappings, lists and words, as a file would have it; what has its default is left out."""
     if type(value) in _TEXT or isinstance(value, Path):
         return str(value) if isinstance(value, Path) else _TEXT[type(value)](value)
     if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, msgspec.Struct):
         return {
-            field.name: _plain(item)
+            field.name: plain(item)
             for field in msgspec.structs.fields(value)
             if (item := getattr(value, field.name)) is not None
             and (_is_whole(value, field.name) or not _is_default(field, item))
         }
     if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
+        return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from hashlib import blake2b
@@ -217,11 +217,13 @@ class Control:
         *,
         plan: Step,
         act: Step,
+        ends: Callable[[], Sequence[Directive]] = tuple,
         undo_note: str = "",
     ) -> OperationResult:
         """Execute a verb whose effect is no directive: once per op_id, and recorded.
 
-        `act` has its effect on disk when it returns; after a crash before the record it is called again.
+        `act` has its effect on disk when it returns; after a crash before the record it is called again. `ends` is
+        asked after it for live directives that have become idle by it, and end with it.
 
         Raises:
             InvalidRequest, Unavailable: as for the other verbs; and whatever `plan` and `act` raise.
@@ -238,7 +240,7 @@ class Control:
                 return done
             broken = self._locked(request, caller)
             did, detail = await act()
-            change = Change(detail=detail + broken, undoable=False, undo_note=undo_note)
+            change = Change(detail=detail + broken, ended=tuple(ends()), undoable=False, undo_note=undo_note)
             outcome = Result.APPLIED if did else Result.NOTHING_TO_DO
             return await self._commit(verb, request, caller.user, self._clock(), change, Impact(), outcome)
 

@@ -87,7 +87,7 @@ def act(
             else:
                 plan = await ops.plan(fleet, verb, selection, options)
             if manner.dry_run:
-                return _dry(fleet, plan, as_json=manner.as_json)
+                return dry(fleet, plan, as_json=manner.as_json)
             click.echo(plan_text(plan, None if not sys.stderr.isatty() else width()), err=True)
             if plan.is_possible and not manner.yes and not await confirmed():
                 narrate("nothing was changed")
@@ -165,7 +165,8 @@ def _check_unattended(verb: Verb, options: Options, manner: Manner) -> None:
         raise click.UsageError("nobody is at the terminal; a verb on messages wants --max-affected N beside --yes")
 
 
-def _dry(fleet: Fleet, plan: Plan, *, as_json: bool) -> Exit:
+def dry(fleet: Fleet, plan: Plan, *, as_json: bool) -> Exit:
+    """Print a plan that is not to be executed."""
     if as_json:
         results = tuple(
             HostResult(host=step.host, target=step.target, result=step.state, detail=step.detail) for step in plan.steps
@@ -174,7 +175,7 @@ def _dry(fleet: Fleet, plan: Plan, *, as_json: bool) -> Exit:
             document(
                 plan.verb,
                 fleet.state,
-                operation=_operation(plan, results, dry_run=True, undo=""),
+                operation=operation_of(plan, results, dry_run=True, undo=""),
                 hosts={step.host for step in plan.steps},
             )
         )
@@ -204,7 +205,7 @@ async def _execute(
             HostResult(host=line.host, target=line.target, result=line.result, detail=line.detail)
             for line in report.lines
         )
-        operation = _operation(
+        operation = operation_of(
             plan, results, undo=report.undo_command, counts=report.counts, empty=waited.is_empty if waited else None
         )
         targeted = {step.host for step in plan.steps}
@@ -231,7 +232,7 @@ def _tell(now: WaitResult) -> None:
     narrate(", ".join(f"{one.host}: {progress(one.progress) if one.progress else one.state}" for one in now.drains))
 
 
-def _operation(
+def operation_of(
     plan: Plan,
     results: tuple[HostResult, ...],
     *,
@@ -240,6 +241,7 @@ def _operation(
     dry_run: bool = False,
     empty: bool | None = None,
 ) -> Operation:
+    """A plan or its report as part of the document."""
     return Operation(
         op_id=plan.op_id,
         verb=plan.verb,

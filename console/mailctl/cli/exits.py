@@ -16,7 +16,7 @@ class Exit(IntEnum):
     USAGE = 2  # usage or configuration
     UNREACHABLE = 3  # no host
     REFUSED = 4  # a guard, a role or a stale plan
-    CROSSED = 5  # a threshold of a check
+    CROSSED = 5  # a threshold of a check; of `plan`: hosts run something else than the fleet file says
     UNKNOWN = 6  # the outcome on a host
     INTERRUPTED = 130
 

@@ -23,6 +23,7 @@ from mailctl.cli import (
     reads,
     records,
     replay,
+    rollout,
     suppression,
     timeline,
     verbs,
@@ -147,7 +148,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         dkim.dkim,
         credentials.credentials,
     ),
-    "Files and demo": (*files.COMMANDS, *replay.COMMANDS, demo.demo, version),
+    "Files and demo": (*files.COMMANDS, *rollout.COMMANDS, *replay.COMMANDS, demo.demo, version),
 }
 for _commands in SECTIONS.values():
     for _command in _commands:

@@ -4,6 +4,7 @@ from mailctl.ops.errors import NothingSelected, OpsError, OptionError, SelectorE
 from mailctl.ops.filters import Filter
 from mailctl.ops.grammar import TermKind
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
+from mailctl.ops.rollout import Course, HostPlan, RolledOut, compare, plan_apply, plan_undo_apply, roll_out
 from mailctl.ops.selector import Selection, parse
 from mailctl.ops.verbs import (
     ACTS_ON,
@@ -21,7 +22,9 @@ from mailctl.ops.wait import WaitResult, wait_empty
 
 __all__ = [
     "ACTS_ON",
+    "Course",
     "Filter",
+    "HostPlan",
     "Line",
     "LineResult",
     "NothingSelected",
@@ -30,6 +33,7 @@ __all__ = [
     "Options",
     "Plan",
     "Report",
+    "RolledOut",
     "Selection",
     "SelectorError",
     "Step",
@@ -37,15 +41,19 @@ __all__ = [
     "TermKind",
     "Verb",
     "WaitResult",
+    "compare",
     "execute",
     "parse",
     "plan",
+    "plan_apply",
     "plan_cancel",
     "plan_edit",
     "plan_request",
     "plan_undo",
+    "plan_undo_apply",
     "plan_undo_last",
     "plan_undo_since",
+    "roll_out",
     "settle",
     "wait_empty",
 ]

@@ -43,7 +43,7 @@ def line(verb: Verb, words: tuple[str, ...], options: Options, *, fleet_file: Pa
     if options.ttl_s is not None:
         parts += ["--for", _duration(options.ttl_s)]
     if options.override:
-        parts.append("--override")
+        parts.append("--force" if verb in (Verb.CONFIG_APPLY, Verb.CONFIG_UNDO) else "--override")
     if options.break_lock:
         parts.append("--break-lock")
     if options.key:

@@ -39,10 +39,14 @@ class Verb(StrEnum):
     CREDENTIAL_SCOPE = "credential_scope"
     CREDENTIAL_ROTATE = "credential_rotate"
     CREDENTIAL_REVOKE = "credential_revoke"
+    CONFIG_APPLY = "config_apply"
+    CONFIG_UNDO = "config_undo"
 
     @property
     def words(self) -> str:
         """As the shell has it: `dkim prepare`."""
+        if self in (Verb.CONFIG_APPLY, Verb.CONFIG_UNDO):
+            return "apply" if self is Verb.CONFIG_APPLY else "apply --undo"
         return self.value.replace("credential_", "credentials ").replace("_", " ")
 
 
@@ -175,6 +179,7 @@ class LineResult(StrEnum):
     FAILED = "failed"
     UNREACHABLE = "unreachable"
     UNKNOWN = "unknown"  # the answer was lost; the agent may have done it
+    NOT_REACHED = "not-reached"  # a roll-out stopped before it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ plan(...) -> Plan -- somebody confirms --> execute(fleet, plan) -> Report
 
 import asyncio
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -131,6 +131,22 @@ async def plan_request(
     drafts = [_Draft(host.name, subject, request) for host in selected_hosts(fleet.state, selection)]
     typed = tuple(map(shlex.quote, words))
     return await _planned(fleet, verb, drafts, options, str(selection), (*typed, *selection.words))
+
+
+async def plan_each(
+    fleet: Fleet,
+    verb: Verb,
+    on_hosts: Mapping[HostName, requests.Mutation],
+    options: Options,
+    *,
+    target: str,
+    selection: str,
+    words: tuple[str, ...],
+) -> Plan:
+    """What a verb would do that asks something else of each host; `words` are quoted for a command line."""
+    _check(verb, options)
+    drafts = [_Draft(host, target, request) for host, request in on_hosts.items()]
+    return await _planned(fleet, verb, drafts, options, selection, words)
 
 
 async def _plan_directive(
