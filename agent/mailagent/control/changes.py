@@ -1,7 +1,7 @@
 """What each verb would change: pure functions from a situation and a request to a `Change`, or a refusal."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,6 +17,7 @@ from mailagent.api.suppression import SuppressionFreeze, SuppressionThaw
 from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.api.views import MemberState
 from mailagent.config.structs import AgentConfig
+from mailagent.control.generations import Change as Raised
 from mailagent.control.limits import limit_names, parse_limit
 from mailagent.control.state import IN_SERVICE, HostState, MemberStatus, PoolStatus, host_state, sentence
 from mailagent.control.targets import near, pool_of, require
@@ -89,6 +90,7 @@ class Situation:
     author: str
     now: datetime
     undone: StoredOperation | None = None  # the operation that an undo is about
+    ended: Mapping[str, Raised] = field(default_factory=dict)  # what ended directives, by their ids
 
     def all_live(self, kind: DirectiveKind, target: Target, limit: str = "") -> tuple[Directive, ...]:
         """The directives of `kind` that live on exactly `target`, oldest first."""
@@ -265,20 +267,14 @@ def sized(change: Change, request: requests.Mutation, impact: Impact | None) -> 
 
 def cancel(at: Situation, request: requests.Cancel) -> Change:
     """End one directive."""
-    live = {one.id: one for one in at.state.directives}
-    found = live.get(request.directive)
-    if found is None:
-        raise NotFound(f"{at.config.host} has no live directive {request.directive}{near(request.directive, live)}")
+    found = _by_id(at, request.directive)
     change = Change(target=found.target, detail=_ended_detail(found), ended=(found,))
     return replace(change, warnings=floor(at, change, override=request.override))
 
 
 def edit(at: Situation, request: requests.Edit) -> Change:
     """Give a directive another end, or pin it: the same one goes on under a new id."""
-    live = {one.id: one for one in at.state.directives}
-    old = live.get(request.directive)
-    if old is None:
-        raise NotFound(f"{at.config.host} has no live directive {request.directive}{near(request.directive, live)}")
+    old = _by_id(at, request.directive)
     if old.target.kind is TargetKind.DKIM:
         raise InvalidRequest(f"{old.target} has verbs of its own; edit is for orders about the flow of mail")
     pinned = old.pinned if request.pin is None else request.pin
@@ -306,6 +302,19 @@ def edit(at: Situation, request: requests.Edit) -> Change:
         ended=(old,),
         warnings=guard(problems, override=request.override),
     )
+
+
+def _by_id(at: Situation, wanted: DirectiveId) -> Directive:
+    """The live directive of that id.
+
+    Raises:
+        NotFound: there is none; who ended it, if that was lately.
+    """
+    live = {one.id: one for one in at.state.directives}
+    if (found := live.get(wanted)) is not None:
+        return found
+    why = f"; it ended with {end}" if (end := at.ended.get(wanted)) is not None else near(wanted, live)
+    raise NotFound(f"{at.config.host} has no live directive {wanted}{why}")
 
 
 def undo(at: Situation, request: requests.Undo) -> Change:

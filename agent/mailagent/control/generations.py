@@ -11,12 +11,14 @@ from mailagent.api.targets import Target, TargetKind
 class Change(NamedTuple):
     """The last change of an object, in words and with its author."""
 
-    what: str  # `drained`, `configuration reloaded`
+    what: str  # `drain of pool:cold`, `configuration reloaded`
     author: str
     at: datetime
+    why: str = ""
 
     def __str__(self) -> str:
-        return f"{self.what} by {self.author} at {self.at:%H:%M:%S} UTC"
+        told = f"{self.what} by {self.author} at {self.at:%H:%M:%S} UTC"
+        return f"{told}: {self.why}" if self.why else told
 
 
 class Generations:

@@ -47,6 +47,8 @@ LOOK_S: Final = 30.0
 RETRY_S: Final = 5.0
 """Pause after an expiry that could not be recorded."""
 MAX_LIFE_S: Final = 366 * 24 * 3600
+MOST_ENDED: Final = 1000
+"""Ended directives whose end is remembered in memory."""
 MAX_WORDS: Final = 1000
 """Longest reason, in characters."""
 _OP_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -73,6 +75,7 @@ class Control:
         self._effects = effects
         self._clock = clock
         self._live: dict[str, Directive] = {}
+        self._ended: dict[str, Raised] = {}  # what ended directives, for those who were about to change them
         self._unsure = False  # the ledger may hold something that is not in effect
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -264,7 +267,7 @@ class Control:
             broken = self._locked(request, caller)
             now = self._clock()
             undone = await self._to_undo(request.undoes) if isinstance(request, requests.Undo) else None
-            change = plan(Situation(self._config, self.state, caller.user, now, undone))
+            change = plan(Situation(self._config, self.state, caller.user, now, undone, self._ended))
             self._check_expected(request, change)
             impact = Impact()
             if change.concerns_mail:
@@ -349,14 +352,17 @@ class Control:
             change.detail,
         )
         if change.created or change.ended:
-            self._enact(verb, author, now, change)
+            self._enact(change, Raised(_deed(verb, change), author, now, request.reason))
         return result
 
-    def _enact(self, verb: str, author: str, now: datetime, change: Change) -> None:
+    def _enact(self, change: Change, deed: Raised) -> None:
         for one in change.ended:
             del self._live[one.id]
+            self._ended[one.id] = deed
+            if len(self._ended) > MOST_ENDED:
+                del self._ended[next(iter(self._ended))]
         self._live.update({one.id: one for one in change.created})
-        self.generations.raise_each(self._touched(change), Raised(verb, author, now))
+        self.generations.raise_each(self._touched(change), deed)
         self.state = self._derive()
         self._effects.apply(self.state)
         self._changed.set()
@@ -454,6 +460,11 @@ def _check(request: requests.Mutation) -> None:
         raise InvalidRequest("an override, or breaking a lock, wants a reason")
     if request.ttl_s is not None and not 1 <= request.ttl_s <= MAX_LIFE_S:
         raise InvalidRequest(f"ttl_s is 1 to {MAX_LIFE_S} (a year), not {request.ttl_s}")
+
+
+def _deed(verb: str, change: Change) -> str:
+    """What others are told about: `drain of pool:cold`."""
+    return f"{verb} of {change.target}" if change.target is not None else verb
 
 
 def _digest(verb: str, request: requests.Mutation) -> str:

@@ -250,7 +250,9 @@ async def test_a_directive_on_the_old_address_stops_a_rotation(bench: Bench) -> 
 async def test_a_stale_plan_is_refused_and_names_who_was_faster(bench: Bench) -> None:
     seen = bench.control.generations.vmta(TX_1)
     await bench.control.drain(drain("vmta:tx-1"), BOB)
-    with pytest.raises(StalePlan, match=r"vmta:tx-1 has changed since the plan was made \(drain by bob at 12:00:00"):
+    with pytest.raises(
+        StalePlan, match=r"vmta:tx-1 has changed since the plan was made \(drain of vmta:tx-1 by bob at 12:00:00"
+    ):
         await bench.control.suspend(suspend("vmta:tx-1", "op2", expect=seen), ALICE)
     seen = bench.control.generations.vmta(TX_2)
     assert (
