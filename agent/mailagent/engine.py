@@ -47,6 +47,7 @@ from mailagent.intake.submission import Submission
 from mailagent.intake.users import User, Users
 from mailagent.jobs import Jobs
 from mailagent.keys import Keys, chosen
+from mailagent.mail_orders import MailOrders
 from mailagent.outcome.accounting import AccountingLog
 from mailagent.outcome.accounting.tallies import Tallies
 from mailagent.outcome.classification import Classifier, load_rules
@@ -79,7 +80,7 @@ from mailagent.why import Why
 
 log = logging.getLogger(__name__)
 
-STANDING = ("scheduler", "control", "automation", "census", "ages", "jobs", "upkeep")
+STANDING = ("scheduler", "control", "automation", "census", "ages", "jobs", "mail-orders", "upkeep")
 """Tasks whose end is the end of the engine."""
 SNAPSHOT_S = 0.2
 """Age up to which one snapshot serves every caller."""
@@ -222,6 +223,8 @@ class Engine:
         )
         attempts.observers += (self._automation.observe, self._scheduler.leave_address)
         self._users = Users(await self._spool.credentials())
+        self._mail = MailOrders(self._control, self._spool, self._scheduler, attempts, self._removed)
+        self._overview.mail = self._mail.progress
         users = UserVerbs(self._users, self._control, self._spool.credentials)
         archive = await asyncio.to_thread(Archive, config.state_dir / "history.db")
         self._upkeep = Upkeep(self._history, archive, self._accounting, each_minute=self._each_minute)
@@ -272,6 +275,7 @@ class Engine:
             **self._control.verbs,
             **keys.verbs,
             **jobs.verbs,
+            **self._mail.verbs,
             **users.verbs,
             **LockVerbs(self._control).verbs,
             **self._suppressing.verbs,
@@ -284,6 +288,7 @@ class Engine:
         self._spawn(self._control.run(), "control")
         self._spawn(self._automation.run(), "automation")
         self._spawn(jobs.run(), "jobs")
+        self._spawn(self._mail.run(), "mail-orders")
         self._spawn(self._census.run(), "census")
         self._spawn(ages.run(), "ages")
         self._spawn(self._upkeep.run(), "upkeep")
@@ -477,6 +482,7 @@ class Engine:
         self._signing.choose(chosen(state))
         self._acceptor.look_for_headers()
         self._scheduler.apply(self._config, state)
+        self._mail.look()
 
     def recheck(self) -> None:
         """Due times on disk have changed."""

@@ -10,6 +10,7 @@ import msgspec
 from mailagent.api.codec import cut
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView, DrainProgress
 from mailagent.api.ids import PoolName, ProviderName, VmtaName
+from mailagent.api.mail import MailProgress
 from mailagent.api.operations import Impact
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.requests import HistoryRequest, HistoryScope
@@ -57,6 +58,8 @@ class Overview:
         self._history = history
         self._generations = generations
         self._last_replies = last_replies
+        self.mail: Callable[[Directive], MailProgress | None] = lambda _: None
+        """How far an order on mail is."""
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -248,7 +251,8 @@ class Overview:
                 progress=self.progress(directive.target, waiting)
                 if directive.kind in (DirectiveKind.DRAIN, DirectiveKind.ROTATE)
                 else None,
-                waiting=self._held_by(directive),
+                waiting=mail.held if (mail := self.mail(directive)) is not None else self._held_by(directive),
+                mail=mail,
             )
             for directive in state.directives
         )
@@ -324,8 +328,8 @@ class Overview:
                 messages = self._census.by_stream.get(target.name, 0)
             case TargetKind.JOB:
                 messages = await self._spool.count(MessageFilter(job=target.name))
-            case TargetKind.DKIM:
-                messages = 0  # mail that waits is signed already
+            case TargetKind.DKIM | TargetKind.MAIL:
+                messages = 0  # mail that waits is signed already; orders on mail count theirs beforehand
             case _:
                 deferred = await self._spool.count(_filter_of(target))
                 messages = deferred + sum(len(item.recipients) for queue in queues for item in queue.items)
@@ -351,7 +355,7 @@ class Overview:
                 return queue.key == target.name
             case TargetKind.CELL:
                 return f"{queue.site.provider}/{queue.vmta}" == target.name
-            case TargetKind.STREAM | TargetKind.TRAFFIC | TargetKind.DKIM | TargetKind.JOB:
+            case TargetKind.STREAM | TargetKind.TRAFFIC | TargetKind.DKIM | TargetKind.JOB | TargetKind.MAIL:
                 return False
 
     def _share(self, target: Target) -> float:
@@ -393,6 +397,8 @@ class Overview:
                 return ("all other jobs",)
             case TargetKind.DKIM:
                 return ("mail that waits: it is signed already",)
+            case TargetKind.MAIL:
+                return ("all other mail",)
             case TargetKind.HOST:
                 return ("delivery of what is already here",)
 

@@ -1,14 +1,14 @@
 """From the replies of one attempt to durable outcomes: classification, schedule, accounting, DSN, counters."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 from mailagent.api.accounting import LETTERS, EventType
 from mailagent.api.classification import Verdict
-from mailagent.api.directives import Directive
+from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.ids import ProviderName, StreamName, VmtaName
 from mailagent.api.outcome import Attempt, Bounced, Deferred, Delivered
 from mailagent.api.smtp import SmtpReply
@@ -155,6 +155,28 @@ class Settler:
         path = Path(vmta=VmtaName(item.first.vmta), site=hot.site, provider=NO_PROVIDER)
         verdict = self.classifier.verdict(EXPIRED, NO_PROVIDER)
         return [self._settlement(item, row, outcome, verdict, path, 0.0) for row in item.recipients]
+
+    def given_up(self, rows: Sequence[Waiting], bodies: Mapping[int, bytes], order: Directive) -> list[Settlement]:
+        """Given up by an order on mail; senders hear of it when it is a bounce."""
+        bounce = order.kind is DirectiveKind.BOUNCE
+        word, event = ("bounced", EventType.BOUNCED) if bounce else ("deleted", EventType.DELETED)
+        why = f": {order.reason}" if order.reason else ""
+        reply = SmtpReply(code=0, enhanced="5.7.0", text=f"{word} by {order.author}{why}", local=True)
+        now_ms = time.time_ns() // 1_000_000
+        settled = []
+        for row in rows:
+            path = Path(vmta=VmtaName(row.vmta), site=row.site, provider=NO_PROVIDER)
+            settled.append(
+                Settlement(
+                    recipient=row.id,
+                    queue=row.queue,
+                    resolution="bounced" if bounce else "cancelled",
+                    job=row.job,
+                    line=self._line(event, row, reply, None, path, row.attempts, 0.0, now_ms),
+                    dsn=self._make_dsn(Action.FAILED, row, bodies.get(row.message), reply, "") if bounce else None,
+                )
+            )
+        return settled
 
     def cancelled(self, hot: Hot, item: Item, order: Directive) -> list[Settlement]:
         """Given up with its job; senders hear of it when the order says so."""

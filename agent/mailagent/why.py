@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from mailagent.api.classification import Category
+from mailagent.api.directives import DirectiveKind
 from mailagent.api.errors import InvalidRequest, NotFound
 from mailagent.api.ids import PoolName, ProviderName, SiteName, StreamName, VmtaName, queue_key
 from mailagent.api.outcome import Attempt
@@ -21,7 +22,7 @@ from mailagent.api.targets import MessageFilter
 from mailagent.api.views import MessageSummary
 from mailagent.api.why import EffectiveLimit, QueueWhy, WhyRequest
 from mailagent.config.structs import AgentConfig
-from mailagent.control.state import HostState
+from mailagent.control.state import HostState, wait_reason
 from mailagent.routing import PathLimits
 from mailagent.routing.limits import LIMIT_NAMES
 from mailagent.scheduling.scheduler import Scheduler
@@ -63,6 +64,8 @@ class Why:
 
         `last` is its last attempt, if that is at hand.
         """
+        if summary.held:
+            return [self._held(summary)]
         found = self._scheduler.reason_of(
             recipient_id(parse_message_name(summary.message_id)[0], summary.n),
             PoolName(summary.pool),
@@ -77,6 +80,17 @@ class Why:
             cause = [_cause(last)] if last is not None else []
             found = [self._schedule(summary), *cause, *(one for one in found if one.kind in _HELD)]
         return [self._placed(one) for one in found]
+
+    def _held(self, summary: MessageSummary) -> WaitReason:
+        for one in self._state().directives:
+            if summary.held in (one.id, one.continues):
+                reason = wait_reason(one)
+                if one.kind is DirectiveKind.HOLD:
+                    return msgspec.structs.replace(reason, release=f"mailctl release message:{summary.message_id}")
+                return reason
+        return WaitReason(
+            kind=ReasonKind.HELD, detail="the order that had it has ended; it is about to leave it", key=summary.held
+        )
 
     def _schedule(self, summary: MessageSummary) -> WaitReason:
         return WaitReason(

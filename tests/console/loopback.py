@@ -42,7 +42,7 @@ from mailagent.api.ids import (
     VmtaName,
 )
 from mailagent.api.methods import CHANGES, MAX_REQUEST_BYTES, METHODS, PROTOCOL_VERSION
-from mailagent.api.operations import Impact, OperationRecord, OperationResult, Result
+from mailagent.api.operations import Impact, MailPart, OperationRecord, OperationResult, Result
 from mailagent.api.rollout import ConfigChange, ConfigPlan, FileState, How, unpack
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.sums import Sums
@@ -391,6 +391,13 @@ class LoopbackAgent:
                 created = (self.directive("lock", params, Target(kind=TargetKind.HOST, name=HostName(self.name))),)
             case "lock_release":
                 cancelled = tuple(one for one in self.live.values() if one.kind is DirectiveKind.LOCK)
+            case "hold" | "release" | "bounce" | "delete":
+                which = params.filter
+                if params.max_affected is not None and self.waiting > params.max_affected:
+                    raise Refused(f"{self.waiting} recipients match, more than {params.max_affected}")
+                made = self.directive(method, params, Target(kind=TargetKind.MAIL, name=str(which)))
+                frozen = msgspec.structs.replace(which, before=which.before or codec.now())
+                created = (msgspec.structs.replace(made, filter=frozen),)
             case "undrain":
                 cancelled = self.standing(target, DirectiveKind.DRAIN)
             case "resume":
@@ -458,7 +465,15 @@ class LoopbackAgent:
             result=result,
             detail=detail,
             directives=created,
-            impact=Impact(messages=self.waiting, connections=2, share=0.5, untouched=("pools cold, transactional",)),
+            impact=Impact(
+                messages=self.waiting,
+                connections=2,
+                share=0.5,
+                untouched=("pools cold, transactional",),
+                parts=(MailPart(pool="marketing", stream="news", provider="gmail", count=self.waiting),)
+                if created and created[0].filter is not None
+                else (),
+            ),
             generation=self.generations.get(str(target), 0),
             undoable=undoable,
             undo_note="" if undoable or nothing else "mail that was tried again cannot be made to wait again",

@@ -9,6 +9,7 @@ class EventType(StrEnum):
     DELIVERED = "delivered"
     BOUNCED = "bounced"
     EXPIRED = "expired"  # the retry schedule is over
+    DELETED = "deleted"  # by an operator: nobody was told
     DEFERRED = "deferred"  # one attempt for one recipient
     QUEUE_DEFERRED = "queue-deferred"  # no connection for a whole ready queue: one record, no recipient
     RECEIVED = "received"
@@ -23,6 +24,7 @@ LETTERS: dict[str, EventType] = {
     "d": EventType.DELIVERED,
     "b": EventType.BOUNCED,
     "x": EventType.EXPIRED,  # ours; PowerMTA's files have it among `b`
+    "k": EventType.DELETED,  # ours
     "t": EventType.DEFERRED,
     "tq": EventType.QUEUE_DEFERRED,
     "r": EventType.RECEIVED,

@@ -6,7 +6,8 @@ from enum import StrEnum
 import msgspec
 
 from mailagent.api.ids import DirectiveId, OpId
-from mailagent.api.targets import Target
+from mailagent.api.mail import MailProgress
+from mailagent.api.targets import MessageFilter, Target
 
 
 class DirectiveKind(StrEnum):
@@ -21,6 +22,10 @@ class DirectiveKind(StrEnum):
     JOB_CANCEL = "job-cancel"  # what waits of a job is given up, new mail of it is refused
     LOCK = "lock"  # of the host: verbs of others are refused
     FREEZE_SUPPRESSION = "freeze-suppression"  # what bounces suppress is pending only
+    HOLD = "hold"  # matching mail is not sent until the end of this
+    RELEASE = "release"  # held mail is being freed; ends itself
+    BOUNCE = "bounce"  # matching mail waits, and is given up with a DSN at the end of this
+    DELETE = "delete"  # the same without a DSN
     DKIM_PREPARE = "dkim-prepare"  # a key is made, its record is to be published
     DKIM_SIGN = "dkim-sign"  # sign with this selector instead of the configured one
     DKIM_KEEP = "dkim-keep"  # the record of a selector out of use stays published until the end of this
@@ -63,6 +68,7 @@ class Directive(msgspec.Struct, frozen=True, kw_only=True):
     reply: str = ""  # and the reply that reached its threshold, verbatim
     base: str = ""  # limit in step-down: the value up to which quiet time takes it, then it ends
     pinned: bool = False  # automation may neither change nor end it
+    filter: MessageFilter | None = None  # orders on mail: which
 
 
 class DrainProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,3 +87,4 @@ class DirectiveView(msgspec.Struct, frozen=True, kw_only=True):
     directive: Directive
     progress: DrainProgress | None = None
     waiting: int = 0  # recipients held by it
+    mail: MailProgress | None = None  # of an order on mail

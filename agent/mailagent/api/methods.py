@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mailagent.api import credentials, dkim, evacuation, jobs, lock, replies, requests, suppression, views
+from mailagent.api import credentials, dkim, evacuation, jobs, lock, mail, replies, requests, suppression, views
 from mailagent.api.ages import AgeTable
 from mailagent.api.automation import AutomationView
 from mailagent.api.events import EventSinks
@@ -90,6 +90,10 @@ METHODS: dict[str, Method] = {
         Method("rotate", requests.Rotate, OperationResult, Role.OPERATOR),
         Method("limit", requests.Limit, OperationResult, Role.OPERATOR),
         Method("retry", requests.Retry, OperationResult, Role.OPERATOR),
+        Method("hold", mail.Hold, OperationResult, Role.OPERATOR),
+        Method("release", mail.Release, OperationResult, Role.OPERATOR),
+        Method("bounce", mail.Bounce, OperationResult, Role.OPERATOR),
+        Method("delete", mail.Delete, OperationResult, Role.OPERATOR),
         Method("cancel", requests.Cancel, OperationResult, Role.OPERATOR),
         Method("edit", requests.Edit, OperationResult, Role.OPERATOR),
         Method("undo", requests.Undo, OperationResult, Role.OPERATOR),

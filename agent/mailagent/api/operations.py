@@ -18,6 +18,15 @@ class Result(StrEnum):
     PLANNED = "planned"  # a dry run
 
 
+class MailPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Waiting recipients of one pool, stream and provider."""
+
+    pool: str
+    stream: str
+    provider: str  # empty: not known yet
+    count: int
+
+
 class Impact(msgspec.Struct, frozen=True, kw_only=True):
     """Size of what a verb touches, counted by the agent."""
 
@@ -25,6 +34,8 @@ class Impact(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 0
     share: float = 0.0  # of this host's deliveries in the last 15 minutes, 0 to 1
     untouched: tuple[str, ...] = ()  # in words: `pools transactional, cold`
+    parts: tuple[MailPart, ...] = ()  # of verbs on mail, the largest first
+    oldest_at: datetime | None = None  # of verbs on mail: arrival of the oldest
 
 
 class OperationResult(msgspec.Struct, frozen=True, kw_only=True):

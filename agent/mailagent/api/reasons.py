@@ -15,6 +15,7 @@ class ReasonKind(StrEnum):
     LIMIT = "limit"  # all connections that a limit allows are open
     THROTTLE = "throttle"  # a rate spaces messages, connections or bytes
     DIRECTIVE = "directive"  # an operator holds it
+    HELD = "held"  # an order on mail has this very message
     RULE = "rule"  # automation holds it, or lowered the limit, by a rule on replies
     REPLY = "reply"  # the peer said so
     DNS = "dns"  # no answer about the destination yet

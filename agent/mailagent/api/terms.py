@@ -46,6 +46,7 @@ class MailState(StrEnum):
     DEFERRED = "deferred"  # at least one attempt failed
     UNTRIED = "untried"  # no attempt yet
     DUE = "due"  # its time has come: a limit or an order holds it, or it is on its way
+    HELD = "held"  # an order on mail has it
 
 
 class Term(msgspec.Struct, frozen=True, kw_only=True):

@@ -220,9 +220,10 @@ class DeferredGroup(msgspec.Struct, frozen=True, kw_only=True):
     sample: str  # one reply verbatim
     count: int
     oldest_at: datetime | None
-    next_try_at: datetime | None
+    next_try_at: datetime | None  # None: all of it is held
     category: Category | None = None  # None: last tried by an older version
     rule: str = ""  # id of the rule that says so
+    held: int = 0  # of them, by orders on mail
 
 
 class MessageSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,6 +245,7 @@ class MessageSummary(msgspec.Struct, frozen=True, kw_only=True):
     next_try_at: datetime
     expires_at: datetime
     reply: SmtpReply | None
+    held: str = ""  # id of the order on mail that has it
 
 
 class MessageDetail(msgspec.Struct, frozen=True, kw_only=True):

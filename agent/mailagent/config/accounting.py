@@ -14,7 +14,7 @@ class AccountingCsv(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Accounting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """JSON lines, one per event; finished files appear by rename."""
 
-    records: tuple[str, ...] = ("d", "b", "x", "t", "tq", "rb", "rs", "f", "mo", "mi")
+    records: tuple[str, ...] = ("d", "b", "x", "k", "t", "tq", "rb", "rs", "f", "mo", "mi")
     rotate_bytes: int = 67_108_864
     rotate_after: timedelta = timedelta(hours=1)
     keep: timedelta = timedelta(days=30)

@@ -63,6 +63,7 @@ class Change:
     ended: tuple[Directive, ...] = ()  # as they are while they live
     due: DueChange | None = None
     credential: Credential | None = None  # of a user of intake, as it will be
+    counted: Impact | None = None  # its size, where it was counted beforehand
     warnings: tuple[str, ...] = ()
     undoable: bool = True
     undo_note: str = ""
@@ -281,9 +282,15 @@ def edit(at: Situation, request: requests.Edit) -> Change:
     ends = old.expires_at if request.ttl_s is None else at.now + timedelta(seconds=request.ttl_s)
     if (pinned, ends) == (old.pinned, old.expires_at):
         return Change(target=old.target, detail=f"nothing about {old.id} would change")
+    if old.kind in (DirectiveKind.BOUNCE, DirectiveKind.DELETE) and (ends is None or ends < (old.expires_at or at.now)):
+        raise InvalidRequest(f"the grace of {old.id} can be made longer, not shorter")
     problems = []
-    if old.kind is DirectiveKind.SUSPEND and request.ttl_s is not None and request.ttl_s > SUSPEND_MAX_S:
-        problems.append(f"a suspension lasts {SUSPEND_MAX_S // 3600} h at most, {request.ttl_s / 3600:.3g} h are asked")
+    if (
+        old.kind in (DirectiveKind.SUSPEND, DirectiveKind.HOLD)
+        and request.ttl_s is not None
+        and request.ttl_s > SUSPEND_MAX_S
+    ):
+        problems.append(f"a {old.kind} lasts {SUSPEND_MAX_S // 3600} h at most, {request.ttl_s / 3600:.3g} h are asked")
     made = msgspec.structs.replace(
         old,
         id=directive_id(request.op_id, 1),
@@ -350,6 +357,11 @@ def undo(at: Situation, request: requests.Undo) -> Change:
         )
         created.append(made)
         notes.append(f"{old.target} is {sentence(made)}")
+    for old in stored.result.directives:
+        if old.kind is DirectiveKind.RELEASE:
+            made = _held_again(at, old, request)
+            created.append(made)
+            notes.append(f"{old.target} is {sentence(made)}")
     change = Change(
         target=record.target,
         detail="; ".join(notes),
@@ -358,6 +370,13 @@ def undo(at: Situation, request: requests.Undo) -> Change:
         undoes=record.op_id,
     )
     return replace(change, warnings=floor(at, change, override=request.override))
+
+
+def _held_again(at: Situation, released: Directive, request: requests.Undo) -> Directive:
+    """The hold that undoes a release, for as long as a hold lasts by itself."""
+    made = at.directive(DirectiveKind.HOLD, released.target, request, default_s=SUSPEND_S)
+    which = msgspec.structs.replace(released.filter or MessageFilter(), held=False, before=at.now)
+    return msgspec.structs.replace(made, filter=which)
 
 
 def expiry(one: Directive) -> Change:

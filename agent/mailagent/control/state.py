@@ -76,6 +76,10 @@ _WORD = {
     DirectiveKind.JOB_END: "to be held",
     DirectiveKind.JOB_CANCEL: "cancelled",
     DirectiveKind.FREEZE_SUPPRESSION: "frozen for suppression",
+    DirectiveKind.HOLD: "held",
+    DirectiveKind.RELEASE: "being released",
+    DirectiveKind.BOUNCE: "to be bounced",
+    DirectiveKind.DELETE: "to be deleted",
     DirectiveKind.DKIM_PREPARE: "prepared",
     DirectiveKind.DKIM_SIGN: "switched",
     DirectiveKind.DKIM_KEEP: "kept",
@@ -92,6 +96,7 @@ _KIND = {
     TargetKind.DKIM: "DKIM keys of",
     TargetKind.CELL: "provider and virtual MTA",
     TargetKind.TRAFFIC: "provider and stream",
+    TargetKind.MAIL: "mail",
 }
 _POOL_STATE = {DirectiveKind.DRAIN: PoolState.DRAINING, DirectiveKind.SUSPEND: PoolState.SUSPENDED}
 _POOL_OF_MEMBER = {MemberState.DRAINING: PoolState.DRAINING, MemberState.SUSPENDED: PoolState.SUSPENDED}
@@ -133,7 +138,7 @@ def release_of(directive: Directive) -> str:
 def wait_reason(directive: Directive) -> WaitReason:
     """Why mail waits that `directive` holds."""
     return WaitReason(
-        kind=ReasonKind.RULE if directive.rule else ReasonKind.DIRECTIVE,
+        kind=_reason_kind(directive),
         detail=f"{_KIND[directive.target.kind]} {directive.target.name} is {sentence(directive)}",
         key=directive.id,
         value=f"{directive.kind} {directive.rule}".rstrip(),
@@ -142,6 +147,12 @@ def wait_reason(directive: Directive) -> WaitReason:
         release=release_of(directive),
         reply=_reply(directive.reply) if directive.reply else None,
     )
+
+
+def _reason_kind(directive: Directive) -> ReasonKind:
+    if directive.rule:
+        return ReasonKind.RULE
+    return ReasonKind.HELD if directive.target.kind is TargetKind.MAIL else ReasonKind.DIRECTIVE
 
 
 def _reply(line: str) -> SmtpReply:

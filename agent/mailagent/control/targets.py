@@ -102,4 +102,5 @@ _WORDS = {
     TargetKind.DKIM: "pool",
     TargetKind.CELL: "virtual MTA",
     TargetKind.TRAFFIC: "stream",
+    TargetKind.MAIL: "mail",
 }

@@ -272,7 +272,7 @@ class Control:
             impact = Impact()
             if change.concerns_mail:
                 slow = request.dry_run or change.filter or change.due
-                counted = await self._count(change, PLAN_COUNT_S if slow else ACT_COUNT_S)
+                counted = change.counted or await self._count(change, PLAN_COUNT_S if slow else ACT_COUNT_S)
                 impact = counted or impact
                 change = changes.sized(change, request, counted)
             change = lock.told(change, broken)

@@ -103,6 +103,11 @@ class Books:
         for hot in hots:
             hot.loading = True
 
+    def leave(self, recipients: Iterable[int]) -> None:
+        """They are changed on disk: a read that is under way may have them as they were."""
+        if self._left is not None:
+            self._left.update(recipients)
+
     def end(self) -> Callable[[Waiting], bool]:
         """They are read: tells which rows are neither in the window nor just gone from it."""
         left, self._left = self._left or set(), None

@@ -35,6 +35,7 @@ from mailagent.scheduling.placing import Placing, Policy
 from mailagent.scheduling.reading import Reading
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.window import Hot, Window
+from mailagent.scheduling.withdrawal import Withdrawal
 from mailagent.spool.errors import StorageError
 from mailagent.spool.ids import recipient_id
 from mailagent.spool.records import InDoubtMark, NewMessage, QueueName, Settlement, Waiting
@@ -138,6 +139,9 @@ class Scheduler:
             stopping=lambda: self.stopping,
         )
         self.ready = self._placing.ready
+        self.withdrawal = Withdrawal(
+            self._books, self._placing, self._jobs, release=self._release, has_room=self.has_room
+        )
 
     async def run(self) -> None:
         """Keep the window filled until cancelled."""

@@ -12,6 +12,7 @@ from mailagent.api.ids import HostName, OpId, StreamName
 from mailagent.spool.bulk import fetch, json_text
 from mailagent.spool.ids import RECIPIENT_BITS
 from mailagent.spool.inspection import slice_end
+from mailagent.spool.records import HELD_DUE
 
 REMEMBERED_MS: Final = 30 * 24 * 3600 * 1000
 """How long an evacuation that has ended is remembered, with the decisions about its parcels."""
@@ -82,14 +83,17 @@ def message_bytes(db: apsw.Connection) -> int:
 
 
 def candidates(db: apsw.Connection, streams: tuple[str, ...], after: int) -> tuple[list[tuple[int, int]], int | None]:
-    """Waiting mail of `streams` behind `after` as (recipient, size of its message); where to go on, None at the end."""
+    """Waiting mail of `streams` behind `after` as (recipient, size of its message); where to go on, None at the end.
+
+    What an order on mail has stays with its order.
+    """
     end = slice_end(db, after, _LAST)
     if end is None:
         return [], None
     rows = fetch(
         db,
         f"SELECT r.id, m.size FROM recipient AS r JOIN message AS m ON m.id = r.id >> {RECIPIENT_BITS}"
-        " JOIN queue AS q ON q.id = r.queue WHERE r.id > ?1 AND r.id <= ?2"
+        f" JOIN queue AS q ON q.id = r.queue WHERE r.id > ?1 AND r.id <= ?2 AND r.due < {HELD_DUE}"
         " AND q.stream IN (SELECT value FROM json_each(?3)) ORDER BY r.id LIMIT ?4",
         (after, end, json_text(list(streams)), SCAN_ROWS),
     )

@@ -20,6 +20,7 @@ from mailagent.api.views import DeferredGroup, InDoubt, MessageSummary
 from mailagent.spool import bodies
 from mailagent.spool.bulk import fetch, rows_of
 from mailagent.spool.ids import RECIPIENT_BITS, arrival_ms, group_key, message_name, parse_message_name, split
+from mailagent.spool.records import HELD_DUE
 from mailagent.spool.selection import JOINED, Selection
 from mailagent.spool.terms import PROVIDER, SITE
 
@@ -84,18 +85,20 @@ def next_slice(db: apsw.Connection, chosen: Selection, after: int) -> tuple[str,
 
 _SUMMARY = f"""json_array(
     r.id, hex(r.address), hex(m.sender), q.stream, q.pool, q.domain, {SITE}, {PROVIDER}, r.vmta, r.attempts, m.size,
-    m.received_at, r.due, m.expires_at, a.code, a.enhanced, a.text, a.verb, a.local)"""
+    m.received_at, coalesce(h.due, r.due), m.expires_at, a.code, a.enhanced, a.text, a.verb, a.local,
+    coalesce(h.mail_order, ''))"""
 _WITH_LAST_REPLY = f"{JOINED} LEFT JOIN attempt AS a ON a.recipient = r.id AND a.n = r.attempts"
+_WITH_LAST_REPLY += f" LEFT JOIN held AS h ON r.due = {HELD_DUE} AND h.recipient = r.id"
 _Summary = tuple[
     int, str, str, str, str, str, str, str, str, int, int, int, int, int,
-    int | None, str | None, str | None, str | None, int | None,
+    int | None, str | None, str | None, str | None, int | None, str,
 ]  # fmt: skip
 _summaries = msgspec.json.Decoder(list[_Summary])
 
 
 def _summary(row: _Summary, tag: str) -> MessageSummary:
     (recipient, address, sender, stream, pool, domain, site, provider, vmta, attempts, size, received, due, expires,
-     code, enhanced, text, verb, local) = row  # fmt: skip
+     code, enhanced, text, verb, local, held) = row  # fmt: skip
     message, n = split(recipient)
     return MessageSummary(
         message_id=message_name(message, tag),
@@ -114,6 +117,7 @@ def _summary(row: _Summary, tag: str) -> MessageSummary:
         next_try_at=when(due),
         expires_at=when(expires),
         reply=None if code is None else _reply(code, enhanced or "", text or "", verb or "", bool(local)),
+        held=held,
     )
 
 
@@ -195,7 +199,7 @@ def later_slice(db: apsw.Connection, chosen: Selection, after: int, now: int) ->
     found: list[int] = rows_of(
         db,
         f"SELECT json_group_array(id ORDER BY id) FROM (SELECT r.id FROM {JOINED}"
-        f" WHERE r.id > :after AND r.id <= :end AND r.due > :now AND {condition})",
+        f" WHERE r.id > :after AND r.id <= :end AND r.due > :now AND r.due < {HELD_DUE} AND {condition})",
         chosen.bindings | {"after": after, "end": end, "now": now},
         _ids,
     )
@@ -204,8 +208,8 @@ def later_slice(db: apsw.Connection, chosen: Selection, after: int, now: int) ->
 
 # --- groups --------------------------------------------------------------------------------------------------------
 
-Group = tuple[int, int, int]
-"""(count, lowest recipient id, earliest due)."""
+Group = tuple[int, int, int, int]
+"""(count, lowest recipient id, earliest due, held)."""
 
 
 def is_indexed(filter: MessageFilter) -> bool:
@@ -223,13 +227,14 @@ def all_groups(db: apsw.Connection, filter: MessageFilter) -> dict[int, Group]:
     # grouped in the order of the index first: half the time of sorting every row
     found = fetch(
         db,
-        "SELECT reply, sum(n), min(first), min(due)"
-        " FROM (SELECT reply, count(*) AS n, min(id) AS first, min(due) AS due FROM recipient WHERE reply IS NOT NULL"
+        "SELECT reply, sum(n), min(first), min(due), sum(held)"
+        " FROM (SELECT reply, count(*) AS n, min(id) AS first, min(due) AS due,"
+        f" sum(due = {HELD_DUE}) AS held FROM recipient WHERE reply IS NOT NULL"
         " AND (:provider = '' OR provider = :provider) AND (:vmta = '' OR vmta = :vmta)"
         " AND (:reply IS NULL OR reply = :reply) GROUP BY provider, vmta, reply) GROUP BY reply",
         {"provider": filter.provider, "vmta": filter.vmta, "reply": reply},
     )
-    return {key: (count, lowest, due) for key, count, lowest, due in found}
+    return {key: (count, lowest, due, held) for key, count, lowest, due, held in found}
 
 
 def add_groups(db: apsw.Connection, chosen: Selection, after: int, groups: dict[int, Group]) -> int | None:
@@ -240,13 +245,13 @@ def add_groups(db: apsw.Connection, chosen: Selection, after: int, groups: dict[
     condition, end = span
     found = fetch(
         db,
-        f"SELECT r.reply, count(*), min(r.id), min(r.due) FROM {JOINED} WHERE r.id > :after AND r.id <= :end"
-        f" AND r.reply IS NOT NULL AND {condition} GROUP BY r.reply",
+        f"SELECT r.reply, count(*), min(r.id), min(r.due), sum(r.due = {HELD_DUE}) FROM {JOINED}"
+        f" WHERE r.id > :after AND r.id <= :end AND r.reply IS NOT NULL AND {condition} GROUP BY r.reply",
         chosen.bindings | {"after": after, "end": end},
     )
-    for key, count, lowest, due in found:
-        so_far, its_lowest, its_due = groups.get(key, (0, lowest, due))
-        groups[key] = (so_far + count, min(lowest, its_lowest), min(due, its_due))
+    for key, count, lowest, due, held in found:
+        so_far, its_lowest, its_due, its_held = groups.get(key, (0, lowest, due, 0))
+        groups[key] = (so_far + count, min(lowest, its_lowest), min(due, its_due), its_held + held)
     return end
 
 
@@ -254,7 +259,7 @@ def group_views(db: apsw.Connection, groups: Mapping[int, Group], limit: int) ->
     """The largest groups with their texts."""
     largest = sorted(groups.items(), key=lambda item: (-item[1][0], item[0]))[:limit]
     views = []
-    for key, (count, lowest, due) in largest:
+    for key, (count, lowest, due, held) in largest:
         for provider, code, enhanced, text, sample, category, rule in fetch(
             db, "SELECT provider, code, enhanced, text, sample, category, rule FROM reply WHERE id = ?", (key,)
         ):
@@ -268,9 +273,10 @@ def group_views(db: apsw.Connection, groups: Mapping[int, Group], limit: int) ->
                     sample=codec.cut(sample),
                     count=count,
                     oldest_at=when(arrival_ms(lowest)),
-                    next_try_at=when(due),
+                    next_try_at=when(due) if due < HELD_DUE else None,
                     category=Category(category) if category else None,
                     rule=rule,
+                    held=held,
                 )
             )
     return tuple(views)

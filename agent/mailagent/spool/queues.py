@@ -21,6 +21,7 @@ _due_rows = msgspec.json.Decoder(list[tuple[int, str, str, str, str, str, int, i
 _Row = tuple[
     int, int, str, int, str, str, str, int, int, str, int, int, str, str, str, int, str, str, str, str, str
 ]  # fmt: skip
+_waiting_rows = msgspec.json.Decoder(list[tuple[int, _Row]])
 _loaded_rows = msgspec.json.Decoder(list[tuple[int | None, list[_Row]]])
 
 _QUEUES = """
@@ -78,6 +79,21 @@ SELECT json_group_array(json_array((
     )
 )))) FROM json_each(?1) AS w
 """
+
+
+_ROWS = f"""
+SELECT json_group_array(json_array(queue, json_array(r.id, r.due, hex(r.address), r.attempts, r.vmta, r.site,
+           hex(m.sender), m.size, m.eightbit, hex(m.added), m.received_at, m.expires_at, m.stream, m.pool, m.job,
+           m.utf8, m.user, m.ret, m.envid, r.notify, r.orcpt)) ORDER BY r.id)
+FROM recipient AS r JOIN message AS m ON m.id = r.id >> {RECIPIENT_BITS}
+WHERE r.id IN (SELECT value FROM json_each(?1))
+"""
+
+
+def waiting_rows(db: apsw.Connection, recipients: Sequence[int]) -> list[Waiting]:
+    """These recipients as attempts need them, as far as they wait."""
+    listed = json_text(list(recipients))
+    return [_waiting(queue, row) for queue, row in rows_of(db, _ROWS, (listed,), _waiting_rows)]
 
 
 def load(db: apsw.Connection, wanted: Sequence[Wanted], now: int) -> list[Loaded]:

@@ -10,6 +10,8 @@ from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.outcome import Attempt
 from mailagent.api.targets import MessageFilter
 
+HELD_DUE = 253_402_300_799_000
+"""Due time of recipients that an order on mail has: the last second of the year 9999. `held` knows their own."""
 WINDOW = "window"
 """Parking key of a scheduled queue whose due rows are (partly) in the active window."""
 
@@ -167,6 +169,15 @@ class DueChange(msgspec.Struct, frozen=True, kw_only=True):
     filter: MessageFilter
     now: int
     spread: int
+
+
+class MailOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an order on mail is. It stands as long as its directive lives and as any recipient is held by it."""
+
+    id: str  # of the first of its directives
+    after: int = -1  # the last recipient that was looked at
+    in_flight: int = 0
+    settled: bool = False  # all that matched was looked at
 
 
 class Secret(msgspec.Struct, frozen=True, kw_only=True):

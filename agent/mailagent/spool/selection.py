@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mailagent.api.targets import MessageFilter
-from mailagent.spool.ids import RECIPIENT_BITS, now_ms, parse_message_name
+from mailagent.spool.ids import RECIPIENT_BITS, at_ms, now_ms, parse_message_name
+from mailagent.spool.records import HELD_DUE
 from mailagent.spool.terms import PROVIDER, SITE, conditions, domains
 
 JOINED = f"recipient AS r JOIN message AS m ON m.id = r.id >> {RECIPIENT_BITS} JOIN queue AS q ON q.id = r.queue"
@@ -68,15 +69,25 @@ def selection(filter: MessageFilter, tag: str) -> Selection:
             )
         except ValueError:
             terms.append(_NOTHING)
-    terms += conditions(filter.terms, tag, now_ms(), bindings)
+    before = int(filter.before.timestamp() * 1000) if filter.before is not None else None
+    terms += conditions(filter.terms, tag, before or now_ms(), bindings)
+    if filter.held is not None:
+        terms.append(f"r.due {'=' if filter.held else '<'} {HELD_DUE}")
+        if filter.held and not candidates:
+            candidates = "SELECT recipient FROM held"
     first, last = 0, (1 << 63) - 1
+    if before is not None:
+        bindings["before"] = before
+        terms.append("r.tried <= :before")
+        last = max(0, at_ms(before + 1) << RECIPIENT_BITS) - 1
     if filter.message_id:
         try:
             message, its_tag = parse_message_name(filter.message_id)
         except ValueError:
             message, its_tag = 0, ""
         if its_tag == tag:
-            first, last = message << RECIPIENT_BITS, ((message + 1) << RECIPIENT_BITS) - 1
+            first = message << RECIPIENT_BITS
+            last = min(last, ((message + 1) << RECIPIENT_BITS) - 1)
         else:
             terms.append(_NOTHING)
     return Selection(" AND ".join(terms) or "TRUE", bindings, candidates, first, last)

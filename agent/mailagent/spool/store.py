@@ -22,7 +22,7 @@ from mailagent.api.directives import Directive
 from mailagent.api.replies import DeferredGroups, InDoubtPage, MessagePage, OperationPage
 from mailagent.api.requests import PAGE_LIMIT
 from mailagent.api.targets import MessageFilter
-from mailagent.spool import ages, bodies, crash, credentials, inspection, ledger, queues
+from mailagent.spool import ages, bodies, crash, credentials, held, inspection, ledger, queues
 from mailagent.spool import jobs as job_counts
 from mailagent.spool.changes import Accept, Change, Job, Lines, QueueState, Settle
 from mailagent.spool.errors import SpoolClosed, SpoolLocked, SpoolUnusable, StorageError, StorageFailed
@@ -313,7 +313,7 @@ class Spool:
             groups = await self._list(lambda db: inspection.all_groups(db, filter))
         else:
             groups = {}
-            chosen = self._selection(filter)
+            chosen = self.selection(filter)
             after: int | None = chosen.first - 1
             while after is not None:
                 after = await self._list(partial(inspection.add_groups, chosen=chosen, after=after, groups=groups))
@@ -326,7 +326,7 @@ class Spool:
         Raises:
             ValueError: `cursor` is none of ours.
         """
-        chosen = self._selection(filter)
+        chosen = self.selection(filter)
         after: int | None = int(cursor) if cursor else chosen.first - 1
         page = inspection.Page(max(1, min(limit, PAGE_LIMIT)))
         while after is not None and not page.is_full:
@@ -335,13 +335,34 @@ class Spool:
 
     async def count(self, filter: MessageFilter) -> int:
         """How many waiting recipients match."""
-        chosen = self._selection(filter)
+        chosen = self.selection(filter)
         after: int | None = chosen.first - 1
         total = 0
         while after is not None:
             found, after = await self._list(partial(inspection.count_slice, chosen=chosen, after=after))
             total += found
         return total
+
+    # --- orders on mail -------------------------------------------------------------------------------------------
+
+    async def on_held(self, read: Callable[[apsw.Connection], T]) -> T:
+        """What one of the reading functions of `mailagent.spool.held` finds after every change asked for before."""
+        await self._catch_up()
+        return await self._list(read)
+
+    async def change_held(self, work: Callable[[Transaction], T]) -> T:
+        """The result of one of its writing functions, once that is durable."""
+        return await self._job(work)
+
+    async def parts(self, filter: MessageFilter) -> tuple[held.Parts, int | None]:
+        """Counts of the waiting recipients that match, and the lowest of them."""
+        chosen = self.selection(filter)
+        parts: held.Parts = {}
+        lowest: list[int] = []
+        after: int | None = chosen.first - 1
+        while after is not None:
+            after = await self._list(partial(held.add_parts, chosen=chosen, after=after, parts=parts, lowest=lowest))
+        return parts, min(lowest, default=None)
 
     async def message(self, message_id: str, n: int | None) -> inspection.StoredMessage | None:
         """One waiting recipient; without `n` the message's first one that waits."""
@@ -401,7 +422,7 @@ class Spool:
         return len(recipients)
 
     async def _waiting_later(self, filter: MessageFilter, now: int) -> "array[int]":
-        chosen = self._selection(filter)
+        chosen = self.selection(filter)
         after: int | None = chosen.first - 1
         recipients = array("q")
         while after is not None:
@@ -533,7 +554,8 @@ class Spool:
     async def _list(self, read: Callable[[apsw.Connection], T]) -> T:
         return await self._reader.run(Priority.LISTING, read)
 
-    def _selection(self, filter: MessageFilter) -> Selection:
+    def selection(self, filter: MessageFilter) -> Selection:
+        """The rows that `filter` means here."""
         return selection(filter, self.tag)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from mailagent.api.terms import Field, MailState, Term, age, by_field, check, split_message
 from mailagent.spool.ids import RECIPIENT_BITS, at_ms, parse_message_name
+from mailagent.spool.records import HELD_DUE
 
 SITE = "CASE r.site WHEN '' THEN q.site ELSE r.site END"
 PROVIDER = "CASE r.provider WHEN '' THEN q.provider ELSE r.provider END"
@@ -48,6 +49,7 @@ def conditions(terms: Sequence[Term], tag: str, now: int, bindings: dict[str, An
                 states = {
                     MailState.DEFERRED: "r.reply IS NOT NULL",
                     MailState.UNTRIED: "r.attempts = 0",
+                    MailState.HELD: f"r.due = {HELD_DUE}",
                     MailState.DUE: f"r.due <= {bound(now)}",
                 }
                 return states[MailState(value)] if value in states else _NOTHING

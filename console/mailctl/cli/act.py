@@ -16,9 +16,10 @@ from mailctl.cli.rows import progress
 from mailctl.cli.setup import Setup, leave, narrate, run, width
 from mailctl.cli.show import why
 from mailctl.fleet import Fleet
-from mailctl.ops import LineResult, Options, Plan, Report, Verb, WaitResult
+from mailctl.ops import LineResult, Options, Plan, Report, Verb, WaitResult, mail
+from mailctl.ops.mail import ON_MAIL
 from mailctl.output.document import HostResult, Operation, document
-from mailctl.output.human import percent, plural, printable
+from mailctl.output.human import clock, percent, plural, printable
 from mailctl.output.tables import Column, cells, table, wrapped
 
 LAST = "last"
@@ -89,7 +90,7 @@ def act(
             if manner.dry_run:
                 return dry(fleet, plan, as_json=manner.as_json)
             click.echo(plan_text(plan, None if not sys.stderr.isatty() else width()), err=True)
-            if plan.is_possible and not manner.yes and not await confirmed():
+            if plan.is_possible and not manner.yes and not await confirmed(plan.word if plan.verb in ON_MAIL else ""):
                 narrate("nothing was changed")
                 return Exit.INTERRUPTED
             return await _execute(setup, fleet, plan, manner, asked.done if asked is not None else None)
@@ -102,9 +103,11 @@ def act(
     leave(code)
 
 
-async def confirmed() -> bool:
-    """Whether a person says yes. The links stay alive meanwhile, so the terminal is not read in a blocking way."""
-    click.echo("Do it? [y/N] ", nl=False, err=True)
+async def confirmed(word: str = "") -> bool:
+    """Whether a person says yes, or types `word` where there is one. The links stay alive meanwhile, so the terminal is
+    not read in a blocking way.
+    """
+    click.echo(f"Type `{word}` to do it: " if word else "Do it? [y/N] ", nl=False, err=True)
     loop = asyncio.get_running_loop()
     typed = asyncio.Event()
     loop.add_reader(sys.stdin, typed.set)
@@ -116,7 +119,8 @@ async def confirmed() -> bool:
         return False
     finally:
         loop.remove_reader(sys.stdin)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    answer = sys.stdin.readline().strip()
+    return answer == word if word else answer.lower() in ("y", "yes")
 
 
 def plan_text(plan: Plan, width: int | None) -> str:
@@ -126,6 +130,11 @@ def plan_text(plan: Plan, width: int | None) -> str:
         f"{plural(plan.connections, 'connection')}, {percent(plan.share)} of the fleet's deliveries"
     )
     notes = [f"warning: {warning}" for warning in plan.warnings]
+    touched = [(step.host, step.impact) for step in plan.steps if step.runs]
+    if told := mail.breakdown(mail.parts(touched)):
+        notes.append(f"of them: {'; '.join(told)}")
+    if (arrived := mail.oldest(touched)) is not None:
+        notes.append(f"oldest: arrived {clock(arrived)}")
     if plan.untouched:
         notes.append(f"untouched: {'; '.join(plan.untouched)}")
     if plan.undoable:
@@ -161,7 +170,7 @@ def outcomes(title: str, rows: Sequence[tuple[str, str, str, str]], width: int |
 def _check_unattended(verb: Verb, options: Options, manner: Manner) -> None:
     if not manner.yes:
         raise click.UsageError("nobody is at the terminal to confirm; give --yes (or look with --dry-run)")
-    if verb in (Verb.RETRY, Verb.JOB_CANCEL) and options.max_affected is None:
+    if (verb in ON_MAIL or verb is Verb.JOB_CANCEL) and options.max_affected is None:
         raise click.UsageError("nobody is at the terminal; a verb on messages wants --max-affected N beside --yes")
 
 
@@ -242,6 +251,7 @@ def operation_of(
     empty: bool | None = None,
 ) -> Operation:
     """A plan or its report as part of the document."""
+    touched = [(step.host, step.impact) for step in plan.steps if step.runs]
     return Operation(
         op_id=plan.op_id,
         verb=plan.verb,
@@ -255,4 +265,6 @@ def operation_of(
         warnings=plan.warnings,
         counts={str(result): number for result, number in (counts or {}).items()},
         empty=empty,
+        parts=mail.parts(touched),
+        oldest_at=mail.oldest(touched),
     )

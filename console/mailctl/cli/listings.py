@@ -70,7 +70,7 @@ def group_table(groups: Sequence[FleetGroup], width: int | None) -> str:
             group.category or "",
             f"{group.code or '---'} {group.enhanced} {group.text}".replace("  ", " "),
             ago(group.oldest_at, now),
-            until(group.next_try_at, now),
+            f"{count(group.held)} held" if group.held else until(group.next_try_at, now),
             " ".join(group.hosts),
             group.key,
         ]
@@ -107,7 +107,7 @@ def message_table(rows: Rows, width: int | None) -> str:
                 host,
                 str(message.attempts),
                 ago(message.received_at, now),
-                until(message.next_try_at, now),
+                "held" if message.held else until(message.next_try_at, now),
                 message.reply.line() if message.reply else "",
             ]
         )

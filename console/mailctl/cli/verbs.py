@@ -203,6 +203,85 @@ def retry(setup: Setup, /, **given: Any) -> None:
     hand_over(setup, "retry", **given)
 
 
+_most = click.option("--max-affected", type=click.IntRange(1), help="Refuse when more recipients match.")
+
+
+@click.command()
+@targets
+@filtered
+@_lasting("30m")
+@_most
+@override
+@common
+@pass_setup
+def hold(setup: Setup, /, **given: Any) -> None:
+    """Keep waiting mail back for a time.
+
+    All selectors narrow. What matches now is meant: mail that arrives later is not held. Mail that is on its way is
+    left alone and counted in the report.
+
+    \b
+    Examples:
+      mailctl hold group:1f0a33b7c2d4e5f6 --for 2h --reason "wrong link in it"
+      mailctl hold message:01K4B2T9QX3F7M2PA
+    """
+    hand_over(setup, "hold", **given)
+
+
+@click.command()
+@targets
+@filtered
+@_most
+@common
+@pass_setup
+def release(setup: Setup, /, **given: Any) -> None:
+    """Let held mail go.
+
+    All selectors narrow; only mail that a hold has is meant. What is overdue leaves spread over a minute.
+
+    \b
+    Example:
+      mailctl release provider:gmail
+    """
+    hand_over(setup, "release", **given)
+
+
+@click.command()
+@targets
+@filtered
+@_most
+@common
+@pass_setup
+def bounce(setup: Setup, /, **given: Any) -> None:
+    """Give waiting mail up, with a DSN to its senders.
+
+    It waits for five minutes first, in which `mailctl undo` takes it back.
+
+    \b
+    Example:
+      mailctl bounce domain:gone.example --reason "the company is no more"
+    """
+    hand_over(setup, "bounce", **given)
+
+
+@click.command()
+@targets
+@filtered
+@_most
+@common
+@pass_setup
+def delete(setup: Setup, /, **given: Any) -> None:
+    """Delete waiting mail; nobody is told.
+
+    It waits for five minutes first, in which `mailctl undo` takes it back. Each recipient is a line in accounting.
+
+    \b
+    Example:
+      mailctl delete sender:loop@example.com --dry-run
+    """
+    hand_over(setup, "delete", **given)
+
+
 @click.command()
 @click.argument("directive", metavar="DIRECTIVE")
 @override
@@ -264,7 +343,7 @@ def undo(setup: Setup, /, operation: str | None, mine: bool, since: "datetime | 
     hand_over(setup, "undo", subject=operation or "", since=since, **given)
 
 
-COMMANDS = (drain, undrain, suspend, resume, rotate, limit, retry, cancel, edit, undo)
+COMMANDS = (drain, undrain, suspend, resume, rotate, limit, retry, hold, release, bounce, delete, cancel, edit, undo)
 
 
 def hand_over(

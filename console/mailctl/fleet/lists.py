@@ -44,6 +44,7 @@ class FleetGroup(msgspec.Struct, frozen=True, kw_only=True):
     hosts: dict[HostName, int]  # recipients on each
     category: Category | None = None  # what the reply means
     rule: str = ""  # id of the rule that says so
+    held: int = 0  # recipients that orders on mail have
 
 
 async def gather(
@@ -128,6 +129,7 @@ def sum_groups(parts: Iterable[tuple[HostName, DeferredGroup]]) -> tuple[FleetGr
             hosts={host: group.count for host, group in same},
             category=same[0][1].category,
             rule=same[0][1].rule,
+            held=sum(group.held for _, group in same),
         )
         for key, same in by_key.items()
     ]

@@ -7,6 +7,8 @@ does each term with `!`. Screens apply it to their rows, agents to their mail.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from mailagent.api.targets import MessageFilter
 from mailagent.api.terms import Field, MailState, Term, is_like
 from mailctl.ops.errors import SelectorError
@@ -155,7 +157,8 @@ class Filter:
             for one in self.without
             if one.kind is not TermKind.HOST
         ]
-        return MessageFilter(**fields, deferred_only=deferred_only, terms=tuple(terms))
+        narrowed = msgspec.convert(fields, MessageFilter)
+        return msgspec.structs.replace(narrowed, deferred_only=deferred_only, terms=tuple(terms))
 
 
 def described(wanted: MessageFilter) -> str:

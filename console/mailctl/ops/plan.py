@@ -19,6 +19,10 @@ class Verb(StrEnum):
     ROTATE = "rotate"
     LIMIT = "limit"
     RETRY = "retry"
+    HOLD = "hold"
+    RELEASE = "release"
+    BOUNCE = "bounce"
+    DELETE = "delete"
     CANCEL = "cancel"
     EDIT = "edit"
     UNDO = "undo"
@@ -50,8 +54,11 @@ class Verb(StrEnum):
         return self.value.replace("credential_", "credentials ").replace("_", " ")
 
 
-FINAL = frozenset({Verb.JOB_CANCEL})
+FINAL = frozenset({Verb.JOB_CANCEL, Verb.BOUNCE, Verb.DELETE})
 """Verbs after which mail is gone."""
+LARGE = 1000
+MANY_HOSTS = 3
+"""Beyond so many messages, or on so many hosts, mail is given up only by its number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +81,7 @@ class Options:
     rate: str = ""  # job set: on each host; `none` lifts it
     bounce: bool = False  # job cancel: tell the senders
     spread_s: int = 60  # retry: over how long
-    max_affected: int | None = None  # retry, job cancel: refuse when more recipients match
+    max_affected: int | None = None  # verbs on mail: refuse when more recipients match
     filter: str = ""  # verbs on messages: what narrows beside the selection, a filter line
     pin: bool | None = None  # edit: automation may not change or end it
     everything: bool = False  # an empty selection means the whole fleet (`--all`)
@@ -159,9 +166,17 @@ class Plan:
 
     @property
     def word(self) -> str:
-        """What is typed to confirm it: a name when it is final, overrides a guard or breaks a lock, else empty."""
+        """What is typed to confirm it: a name when it is final, overrides a guard or breaks a lock, else empty.
+
+        Mail is given up by the name of the verb, much of it with the number; one message as what can be undone.
+        """
         if self.verb not in FINAL and not self.options.override and not self.options.break_lock:
             return ""
+        if self.verb in (Verb.BOUNCE, Verb.DELETE):
+            if self.messages == 1:
+                return ""
+            large = self.messages > LARGE or self.hosts >= MANY_HOSTS
+            return f"{self.verb} {self.messages}" if large else str(self.verb)
         return self.steps[0].target.partition(":")[2] or self.steps[0].target if self.steps else self.selection
 
     @property

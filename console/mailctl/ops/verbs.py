@@ -18,7 +18,7 @@ from mailagent.api.operations import OperationRecord, OperationResult, Result
 from mailagent.api.targets import TargetKind
 from mailctl.fleet import Fleet, LinkError
 from mailctl.fleet.errors import LinkLost, NoAnswer
-from mailctl.ops import budget, command, journal, op_ids, targets
+from mailctl.ops import budget, command, journal, mail, op_ids, targets
 from mailctl.ops.errors import NothingSelected, OptionError, SelectorError
 from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
@@ -59,7 +59,7 @@ ACTS_ON: dict[Verb, tuple[TargetKind, ...]] = {
     Verb.DKIM_SWITCH: (TargetKind.DKIM,),
     Verb.DKIM_RETIRE: (TargetKind.DKIM,),
 }
-"""Kinds of object per verb (DESIGN section 6); `retry` acts on messages, `cancel`, `edit` and `undo` on ids."""
+"""Kinds of object per verb (DESIGN section 6); `mail.ON_MAIL` act on messages, `cancel`, `edit` and `undo` on ids."""
 
 
 async def plan(fleet: Fleet, verb: Verb, selection: Selection, options: Options = DEFAULTS) -> Plan:
@@ -74,9 +74,9 @@ async def plan(fleet: Fleet, verb: Verb, selection: Selection, options: Options 
     """
     _check(verb, options)
     title = str(selection)
-    if verb is Verb.RETRY:
+    if verb in mail.ON_MAIL:
         wanted = Filter.of(selection, options.filter)
-        title, drafts = str(wanted), _retries(fleet, wanted, options)
+        title, drafts = str(wanted), _on_mail(fleet, verb, wanted, options)
     elif verb in ACTS_ON:
         drafts = _directed(fleet, verb, selection, options)
     else:
@@ -341,17 +341,13 @@ def _request(verb: Verb, aim: targets.Aim, options: Options) -> requests.Mutatio
             raise SelectorError(f"{verb} does not act on objects")
 
 
-def _retries(fleet: Fleet, wanted: Filter, options: Options) -> list[_Draft]:
-    """Drafts of `retry`: one per host that may hold matching mail."""
+def _on_mail(fleet: Fleet, verb: Verb, wanted: Filter, options: Options) -> list[_Draft]:
+    """Drafts of a verb on messages: one per host that may hold matching mail."""
+    what = "deferred" if verb is Verb.RETRY else "held" if verb is Verb.RELEASE else "waiting"
     if not wanted and not options.everything:
-        raise NothingSelected("nothing is selected; --all means every deferred message of the fleet")
-    request = requests.Retry(
-        op_id=_UNNAMED,
-        filter=wanted.message_filter(deferred_only=True),
-        spread_s=options.spread_s,
-        max_affected=options.max_affected,
-    )
-    words = str(wanted.anywhere) or "all deferred mail"
+        raise NothingSelected(f"nothing is selected; --all means every {what} message of the fleet")
+    request = mail.request(verb, wanted.message_filter(deferred_only=verb is Verb.RETRY), options, _UNNAMED)
+    words = str(wanted.anywhere) or f"all {what} mail"
     return [_Draft(host.name, words, request) for host in targets.filtered_hosts(fleet.state, wanted)]
 
 
@@ -466,7 +462,9 @@ async def _preview(fleet: Fleet, verb: Verb, step: Step) -> Step:
         state=StepState.NOTHING_TO_DO if answer.result is Result.NOTHING_TO_DO else StepState.READY,
         detail=answer.detail,
         # What the operator sees is what the act may rely on: the agent refuses when the object has moved on since.
-        request=msgspec.structs.replace(step.request, expect=answer.generation) if verb in ACTS_ON else step.request,
+        request=msgspec.structs.replace(step.request, expect=answer.generation)
+        if verb in ACTS_ON
+        else mail.frozen(step.request, answer),
         impact=answer.impact,
         warnings=answer.warnings,
         undoable=answer.undoable,

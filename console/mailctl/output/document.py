@@ -47,6 +47,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     warnings: tuple[str, ...] = ()
     counts: dict[str, int] = {}  # results by kind, each kind named
     empty: bool | None = None  # with --wait: whether everything drained is empty
+    parts: tuple[msgspec.Struct, ...] = ()  # of verbs on mail: what they touch, by host, pool, stream and provider
+    oldest_at: datetime | None = None  # of verbs on mail: arrival of the oldest
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):

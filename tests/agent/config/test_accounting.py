@@ -29,7 +29,10 @@ def test_a_csv_without_words_has_what_analysers_want(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("accounting: {records: [d, z]}", "accounting.records[1]: `z` is no type of record; there are d, b, x, t, tq"),
+        (
+            "accounting: {records: [d, z]}",
+            "accounting.records[1]: `z` is no type of record; there are d, b, x, k, t, tq",
+        ),
         ("accounting: {records: []}", "accounting.records: names no type of record"),
         ("accounting: {csv: {records: [d, r]}}", "accounting.csv.records[1]: `r` is not among accounting.records"),
     ],

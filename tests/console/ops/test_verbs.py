@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from mailagent.api.mail import Hold
 from mailagent.api.requests import Role
 from mailctl import ops
 from mailctl.fleet import Fleet
-from mailctl.ops import LineResult, Options, StepState, Verb
+from mailctl.ops import LineResult, Options, StepState, Verb, mail
 from mailctl.ops.wait import DrainState, WaitResult
 from tests.console.loopback import LoopbackAgent, fleet_config
 
@@ -137,6 +138,38 @@ async def test_the_most_that_a_retry_may_touch_counts_over_all_hosts(agents: Age
     assert {step.state for step in retry.steps} == {StepState.REFUSED}
     assert "300 recipients match in all, more than 299" in retry.steps[0].detail
     assert not retry.runnable
+
+
+async def test_an_order_on_mail_is_frozen_by_its_plan_and_told_by_pool_stream_and_provider(
+    agents: Agents, fleet: Fleet
+) -> None:
+    hold = await plan(fleet, Verb.HOLD, "provider:gmail", Options(max_affected=500, reason="wrong link"))
+    assert hold.command == "mailctl hold provider:gmail --max-affected 500 --reason 'wrong link'"
+    assert (hold.messages, hold.word, hold.undoable) == (300, "", True)
+    parts = mail.parts((step.host, step.impact) for step in hold.steps)
+    assert mail.breakdown(parts) == (
+        "pool marketing 300",
+        "stream news 300",
+        "provider gmail 300",
+        "hosts mx1 100, mx2 100, mx3 100",
+    )
+    assert all(isinstance(step.request, Hold) and step.request.filter.before for step in hold.steps)
+    report = await ops.execute(fleet, hold)
+    assert report.succeeded
+    kept = [one.filter for agent in agents.values() for one in agent.live.values()]
+    assert kept == [step.request.filter for step in hold.steps if isinstance(step.request, Hold)]
+
+
+async def test_the_more_mail_is_given_up_the_more_is_typed(agents: Agents, fleet: Fleet) -> None:
+    assert (await plan(fleet, Verb.DELETE, "provider:gmail")).word == "delete 300"  # three hosts
+    assert (await plan(fleet, Verb.DELETE, "provider:gmail host:mx1")).word == "delete"
+    agents["mx1"].waiting = 1
+    assert (await plan(fleet, Verb.BOUNCE, "provider:gmail host:mx1")).word == ""
+
+
+async def test_the_most_that_an_order_may_touch_counts_over_all_hosts(fleet: Fleet) -> None:
+    delete = await plan(fleet, Verb.DELETE, "provider:gmail", Options(max_affected=299))
+    assert not delete.runnable
 
 
 async def test_undo_reports_a_lost_host_that_had_executed_the_operation(agents: Agents, sockets: Path) -> None:

@@ -15,6 +15,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
+from mailctl.ops import mail
 from mailctl.ops.plan import Options, Plan, Step, StepState, Verb
 from mailctl.tui.text import clean, count, listed, plural, share, span
 from mailctl.tui.theme import Tone
@@ -29,7 +30,7 @@ _STEPS = {
     StepState.FAILED: ("✕", Tone.BAD),
     StepState.UNREACHABLE: ("✕", Tone.BAD),
 }
-_TIMED = (Verb.DRAIN, Verb.SUSPEND, Verb.ROTATE, Verb.LIMIT, Verb.EDIT)
+_TIMED = (Verb.DRAIN, Verb.SUSPEND, Verb.ROTATE, Verb.LIMIT, Verb.EDIT, Verb.HOLD)
 _PLACEHOLDERS = {
     "reason": "reason, for the log and your colleagues",
     "time": "how long: 30m, 4h, 2d",
@@ -241,6 +242,11 @@ def summary(plan: Plan, width: int, note: str = "") -> Content:
     if effect:
         several = len({step.host for step in running}) > 1
         row("effect", clean(f"on each host: {effect}" if several else running[0].detail))
+    steps = [(step.host, step.impact) for step in plan.steps if step.runs]
+    for line in mail.breakdown(mail.parts(steps)):
+        row("of them", line)
+    if (arrived := mail.oldest(steps)) is not None:
+        row("oldest", f"{arrived:%Y-%m-%d %H:%M} UTC")
     if plan.untouched:
         row("stays", "; ".join(map(clean, plan.untouched)))
     if plan.options.ttl_s:

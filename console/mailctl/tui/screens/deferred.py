@@ -73,6 +73,7 @@ def merged(answers: dict[str, DeferredGroups]) -> list[GroupRow]:
             next_try_at=oldest(group.next_try_at for _, group in same),
             category=first.category,
             rule=first.rule,
+            held=sum(group.held for _, group in same),
         )
         rows.append(GroupRow(group, tuple(host for host, _ in same)))
     rows.sort(key=lambda row: (-row.group.count, row.group.key))

@@ -1,0 +1,95 @@
+"""What verbs on waiting mail would change: pure functions from a situation, a request and a count to a `Change`."""
+
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+
+from mailagent.api.directives import Directive, DirectiveKind
+from mailagent.api.errors import InvalidRequest, Refused
+from mailagent.api.mail import MailVerb
+from mailagent.api.operations import Impact
+from mailagent.api.targets import Target, TargetKind
+from mailagent.control.changes import SUSPEND_MAX_S, SUSPEND_S, Change, Situation, guard
+
+GRACE_S: Final = 300
+"""How long mail that is to be given up waits, so that the order can be taken back."""
+ORDERS: Final = (DirectiveKind.HOLD, DirectiveKind.RELEASE, DirectiveKind.BOUNCE, DirectiveKind.DELETE)
+ENDS_MAIL: Final = (DirectiveKind.BOUNCE, DirectiveKind.DELETE)
+
+
+def order(at: Situation, request: MailVerb, *, kind: DirectiveKind, counted: Impact, on_the_way: int) -> Change:
+    """Give an order on the mail that `request.filter` matches, of which there is `counted`.
+
+    Raises:
+        Refused: more recipients match than the request allows.
+        InvalidRequest: a time for an order that has none.
+    """
+    which = request.filter
+    target = Target(kind=TargetKind.MAIL, name=str(which))
+    if request.max_affected is not None and counted.messages > request.max_affected:
+        raise Refused(f"{counted.messages} recipients match, more than {request.max_affected}; narrow the filter")
+    if request.ttl_s is not None and kind is not DirectiveKind.HOLD:
+        raise InvalidRequest(f"{kind} has no time of its own" + (GRACE_NOTE if kind in ENDS_MAIL else ""))
+    change = Change(target=target, filter=which, detail="no mail matches", counted=counted)
+    if counted.messages == 0:
+        return change
+    made = at.directive(kind, target, request, default_s=_LIFE_S[kind])
+    change = replace(
+        change,
+        detail=_detail(made, counted.messages),
+        created=(msgspec.structs.replace(made, filter=which),),
+        undo_note=_UNDO_NOTE[kind],
+    )
+    problems = []
+    if request.ttl_s is not None and request.ttl_s > SUSPEND_MAX_S:
+        problems.append(f"a hold lasts {SUSPEND_MAX_S // 3600} h at most, {request.ttl_s / 3600:.3g} h are asked")
+    warnings = guard(problems, override=request.override)
+    if on_the_way:
+        warnings = (*warnings, f"{on_the_way} more are on their way now and are left alone")
+    return replace(change, warnings=warnings)
+
+
+def finished(at: Situation, *, done: Directive, empty: frozenset[str]) -> Change:
+    """A release has nothing left to do; holds that have no mail any more end with it."""
+    over = tuple(
+        one
+        for one in at.state.directives
+        if one.id == done.id or (one.kind is DirectiveKind.HOLD and (one.continues or one.id) in empty)
+    )
+    return Change(
+        target=done.target,
+        detail=f"{done.filter or 'mail'} is free again",
+        ended=over,
+        undoable=False,
+        undo_note="hold it again",
+    )
+
+
+def _detail(made: Directive, count: int) -> str:
+    what = "1 recipient" if count == 1 else f"{count} recipients"
+    until = f"{made.expires_at:%H:%M:%S} UTC" if made.expires_at is not None else ""
+    match made.kind:
+        case DirectiveKind.HOLD:
+            return f"{what} wait until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+        case DirectiveKind.BOUNCE:
+            return f"{what} wait, and are given up with a DSN at {until}"
+        case DirectiveKind.DELETE:
+            return f"{what} wait, and are deleted without a DSN at {until}"
+        case _:
+            return f"{what} may go again"
+
+
+GRACE_NOTE: Final = f": mail is given up after {GRACE_S // 60} minutes, in which the order can be undone"
+_LIFE_S: Final = {
+    DirectiveKind.HOLD: SUSPEND_S,
+    DirectiveKind.RELEASE: None,
+    DirectiveKind.BOUNCE: GRACE_S,
+    DirectiveKind.DELETE: GRACE_S,
+}
+_UNDO_NOTE: Final = {
+    DirectiveKind.HOLD: "",
+    DirectiveKind.RELEASE: "undo holds again what has not left by then, for 30 minutes",
+    DirectiveKind.BOUNCE: f"for {GRACE_S // 60} minutes; then it is final",
+    DirectiveKind.DELETE: f"for {GRACE_S // 60} minutes; then it is final",
+}
