@@ -1,0 +1,207 @@
+"""The queue of one agent moves to another, while both and the command that carries it are killed."""
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from mailagent.api.evacuation import Evacuations
+from mailagent.api.ids import OpId
+from mailagent.api.replies import MessagePage
+from mailagent.api.requests import Empty, PageRequest, Retry
+from mailagent.api.targets import MessageFilter
+from mailagent.spool import crash, spool_check
+from mailctl.cli.exits import Exit
+from tests.integration.client import hand_in
+from tests.integration.processes import AGENT_YAML, Agent, accepts, agent, free_port, until
+from tests.integration.rpc import Caller
+from tests.integration.sink import Sink
+
+LATE = "retry: {waits: [1h], greylist: [1h], dns: [1h], jitter: 0}\n"
+MESSAGES = 100
+PER_MESSAGE = 5
+RECIPIENTS = {f"r{n}-{m}@recipient.example" for m in range(MESSAGES) for n in range(PER_MESSAGE)}
+
+
+class Pair:
+    """Two agents before one receiver, and the command line over both."""
+
+    def __init__(self, one: Agent, two: Agent, sink: Sink, fleet: Path) -> None:
+        self.agents = {"mx1": one, "mx2": two}
+        self.sink = sink
+        self.fleet = fleet
+
+    async def mailctl(self, *words: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "from mailctl.cli import main; main()", "--fleet", str(self.fleet), *words,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+
+    async def ran(self, *words: str, code: Exit = Exit.DONE) -> Any:
+        process = await self.mailctl(*words, "--json")
+        out, err = await process.communicate()
+        assert process.returncode == code, err.decode()
+        return json.loads(out)
+
+    async def call(self, host: str, method: str, request: Any) -> Any:
+        caller = await Caller.connect(self.agents[host].socket)
+        try:
+            return await caller.call(method, request)
+        finally:
+            await caller.close()
+
+    async def waiting(self, host: str) -> dict[str, int]:
+        """Attempts of each waiting recipient."""
+        page: MessagePage = await self.call(host, "messages", PageRequest())
+        rows = list(page.rows)
+        while page.cursor:
+            page = await self.call(host, "messages", PageRequest(cursor=page.cursor))
+            rows += page.rows
+        return {row.recipient: row.attempts for row in rows}
+
+    async def fill(self) -> None:
+        """Everything waits on mx1 after a first attempt."""
+        self.sink.refuse = lambda mail, recipient: b"450 4.2.1 later\r\n"
+        for m in range(MESSAGES):
+            reply = await hand_in(self.agents["mx1"].port, *(f"r{n}-{m}@recipient.example" for n in range(PER_MESSAGE)))
+            assert reply.startswith("250"), reply
+        await until(self._all_tried, "a first attempt for all")
+        self.sink.refuse = lambda mail, recipient: None
+
+    async def _all_tried(self) -> bool:
+        return await self.waiting("mx1") == dict.fromkeys(RECIPIENTS, 1)
+
+    async def is_up(self) -> bool:
+        return all(accepts(one.port) for one in self.agents.values())
+
+    def accounting(self, host: str, kind: str) -> set[str]:
+        """Recipients of the events of one type; each event once, however often it was written."""
+        files = sorted((self.agents[host].directory / "state" / "accounting").glob("*.jsonl"))
+        lines = [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
+        events = {line["event"]: line["recipient"] for line in lines if line["type"] == kind}
+        assert Counter(events.values()) <= Counter(RECIPIENTS)
+        return set(events.values())
+
+
+@asynccontextmanager
+async def pair(directory: Path) -> AsyncIterator[Pair]:
+    async with AsyncExitStack() as stack:
+        sink = await stack.enter_async_context(Sink())
+        agents = []
+        for host in ("mx1", "mx2"):
+            folder = directory / host
+            folder.mkdir()
+            port = free_port()
+            text = AGENT_YAML.format(port=port, sink=sink.port).replace("host: mx1", f"host: {host}") + LATE
+            agents.append(stack.enter_context(agent(folder, text, port)))
+        fleet = directory / "fleet.yaml"
+        fleet.write_text(
+            "hosts:\n"
+            + "".join(
+                f"  {host}:\n    transport: local\n    virtual_mtas: {{{host}-a: {{address: 127.0.0.{n}}}}}\n"
+                f"    rpc: {{socket: {one.socket}}}\n"
+                for n, (host, one) in enumerate(zip(("mx1", "mx2"), agents, strict=True), 1)
+            )
+            + "pools: {default: {active: [mx1-a, mx2-a]}}\n",
+            encoding="utf-8",
+        )
+        yield Pair(agents[0], agents[1], sink, fleet)
+
+
+async def test_kills_in_the_middle_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> None:
+    async with pair(tmp_path) as two:
+        await two.fill()
+        plan = await two.ran("evacuate", "mx1", "--to", "mx2", "--dry-run")
+        assert [(row["stream"], row["waiting"], row["to"]) for row in plan["rows"]] == [
+            ("default", len(RECIPIENTS), ["mx2"])
+        ]
+        for host, point in (("mx1", "parcel_given:2"), ("mx2", "parcel_settled:1")):
+            await asyncio.to_thread(two.agents[host].stop)
+            await asyncio.to_thread(_start, two.agents[host], point)
+        async with asyncio.TaskGroup() as group:
+            for one in two.agents.values():
+                group.create_task(_revived(one))
+            command = await two.mailctl("evacuate", "mx1", "--to", "mx2", "--wait", "--yes")
+            await until(_died(two.agents["mx2"]), "mx2 is killed in its first parcel")
+            command.kill()
+            await command.communicate()
+            await until(two.is_up, "both agents run")
+            done = await two.ran("evacuate", "mx1", "--wait=2m", "--yes")
+        assert {line["host"]: line["result"] for line in done["operation"]["results"]} == {
+            "mx1": "applied",
+            "mx2": "applied",
+        }
+        assert await two.waiting("mx1") == {}
+        assert await two.waiting("mx2") == dict.fromkeys(RECIPIENTS, 1)
+        listed = await two.ran("evacuate", "--list")
+        assert {(row["host"], row["state"], row["moved"], row["inert"]) for row in listed["rows"]} == {
+            ("mx1", "done", len(RECIPIENTS), 0),
+            ("mx2", "done", len(RECIPIENTS), 0),
+        }
+        await two.call("mx2", "retry", Retry(op_id=OpId("now"), filter=MessageFilter(), spread_s=0))
+        await until(_arrived(two), "everything at the receiver")
+        for one in two.agents.values():
+            await asyncio.to_thread(one.stop)
+        assert two.sink.received == Counter(RECIPIENTS)
+        assert two.accounting("mx1", "moved-out") == two.accounting("mx2", "moved-in") == RECIPIENTS
+        assert two.accounting("mx2", "delivered") == RECIPIENTS
+        assert two.accounting("mx1", "delivered") == set()
+        for one in two.agents.values():
+            assert spool_check(one.directory / "state") == []
+
+
+async def test_a_cancel_brings_back_what_has_not_left(tmp_path: Path) -> None:
+    async with pair(tmp_path) as two:
+        await two.fill()
+        command = await two.mailctl("evacuate", "mx1", "--to", "mx2", "--rate", "100/s", "--wait", "--yes")
+        await until(_moved(two), "something has left")
+        command.kill()
+        await command.communicate()
+        await two.ran("evacuate", "mx1", "--cancel", "--yes")
+        here, there = await two.waiting("mx1"), await two.waiting("mx2")
+        assert here
+        assert there
+        assert Counter([*here, *there]) == Counter(RECIPIENTS)
+        assert {*here.values(), *there.values()} == {1}
+        for host in two.agents:
+            await two.call(host, "retry", Retry(op_id=OpId("now"), filter=MessageFilter(), spread_s=0))
+        await until(_arrived(two), "everything at the receiver")
+        assert two.sink.received == Counter(RECIPIENTS)
+
+
+def _start(one: Agent, point: str) -> None:
+    one.start(**{crash.ENVIRONMENT: point})
+
+
+def _died(one: Agent) -> Callable[[], Awaitable[bool]]:
+    first = one.process
+
+    async def check() -> bool:
+        return first is not None and first.poll() is not None
+
+    return check
+
+
+async def _revived(one: Agent) -> None:
+    """Wait until it is killed, then start it again."""
+    await until(_died(one), "a kill")
+    await asyncio.to_thread(one.start)
+
+
+def _arrived(two: Pair) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return two.sink.received.keys() >= RECIPIENTS
+
+    return check
+
+
+def _moved(two: Pair) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        rows: Evacuations = await two.call("mx1", "evacuations", Empty())
+        return any(row.moved for row in rows.rows)
+
+    return check
