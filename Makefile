@@ -1,7 +1,7 @@
 # One environment in .venv, made from the lock files. Its stamps carry their checksum: a later run has nothing to do.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-console screenshots venv components lock clean
+.PHONY: help demo test lint bench bench-console reference screenshots venv components lock clean
 
 BIN := .venv/bin
 SUM := $(shell cat requirements.lock requirements-dev.lock pyproject.toml | cksum | tr ' ' '-')
@@ -33,6 +33,9 @@ bench-console: $(DEV) ## measure the console: hosts, keys, start, drain, status,
 
 bench: $(DEV) ## measure rates beside Postfix, latency, a million waiting, idling; ARGS=relay picks
 	$(BIN)/python -m bench $(ARGS)
+
+reference: $(RUN) ## write docs/reference-fleet-file.md again, from the structs
+	$(BIN)/python -m mailagent.config.reference > docs/reference-fleet-file.md
 
 screenshots: $(DEV) ## draw the screens again
 	$(BIN)/python screenshots/make.py $(ARGS)
