@@ -341,7 +341,9 @@ class LoopbackAgent:
             case "history":
                 return kept.history(params)
             case "sums":
-                return self.sums or kept.sums()
+                return self.sums or kept.sums(params)
+            case "outcomes":
+                return kept.outcomes(params)
             case "events":
                 return kept.events()
             case "why":

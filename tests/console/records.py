@@ -7,10 +7,11 @@ import msgspec
 from mailagent.api.ages import AgeTable, AgeView
 from mailagent.api.events import EventSinks, EventSinkView, SinkState
 from mailagent.api.ids import PoolName, ProviderName, SiteName, StreamName, VmtaName, queue_key
+from mailagent.api.outcomes import BounceCount, ComplaintCount, DomainOutcomes, Outcomes, OutcomesRequest
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.requests import HistoryRequest, HistoryScope
 from mailagent.api.smtp import SmtpReply
-from mailagent.api.sums import SumRow, Sums
+from mailagent.api.sums import SumRow, Sums, SumsRequest
 from mailagent.api.views import Series
 from mailagent.api.why import EffectiveLimit, QueueWhy
 
@@ -36,11 +37,24 @@ def history(request: HistoryRequest) -> Series:
     )
 
 
-def sums(deferred: int = 2) -> Sums:
+def sums(request: SumsRequest | None = None, deferred: int = 2) -> Sums:
+    request = request or SumsRequest()
+    until = request.until or AT
     row = SumRow(scope=HistoryScope.HOST, name="", received=1000, delivered=990, deferred=deferred, bounced=1)
     named = [(HistoryScope.POOL, "marketing"), (HistoryScope.STREAM, "news"), (HistoryScope.PROVIDER, "gmail")]
     rows = [msgspec.structs.replace(row, scope=scope, name=name) for scope, name in named]
-    return Sums(since=AT, until=AT + timedelta(hours=1), rows=(row, *rows))
+    return Sums(since=until - timedelta(seconds=request.seconds), until=until, rows=(row, *rows))
+
+
+def outcomes(request: OutcomesRequest) -> Outcomes:
+    domain = DomainOutcomes(provider="gmail", domain="gmail.com", delivered=900, deferred=100, bounced=1)
+    return Outcomes(
+        since=request.since,
+        until=request.until,
+        domains=(domain, msgspec.structs.replace(domain, domain="dead\x1b[31m.test", delivered=0)),
+        bounces=(BounceCount(category="bad-mailbox", provider="gmail", count=4),),
+        complaints=(ComplaintCount(provider="gmail", stream="news", count=2),),
+    )
 
 
 def events() -> EventSinks:

@@ -15,7 +15,7 @@ class OutcomesRequest(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime
     until: datetime
     within_s: float = 8.0
-    limit: int = 500  # domains, those with most deferrals; at most 1,000
+    limit: int = 500  # domains with most deferrals, and as many with most deliveries and none; at most 1,000
 
 
 class DomainOutcomes(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,8 +49,8 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
 
     since: datetime  # from here on everything is counted; later than asked when the time was too short to read it all
     until: datetime
-    domains: tuple[DomainOutcomes, ...]  # with deferrals, most deferred first
+    domains: tuple[DomainOutcomes, ...]  # most deferred first; others too, so that a fleet's share is right
     bounces: tuple[BounceCount, ...]  # most first
     complaints: tuple[ComplaintCount, ...]
-    truncated: bool = False  # there are more domains, or more than can be told apart
+    truncated: bool = False  # there are more domains with deferrals, or more than can be told apart
     unwritten: tuple[str, ...] = ()  # of the letters d, b, x, t, f: those that `accounting.records` leaves out

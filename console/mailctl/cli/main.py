@@ -24,6 +24,7 @@ from mailctl.cli import (
     reads,
     records,
     replay,
+    report,
     rollout,
     suppression,
     timeline,
@@ -139,7 +140,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         ),
         _LOOK,
     ),
-    "From cron": (check.check, watch.watch),
+    "From cron": (check.check, report.report, watch.watch),
     "Act": (
         *verbs.COMMANDS,
         timeline.note,

@@ -77,7 +77,12 @@ def admitted(state: FleetState, wanted: Filter) -> list[HostName]:
     return [host.name for host in filtered_hosts(state, wanted) if host.state.is_fresh]
 
 
+def chosen(state: FleetState, selection: Selection) -> tuple[HostState, ...]:
+    """Hosts of a selection, connected or not."""
+    names = selection.names(TermKind.HOST)
+    return tuple(host for host in state.hosts if not names or host.name in names)
+
+
 def selected(state: FleetState, selection: Selection) -> tuple[HostState, ...]:
     """Hosts of a selection that are connected."""
-    names = selection.names(TermKind.HOST)
-    return tuple(host for host in state.hosts if host.state.is_fresh and (not names or host.name in names))
+    return tuple(host for host in chosen(state, selection) if host.state.is_fresh)

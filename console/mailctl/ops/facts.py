@@ -8,12 +8,20 @@ from typing import Any
 
 import msgspec
 
+from mailagent.api.errors import ApiError
 from mailagent.api.ids import HostName
+from mailagent.api.operations import OperationRecord
+from mailagent.api.outcomes import MAX_WITHIN_S, OutcomesRequest
 from mailagent.api.requests import Empty, PageRequest
 from mailagent.api.sums import SumsRequest
 from mailagent.config.thresholds import Thresholds
-from mailctl.fleet import Fleet, FleetState, HostState
+from mailctl.fleet import Fleet, FleetState, HostState, LinkError
 from mailctl.fleet.lists import reason
+
+ANSWER_S = 3.0
+"""Of the time for an answer: what starting, sending and decoding may take."""
+MOST_PAGES = 20
+"""Pages of one host's operations that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +87,53 @@ async def ask(
     failed = {host.name: lost_because(host) for host in hosts if not host.state.is_fresh}
     failed |= {host: reason(answer) for host, answer in answers.items() if isinstance(answer, Exception)}
     return Answers({host: one for host, one in answers.items() if not isinstance(one, Exception)}, failed)
+
+
+async def gather_outcomes(
+    fleet: Fleet, hosts: Sequence[HostState], since: datetime, until: datetime, *, deadline_s: float
+) -> tuple[Answers, Answers]:
+    """Sums of the history and outcomes of the accounting files for a time."""
+    seconds = int((until - since).total_seconds())
+    within_s = max(1.0, min(MAX_WITHIN_S, deadline_s - ANSWER_S))
+    async with asyncio.TaskGroup() as group:
+        sums = group.create_task(
+            ask(fleet, hosts, "sums", SumsRequest(seconds=seconds, until=until), deadline_s=deadline_s), name="sums"
+        )
+        outcomes = group.create_task(
+            ask(
+                fleet,
+                hosts,
+                "outcomes",
+                OutcomesRequest(since=since, until=until, within_s=within_s),
+                deadline_s=deadline_s,
+            ),
+            name="outcomes",
+        )
+    return sums.result(), outcomes.result()
+
+
+async def operations_since(fleet: Fleet, hosts: Sequence[HostState], since: datetime, *, deadline_s: float) -> Answers:
+    """Lists of the operations since a time; a host with more than MOST_PAGES of them has failed."""
+
+    async def one(host: HostName) -> list[OperationRecord] | str:
+        found: list[OperationRecord] = []
+        cursor = ""
+        for _ in range(MOST_PAGES):
+            try:
+                page = await fleet.ask(host, "operations", PageRequest(cursor=cursor), deadline_s=deadline_s)
+            except (LinkError, ApiError) as exc:
+                return reason(exc)
+            found += page.rows
+            cursor = page.cursor
+            if not cursor or page.rows[-1].at < since:
+                return found
+        return f"more than {len(found):,} operations"
+
+    fresh = [host.name for host in hosts if host.state.is_fresh]
+    async with asyncio.TaskGroup() as group:
+        asked = {host: group.create_task(one(host), name=f"operations:{host}") for host in fresh}
+    answers = {host: task.result() for host, task in asked.items()}
+    return Answers(
+        {host: answer for host, answer in answers.items() if not isinstance(answer, str)},
+        {host: answer for host, answer in answers.items() if isinstance(answer, str)},
+    )

@@ -130,6 +130,8 @@ def tally(
 def _outcomes(total: _Counts, since: datetime, until: datetime, limit: int) -> Outcomes:
     deferred = [(key, counts) for key, counts in total.domains.items() if counts[_DEFERRED]]
     deferred.sort(key=lambda pair: (-pair[1][_DEFERRED], pair[0]))
+    others = [(key, counts) for key, counts in total.domains.items() if not counts[_DEFERRED]]
+    others.sort(key=lambda pair: (-pair[1][_DELIVERED], pair[0]))
     return Outcomes(
         since=since,
         until=until,
@@ -141,7 +143,7 @@ def _outcomes(total: _Counts, since: datetime, until: datetime, limit: int) -> O
                 deferred=counts[_DEFERRED],
                 bounced=counts[_BOUNCED],
             )
-            for (provider, domain), counts in deferred[:limit]
+            for (provider, domain), counts in (*deferred[:limit], *others[:limit])
         ),
         bounces=tuple(
             BounceCount(category=category, provider=provider, count=count)

@@ -1,0 +1,148 @@
+"""`mailctl report`: which destinations defer, and what a day was."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from mailctl.cli.options import Duration, as_json, selectors
+from mailctl.cli.setup import Setup, pass_setup, width
+
+if TYPE_CHECKING:
+    from mailagent.api.ids import HostName
+    from mailctl.cli.show import Shown
+    from mailctl.fleet import Fleet
+    from mailctl.ops import Selection
+    from mailctl.ops.checkup import Unchecked
+    from mailctl.ops.reports import DayReport, DeferralReport
+
+
+@click.group()
+def report() -> None:
+    """Report deferrals, or a day.
+
+    From the history and the accounting files of all hosts. Each report says what it does not know.
+    """
+
+
+@report.command()
+@selectors
+@click.option("--last", type=Duration(), default=3600, metavar="DURATION", help="How far back, to 1d.  [default: 1h]")
+@click.option("--worst", type=click.IntRange(1, 500), default=10, show_default=True, help="Rows of each table.")
+@as_json
+@pass_setup
+def deferrals(setup: Setup, selection: Sequence[str], last: int, worst: int, as_json: bool) -> None:
+    """Show the destinations that defer most.
+
+    Per provider and domain: t / (t + d) of deferred attempts and deliveries, of more than `thresholds.least` events
+    (100), domains with nothing but deferrals among them. The level is that of `thresholds.deferrals`.
+
+    \b
+    Examples:
+      mailctl report deferrals
+      mailctl report deferrals provider:gmail --last 6h --worst 30 --json
+    """
+    from mailctl.cli.report_text import deferral_text
+    from mailctl.cli.show import Shown, show
+    from mailctl.ops import SelectorError, TermKind
+
+    async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
+        if set(selection.kinds) - {TermKind.PROVIDER}:
+            raise SelectorError("report deferrals is narrowed by host: and provider:")
+        found = await deferrals_of(
+            setup, fleet, selection, last_s=min(last, 86_400), worst=worst, providers=selection.names(TermKind.PROVIDER)
+        )
+        return Shown([found], deferral_text(found, width()), failed=failed_of(fleet, found.unchecked))
+
+    show(setup, "report-deferrals", selection, look, as_json=as_json)
+
+
+@report.command()
+@selectors
+@click.option(
+    "--day",
+    "date",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="DATE",
+    help="That day, UTC.  [default: the last 24 hours]",
+)
+@as_json
+@pass_setup
+def day(setup: Setup, selection: Sequence[str], date: datetime | None, as_json: bool) -> None:
+    """Show what a day was.
+
+    Received, delivered, deferred and bounced by stream, pool, provider and host; bounces by category; complaints; what
+    automation did; operations.
+
+    \b
+    Examples:
+      mailctl report day
+      mailctl report day --day 2026-11-21 --json
+    """
+    from mailctl.cli.narrow import narrow
+    from mailctl.cli.report_text import day_text
+    from mailctl.cli.show import Shown, show
+
+    async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
+        narrow((), selection, {}, view="report day")
+        found = await day_of(setup, fleet, selection, date)
+        return Shown([found], day_text(found, width()), failed=failed_of(fleet, found.unchecked))
+
+    show(setup, "report-day", selection, look, as_json=as_json)
+
+
+async def deferrals_of(
+    setup: Setup, fleet: "Fleet", selection: "Selection", *, last_s: int, worst: int, providers: Sequence[str] = ()
+) -> "DeferralReport":
+    """The report over the last `last_s` seconds, to the last whole minute."""
+    from mailctl.cli.show import chosen
+    from mailctl.ops.facts import gather_outcomes
+    from mailctl.ops.reports import deferral_report
+
+    since, until = _period(timedelta(seconds=max(60, last_s)))
+    sums, outcomes = await gather_outcomes(
+        fleet, chosen(fleet.state, selection), since, until, deadline_s=setup.timeout_s
+    )
+    return deferral_report(
+        sums,
+        outcomes,
+        since=since,
+        until=until,
+        thresholds=fleet.config.thresholds,
+        worst=worst,
+        providers=providers,
+    )
+
+
+async def day_of(setup: Setup, fleet: "Fleet", selection: "Selection", date: datetime | None) -> "DayReport":
+    """The report over a day (UTC), or over the last 24 hours."""
+    from datetime import UTC
+
+    from mailctl.cli.show import chosen
+    from mailctl.ops.facts import gather_outcomes, operations_since
+    from mailctl.ops.reports import day_report
+
+    since, until = _period(timedelta(days=1))
+    if date is not None:
+        since = date.replace(tzinfo=UTC)
+        until = min(until, since + timedelta(days=1))
+        if until <= since:
+            raise click.UsageError(f"{date:%Y-%m-%d} has not begun (UTC)")
+    hosts = chosen(fleet.state, selection)
+    sums, outcomes = await gather_outcomes(fleet, hosts, since, until, deadline_s=setup.timeout_s)
+    operations = await operations_since(fleet, hosts, since, deadline_s=setup.timeout_s)
+    return day_report(sums, outcomes, operations, since=since, until=until)
+
+
+def failed_of(fleet: "Fleet", unchecked: "Sequence[Unchecked]") -> "dict[HostName, str]":
+    """Connected hosts that a report lacks something of; the others are named anyway."""
+    fresh = {host.name for host in fleet.state.hosts if host.state.is_fresh}
+    return {one.host: one.why for one in unchecked if one.host in fresh}
+
+
+def _period(length: timedelta) -> tuple[datetime, datetime]:
+    from mailagent.api import codec
+
+    until = codec.now().replace(second=0, microsecond=0)
+    return until - length, until

@@ -1,0 +1,131 @@
+"""Reports as people read them. Pure."""
+
+from collections.abc import Sequence
+
+from mailctl.ops.checkup import Unchecked
+from mailctl.ops.reports import WORST, Act, DayReport, DeferralReport, DeferralRow, FlowRow, share
+from mailctl.output.human import NOTHING, clock, count, percent, plural
+from mailctl.output.tables import Column, table, wrapped
+
+MOST_ACTS = 20
+"""Operations of one kind that people are shown; --json has all."""
+
+
+def deferral_text(report: DeferralReport, width: int | None) -> str:
+    """Providers, then domains."""
+    parts = [
+        f"Deferrals from {clock(report.since)} to {clock(report.until)}, as t / (t + d), of more than"
+        f" {plural(report.least, 'event')}"
+    ]
+    for title, rows in (("PROVIDER", report.providers), ("DOMAIN", report.domains)):
+        parts.append(_deferrals(title, rows, width) if rows else f"no {title.lower()} with deferrals")
+    return "\n\n".join([*parts, *_gaps(report.unchecked, width)])
+
+
+def _deferrals(title: str, rows: Sequence[DeferralRow], width: int | None) -> str:
+    columns = [
+        Column(title),
+        *([Column("PROVIDER", spare=1)] if title == "DOMAIN" else []),
+        *(Column(name, right=True) for name in ("SHARE", "DEFERRED", "DELIVERED")),
+        Column("LEVEL"),
+    ]
+    cells = [
+        [
+            row.name,
+            *([row.provider or NOTHING] if title == "DOMAIN" else []),
+            percent(row.share),
+            count(row.deferred),
+            count(row.delivered),
+            row.level,
+        ]
+        for row in rows
+    ]
+    return table(columns, cells, width=width)
+
+
+def day_text(report: DayReport, width: int | None) -> str:
+    """Flows by stream, pool, provider and host; bounces, complaints, automation, operations."""
+    parts = [f"From {clock(report.since)} to {clock(report.until)}"]
+    scopes = dict.fromkeys(row.scope for row in report.flows)
+    parts += [_flows(scope.value, [row for row in report.flows if row.scope is scope], width) for scope in scopes]
+    if not report.flows:
+        parts.append("nothing was sent")
+    if report.bounces:
+        bounces = [[row.category or NOTHING, count(row.count), _top(row.providers)] for row in report.bounces[:WORST]]
+        parts.append(
+            table([Column("BOUNCES"), Column("COUNT", right=True), Column("AT", flex=True)], bounces, width=width)
+        )
+    if report.complaints:
+        columns = [
+            Column("COMPLAINTS"),
+            Column("COUNT", right=True),
+            Column("SHARE", right=True),
+            Column("OF", flex=True),
+        ]
+        complaints = [
+            [
+                row.provider or NOTHING,
+                count(row.count),
+                f"{row.count / row.delivered:.3%}" if row.delivered else NOTHING,
+                _top(row.streams),
+            ]
+            for row in report.complaints[:WORST]
+        ]
+        parts.append(table(columns, complaints, width=width))
+    for title, acts in (("AUTOMATION", report.automation), ("OPERATIONS", report.operations)):
+        parts.append(_acts(title, acts, width) if acts else f"no {title.lower()}")
+    return "\n\n".join([*parts, *_gaps(report.unchecked, width)])
+
+
+def _flows(title: str, rows: Sequence[FlowRow], width: int | None) -> str:
+    names = ("RECEIVED", "DELIVERED", "DEFERRED", "BOUNCED", "DEFERRALS", "BOUNCES")
+    columns = [Column(title.upper()), *(Column(name, right=True) for name in names)]
+    cells = [
+        [
+            row.name,
+            NOTHING if title == "provider" else count(row.received),
+            count(row.delivered),
+            count(row.deferred),
+            count(row.bounced),
+            percent(share(row.deferred, row.delivered)),
+            percent(share(row.bounced, row.delivered)),
+        ]
+        for row in rows
+    ]
+    return table(columns, cells, width=width)
+
+
+def _acts(title: str, acts: Sequence[Act], width: int | None) -> str:
+    columns = [
+        Column(title),
+        Column("VERB"),
+        Column("TARGET", flex=True),
+        *([Column("BY")] if title == "OPERATIONS" else []),
+        Column("HOSTS", flex=True, spare=1),
+        Column("REASON", flex=True),
+    ]
+    cells = [
+        [
+            clock(act.at),
+            act.verb,
+            act.target or NOTHING,
+            *([act.author] if title == "OPERATIONS" else []),
+            ", ".join(act.hosts),
+            act.reason or act.detail,
+        ]
+        for act in acts[:MOST_ACTS]
+    ]
+    more = f"\n({count(len(acts) - MOST_ACTS)} more; --json has all)" if len(acts) > MOST_ACTS else ""
+    return table(columns, cells, width=width) + more
+
+
+def _top(found: dict[str, int]) -> str:
+    shown = ", ".join(f"{name or NOTHING} {count(number)}" for name, number in list(found.items())[:4])
+    return f"{shown} …" if len(found) > 4 else shown
+
+
+def _gaps(unchecked: Sequence[Unchecked], width: int | None) -> list[str]:
+    lines = [
+        line for one in unchecked for line in wrapped(f"not known of {one.host}: {one.why}", indent=0, width=width)
+    ]
+    return ["\n".join(lines)] if lines else []

@@ -1,0 +1,38 @@
+"""`mailctl report` at the command line."""
+
+from pathlib import Path
+
+from tests.console.cli.conftest import Mailctl, edit
+from tests.console.loopback import LoopbackAgent
+
+Agents = dict[str, LoopbackAgent]
+
+
+async def test_deferrals_of_the_whole_fleet(agents: Agents, mailctl: Mailctl, path: Path) -> None:
+    ran = await mailctl("report", "deferrals", "--json")
+    assert ran.code == 0
+    assert ran.document["schema"] == "mailctl.report-deferrals/1"
+    (report,) = ran.document["rows"]
+    assert [(row["name"], row["deferred"], row["delivered"]) for row in report["domains"]] == [
+        ("dead\x1b[31m.test", 300, 0),
+        ("gmail.com", 300, 2700),
+    ]
+    people = await mailctl("report", "deferrals", "provider:gmail", "--worst", "1")
+    assert "\x1b" not in people.out
+    assert "gmail.com" not in people.out
+    assert (await mailctl("report", "deferrals", "pool:x")).code == 2
+    edit(path, str(agents["mx3"].socket), "/nowhere/rpc.sock")
+    ran = await mailctl("report", "deferrals")
+    assert ran.code == 1
+    assert "not known of mx3: lost: no agent socket" in ran.out
+
+
+async def test_a_day_is_the_sum_of_all_hosts(mailctl: Mailctl) -> None:
+    ran = await mailctl("report", "day", "--json")
+    assert ran.code == 0
+    (report,) = ran.document["rows"]
+    assert [(row["scope"], row["delivered"]) for row in report["flows"] if row["name"] == "news"] == [("stream", 2970)]
+    assert report["bounces"] == [{"category": "bad-mailbox", "count": 12, "providers": {"gmail": 12}}]
+    text = (await mailctl("report", "day", "host:mx1")).out
+    assert "bad-mailbox" in text
+    assert (await mailctl("report", "day", "--day", "2999-01-01")).code == 2
