@@ -75,7 +75,7 @@ def check(setup: Setup, selection: Sequence[str], as_plugin: bool, as_json: bool
         raise click.exceptions.Exit(code)
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
-        verdicts, failed = await _verdicts(setup, fleet, selection)
+        verdicts, failed = await verdicts_of(setup, fleet, selection)
         crossed = any(one.level in (Level.WARNING, Level.CRITICAL) for one in verdicts)
         return Shown(verdicts, checkup_text(verdicts, width()), failed=failed, crossed=crossed)
 
@@ -85,11 +85,13 @@ def check(setup: Setup, selection: Sequence[str], as_plugin: bool, as_json: bool
 async def _alone(setup: Setup, selection: "Selection") -> "Sequence[Verdict]":
     async with setup.fleet(selection.hosts) as fleet:
         await fleet.settled(setup.timeout_s)
-        verdicts, _ = await _verdicts(setup, fleet, selection)
+        verdicts, _ = await verdicts_of(setup, fleet, selection)
         return verdicts
 
 
-async def _verdicts(setup: Setup, fleet: "Fleet", selection: "Selection") -> "tuple[Sequence[Verdict], dict[Any, str]]":
+async def verdicts_of(
+    setup: Setup, fleet: "Fleet", selection: "Selection"
+) -> "tuple[Sequence[Verdict], dict[Any, str]]":
     """The verdicts, and connected hosts that left a question open."""
     from mailctl.ops.checkup import checkup
     from mailctl.ops.facts import gather_facts

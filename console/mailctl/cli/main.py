@@ -26,6 +26,7 @@ from mailctl.cli import (
     replay,
     report,
     rollout,
+    routine,
     suppression,
     timeline,
     verbs,
@@ -140,7 +141,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         ),
         _LOOK,
     ),
-    "From cron": (check.check, report.report, watch.watch),
+    "From cron": (check.check, report.report, routine.routine, watch.watch),
     "Act": (
         *verbs.COMMANDS,
         timeline.note,

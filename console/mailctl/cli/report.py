@@ -86,7 +86,7 @@ def day(setup: Setup, selection: Sequence[str], date: datetime | None, as_json: 
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         narrow((), selection, {}, view="report day")
-        found = await day_of(setup, fleet, selection, date)
+        _, found = await day_of(setup, fleet, selection, date)
         return Shown([found], day_text(found, width()), failed=failed_of(fleet, found.unchecked))
 
     show(setup, "report-day", selection, look, as_json=as_json)
@@ -115,13 +115,15 @@ async def deferrals_of(
     )
 
 
-async def day_of(setup: Setup, fleet: "Fleet", selection: "Selection", date: datetime | None) -> "DayReport":
-    """The report over a day (UTC), or over the last 24 hours."""
+async def day_of(
+    setup: Setup, fleet: "Fleet", selection: "Selection", date: datetime | None
+) -> "tuple[DeferralReport, DayReport]":
+    """Both reports over a day (UTC), or over the last 24 hours, from one count of the accounting files."""
     from datetime import UTC
 
     from mailctl.cli.show import chosen
     from mailctl.ops.facts import gather_outcomes, operations_since
-    from mailctl.ops.reports import day_report
+    from mailctl.ops.reports import day_report, deferral_report
 
     since, until = _period(timedelta(days=1))
     if date is not None:
@@ -132,7 +134,10 @@ async def day_of(setup: Setup, fleet: "Fleet", selection: "Selection", date: dat
     hosts = chosen(fleet.state, selection)
     sums, outcomes = await gather_outcomes(fleet, hosts, since, until, deadline_s=setup.timeout_s)
     operations = await operations_since(fleet, hosts, since, deadline_s=setup.timeout_s)
-    return day_report(sums, outcomes, operations, since=since, until=until)
+    return (
+        deferral_report(sums, outcomes, since=since, until=until, thresholds=fleet.config.thresholds),
+        day_report(sums, outcomes, operations, since=since, until=until),
+    )
 
 
 def failed_of(fleet: "Fleet", unchecked: "Sequence[Unchecked]") -> "dict[HostName, str]":

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from mailctl.cli.checkup_text import checkup_text
 from mailctl.ops.checkup import Unchecked
 from mailctl.ops.reports import WORST, Act, DayReport, DeferralReport, DeferralRow, FlowRow, share
+from mailctl.ops.routine import Routine
 from mailctl.output.human import NOTHING, clock, count, percent, plural
 from mailctl.output.tables import Column, table, wrapped
 
@@ -75,6 +77,12 @@ def day_text(report: DayReport, width: int | None) -> str:
     for title, acts in (("AUTOMATION", report.automation), ("OPERATIONS", report.operations)):
         parts.append(_acts(title, acts, width) if acts else f"no {title.lower()}")
     return "\n\n".join([*parts, *_gaps(report.unchecked, width)])
+
+
+def routine_text(run: Routine, width: int | None) -> str:
+    """One line of what it comes to, then its parts."""
+    parts = [f"{run.name} routine: {run.level}", checkup_text(run.verdicts, width), deferral_text(run.deferrals, width)]
+    return "\n\n".join([*parts, *([day_text(run.day, width)] if run.day else [])])
 
 
 def _flows(title: str, rows: Sequence[FlowRow], width: int | None) -> str:
