@@ -21,6 +21,7 @@ class Subject:
     names: tuple[str, ...]
     hosts: tuple[str, ...] = ()
     also: tuple[tuple[TermKind, str], ...] = ()  # further terms that narrow a list of messages
+    line: str = ""  # what narrows them beside terms: a filter line
 
     @property
     def selection(self) -> Selection:

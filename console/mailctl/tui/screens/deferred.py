@@ -16,12 +16,13 @@ from mailagent.api.views import DeferredGroup, MessageSummary
 from mailctl.fleet.state import FleetState, oldest
 from mailctl.ops.errors import SelectorError
 from mailctl.ops.filters import Filter
+from mailctl.ops.mail import ON_MAIL
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import MessageRef
 from mailctl.tui.listing import Cell, Column, Listing
 from mailctl.tui.screens.columns import age, number
-from mailctl.tui.screens.view import View
+from mailctl.tui.screens.mail import MailView
 from mailctl.tui.source import ASK_DEADLINE_S
 from mailctl.tui.text import NOTHING, clean, count, listed, plural, until
 from mailctl.tui.theme import Tone
@@ -129,13 +130,13 @@ CATEGORY_COLUMNS = (
 )
 
 
-class DeferredView(View):
+class DeferredView(MailView):
     """What providers say, largest group first; `c` adds the replies up by what they mean."""
 
     TAB = "Deferred"
     COLUMNS = GROUP_COLUMNS
     EMPTY = "asking the hosts …"
-    HINTS = (("enter", "messages"), ("c", "category"), ("T", "retry"), ("S", "suspend"))
+    HINTS = (("enter", "messages"), ("c", "category"), ("T", "retry"), ("H", "hold"), ("S", "suspend"))
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "categories", "By category", show=False, id="deferred.categories"),
     ]
@@ -245,6 +246,7 @@ class DeferredView(View):
                 fact("on", listed(row.hosts), Tone.STRONG),
                 fact("means", f"{row.category} (rule {clean(row.group.rule)})" if row.group.rule else row.category),
                 fact("next try", until(row.group.next_try_at, now)),
+                *([fact("held", f"{count(row.group.held)} of {count(row.group.count)}")] if row.group.held else []),
                 Content.styled(without, Tone.WARN.style),
             ),
             Content.styled(clean(row.group.sample), Tone.TEXT.style),
@@ -255,15 +257,36 @@ class DeferredView(View):
         row = self._row()
         return clean(row.group.sample) if row else ""
 
+    def _chosen(self) -> list[GroupRow]:
+        """Groups that are marked, or the one under the cursor; of a category all."""
+        source = self.table.source
+        if not isinstance(source, Listing):
+            return []
+        found: list[GroupRow] = []
+        for key in self.table.selected():
+            record = source.record(key)
+            found += record.groups if isinstance(record, CategoryRow) else [record] if record is not None else []
+        return found
+
+    def mail(self) -> Subject | None:
+        """The mail of the groups, as far as the filter lets it through."""
+        groups = tuple(row.group.key for row in self._chosen())
+        narrower = tuple(term for term in self.filter.selection.terms if term[0] is not TermKind.GROUP)
+        return (
+            Subject(TermKind.GROUP, groups, (), narrower, " ".join(map(str, self.filter.without))) if groups else None
+        )
+
+    @property
+    def has_held(self) -> bool:
+        """Whether some of it is held."""
+        return any(row.group.held for row in self._chosen())
+
     def subject(self, verb: Verb) -> Subject | None:
-        """The mail of the group for a retry, its provider for the others."""
+        """The mail of the groups; for verbs on paths, the provider under the cursor."""
+        if (mail := super().subject(verb)) is not None or verb in ON_MAIL:
+            return mail
         row = self._row()
-        if row is None:
-            return None
-        if verb is Verb.RETRY:
-            narrower = tuple(term for term in self.filter.selection.terms if term[0] is not TermKind.GROUP)
-            return Subject(TermKind.GROUP, (row.group.key,), (), narrower)
-        return Subject(TermKind.PROVIDER, (row.group.provider,), self.filter.selection.hosts)
+        return Subject(TermKind.PROVIDER, (row.group.provider,), self.filter.selection.hosts) if row else None
 
     def on_fleet_table_chosen(self, event: FleetTable.Chosen) -> None:
         """The messages of the group; of a category its replies."""
@@ -286,8 +309,13 @@ def _group_cells(row: GroupRow, most: int, now: datetime) -> tuple[Cell, ...]:
         Cell(f"{group.code or '---'} {group.enhanced}".rstrip(), Tone.WARN if group.code < 500 else Tone.BAD),
         Cell(clean(group.text), Tone.TEXT),
         age(group.oldest_at, now),
-        Cell(until(group.next_try_at, now), Tone.QUIET),
+        _next(group.held, group.next_try_at, now),
     )
+
+
+def _next(held: int, at: datetime | None, now: datetime) -> Cell:
+    """When it is tried next; how much is held, if any is."""
+    return Cell(f"‖{count(held)}", Tone.WARN) if held else Cell(until(at, now), Tone.QUIET)
 
 
 def _category_cells(row: CategoryRow, most: int, now: datetime) -> tuple[Cell, ...]:
@@ -299,7 +327,7 @@ def _category_cells(row: CategoryRow, most: int, now: datetime) -> tuple[Cell, .
         Cell(listed(providers, 5), Tone.TEXT),
         number(len(row.groups)),
         age(row.oldest_at, now),
-        Cell(until(oldest(one.group.next_try_at for one in row.groups), now), Tone.QUIET),
+        _next(sum(one.group.held for one in row.groups), oldest(one.group.next_try_at for one in row.groups), now),
     )
 
 
@@ -333,12 +361,12 @@ MESSAGE_COLUMNS = (
 )
 
 
-class MessagesView(View):
+class MessagesView(MailView):
     """Waiting recipients: a window that grows as one scrolls, never the whole queue."""
 
     TAB = "Deferred"
     EMPTY = "asking the hosts …"
-    HINTS = (("enter", "why it waits"), ("T", "retry"), ("y", "copy id"), ("esc", "back"))
+    HINTS = (("enter", "why it waits"), ("T", "retry"), ("H", "hold"), ("X", "delete"), ("esc", "back"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -417,10 +445,22 @@ class MessagesView(View):
         rows = self._rows
         self.table.show(Listing.of(MESSAGE_COLUMNS, rows, lambda row: row.key, lambda row: _message_cells(row, now)))
 
-    def subject(self, verb: Verb) -> Subject | None:
-        """The message for a retry."""
-        ids = tuple(dict.fromkeys(key.partition("/")[0] for key in self.table.selected()))
-        return Subject(TermKind.MESSAGE, ids) if verb is Verb.RETRY and len(ids) == 1 else None
+    def _chosen(self) -> list[MessageRow]:
+        source = self.table.source
+        if not isinstance(source, Listing):
+            return []
+        return [row for key in self.table.selected() if (row := source.record(key)) is not None]
+
+    def mail(self) -> Subject | None:
+        """The recipients that are marked, or the one under the cursor."""
+        rows = self._chosen()
+        ids = tuple(f"{row.summary.message_id}.{row.summary.n}" for row in rows)
+        return Subject(TermKind.MESSAGE, ids, tuple(dict.fromkeys(row.host for row in rows))) if rows else None
+
+    @property
+    def has_held(self) -> bool:
+        """Whether some of it is held."""
+        return any(row.summary.held for row in self._chosen())
 
     def copied(self) -> str:
         """Queue ids."""
@@ -445,5 +485,5 @@ def _message_cells(row: MessageRow, now: datetime) -> tuple[Cell, ...]:
         Cell(one.vmta, Tone.TEXT),
         Cell(str(one.attempts), Tone.TEXT if one.attempts else Tone.QUIET),
         age(one.received_at, now),
-        Cell(until(one.next_try_at, now), Tone.QUIET),
+        Cell("‖held", Tone.WARN) if one.held else Cell(until(one.next_try_at, now), Tone.QUIET),
     )

@@ -42,11 +42,12 @@ _LOOK = (
 )
 _ACT = (
     ("D", "drain"),
-    ("E", "end D or S"),
+    ("E", "end D, S or H"),
     ("R", "rotate to standby"),
     ("S", "suspend"),
     ("L", "lower a limit"),
     ("T", "retry now"),
+    ("H B X", "hold, give up"),
     ("U M", "undo one, all mine"),
     ("X", "cancel, remove"),
     ("P T", "pin, end of orders"),

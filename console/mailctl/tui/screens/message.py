@@ -16,11 +16,10 @@ from mailagent.api.smtp import SmtpReply
 from mailagent.api.smtp import Verb as Step
 from mailagent.api.views import MessageDetail
 from mailctl.fleet.state import FleetState
-from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import MessageRef
+from mailctl.tui.screens.mail import MailView
 from mailctl.tui.screens.reasons import reason_mark
-from mailctl.tui.screens.view import View
 from mailctl.tui.source import ASK_DEADLINE_S
 from mailctl.tui.text import NOTHING, clean, clean_lines, clock, plural, since, size, until
 from mailctl.tui.theme import Tone
@@ -31,11 +30,11 @@ INDENT = 13
 """Cells before the words of a reason."""
 
 
-class MessageView(View):
+class MessageView(MailView):
     """Explains one waiting recipient."""
 
     TAB = "Message"
-    HINTS = (("T", "retry now"), ("y", "copy id"), ("j/k", "scroll"), ("esc", "back"))
+    HINTS = (("T", "retry now"), ("H", "hold"), ("X", "delete"), ("j/k", "scroll"), ("esc", "back"))
     AUTO_FOCUS = "VerticalScroll"
     DEFAULT_CSS = """
     MessageView VerticalScroll { height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
@@ -98,10 +97,15 @@ class MessageView(View):
                 page = lines(Content.styled(f"{self._trouble} (below: as it was)", Tone.WARN.style), page)
         self.query_one(".page", Static).update(page)
 
-    def subject(self, verb: Verb) -> Subject | None:
-        """The message, for a retry."""
+    def mail(self) -> Subject | None:
+        """The recipient."""
         ref = self.desk.message
-        return Subject(TermKind.MESSAGE, (ref.message_id,), (ref.host,)) if ref and verb is Verb.RETRY else None
+        return Subject(TermKind.MESSAGE, (f"{ref.message_id}.{ref.n}",), (ref.host,)) if ref else None
+
+    @property
+    def has_held(self) -> bool:
+        """Whether it is held."""
+        return self._detail is not None and bool(self._detail.summary.held)
 
     def copied(self) -> str:
         """The queue id."""

@@ -10,6 +10,7 @@ _REASONS = {
     ReasonKind.RULE: ("‖", Tone.WARN),
     ReasonKind.RESOURCE: ("✕", Tone.BAD),
     ReasonKind.DIRECTIVE: ("‖", Tone.WARN),
+    ReasonKind.HELD: ("‖", Tone.WARN),
     ReasonKind.REPLY: ("✉", Tone.WARN),
     ReasonKind.DNS: ("?", Tone.WARN),
     ReasonKind.WINDOW: ("▫", Tone.TEXT),

@@ -321,7 +321,7 @@ class View(Screen[None]):
         if answer.verb is None or subject is None:
             self.say(answer.why_not, Tone.WARN)
         else:
-            self.desk.ask_before(answer.verb, subject.selection)
+            self.desk.ask_before(answer.verb, subject.selection, Options(filter=subject.line))
 
     def action_limit(self) -> None:
         """Ask for a limit and its value, then plan it."""

@@ -1,0 +1,46 @@
+"""What screens of waiting mail share: keys that hold it, release it and give it up."""
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+
+from mailctl.ops.mail import ON_MAIL
+from mailctl.ops.plan import Verb
+from mailctl.tui.screens.view import View
+from mailctl.tui.verdicts import Subject, Verdict, verdict
+
+MOST_NAMES = 60
+"""A filter has at most 64 terms."""
+
+
+class MailView(View):
+    """A screen whose rows are waiting mail. `E` releases what a hold has, and else ends what holds the path."""
+
+    VERBS: ClassVar[dict[str, Verb]] = {**View.VERBS, "H": Verb.HOLD, "B": Verb.BOUNCE, "X": Verb.DELETE}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("H", "verb('hold')", "Hold", show=False, id="verb.hold"),
+        Binding("B", "verb('bounce')", "Bounce", show=False, id="verb.bounce"),
+        Binding("X", "verb('delete')", "Delete", show=False, id="verb.delete"),
+    ]
+
+    def mail(self) -> Subject | None:
+        """The mail that is marked, or that the cursor stands on."""
+        return None
+
+    @property
+    def has_held(self) -> bool:
+        """Whether some of it is held."""
+        return False
+
+    def subject(self, verb: Verb) -> Subject | None:
+        """The mail, also for the end of what holds it."""
+        return self.mail() if verb in ON_MAIL or (verb is Verb.RESUME and self.has_held) else None
+
+    def verdict(self, verb: Verb) -> Verdict:
+        """What a key means here."""
+        mail = self.mail()
+        if verb in ON_MAIL and mail is not None and len(mail.names) > MOST_NAMES:
+            return Verdict(None, f"{len(mail.names)} are marked; {MOST_NAMES} at most, or narrow by a filter")
+        if verb is Verb.RESUME and self.has_held:
+            return verdict(Verb.RELEASE, mail, self.desk.state)
+        return super().verdict(verb)

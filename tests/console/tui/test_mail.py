@@ -1,0 +1,93 @@
+"""Keys on waiting mail: groups, marked messages and one message are held, released, bounced and deleted."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from mailagent.api.replies import MessagePage
+from mailctl.ops.plan import Verb
+from mailctl.tui.app import ConsoleApp
+from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
+from tests.console.tui.doubles import NOW, StillFleet, StillOperator
+from tests.console.tui.test_confirm import Clock
+from tests.console.tui.test_screens import ready, shown, table
+from tests.console.tui.waiting import until
+
+
+class HeldFleet(StillFleet):
+    """The last of its messages is held."""
+
+    def _answer(self, host: str, method: str, params: msgspec.Struct) -> Any:
+        answer = super()._answer(host, method, params)
+        if isinstance(answer, MessagePage) and answer.rows:
+            *others, last = answer.rows
+            return MessagePage(rows=(*others, msgspec.structs.replace(last, held="op-1")))
+        return answer
+
+
+def app_with(operator: StillOperator, clock: Clock) -> ConsoleApp:
+    return ConsoleApp(HeldFleet(), operator, now=lambda: NOW, clock=clock)
+
+
+async def asked(pilot: Pilot[Any], clock: Clock) -> None:
+    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+    clock.now += DEAF_S
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_a_group_is_held_in_three_keys(size: tuple[int, int]) -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=size) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await until(pilot, lambda: table(pilot).cursor == "g1")
+        await pilot.press("H")
+        await asked(pilot, clock)
+        await pilot.press("y")
+        await until(pilot, lambda: [plan.title for plan in operator.executed] == ["hold group:g1"])
+
+
+async def test_marked_groups_are_given_up_together_and_only_by_typing_it() -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await until(pilot, lambda: table(pilot).cursor == "g1")
+        await pilot.press("space", "j", "space", "X")
+        await asked(pilot, clock)
+        await pilot.press("enter")  # Cancel has the focus
+        await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.press("X")
+        await asked(pilot, clock)
+        await pilot.press("y")
+        await until(pilot, lambda: "-open" in pilot.app.screen.query_one(Input).classes)
+        await pilot.press(*"delete", "enter")  # 3,930 messages want their number
+        assert not operator.executed
+        await pilot.press(*"delete", "space", *"3930", "enter")
+        await until(pilot, lambda: len(operator.executed) == 1)
+        (plan,) = operator.executed
+        assert plan.verb is Verb.DELETE
+        assert len(plan.selection.split()) == 2
+
+
+async def test_one_recipient_is_bounced_and_a_held_one_released() -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await until(pilot, lambda: table(pilot).cursor == "g1")
+        await pilot.press("enter")
+        await until(pilot, lambda: table(pilot).row_count == 40 and table(pilot).cursor is not None)
+        await pilot.press("B")
+        await asked(pilot, clock)
+        assert operator.plans[-1].selection.startswith("message:")
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.press("G")
+        await until(pilot, lambda: "‖held" in shown(pilot))
+        await pilot.press("E")
+        await asked(pilot, clock)
+        assert [plan.verb for plan in operator.plans] == [Verb.BOUNCE, Verb.RELEASE]
