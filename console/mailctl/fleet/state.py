@@ -71,6 +71,12 @@ class HostState:
         """The host's own figures, from the last snapshot."""
         return self.snapshot.host if self.snapshot else None
 
+    @property
+    def destinations(self) -> "list[DestinationRow]":
+        """Its cells of provider × virtual MTA."""
+        views = self.snapshot.destinations if self.snapshot else ()
+        return [DestinationRow(self.name, self.state, view) for view in views]
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
@@ -146,7 +152,6 @@ class VmtaRow:
 
     host: HostName
     link: LinkState
-    age_s: float | None
     view: VmtaView
 
     @property
@@ -161,7 +166,6 @@ class DestinationRow:
 
     host: HostName
     link: LinkState
-    age_s: float | None
     view: DestinationView
 
     @property
@@ -246,10 +250,7 @@ class FleetState:
     def vmtas(self) -> tuple[VmtaRow, ...]:
         """Virtual MTAs by pool, host and the order of the configuration."""
         rows = [
-            VmtaRow(host.name, host.state, host.age_s, view)
-            for host in self.hosts
-            if host.snapshot
-            for view in host.snapshot.vmtas
+            VmtaRow(host.name, host.state, view) for host in self.hosts if host.snapshot for view in host.snapshot.vmtas
         ]
         rows.sort(key=lambda row: row.view.pool)
         return tuple(rows)
@@ -257,12 +258,7 @@ class FleetState:
     @cached_property
     def destinations(self) -> tuple[DestinationRow, ...]:
         """Cells of provider × virtual MTA, by provider and virtual MTA."""
-        rows = [
-            DestinationRow(host.name, host.state, host.age_s, view)
-            for host in self.hosts
-            if host.snapshot
-            for view in host.snapshot.destinations
-        ]
+        rows = [row for host in self.hosts for row in host.destinations]
         rows.sort(key=lambda row: (row.view.provider, row.view.vmta))
         return tuple(rows)
 
@@ -387,11 +383,10 @@ def oldest(times: Iterable[datetime | None]) -> datetime | None:
 def sum_flows(flows: Iterable[Flow]) -> Flow:
     """One flow for several; `recent` is aligned at its newest end."""
     flows = tuple(flows)
-    recent = [0] * min(RECENT_BUCKETS, max((len(flow.recent) for flow in flows), default=0))
-    for flow in flows:
-        shown = flow.recent[-len(recent) :] if recent else ()
-        for index, count in enumerate(shown, start=len(recent) - len(shown)):
-            recent[index] += count
+    length = min(RECENT_BUCKETS, max((len(flow.recent) for flow in flows), default=0))
+    padding = (0,) * length
+    # In columns, so that the sums are made in C: of a thousand hosts there are many.
+    recent = map(sum, zip(*((padding + flow.recent)[-length:] for flow in flows), strict=True)) if length else ()
     return Flow(
         received_1m=sum(flow.received_1m for flow in flows),
         delivered_1m=sum(flow.delivered_1m for flow in flows),

@@ -1,7 +1,9 @@
 """Destinations: provider × virtual MTA, the unit in which providers judge us, with the reason that binds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from textual.content import Content
 from textual.widget import Widget
@@ -9,11 +11,13 @@ from textual.widget import Widget
 from mailagent.api.reasons import ReasonKind
 from mailagent.api.requests import HistoryScope
 from mailagent.api.targets import TargetKind
-from mailctl.fleet.state import DestinationRow, DirectiveRow, FleetState, deferral_share, oldest, sum_flows
+from mailagent.api.views import Flow
+from mailctl.fleet.state import DestinationRow, DirectiveRow, FleetState, HostState, deferral_share, oldest, sum_flows
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import Scope
 from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
+from mailctl.tui.roster import Part, Roster
 from mailctl.tui.screens.columns import age, failing, gauge, number, rate, trend
 from mailctl.tui.screens.orders import limited, lowering
 from mailctl.tui.screens.reasons import reason_mark
@@ -63,6 +67,9 @@ class DestinationsView(View):
     def __init__(self) -> None:
         super().__init__()
         self.order_by(COLUMNS.index(_DEFER))  # what burns comes first
+        self._roster = Roster[DestinationRow, _Sum](
+            COLUMNS, lambda row: row.key, lambda row: (row.view.provider, row.view.vmta), _summed
+        )
 
     def body(self) -> Iterable[Widget]:
         """Table above, detail below."""
@@ -71,17 +78,24 @@ class DestinationsView(View):
 
     def show(self, state: FleetState, now: datetime) -> None:
         """Draw the cells."""
-        rows = [row for row in state.destinations if self._admits(row)]
-        listing = Listing.of(
-            COLUMNS,
-            rows,
-            lambda row: row.key,
-            lambda row: _cells(row, self._lowered(row), now),
-            total=_total(rows, now) if rows else None,
-            sorted_by=self.order,
+        self._roster.update(
+            Part(host.name, (self.filter, host.state, host.snapshot.destinations), partial(self._rows, host))
+            for host in state.hosts
+            if host.snapshot is not None
         )
-        self.table.show(self.hold(listing))
+        listing = self._roster.listing(
+            lambda row: _cells(row, self._lowered(row), now),
+            sorted_by=self.order,
+            still=self.stands_still(),
+            total=_total(self._roster.tallies, now),
+        )
+        self.table.show(listing)
         self.query_one(Detail).describe(self._facts(now))
+
+    def _rows(self, host: HostState) -> Sequence[DestinationRow]:
+        """Cells of a host that pass the filter."""
+        rows = host.destinations
+        return [row for row in rows if self._admits(row)] if self.filter else rows
 
     def _admits(self, row: DestinationRow) -> bool:
         view = row.view
@@ -201,26 +215,55 @@ def _cells(row: DestinationRow, lowered: tuple[DirectiveRow, ...], now: datetime
     )
 
 
-def _total(rows: list[DestinationRow], now: datetime) -> Row:
-    fresh = [row for row in rows if row.link.is_fresh]
-    flow = sum_flows(row.view.flow for row in fresh)
-    hosts = len({row.host for row in rows})
-    missing = hosts - len({row.host for row in fresh})
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """Cells of one host."""
+
+    cells: int
+    fresh: bool
+    flow: Flow
+    connections: int
+    ready: int
+    deferred: int
+    oldest_at: datetime | None
+
+
+def _summed(rows: Sequence[DestinationRow]) -> _Sum:
+    """The sum of a host's cells; nothing of a lost host but their number."""
+    fresh = bool(rows) and rows[0].link.is_fresh
+    views = [row.view for row in rows] if fresh else []
+    return _Sum(
+        len(rows),
+        fresh,
+        sum_flows(view.flow for view in views),
+        sum(view.connections for view in views),
+        sum(view.ready for view in views),
+        sum(view.deferred for view in views),
+        oldest(view.oldest_at for view in views),
+    )
+
+
+def _total(sums: Sequence[_Sum], now: datetime) -> Row | None:
+    sums = [one for one in sums if one.cells]
+    if not sums:
+        return None
+    flow = sum_flows(one.flow for one in sums)
+    missing = sum(not one.fresh for one in sums)
     return Row(
         "total",
         (
             Cell("total", Tone.STRONG),
-            Cell(some(len(rows)), Tone.QUIET),
+            Cell(some(sum(one.cells for one in sums)), Tone.QUIET),
             BLANK,
             rate(flow),
             failing(flow),
             trend(flow),
-            age(oldest(row.view.oldest_at for row in fresh), now),
-            number(sum(row.view.connections for row in fresh)),
-            number(sum(row.view.ready for row in fresh)),
-            number(sum(row.view.deferred for row in fresh)),
+            age(oldest(one.oldest_at for one in sums), now),
+            number(sum(one.connections for one in sums)),
+            number(sum(one.ready for one in sums)),
+            number(sum(one.deferred for one in sums)),
             Cell(
-                f"without {plural(missing, 'host')}" if missing else f"of {plural(hosts, 'host')}",
+                f"without {plural(missing, 'host')}" if missing else f"of {plural(len(sums), 'host')}",
                 Tone.WARN if missing else Tone.QUIET,
             ),
         ),

@@ -156,14 +156,19 @@ class View(Screen[None]):
         """Ask for what the state does not carry; called once a second while the screen is on top."""
         self.poll_history()
 
-    def hold(self, listing: Listing[Record]) -> Listing[Record]:
-        """`listing`, its rows standing still while somebody types or a question is open."""
+    def stands_still(self) -> bool:
+        """Whether rows keep their order: somebody types, a question is open, or they were ordered just now."""
         now = monotonic()
         typing = now - self._key_at < HOLD_S or now - self._sorted_at < RESORT_S or self.app.screen is not self
         if self.order is not None and typing:
+            return True
+        self._sorted_at = now
+        return False
+
+    def hold(self, listing: Listing[Record]) -> Listing[Record]:
+        """`listing`, its rows standing still while somebody types or a question is open."""
+        if self.stands_still():
             listing = listing.in_order(self._places)
-        else:
-            self._sorted_at = now
         self._places = listing.places
         return listing
 
