@@ -146,8 +146,7 @@ class ProviderRow:
     parts: tuple[tuple[HostName, ProviderView], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class VmtaRow:
+class VmtaRow(msgspec.Struct, frozen=True, gc=False):
     """One virtual MTA; names are unique in the fleet, so nothing is summed."""
 
     host: HostName
@@ -160,9 +159,8 @@ class VmtaRow:
         return self.view.name
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationRow:
-    """One cell of provider × virtual MTA."""
+class DestinationRow(msgspec.Struct, frozen=True, gc=False):
+    """One cell of provider × virtual MTA. Never part of a cycle: see `mailagent.api.views`."""
 
     host: HostName
     link: LinkState

@@ -25,6 +25,7 @@ from mailctl.ops.errors import OpsError
 from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Options, Plan, Verb
 from mailctl.ops.selector import Selection
+from mailctl.tui.collecting import Collector
 from mailctl.tui.desk import DEFAULTS, MessageRef, Planner
 from mailctl.tui.dialogs.confirm import Changed, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
@@ -123,6 +124,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
         self.theme = DARK.name
         self.sub_title = path.name
         self.incidents = Incidents(path.parent)
+        self.collector: Collector | None = None
         self.source = source
         self.operator = operator
         self.state: FleetState = source.state
@@ -196,6 +198,8 @@ class ConsoleApp(App[int], inherit_bindings=False):
         view = self._view()
         if view is not None and view.is_drawable:
             view.poll()
+            if self.collector is not None:
+                self.collector.look(view.idle_s)
 
     def _view(self) -> View | None:
         """The topmost of our screens, also below a dialog."""
@@ -379,4 +383,5 @@ def run(config: FleetConfig, path: Path, *, as_role: Role | None = None) -> int:
     keys = load_keymap(config_path(), binding_ids())
     fleet = Fleet(config, path=path, as_role=as_role, patience_s=PATIENCE_S)
     app = ConsoleApp(fleet, FleetOperator(fleet), path=path, keys=keys)
+    app.collector = Collector()
     return app.run() or 0

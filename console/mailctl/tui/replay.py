@@ -9,6 +9,7 @@ from textual.binding import Binding, BindingType
 from mailctl.ops.errors import OpsError
 from mailctl.replay import Player
 from mailctl.tui.app import ConsoleApp, binding_ids
+from mailctl.tui.collecting import Collector
 from mailctl.tui.desk import DEFAULTS, Planner
 from mailctl.tui.keymap import Keymap, config_path, load_keymap
 from mailctl.tui.source import Operator
@@ -100,4 +101,6 @@ def run(player: Player, path: Path) -> int:
         ConfigError: the file with keys of one's own has mistakes.
     """
     keys = load_keymap(config_path(), binding_ids())
-    return ReplayApp(player, path=path, keys=keys).run() or 0
+    app = ReplayApp(player, path=path, keys=keys)
+    app.collector = Collector()
+    return app.run() or 0

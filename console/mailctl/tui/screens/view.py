@@ -176,6 +176,11 @@ class View(Screen[None]):
         """Remember when a key was pressed."""
         self._key_at = monotonic()
 
+    @property
+    def idle_s(self) -> float:
+        """Seconds since a key was pressed here."""
+        return monotonic() - self._key_at
+
     def is_asking(self, group: str) -> bool:
         """Whether a question of this screen of that group is under way."""
         return any(worker.group == group and worker.is_running for worker in self.workers if worker.node is self)
