@@ -16,11 +16,13 @@ import msgspec
 from mailagent.accepting import Acceptor
 from mailagent.api import evacuation as api
 from mailagent.api.accounting import EventType
+from mailagent.api.directives import DirectiveKind
 from mailagent.api.errors import InvalidRequest, NotFound, Refused, Unavailable
 from mailagent.api.evacuation import Direction, EvacuationState, ParcelState
 from mailagent.api.ids import HostName, OpId, PoolName, ProviderName, StreamName
 from mailagent.api.operations import OperationResult
 from mailagent.api.requests import Empty, Mutation
+from mailagent.api.targets import TargetKind
 from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState
 from mailagent.control.verbs import Control
@@ -43,8 +45,9 @@ T = TypeVar("T")
 
 LOOK_S: Final = 1.0
 """Mail that arrived is looked for at most so often: each look reads every queue in memory from its front."""
-TAKEN_BACK: Final = 50
-"""Recipients that one parcel takes from ready queues, where they stand with their bodies in memory."""
+STANDING: Final = 50
+"""Recipients that one parcel takes out of ready queues; the size of their messages is not asked for."""
+HOLD_JOBS: Final = (DirectiveKind.SUSPEND, DirectiveKind.JOB_START, DirectiveKind.JOB_CANCEL)
 UNDO_NOTE: Final = "mailctl evacuate HOST --cancel brings back what has not left; what has left can be evacuated back"
 
 
@@ -108,7 +111,8 @@ class Evacuating:
 
     async def source(self, _: Empty) -> api.EvacuationSource:
         """What waits here and could leave."""
-        counts = await self._spool.on_evacuations(evacuations.leaving)
+        held = tuple(self._held_jobs())
+        counts = await self._spool.on_evacuations(partial(evacuations.leaving, held_jobs=held))
         return api.EvacuationSource(
             host=self._config().host,
             rows=tuple(
@@ -117,8 +121,9 @@ class Evacuating:
                     pool=PoolName(pool),
                     waiting=count,
                     held=self._held(PoolName(pool), StreamName(stream)),
+                    stays=stays,
                 )
-                for (stream, pool), count in sorted(counts.items())
+                for (stream, pool, stays), count in sorted(counts.items())
             ),
             message_bytes=await self._spool.on_evacuations(evacuations.message_bytes),
             in_window=self._scheduler.window.used,
@@ -316,44 +321,36 @@ class Evacuating:
                 raise Unavailable(f"{api.MAX_OPEN} parcels are on their way; bring those to their end first")
             most = max(1, min(request.recipients, api.PARCEL_RECIPIENTS))
             streams = frozenset(one.streams) & frozenset(target.streams)
-            items: list[Item] = []
-            claimed = await self._claim((one.id, target.host), streams, most)
-            if not claimed:
-                items = self._scheduler.take_back(lambda item: item.first.stream in streams, min(most, TAKEN_BACK))
+            claimed = await self._claim((one.id, target.host), streams, most) or self._claim_standing(streams, most)
 
             def packed(_: api.ParcelHeader | None, error: StorageError | None) -> None:
-                self._scheduler.let_go(claimed, gone=error is None)
+                self._let_go(claimed, gone=error is None)
                 self._spool.touch(claimed)
-                for item in items:
-                    if error is None:
-                        self._spool.touch(row.id for row in item.recipients)
-                        self._scheduler.left(item)
-                    else:
-                        self._scheduler.place_again(item)
 
             header = None
-            if wanted := claimed or [row.id for item in items for row in item.recipients]:
-                work = partial(parcels.pack, addressed=addressed, recipients=wanted)
+            if claimed:
+                work = partial(parcels.pack, addressed=addressed, recipients=claimed)
                 header = await self._spool.change_parcels(work, packed)
         return api.ParcelTaken(header=header, under_way=self._scheduler.window.used)
 
     async def _claim(self, search: tuple[OpId, HostName], streams: frozenset[StreamName], most: int) -> list[int]:
         """The next recipients that are only on disk, as many as fit into a parcel; nothing reads them from now on."""
         claimed: list[int] = []
+        held = tuple(self._held_jobs())
         begin = self._after.get(search, -1)
         after, size, last = begin, 0, -1
         while True:
-            look = partial(evacuations.candidates, streams=tuple(streams), after=after)
+            look = partial(evacuations.candidates, streams=tuple(streams), held_jobs=held, after=after)
             try:
                 rows, end = await self._spool.on_evacuations(look)
             except BaseException:
-                self._scheduler.let_go(claimed, gone=False)
+                self._let_go(claimed, gone=False)
                 raise
             for recipient, message_bytes in rows:
                 own = message_bytes if recipient >> RECIPIENT_BITS != last else 0
                 if len(claimed) >= most or (claimed and size + own > api.PARCEL_BYTES):
                     return claimed
-                if self._scheduler.claim([recipient]):
+                if self._scheduler.withdrawal.claim([recipient]):
                     claimed.append(recipient)
                     size, last = size + own, recipient >> RECIPIENT_BITS
                 self._after[search] = recipient
@@ -363,6 +360,28 @@ class Evacuating:
                 after = begin = self._after[search] = -1  # what was under way in the first round may wait again
             else:
                 return claimed
+
+    def _claim_standing(self, streams: frozenset[StreamName], most: int) -> list[int]:
+        """The same for mail that stands in line before connections."""
+        withdrawal = self._scheduler.withdrawal
+        held = self._held_jobs()
+
+        def is_wanted(item: Item) -> bool:
+            return item.first.stream in streams and item.first.job not in held
+
+        standing = withdrawal.standing(is_wanted, min(most, STANDING))
+        moving = withdrawal.take(standing)
+        return withdrawal.claim(recipient for recipient in standing if recipient not in moving)
+
+    def _let_go(self, claimed: list[int], *, gone: bool) -> None:
+        self._scheduler.withdrawal.let_go(claimed)
+        if not gone:
+            self._scheduler.recheck()
+
+    def _held_jobs(self) -> frozenset[str]:
+        """Jobs that an order holds or ends here; on another host they might be sent."""
+        jobs = (one for one in self._state().directives if one.target.kind is TargetKind.JOB)
+        return frozenset(one.target.name for one in jobs if one.kind in HOLD_JOBS)
 
     async def read(self, request: api.ParcelRead) -> api.ParcelParts:
         """Parts of a parcel that is packed."""

@@ -9,13 +9,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from mailagent.api.evacuation import Evacuations
-from mailagent.api.ids import OpId
+import pytest
+
+from mailagent.api.evacuation import Evacuate, EvacuateAdmit, EvacuationRoomQuery, Evacuations, EvacuationTarget
+from mailagent.api.ids import HostName, OpId, StreamName
+from mailagent.api.mail import MailVerb
 from mailagent.api.replies import MessagePage
-from mailagent.api.requests import Empty, PageRequest, Retry
-from mailagent.api.targets import MessageFilter
+from mailagent.api.requests import Empty, PageRequest, Retry, Suspend
+from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.spool import crash, spool_check
 from mailctl.cli.exits import Exit
+from mailctl.fleet.errors import LinkLost, NoAnswer
+from mailctl.ops import courier
+from mailctl.ops.courier import Courier
 from tests.integration.client import hand_in
 from tests.integration.processes import AGENT_YAML, Agent, accepts, agent, free_port, until
 from tests.integration.rpc import Caller
@@ -97,6 +103,7 @@ async def pair(directory: Path) -> AsyncIterator[Pair]:
             folder.mkdir()
             port = free_port()
             text = AGENT_YAML.format(port=port, sink=sink.port).replace("host: mx1", f"host: {host}") + LATE
+            text = text.replace("a1", f"{host}-a")
             agents.append(stack.enter_context(agent(folder, text, port)))
         fleet = directory / "fleet.yaml"
         fleet.write_text(
@@ -171,6 +178,80 @@ async def test_a_cancel_brings_back_what_has_not_left(tmp_path: Path) -> None:
             await two.call(host, "retry", Retry(op_id=OpId("now"), filter=MessageFilter(), spread_s=0))
         await until(_arrived(two), "everything at the receiver")
         assert two.sink.received == Counter(RECIPIENTS)
+
+
+class Partitioned:
+    """A fleet whose links lose the call, then the answer, of each step of each parcel; after that they work."""
+
+    def __init__(self, two: Pair) -> None:
+        self._two = two
+        self._tries: Counter[str] = Counter()
+        self.asked: Counter[str] = Counter()
+
+    async def ask(self, host: str, method: str, request: Any, *, deadline_s: float) -> Any:
+        del deadline_s
+        header = getattr(request, "header", None)
+        step = f"{method} {header.id if header is not None else getattr(request, 'parcel', '')}"
+        self._tries[step] += 1
+        self.asked[method] += 1
+        if self._tries[step] == 1:
+            raise LinkLost(host, "cut before the call")
+        answer = await self._two.call(host, method, request)
+        if self._tries[step] == 2:
+            raise NoAnswer(host, "cut before the answer")
+        return answer
+
+
+async def test_a_partition_in_every_step_moves_each_recipient_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "PAUSE_S", 0)
+    async with pair(tmp_path) as two:
+        await two.fill()
+        streams = (StreamName("default"),)
+        room = await two.call("mx2", "evacuation_room", EvacuationRoomQuery(streams=streams))
+        target = EvacuationTarget(host=HostName("mx2"), spool_id=room.spool_id, streams=streams)
+        await two.call(
+            "mx2", "evacuate_admit", EvacuateAdmit(op_id=OpId("in"), evacuation=OpId("e"), source=HostName("mx1"))
+        )
+        await two.call("mx1", "evacuate", Evacuate(op_id=OpId("e"), streams=streams, targets=(target,)))
+        fleet: Any = Partitioned(two)
+        carrier = Courier(
+            fleet=fleet,
+            source=HostName("mx1"),
+            evacuation=OpId("e"),
+            targets=(HostName("mx2"),),
+            streams=frozenset(streams),
+        )
+        await carrier.run()
+        assert carrier.errors == {}
+        assert carrier.is_empty
+        assert await two.waiting("mx1") == {}
+        assert await two.waiting("mx2") == dict.fromkeys(RECIPIENTS, 1)
+        steps = ("parcel_take", "parcel_read", "parcel_put", "parcel_decide", "parcel_settle", "parcel_close")
+        assert all(fleet.asked[step] > 2 for step in steps)
+
+
+async def test_mail_that_an_order_or_a_paused_job_holds_stays(tmp_path: Path) -> None:
+    async with pair(tmp_path) as two:
+        await two.fill()
+        order = MailVerb(op_id=OpId("hold"), filter=MessageFilter(recipient="r0-0@recipient.example"))
+        await two.call("mx1", "hold", order)
+        await two.call(
+            "mx1", "suspend", Suspend(op_id=OpId("pause"), target=Target(kind=TargetKind.JOB, name="spring"))
+        )
+        reply = await hand_in(two.agents["mx1"].port, "of-job@recipient.example", headers="X-Job: spring\r\n")
+        assert reply.startswith("250"), reply
+        plan = await two.ran("evacuate", "mx1", "--to", "mx2", "--dry-run")
+        assert {(row["waiting"], row["stays"]) for row in plan["rows"]} == {
+            (len(RECIPIENTS) - 1, ""),
+            (1, "an order on mail has it"),
+            (1, "job spring is held here"),
+        }
+        await two.ran("evacuate", "mx1", "--to", "mx2", "--yes")
+        assert await two.waiting("mx1") == {"r0-0@recipient.example": 1, "of-job@recipient.example": 0}
+        nothing = await two.ran("evacuate", "mx1", "--to", "mx2", "--yes", code=Exit.REFUSED)
+        assert nothing["operation"]["results"] == []
 
 
 def _start(one: Agent, point: str) -> None:

@@ -115,6 +115,7 @@ class Leaving(msgspec.Struct, frozen=True, kw_only=True):
     pool: PoolName
     waiting: int
     held: str = ""  # the directive that holds it here
+    stays: str = ""  # why none of it may leave
 
 
 class EvacuationSource(msgspec.Struct, frozen=True, kw_only=True):

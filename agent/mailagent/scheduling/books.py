@@ -92,8 +92,7 @@ class Books:
     def let_go(self, recipients: Collection[int]) -> None:
         """The end of a claim."""
         self.inside.difference_update(recipients)
-        if self._left is not None:
-            self._left.update(recipients)
+        self.leave(recipients)
 
     # -- reading -------------------------------------------------------------------------------------------------
 

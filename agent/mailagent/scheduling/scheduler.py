@@ -302,39 +302,6 @@ class Scheduler:
                 self._lanes.call(lane)
                 self._wake.set()
 
-    # -- mail that leaves by another way -------------------------------------------------------------------------
-
-    def claim(self, recipients: Sequence[int]) -> list[int]:
-        """Those that are only on disk; they stay there until `let_go`."""
-        return self._books.claim(recipients)
-
-    def let_go(self, recipients: Sequence[int], *, gone: bool) -> None:
-        """They have left the disk, or stay after all."""
-        self._books.let_go(recipients)
-        if not gone:
-            self.recheck()
-
-    def take_back(self, is_wanted: Callable[[Item], bool], most: int) -> list[Item]:
-        """Messages that stand in ready queues and are not under way, about `most` recipients; they keep their places
-        until `left` or `place_again`.
-        """
-        taken: list[Item] = []
-        for queue in self.ready.values():
-            if most <= 0:
-                break
-            some = queue.items.take(_up_to(is_wanted, most))
-            most -= sum(len(item.recipients) for item in some)
-            taken += some
-            if some:
-                self.has_room(queue)
-        return taken
-
-    def left(self, item: Item) -> None:
-        """What was taken back is not on this disk any more."""
-        if job := self._books.hots[item.queue].job:
-            self._jobs.give_back(job, len(item.recipients))
-        self._release(item)
-
     # -- outcomes ------------------------------------------------------------------------------------------------
 
     def settle(
@@ -568,17 +535,3 @@ class Scheduler:
                 release="mail before it leaves, or a larger queue.ready or queue.window",
             )
         ]
-
-
-def _up_to(is_wanted: Callable[[Item], bool], most: int) -> Callable[[Item], bool]:
-    """`is_wanted` until it has let about `most` recipients through."""
-    left = most
-
-    def check(item: Item) -> bool:
-        nonlocal left
-        if left <= 0 or not is_wanted(item):
-            return False
-        left -= len(item.recipients)
-        return True
-
-    return check

@@ -52,6 +52,25 @@ class Withdrawal:
             self._books.note(hot)
         self._release(item)
 
+    def claim(self, recipients: Iterable[int]) -> list[int]:
+        """Those that are only on disk; they are kept out of the window until `let_go`."""
+        return self._books.claim(recipients)
+
+    def let_go(self, recipients: Sequence[int]) -> None:
+        """They have left the disk, or are for the scheduler again (which has to look for them)."""
+        self._books.let_go(recipients)
+
+    def standing(self, is_wanted: Callable[[Item], bool], most: int) -> list[int]:
+        """About `most` recipients of messages that stand in ready queues, with all that are in line with them."""
+        found: list[int] = []
+        for queue in self._placing.ready.values():
+            for item in queue.items:
+                if len(found) >= most:
+                    return found
+                if is_wanted(item):
+                    found += [row.id for row in item.recipients]
+        return found
+
     def on_the_way(self) -> list[int]:
         """Recipients on connections now."""
         return [

@@ -66,14 +66,26 @@ def forget(db: apsw.Connection, now: int) -> None:
         db.execute("DELETE FROM evacuation WHERE id = ? AND direction = ?", (name, direction))
 
 
-def leaving(db: apsw.Connection) -> Mapping[tuple[str, str], int]:
-    """Waiting recipients by (stream, pool)."""
-    return {
-        (stream, pool): count
-        for stream, pool, count in fetch(
-            db, "SELECT stream, pool, sum(waiting) FROM queue GROUP BY stream, pool HAVING sum(waiting) > 0"
+def leaving(db: apsw.Connection, held_jobs: tuple[str, ...]) -> Mapping[tuple[str, str, str], int]:
+    """Waiting recipients by (stream, pool, why they stay); the last is empty for those that may leave."""
+    held = {
+        (stream, pool, job): count
+        for stream, pool, job, count in fetch(
+            db,
+            "SELECT q.stream, q.pool, q.job, count(*) FROM held AS h JOIN recipient AS r ON r.id = h.recipient"
+            " JOIN queue AS q ON q.id = r.queue GROUP BY 1, 2, 3",
         )
     }
+    found: dict[tuple[str, str, str], int] = {}
+    for stream, pool, job, count in fetch(
+        db, "SELECT stream, pool, job, sum(waiting) FROM queue GROUP BY 1, 2, 3 HAVING sum(waiting) > 0"
+    ):
+        ordered = held.get((stream, pool, job), 0)
+        free = f"job {job} is held here" if job in held_jobs else ""
+        for why, some in (("an order on mail has it", ordered), (free, count - ordered)):
+            if some > 0:
+                found[stream, pool, why] = found.get((stream, pool, why), 0) + some
+    return found
 
 
 def message_bytes(db: apsw.Connection) -> int:
@@ -82,10 +94,12 @@ def message_bytes(db: apsw.Connection) -> int:
     return int(average or 0)
 
 
-def candidates(db: apsw.Connection, streams: tuple[str, ...], after: int) -> tuple[list[tuple[int, int]], int | None]:
-    """Waiting mail of `streams` behind `after` as (recipient, size of its message); where to go on, None at the end.
+def candidates(
+    db: apsw.Connection, streams: tuple[str, ...], held_jobs: tuple[str, ...], after: int
+) -> tuple[list[tuple[int, int]], int | None]:
+    """Mail of `streams` behind `after` that may leave as (recipient, size of its message); where to go on, or None.
 
-    What an order on mail has stays with its order.
+    What an order on mail has, or is of a held job, may not.
     """
     end = slice_end(db, after, _LAST)
     if end is None:
@@ -94,7 +108,8 @@ def candidates(db: apsw.Connection, streams: tuple[str, ...], after: int) -> tup
         db,
         f"SELECT r.id, m.size FROM recipient AS r JOIN message AS m ON m.id = r.id >> {RECIPIENT_BITS}"
         f" JOIN queue AS q ON q.id = r.queue WHERE r.id > ?1 AND r.id <= ?2 AND r.due < {HELD_DUE}"
-        " AND q.stream IN (SELECT value FROM json_each(?3)) ORDER BY r.id LIMIT ?4",
-        (after, end, json_text(list(streams)), SCAN_ROWS),
+        f" AND r.due < {HELD_DUE} AND q.stream IN (SELECT value FROM json_each(?3))"
+        " AND q.job NOT IN (SELECT value FROM json_each(?4)) ORDER BY r.id LIMIT ?5",
+        (after, end, json_text(list(streams)), json_text(list(held_jobs)), SCAN_ROWS),
     )
     return rows, rows[-1][0] if len(rows) == SCAN_ROWS else end

@@ -27,7 +27,7 @@ from mailagent.spool.bulk import execute_rows, fetch, json_text
 from mailagent.spool.handover import DECIDED, SETTLED, HandoverRefused
 from mailagent.spool.ids import at_ms, now_ms, recipient_id, split
 from mailagent.spool.jobs import JobChange, write_jobs
-from mailagent.spool.records import WINDOW, QueueName
+from mailagent.spool.records import HELD_DUE, WINDOW, QueueName
 from mailagent.spool.transaction import NEW_QUEUES, NEW_QUEUES_OF_JOBS, Transaction
 
 SETTLED_MS: Final = 1000
@@ -174,7 +174,7 @@ def _gather(db: apsw.Connection, recipients: Sequence[int]) -> Content:
         db,
         "SELECT r.id, q.pool, q.stream, q.priority, q.domain, q.job, r.due, r.address, r.attempts, r.tried, r.vmta,"
         " r.site, r.provider, r.reply, r.notify, r.orcpt FROM recipient AS r JOIN queue AS q ON q.id = r.queue"
-        f" WHERE r.id IN {_LISTED} ORDER BY r.id",
+        f" WHERE r.id IN {_LISTED} AND r.due < {HELD_DUE} ORDER BY r.id",
         listed,
     )
     history: dict[int, list[tuple[Any, ...]]] = {}

@@ -92,6 +92,8 @@ async def _go(fleet: Fleet, wish: Wish) -> Exit:
         return _possible(plan)
     click.echo(plan_text(plan, None if not sys.stderr.isatty() else width()), err=True)
     if not plan.is_possible:
+        if wish.as_json:
+            click.echo(_document(fleet, wish, plan.id, plan, (), messages=0))
         return _possible(plan)
     if not wish.yes and not await confirmed():
         narrate("nothing was changed")

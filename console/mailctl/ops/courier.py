@@ -75,6 +75,7 @@ class Courier:
     _carried: set[str] = field(default_factory=set)
     _turn: int = 0
     _next_at: float = 0.0
+    _packing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -137,7 +138,7 @@ class Courier:
     async def look(self) -> None:
         """See what is left."""
         found: api.EvacuationSource = await self._ask(self.source, "evacuation_source", Empty())
-        self.left = sum(row.waiting for row in found.rows if row.stream in self.streams)
+        self.left = sum(row.waiting for row in found.rows if row.stream in self.streams and not row.stays)
         self.in_parcels = (await self._view()).inert
         per_s = self.moved / max(0.001, time.monotonic() - self._began)
         eta = None
@@ -173,13 +174,14 @@ class Courier:
         while usable := self._usable():
             target = usable[self._turn % len(usable)]
             self._turn += 1
-            await self._pace()
-            request = api.ParcelTake(evacuation=self.evacuation, target=target, recipients=most)
-            taken: api.ParcelTaken = await self._ask(self.source, "parcel_take", request)
-            if taken.header is None:
-                self._empty.add(target)
-                continue
-            self._owe(taken.header.recipients)
+            async with self._packing:
+                await self._pace()
+                request = api.ParcelTake(evacuation=self.evacuation, target=target, recipients=most)
+                taken: api.ParcelTaken = await self._ask(self.source, "parcel_take", request)
+                if taken.header is None:
+                    self._empty.add(target)
+                    continue
+                self._owe(taken.header.recipients)
             await self._finish(api.Parcel(header=taken.header, state=ParcelState.PACKED))
 
     async def _pace(self) -> None:

@@ -190,6 +190,8 @@ def _place(host: HostName, answer: object) -> Place:
 
 
 def _row(row: api.Leaving, places: Sequence[Place]) -> PlanRow:
+    if row.stays:
+        return PlanRow(stream=row.stream, pool=row.pool, waiting=row.waiting, stays=row.stays)
     to = tuple(place.host for place in places if row.stream in place.streams)
     stays = "" if to else "; ".join(dict.fromkeys(_why_not_there(place, row.stream) for place in places))
     return PlanRow(stream=row.stream, pool=row.pool, waiting=row.waiting, to=to, stays=stays)

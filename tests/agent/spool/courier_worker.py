@@ -43,7 +43,9 @@ async def main(directory: Path, *, cancel: bool) -> None:
             await ask(source, parcels.give_back, parcel=parcel.header.id)
         await carried(source, target, to, parcel.header)
     while not cancel:
-        rows, _ = await source.on_evacuations(partial(evacuations.candidates, streams=("news",), after=-1))
+        rows, _ = await source.on_evacuations(
+            partial(evacuations.candidates, streams=("news",), held_jobs=(), after=-1)
+        )
         recipients = [recipient for recipient, _ in rows[:RECIPIENTS]]
         header = await ask(source, parcels.pack, addressed=to, recipients=recipients)
         if header is None:
