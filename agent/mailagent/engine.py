@@ -1,32 +1,29 @@
 """The engine: the composition root of mail flow.
 
 A message walks intake -> spool -> routing -> scheduling -> delivery -> outcome; this module hands each part what it
-needs from the others, and answers for the whole: it is the gate of intake, the effects of control, and the host that
-rpc sees.
+needs from the others, and answers for the whole: it is the effects of control and the host that rpc sees.
 """
 
 import asyncio
 import logging
-import os
 import socket
-import time
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mailagent.accepting import Acceptor
+from mailagent.admission import Admission
 from mailagent.ages import Ages
-from mailagent.api import requests, views
+from mailagent.api import views
 from mailagent.api.directives import DrainProgress
 from mailagent.api.ids import ProviderName, VmtaName
 from mailagent.api.operations import Impact
 from mailagent.api.reasons import ReasonKind, WaitReason
-from mailagent.api.smtp import SmtpReply, Verb
+from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter, Target
 from mailagent.census import Census
-from mailagent.config import Origins, config_hash, load_agent_with_origins
+from mailagent.config import Origins, load_agent_with_origins
 from mailagent.config.structs import AgentConfig
 from mailagent.control.automation import Automation
 from mailagent.control.lock import LockVerbs
@@ -40,11 +37,9 @@ from mailagent.evacuating import Evacuating
 from mailagent.host import Act, Read
 from mailagent.intake.guard import Guard
 from mailagent.intake.listener import Intake
-from mailagent.intake.pressure import Pressure
+from mailagent.intake.pressure import Pressure, rss_bytes
 from mailagent.intake.ready import Readiness
-from mailagent.intake.sasl import Login
-from mailagent.intake.submission import Submission
-from mailagent.intake.users import User, Users
+from mailagent.intake.users import Users
 from mailagent.jobs import Jobs
 from mailagent.keys import Keys, chosen
 from mailagent.mail_orders import MailOrders
@@ -65,6 +60,7 @@ from mailagent.routing import LimitTable, PathLimits, Router, Site, Unroutable
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.settlement import Settler
+from mailagent.snapshots import Snapshots
 from mailagent.spool.errors import StorageFailed
 from mailagent.spool.ids import message_name
 from mailagent.spool.records import LedgerEntry, NewMessage, Waiting
@@ -82,11 +78,8 @@ log = logging.getLogger(__name__)
 
 STANDING = ("scheduler", "control", "automation", "census", "ages", "jobs", "mail-orders", "upkeep")
 """Tasks whose end is the end of the engine."""
-SNAPSHOT_S = 0.2
-"""Age up to which one snapshot serves every caller."""
 SIGHUP = "SIGHUP"
 """Author of a reload by signal."""
-RELAYING_DENIED = SmtpReply(code=550, enhanced="5.7.1", text="Relaying denied")
 
 
 class Ledger:
@@ -119,16 +112,8 @@ class Engine:
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Done when storage failed: the agent has stopped taking and sending mail, and should end."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopping = False
-        self._started_at = datetime.now(UTC)
         self._counters = Counters()
         self._history = History(self._counters)
-        self._config_hash = config_hash(config)
-        self._snapshot: views.Snapshot | None = None
-        self._snapshot_at = 0.0
-        self._seq = 0
-        self.recipient_refusal: Callable[[bytes], SmtpReply | None] | None = None
-        """Answers RCPT for recipients who must not be mailed; None: nobody has to be asked for."""
 
     @property
     def config(self) -> AgentConfig:
@@ -147,7 +132,6 @@ class Engine:
         await asyncio.to_thread(self._events.configure, config.events)
         self._resolver = Resolver(config.dns)
         self._tls = TlsPolicies(config, self._resolver, self._spawn)
-        self._reporting = TlsReporting(config, self._tls, self._resolver, self.submit)
         self._router = Router(config, self._resolver, discovery=self._tls)
         self._limits = LimitTable(config, self._origins.find)
         self._control = Control(config, ledger=Ledger(self._spool, self.recheck), effects=self)
@@ -173,17 +157,20 @@ class Engine:
         )
         await self._book.load()
         self._book.changed = self._use_suppressions
-        self._use_suppressions()
         self._suppressing = Suppressing(self._book, self._control, lambda: self._config)
         self.failed.add_done_callback(lambda _: self._scheduler.halt())
         self._signing = Signing(config.dkim, self._ring, config.state_dir / "dkim")
         self._signing.choose(chosen(self._state))
         keys = Keys(self._control, self._signing, self._resolver, lambda key: self._origins.find(key))
         guard = Guard(config, signs=self._signing.signs, resolver=self._resolver, spawn=self._spawn)
-        self._pressure = Pressure(config.queue, free=lambda: self._spool.free, rss_bytes=_rss_bytes)
+        self._pressure = Pressure(config.queue, free=lambda: self._spool.free, rss_bytes=rss_bytes)
         self._acceptor = Acceptor(
             config, self._spool, self._scheduler, self._counters, self._signing, self._pressure, guard
         )
+        self._users = Users(await self._spool.credentials())
+        self._admission = Admission(self._acceptor, self._users, self._pressure, self._state, failed=self.failed.done)
+        self._use_suppressions()
+        self._reporting = TlsReporting(config, self._tls, self._resolver, self._admission.submit)
         self._census = Census(self._spool)
         ages = Ages(self._spool)
         self._acceptor.waiting = self._spool.recovered.recipients
@@ -202,13 +189,13 @@ class Engine:
             Surroundings(
                 tag=self._spool.tag,
                 accounting=self._accounting.directory,
-                closed=self._closed,
-                short=self._short,
+                closed=self._admission.closed,
+                short=self._admission.short,
                 new_id=lambda: message_name(self._spool.new_message_id(), self._spool.tag),
                 spawn=self._spawn,
                 account=self._accounting.write,
                 classify=lambda reply, provider: self._settler.classifier.verdict(reply, provider),
-                submit=self.submit,
+                submit=self._admission.submit,
                 leaves=self._counters.leaves,
                 suppress=self._suppressing.reported,
             ),
@@ -222,7 +209,6 @@ class Engine:
             flow=self._history.flow,
         )
         attempts.observers += (self._automation.observe, self._scheduler.leave_address)
-        self._users = Users(await self._spool.credentials())
         self._mail = MailOrders(self._control, self._spool, self._scheduler, attempts, self._removed)
         self._overview.mail = self._mail.progress
         users = UserVerbs(self._users, self._control, self._spool.credentials)
@@ -245,7 +231,7 @@ class Engine:
             self._acceptor,
             config=lambda: self._config,
             state=lambda: self._state,
-            why_not=self._why_not_ready,
+            why_not=self._admission.why_not_ready,
         )
         await self._evacuating.load()
         self._configuring = Configuring(
@@ -282,8 +268,19 @@ class Engine:
             **self._evacuating.verbs,
             **self._configuring.verbs,
         }
-        self._intake = Intake(config.intake, config.host, self)
-        self._readiness = Readiness(self._why_not_ready)
+        self._intake = Intake(config.intake, config.host, self._admission)
+        self._snapshots = Snapshots(
+            config,
+            spool=self._spool,
+            scheduler=self._scheduler,
+            admission=self._admission,
+            intake=self._intake,
+            census=self._census,
+            history=self._history,
+            overview=self._overview,
+            generations=self._control.generations,
+        )
+        self._readiness = Readiness(self._admission.why_not_ready)
         self._spawn(self._scheduler.run(), "scheduler")
         self._spawn(self._control.run(), "control")
         self._spawn(self._automation.run(), "automation")
@@ -308,7 +305,7 @@ class Engine:
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new mail, let final dots finish for `grace_s` at most; what is left stays in doubt."""
-        self._stopping = True
+        self._admission.stopping = True
         self._intake.refuse_new()
         self._feedback.refuse_new()
         self._evacuating.stop()
@@ -388,57 +385,10 @@ class Engine:
     def _use_suppressions(self) -> None:
         """The list has its first entry, or none any more, or another configuration."""
         self._scheduler.suppressed = self._book.of if len(self._book) else None
-        self.recipient_refusal = self._book.refusal if self._book.refuses else None
+        self._admission.recipient_refusal = self._book.refusal if self._book.refuses else None
 
     def _incident(self, provider: str, held: int) -> None:
         self._spawn(self._suppressing.freeze_by_itself(ProviderName(provider), held), f"freeze:{provider}")
-
-    # -- gate of intake ------------------------------------------------------------------------------------------
-
-    @property
-    def wanted_headers(self) -> frozenset[bytes]:
-        """Header fields that stream patterns and keys look at."""
-        return self._acceptor.wanted_headers
-
-    def greeting_refusal(self) -> SmtpReply | None:
-        """421 while the host drains, stops, or cannot store."""
-        if (closed := self._closed()) is not None:
-            return closed
-        if self._state.host_drain is not None:
-            return _refusal(421, "4.3.2", "this host is being drained")
-        return None
-
-    def mail_refusal(self) -> SmtpReply | None:
-        """4yz at MAIL while the host drains or is short of disk or memory."""
-        if self._state.host_drain is not None and not self.failed.done():
-            return _refusal(450, "4.3.2", "this host is being drained")
-        return self._short()
-
-    def _closed(self) -> SmtpReply | None:
-        if self.failed.done() or self._stopping:
-            return _refusal(421, "4.3.2", "shutting down")
-        return None
-
-    def _short(self) -> SmtpReply | None:
-        if self.failed.done():
-            return _refusal(451, "4.3.0", "storage failed")
-        return self._pressure.refusal()
-
-    def _why_not_ready(self) -> str:
-        refusal = self.greeting_refusal() or self.mail_refusal() or self._pressure.queue_refusal(self._acceptor.waiting)
-        return refusal.text if refusal is not None else ""
-
-    def stranger_refusal(self, client: str, recipient: bytes) -> SmtpReply:  # noqa: ARG002  nothing to probe
-        """550: no relay."""
-        return RELAYING_DENIED
-
-    def authenticate(self, login: Login, client: str, done: Callable[[User | SmtpReply], None]) -> None:
-        """Verify a login."""
-        self._users.authenticate(login, client, done)
-
-    def submit(self, submission: Submission, done: Callable[[SmtpReply], None]) -> None:
-        """Take a message in."""
-        self._acceptor.submit(submission, self._state, done)
 
     # -- delivery ------------------------------------------------------------------------------------------------
 
@@ -477,8 +427,8 @@ class Engine:
 
     def apply(self, state: HostState) -> None:
         """Directives or configuration have changed: take effect at once."""
-        self._state = state
-        self._snapshot = None  # whoever looks after a verb sees its effect
+        self._state = self._admission.state = state
+        self._snapshots.expire()
         self._signing.choose(chosen(state))
         self._acceptor.look_for_headers()
         self._scheduler.apply(self._config, state)
@@ -532,67 +482,8 @@ class Engine:
         return self._spool.spool_id
 
     def snapshot(self) -> views.Snapshot:
-        """The state now, at most SNAPSHOT_S old."""
-        now = time.monotonic()
-        if self._snapshot is None or now - self._snapshot_at >= SNAPSHOT_S:
-            self._seq += 1
-            self._snapshot, self._snapshot_at = self._build_snapshot(), now
-        return self._snapshot
-
-    def _build_snapshot(self) -> views.Snapshot:
-        overview, state = self._overview, self._state
-        return views.Snapshot(
-            seq=self._seq,
-            at=datetime.now(UTC),
-            host=self._host_view(),
-            pools=overview.pools(state),
-            vmtas=overview.vmtas(state),
-            providers=overview.providers(state),
-            destinations=overview.destinations(state),
-            directives=overview.directives(state, self._acceptor.waiting),
-            streams=tuple(self._config.streams),
-        )
-
-    def _host_view(self) -> views.HostView:
-        scheduler, spool, config = self._scheduler, self._spool, self._config
-        why_not = self._why_not_ready()
-        if self.failed.done():
-            engine_state = views.EngineState.FAILED
-        elif self._stopping:
-            engine_state = views.EngineState.STOPPING
-        elif self._state.host_drain is not None:
-            engine_state = views.EngineState.DRAINING
-        else:
-            engine_state = views.EngineState.RUNNING
-        queues = scheduler.ready.values()
-        waiting = self._acceptor.waiting
-        oldest = self._census.oldest
-        return views.HostView(
-            host=config.host,
-            region=config.region,
-            version=__version__,
-            engine="mailagent",
-            state=engine_state,
-            accepting=not why_not,
-            intake_reason=why_not,
-            started_at=self._started_at,
-            waiting=waiting,
-            deferred=min(waiting, sum(total.count for total in self._census.deferred)),  # counted a moment ago
-            ready=sum(len(queue.items) + len(queue.busy) for queue in queues),
-            window=scheduler.window.used,
-            window_limit=scheduler.window.limit,
-            oldest_at=datetime.fromtimestamp(oldest / 1000, UTC) if oldest is not None else None,
-            connections_in=self._intake.connections,
-            connections_out=sum(queue.connections for queue in queues),
-            in_doubt=spool.open_marks,
-            in_doubt_listed=spool.recovered.in_doubt,
-            flow=self._history.flow(requests.HistoryScope.HOST),
-            disk_free_bytes=spool.free.free_bytes,
-            rss_bytes=_rss_bytes(),
-            history_bytes=self._history.memory_bytes,
-            generation=self._control.generations.host,
-            config_hash=self._config_hash,
-        )
+        """The state now, a moment old at most."""
+        return self._snapshots.now(self._acceptor.waiting, self._state, failed=self.failed.done())
 
     async def reload_config(self, author: str = SIGHUP) -> list[str]:
         """Take over what the configuration file says now; the sections that changed.
@@ -616,7 +507,7 @@ class Engine:
         if not changed:
             return changed
         self._config = config
-        self._config_hash = config_hash(config)
+        self._snapshots.configure(config)
         self._overview.config = config
         self._settler.configure(config)
         self._book.config = config.suppression
@@ -650,12 +541,3 @@ class Engine:
 
     def _dsn(self, action: Action, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
         return self._acceptor.dsn(action, row, body, reply, peer)
-
-
-def _refusal(code: int, enhanced: str, text: str) -> SmtpReply:
-    return SmtpReply(code=code, enhanced=enhanced, text=text, verb=Verb.MAIL, local=True)
-
-
-def _rss_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGESIZE")

@@ -72,6 +72,16 @@ def accepts(port: int) -> bool:
         return False
 
 
+def listens(path: Path) -> bool:
+    """Whether somebody takes connections at the Unix socket `path`."""
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(path))
+    except OSError:
+        return False
+    return True
+
+
 MAILAGENT = (sys.executable, "-m", "mailagent")
 
 
@@ -108,7 +118,7 @@ class Agent:
     def _is_up(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
-        return accepts(self.port)
+        return accepts(self.port) and listens(self.socket)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None

@@ -1,7 +1,9 @@
 """Back-pressure: whether the host has what it takes to accept mail, and what it is short of. Delivery goes on."""
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.config.structs import QueueLimits
@@ -61,3 +63,9 @@ class Pressure:
 
 def _short(verb: Verb, reason: str) -> SmtpReply:
     return SmtpReply(code=452, enhanced="4.3.1", text=reason, verb=verb, local=True)
+
+
+def rss_bytes() -> int:
+    """Memory of this process that is resident now."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")
