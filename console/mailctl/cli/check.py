@@ -75,9 +75,9 @@ def check(setup: Setup, selection: Sequence[str], as_plugin: bool, as_json: bool
         raise click.exceptions.Exit(code)
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
-        verdicts, failed = await verdicts_of(setup, fleet, selection)
+        verdicts, partial = await verdicts_of(setup, fleet, selection)
         crossed = any(one.level in (Level.WARNING, Level.CRITICAL) for one in verdicts)
-        return Shown(verdicts, checkup_text(verdicts, width()), failed=failed, crossed=crossed)
+        return Shown(verdicts, checkup_text(verdicts, width()), partial=partial, crossed=crossed)
 
     show(setup, "check", selection, look, as_json=as_json)
 

@@ -53,7 +53,7 @@ def deferrals(setup: Setup, selection: Sequence[str], last: int, worst: int, as_
         found = await deferrals_of(
             setup, fleet, selection, last_s=min(last, 86_400), worst=worst, providers=selection.names(TermKind.PROVIDER)
         )
-        return Shown([found], deferral_text(found, width()), failed=failed_of(fleet, found.unchecked))
+        return Shown([found], deferral_text(found, width()), partial=partial_of(fleet, found.unchecked))
 
     show(setup, "report-deferrals", selection, look, as_json=as_json)
 
@@ -87,7 +87,7 @@ def day(setup: Setup, selection: Sequence[str], date: datetime | None, as_json: 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         narrow((), selection, {}, view="report day")
         _, found = await day_of(setup, fleet, selection, date)
-        return Shown([found], day_text(found, width()), failed=failed_of(fleet, found.unchecked))
+        return Shown([found], day_text(found, width()), partial=partial_of(fleet, found.unchecked))
 
     show(setup, "report-day", selection, look, as_json=as_json)
 
@@ -140,7 +140,7 @@ async def day_of(
     )
 
 
-def failed_of(fleet: "Fleet", unchecked: "Sequence[Unchecked]") -> "dict[HostName, str]":
+def partial_of(fleet: "Fleet", unchecked: "Sequence[Unchecked]") -> "dict[HostName, str]":
     """Connected hosts that a report lacks something of; the others are named anyway."""
     fresh = {host.name for host in fleet.state.hosts if host.state.is_fresh}
     return {one.host: one.why for one in unchecked if one.host in fresh}

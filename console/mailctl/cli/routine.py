@@ -70,7 +70,7 @@ def daily(setup: Setup, selection: Sequence[str], quiet: bool, as_json: bool) ->
 def _routine(setup: Setup, name: "RoutineName", selection: Sequence[str], *, quiet: bool, as_json: bool) -> None:
     from mailctl.cli.check import verdicts_of
     from mailctl.cli.narrow import narrow
-    from mailctl.cli.report import day_of, deferrals_of, failed_of
+    from mailctl.cli.report import day_of, deferrals_of, partial_of
     from mailctl.cli.report_text import routine_text
     from mailctl.cli.show import Shown, show
     from mailctl.ops.checkup import Level
@@ -79,7 +79,7 @@ def _routine(setup: Setup, name: "RoutineName", selection: Sequence[str], *, qui
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         narrow((), selection, {}, view=f"routine {name}")
-        verdicts, failed = await verdicts_of(setup, fleet, selection)
+        verdicts, partial = await verdicts_of(setup, fleet, selection)
         day: DayReport | None = None
         if name is RoutineName.DAILY:
             deferrals, day = await day_of(setup, fleet, selection, None)
@@ -88,10 +88,10 @@ def _routine(setup: Setup, name: "RoutineName", selection: Sequence[str], *, qui
             deferrals = await deferrals_of(setup, fleet, selection, last_s=period_s, worst=WORST)
         if day:
             verdicts = (*verdicts, complaint_verdict(day, fleet.config.thresholds))
-            failed |= failed_of(fleet, day.unchecked)
+            partial |= partial_of(fleet, day.unchecked)
         found = routine(name, tuple(verdicts), deferrals, day)
         text = "" if quiet and found.level is Level.OK else routine_text(found, width())
-        failed |= failed_of(fleet, deferrals.unchecked)
-        return Shown([found], text, failed=failed, crossed=found.is_crossed)
+        partial |= partial_of(fleet, deferrals.unchecked)
+        return Shown([found], text, partial=partial, crossed=found.is_crossed)
 
     show(setup, f"routine-{name}", selection, look, as_json=as_json)

@@ -26,6 +26,7 @@ class Shown:
     truncated: bool = False
     failed: Mapping[HostName, str] = field(default_factory=dict)  # connected hosts that gave no answer, and why
     missing: str = ""  # what was asked for and is nowhere
+    partial: Mapping[HostName, str] = field(default_factory=dict)  # hosts that gave not all, and why; the text says it
     crossed: bool = False  # a threshold was
 
 
@@ -48,7 +49,8 @@ def show(setup: Setup, name: str, words: Collection[str], look: Look, *, as_json
     if shown.missing:
         errors.append(shown.missing)
     if as_json:
-        click.echo(document(name, state, rows=shown.rows, truncated=shown.truncated, errors=errors))
+        every = [*errors, *(f"{host}: {reason}" for host, reason in shown.partial.items())]
+        click.echo(document(name, state, rows=shown.rows, truncated=shown.truncated, errors=every))
     elif shown.text:
         click.echo(shown.text)
     for error in errors:
@@ -58,7 +60,7 @@ def show(setup: Setup, name: str, words: Collection[str], look: Look, *, as_json
     code = of_read(state, failed=len(shown.failed))
     if shown.crossed and code is not Exit.UNREACHABLE:
         leave(Exit.CROSSED)
-    leave(Exit.INCOMPLETE if shown.missing and code is Exit.DONE else code)
+    leave(Exit.INCOMPLETE if (shown.missing or shown.partial) and code is Exit.DONE else code)
 
 
 def why(host: HostState, timeout_s: float) -> str:

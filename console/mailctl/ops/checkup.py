@@ -181,7 +181,9 @@ def _stopped(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
     fresh = {host.name for host in facts.fresh}
     for row in facts.state.pools:
         parts = [(host, view) for host, view in row.parts if host in fresh]
-        stopped = [(host, view) for host, view in parts if view.state is not PoolState.ACTIVE or not view.active]
+        # a host on which the file keeps all members in reserve is not meant to send, unless no host does
+        parts = [part for part in parts if part[1].state is not PoolState.EMPTY] or parts
+        stopped = [(host, view) for host, view in parts if view.state is not PoolState.ACTIVE]
         if parts:
             detail = ", ".join(f"{host}: {view.state} {view.reason}".rstrip() for host, view in stopped)
             look = f"mailctl pools pool:{row.name}"
@@ -225,30 +227,32 @@ def _oldest(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
 
 
 def _deferrals(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
-    for subject, look, one, limits in _rates(facts, thresholds.deferrals):
+    for scope, name, one, limits in _rates(facts, thresholds.deferrals):
         events = one.deferred + one.delivered
         if events > thresholds.least:
             detail = f"{one.deferred:,} of {events:,} events"
-            yield Measured(subject, one.deferred / events, limits, detail, look)
+            look = f"mailctl deferred {scope}:{name}"
+            yield Measured(f"{scope} {name}", one.deferred / events, limits, detail, look)
 
 
 def _bounces(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
-    for subject, look, one, limits in _rates(facts, thresholds.bounces):
+    for scope, name, one, limits in _rates(facts, thresholds.bounces):
         events = one.bounced + one.delivered
         if events > thresholds.least:
-            yield Measured(subject, one.bounced / events, limits, f"{one.bounced:,} of {events:,} recipients", look)
+            detail = f"{one.bounced:,} of {events:,} recipients"
+            yield Measured(f"{scope} {name}", one.bounced / events, limits, detail, "mailctl report day")
 
 
-def _rates(facts: Facts, limits: RateLimits) -> Iterator[tuple[str, str, "Sum", Limits]]:
-    """Subject, command to look further, sums and limits of each provider, stream and pool."""
-    for scope, own, look in (
-        (HistoryScope.PROVIDER, limits.providers, "mailctl deferred provider:"),
-        (HistoryScope.STREAM, limits.streams, "mailctl deferred stream:"),
-        (HistoryScope.POOL, limits.pools, "mailctl deferred pool:"),
+def _rates(facts: Facts, limits: RateLimits) -> Iterator[tuple[HistoryScope, str, "Sum", Limits]]:
+    """Each provider, stream and pool with its sums and limits."""
+    for scope, own in (
+        (HistoryScope.PROVIDER, limits.providers),
+        (HistoryScope.STREAM, limits.streams),
+        (HistoryScope.POOL, limits.pools),
     ):
         exceptions: Mapping[str, Limits] = {str(name): one for name, one in own.items()}
         for name, one in summed(facts.sums, scope).items():
-            yield f"{scope} {name}", f"{look}{name}", one, exceptions.get(name, limits)
+            yield scope, name, one, exceptions.get(name, limits)
 
 
 def _disk_free(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:

@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import msgspec
+
+from mailagent.api import codec
+from tests.console import records
 from tests.console.cli.conftest import Mailctl, edit
 from tests.console.loopback import LoopbackAgent
 
@@ -36,3 +40,13 @@ async def test_a_day_is_the_sum_of_all_hosts(mailctl: Mailctl) -> None:
     text = (await mailctl("report", "day", "host:mx1")).out
     assert "bad-mailbox" in text
     assert (await mailctl("report", "day", "--day", "2999-01-01")).code == 2
+
+
+async def test_what_every_host_knows_in_part_is_one_and_not_three(agents: Agents, mailctl: Mailctl) -> None:
+    for agent in agents.values():
+        agent.sums = msgspec.structs.replace(records.sums(), since=codec.now())
+    ran = await mailctl("report", "deferrals", "--json")
+    assert ran.code == 1
+    assert len(ran.document["errors"]) == 3
+    assert "the history begins at" in ran.document["errors"][0]
+    assert (await mailctl("report", "deferrals")).err == ""

@@ -133,6 +133,17 @@ def test_a_pool_that_is_suspended_on_its_only_host_is_critical() -> None:
     )
 
 
+def test_a_host_that_only_has_reserves_of_a_pool_is_not_meant_to_send() -> None:
+    pool = SNAPSHOT.pools[0]
+    spare = msgspec.structs.replace(pool, state=PoolState.EMPTY, reason="mkt-1 is standby")
+    (mx1,) = facts(pools=(pool,)).hosts
+    reserve = replace(mx1, name=MX2, snapshot=msgspec.structs.replace(SNAPSHOT, pools=(spare,)))
+    both = replace(facts(), hosts=(mx1, reserve), state=FleetState(hosts=(mx1, reserve)))
+    assert crossed("stopped", both) == []
+    alone = replace(facts(), hosts=(reserve,), state=FleetState(hosts=(reserve,)))
+    assert crossed("stopped", alone) == [("critical", "pool marketing", 1)]
+
+
 @pytest.mark.parametrize(
     ("delivered", "deferred", "level"),
     [(95, 5, "ok"), (90, 11, "warning"), (0, 100, "ok"), (0, 101, "critical"), (949, 51, "warning"), (951, 49, "ok")],
