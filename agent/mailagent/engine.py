@@ -70,6 +70,7 @@ from mailagent.telemetry.archive import Archive
 from mailagent.telemetry.counters import Counters
 from mailagent.telemetry.history import History
 from mailagent.tls_reporting import TlsReporting
+from mailagent.tracing import Tracing
 from mailagent.upkeep import Upkeep
 from mailagent.version import __version__
 from mailagent.why import Why
@@ -242,6 +243,8 @@ class Engine:
             take_over=self._take_over,
             size=Reach(self._spool, self._scheduler, self._census, lambda: self._acceptor.waiting).of,
         )
+        self._intake = Intake(config.intake, config.host, self._admission)
+        self._tracing = Tracing(self._intake, lambda: self._scheduler.ready.values(), lambda: self._config)
         self._reads: Mapping[str, Read] = {
             **reads.methods,
             **keys.reads,
@@ -256,6 +259,7 @@ class Engine:
             **self._suppressing.reads,
             **self._evacuating.reads,
             **self._configuring.reads,
+            **self._tracing.reads,
         }
         self._verbs = {
             **self._control.verbs,
@@ -268,7 +272,6 @@ class Engine:
             **self._evacuating.verbs,
             **self._configuring.verbs,
         }
-        self._intake = Intake(config.intake, config.host, self._admission)
         self._snapshots = Snapshots(
             config,
             spool=self._spool,
@@ -408,7 +411,8 @@ class Engine:
         )
         try:
             security = self._tls.towards(queue.site, queue.next_recipient)
-            await connect(security.ordered(path), source, self._config.delivery.timeouts, queue, security)
+            tap = self._tracing.outbound(queue)
+            await connect(security.ordered(path), source, self._config.delivery.timeouts, queue, security, tap)
         except BindFailed as exc:
             queue.failed(exc.reply, bind=True)
         except ConnectFailed as exc:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from mailagent.api import requests, views
 from mailagent.api.operations import OperationResult
+from mailagent.api.trace import TraceLines, TraceStarted
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,18 @@ Read = Callable[[Any], Awaitable[object]]
 Act = Callable[[Any, Principal], Awaitable[OperationResult]]
 """Executes one verb: idempotent by its op_id, it honours `dry_run`, `expect` and `override`, and has its directive and
 its operation record on disk before it returns."""
+
+
+class Stream(Protocol):
+    """Live lines for one caller; what `reads["trace"]` gives."""
+
+    started: TraceStarted
+
+    def batch(self) -> TraceLines | None:
+        """What came since the last call; None: nothing. The last one says why it ended."""
+
+    def close(self) -> None:
+        """The caller has gone, or wants no more."""
 
 
 class Host(Protocol):

@@ -41,12 +41,13 @@ from mailagent.api.ids import (
     StreamName,
     VmtaName,
 )
-from mailagent.api.methods import CHANGES, MAX_REQUEST_BYTES, METHODS, PROTOCOL_VERSION
+from mailagent.api.methods import CHANGES, MAX_REQUEST_BYTES, METHODS, PROTOCOL_VERSION, TRACE
 from mailagent.api.operations import Impact, MailPart, OperationRecord, OperationResult, Result
 from mailagent.api.rollout import ConfigChange, ConfigPlan, FileState, How, unpack
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.sums import Sums
 from mailagent.api.targets import MessageFilter, Target, TargetKind
+from mailagent.api.trace import TraceStarted
 from mailagent.config.structs import FleetConfig, FleetHost, Pool, Rpc, Transport, VirtualMta
 from tests.console import records as kept
 
@@ -336,6 +337,12 @@ class LoopbackAgent:
                     same=same,
                     changes=() if same else (ConfigChange(section="retry", name="", how=How.CHANGED, detail="x"),),
                 )
+            case "trace":
+                if params.name != "gmail":
+                    raise NotFound(f"{self.name} has no provider {params.name}")
+                return TraceStarted(ends_at=codec.now(), connections=1)
+            case "untrace":
+                return requests.Empty()
             case "ages":
                 return kept.ages()
             case "history":
@@ -555,6 +562,8 @@ class LoopbackAgent:
                 if request.method in self.faults.drop_answer_to and not getattr(params, "dry_run", False):
                     return
                 writer.write(codec.reply(request.id, result))
+                if request.method == TRACE:
+                    writer.write(codec.notification(TRACE, kept.traced()))
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:

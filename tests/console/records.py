@@ -12,6 +12,7 @@ from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.requests import HistoryRequest, HistoryScope
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.sums import SumRow, Sums, SumsRequest
+from mailagent.api.trace import Side, TraceLine, TraceLines
 from mailagent.api.views import Series
 from mailagent.api.why import EffectiveLimit, QueueWhy
 
@@ -55,6 +56,18 @@ def outcomes(request: OutcomesRequest) -> Outcomes:
         bounces=(BounceCount(category="bad-mailbox", provider="gmail", count=4),),
         complaints=(ComplaintCount(provider="gmail", stream="news", count=2),),
     )
+
+
+def traced() -> TraceLines:
+    said = (
+        (Side.EVENT, "connects from 127.0.1.1 as mkt-1"),
+        (Side.SERVER, "220 mx \x1b[31mred"),
+        (Side.CLIENT, "EHLO m1"),
+    )
+    lines = tuple(
+        TraceLine(at=AT, session="1", queue="gmail/mkt-1", peer="mx:25", side=side, text=text) for side, text in said
+    )
+    return TraceLines(lines=lines, dropped=3, ended="its 300 s are over")
 
 
 def events() -> EventSinks:

@@ -17,6 +17,7 @@ from mailagent.api.outcomes import Outcomes, OutcomesRequest
 from mailagent.api.requests import Role
 from mailagent.api.rollout import ConfigApply, ConfigPlan, ConfigQuery, ConfigUndo
 from mailagent.api.sums import Sums, SumsRequest
+from mailagent.api.trace import TraceRequest, TraceStarted
 from mailagent.api.why import QueueWhy, WhyRequest
 
 PROTOCOL_VERSION = 1
@@ -29,6 +30,8 @@ MAX_TEXT_CHARS = 2048
 DEFAULT_SOCKET = "/run/mailagent/rpc.sock"
 CHANGES = "changes"
 """Name of the notification that a subscription sends."""
+TRACE = "trace"
+"""Name of the notification that a trace sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Method:
     params: type[msgspec.Struct]
     result: Any
     role: Role = Role.VIEWER
+    audited: bool = False  # a look that goes on record, as verbs do
 
     @property
     def mutates(self) -> bool:
@@ -83,6 +87,8 @@ METHODS: dict[str, Method] = {
         Method("suppression_pending", suppression.SuppressionPending, OperationResult, Role.OPERATOR),
         Method("suppression_freeze", suppression.SuppressionFreeze, OperationResult, Role.OPERATOR),
         Method("suppression_thaw", suppression.SuppressionThaw, OperationResult, Role.OPERATOR),
+        Method(TRACE, TraceRequest, TraceStarted, Role.OPERATOR, audited=True),
+        Method("untrace", requests.Empty, requests.Empty),
         Method("drain", requests.Drain, OperationResult, Role.OPERATOR),
         Method("undrain", requests.Undrain, OperationResult, Role.OPERATOR),
         Method("suspend", requests.Suspend, OperationResult, Role.OPERATOR),

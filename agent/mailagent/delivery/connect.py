@@ -18,6 +18,7 @@ from mailagent.delivery.smarthost import log_in, secret_of
 from mailagent.delivery.tls import CLEAR, SHUTDOWN_S, Step, TlsFailed
 from mailagent.delivery.tls import failure as tls_failure
 from mailagent.routing.rollup import Hop
+from mailagent.telemetry.tap import Tap
 
 MAX_HOPS = 5
 """Addresses tried before the attempt counts as failed."""
@@ -38,7 +39,12 @@ class Security(Protocol):
 
 
 async def connect(
-    path: Sequence[Hop], source: Source, timeouts: Timeouts, owner: Owner, security: Security | None = None
+    path: Sequence[Hop],
+    source: Source,
+    timeouts: Timeouts,
+    owner: Owner,
+    security: Security | None = None,
+    tap: Tap | None = None,
 ) -> Connection:
     """A connection to the first hop that takes it, greeting, EHLO and TLS included; without `security` in clear.
 
@@ -60,12 +66,16 @@ async def connect(
             step: Step | None = CLEAR if security is None else await security.first(hop)
             while step is not None:
                 try:
-                    return await _try(hop, source, waits, owner, step, security)
+                    return await _try(hop, source, waits, owner, step, security, tap)
                 except TlsFailed as exc:
                     failure = _worse(failure, exc)
+                    if tap is not None:
+                        tap.event(f"failed: {exc.reply.line()}")
                     step = None if security is None else security.failed(hop, step, exc)
         except ConnectFailed as exc:
             failure = _worse(failure, exc)
+            if tap is not None:
+                tap.event(f"failed: {exc.reply.line()}")
     assert failure is not None  # noqa: S101  # there was at least one hop
     raise failure
 
@@ -76,9 +86,13 @@ def _worse(before: ConnectFailed | None, now: ConnectFailed) -> ConnectFailed:
 
 
 async def _try(
-    hop: Hop, source: Source, waits: Waits, owner: Owner, step: Step, security: Security | None
+    hop: Hop, source: Source, waits: Waits, owner: Owner, step: Step, security: Security | None, tap: Tap | None
 ) -> Connection:
-    connection = await _open(hop, source, waits, step)
+    if tap is not None:
+        tap.begin()
+        tap.peer = str(hop)
+        tap.event(f"connects from {source.towards(hop.address)} as {source.vmta}")
+    connection = await _open(hop, source, waits, step, tap)
     try:
         await connection.stand()
     except asyncio.CancelledError:
@@ -90,7 +104,7 @@ async def _try(
     return connection
 
 
-async def _open(hop: Hop, source: Source, waits: Waits, step: Step) -> Connection:
+async def _open(hop: Hop, source: Source, waits: Waits, step: Step, tap: Tap | None) -> Connection:
     loop = asyncio.get_running_loop()
     address = source.towards(hop.address)
     if address is None:
@@ -122,7 +136,7 @@ async def _open(hop: Hop, source: Source, waits: Waits, step: Step) -> Connectio
             if exc.errno == errno.EADDRNOTAVAIL:  # the port is chosen here, not at bind
                 raise AddressesExhausted(address) from exc
             raise _failed(hop, _words(exc)) from exc
-        make = partial(Connection, hop, source, waits, loop, step)
+        make = partial(Connection, hop, source, waits, loop, step, tap)
         if step.auth is not None:
             connection = make()
             await log_in(connection, sock, hop, step, secret, waits)

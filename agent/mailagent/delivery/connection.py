@@ -34,6 +34,7 @@ from mailagent.delivery.tls import (
 )
 from mailagent.dns import Address
 from mailagent.routing.rollup import Hop
+from mailagent.telemetry.tap import Tap
 
 log = logging.getLogger(__name__)
 
@@ -156,12 +157,19 @@ class Connection(asyncio.Protocol):
         "sent",
         "session_id",
         "source",
+        "tap",
         "tls",
         "vmta",
     )
 
     def __init__(
-        self, hop: Hop, source: Source, waits: Waits, loop: asyncio.AbstractEventLoop, step: Step = CLEAR
+        self,
+        hop: Hop,
+        source: Source,
+        waits: Waits,
+        loop: asyncio.AbstractEventLoop,
+        step: Step = CLEAR,
+        tap: Tap | None = None,
     ) -> None:
         """Raises ValueError for an EHLO name that cannot be sent."""
         address = source.towards(hop.address)
@@ -178,6 +186,8 @@ class Connection(asyncio.Protocol):
         """How far the peer is known."""
         self.tls = ""
         """Protocol, cipher and level, in words; empty in clear."""
+        self.tap = tap
+        """Who follows what is said here, if anybody."""
         self.guard: Guard | None = None
         """Who else must agree to each message, if anybody."""
         self._step = step
@@ -306,6 +316,8 @@ class Connection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send commands."""
         assert self._transport is not None  # noqa: S101  # the session begins with the connection
+        if self.tap is not None:
+            self.tap.client(data)
         self._transport.write(data)
 
     def upgrade(self) -> None:
@@ -321,6 +333,8 @@ class Connection(asyncio.Protocol):
     def send_body(self, accepted: Sequence[int]) -> None:
         """Send the message, as fast as the peer takes it."""
         transaction = cast(Transaction, self._transaction)
+        if self.tap is not None:
+            self.tap.text(len(transaction.added) + len(transaction.body))
         self._accepted = accepted
         self._blocks, self._last_block = wire_blocks(transaction.added, transaction.body, plain=transaction.plain)
         self._send_blocks()
@@ -359,6 +373,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the peer sent."""
+        if self.tap is not None:
+            self.tap.server(data)
         session = self._session
         answered, deadline = session.answered, self._deadline
         try:
@@ -388,6 +404,8 @@ class Connection(asyncio.Protocol):
             step = self._session.awaiting
             where = "while idle" if step is None else f"while waiting for the answer to {step.value}"
             self._end = self._session.failure(f"connection lost {where}" + (f": {exc}" if exc else ""))
+        if self.tap is not None:
+            self.tap.event(f"closed: {self._end.line()}")
         in_doubt = self._session.past_dot
         self._session.phase = Phase.OVER
         transaction, self._transaction = self._transaction, None
@@ -429,6 +447,8 @@ class Connection(asyncio.Protocol):
             self._step.check(peer_chain(ssl_object), self.mx)
         self.level = self._step.level
         self.tls = describe(ssl_object, self.level)
+        if self.tap is not None:
+            self.tap.event(self.tls)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """Do a step in which the owner's callbacks run; a fault in one must not leave the session half way."""

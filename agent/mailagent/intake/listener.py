@@ -4,6 +4,7 @@ import asyncio
 import logging
 import ssl
 from collections import Counter
+from collections.abc import Collection
 from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import cast
@@ -12,7 +13,7 @@ from mailagent.api.smtp import SmtpReply
 from mailagent.config import structs
 from mailagent.config.intake import Certificate, ListenerKind, ListenerTls
 from mailagent.intake.errors import ListenFailed
-from mailagent.intake.protocol import Connection
+from mailagent.intake.protocol import Connection, Tapped
 from mailagent.intake.rules import BUSY, Rules
 from mailagent.intake.submission import Gate
 from mailagent.intake.tls import Contexts, load_contexts
@@ -37,6 +38,8 @@ class Intake:
     ) -> None:
         """Opens the listeners of one kind."""
         self.gate = gate
+        self.tapped: Tapped | None = None
+        """Asked for the tap of each new client, while anybody follows a listener."""
         self._kind = kind
         self._host = host
         self._contexts: Contexts = {}
@@ -62,6 +65,11 @@ class Intake:
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of every listener, as really bound."""
         return [socket.getsockname()[:2] for server in self._servers for socket in server.sockets]
+
+    @property
+    def clients(self) -> Collection[Connection]:
+        """Open connections."""
+        return self._connections
 
     @property
     def connections(self) -> int:

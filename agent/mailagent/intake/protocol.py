@@ -18,6 +18,7 @@ from mailagent.intake.session import ServerSession
 from mailagent.intake.submission import Gate, Submission
 from mailagent.intake.tls import TlsLayer
 from mailagent.intake.users import BAD, User
+from mailagent.telemetry.tap import Sink, Tap
 
 MAX_BACKLOG = 65_536  # octets of a client that runs ahead of its answers
 CLOSE_S = 5.0  # for a client to read our last words
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 class Desk(Protocol):
     """What a connection needs of its intake."""
 
+    tapped: "Tapped | None"
     rules: Rules
     gate: Gate
     timeout_s: float
@@ -54,11 +56,19 @@ class Desk(Protocol):
         """Count an admitted connection out."""
 
 
+Tapped = Callable[["Connection"], Tap | None]
+"""Gives a client the tap that it needs."""
+
+
 class Connection(asyncio.Protocol):
     """One client."""
 
     def __init__(self, desk: Desk, listener: Listener) -> None:
         self.client = ""
+        self.listener = ""
+        """Address and port that it came to."""
+        self.tap: Tap | None = None
+        """Who follows what is said here, if anybody."""
         self._desk = desk
         self._listener = listener
         self._transport: asyncio.Transport
@@ -106,6 +116,8 @@ class Connection(asyncio.Protocol):
             return
         session = self._session
         if session is not None:
+            if self.tap is not None:
+                self.tap.client(data)
             session.receive(data)
             self._advance(session)
 
@@ -117,6 +129,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  why does not matter
         """Forget the session; a submission in flight stays with the gate, its answer is dropped."""
         self._session = None
+        if self.tap is not None:
+            self.tap.event("closed")
         if self._admitted:
             self._admitted = False
             self._desk.left(self)
@@ -168,6 +182,16 @@ class Connection(asyncio.Protocol):
         """Drop the connection without a word."""
         self._transport.abort()
 
+    def follow(self, sinks: tuple[Sink, ...], tapped: "Tapped") -> None:
+        """Others follow what is said here from now on, in whatever the client is just saying; or nobody."""
+        if self.tap is not None:
+            self.tap.sinks = sinks
+            self.tap = self.tap if sinks else None
+        elif sinks and self._session is not None and (tap := tapped(self)) is not None:
+            tap.begin(in_text=self._session.data_octets is not None, in_login=self._session.in_login)
+            tap.event("followed from here on")
+            self.tap = tap
+
     # -- before the session, and under it
 
     def _refuse(self, refusal: SmtpReply) -> None:
@@ -188,6 +212,10 @@ class Connection(asyncio.Protocol):
             auth=self._listener.auth if self._listener.kind is ListenerKind.SUBMISSION else ListenerAuth.OFF,
         )
         self._patience = Patience(self._desk.timeout_s, asyncio.get_running_loop().time())
+        self.listener = _name_of(self._transport)
+        if self._desk.tapped is not None and (tap := self._desk.tapped(self)) is not None:
+            self.tap = tap
+            tap.event("connected")
         if self._listener.tls is ListenerTls.IMPLICIT:
             self._start_tls()
         else:
@@ -235,6 +263,8 @@ class Connection(asyncio.Protocol):
             self._open_by = None
             self._write = self._encrypt
             session.secured(tls.version)
+            if self.tap is not None:
+                self.tap.event(tls.version)
             if self._listener.tls is ListenerTls.IMPLICIT:
                 session.greet()
                 self._advance(session)
@@ -261,6 +291,8 @@ class Connection(asyncio.Protocol):
             finally:
                 self._advancing = False
         if output := session.take_output():
+            if self.tap is not None:
+                self.tap.server(output)
             self._write(output)
         if session.login is not None:
             login, session.login = session.login, None
@@ -323,3 +355,9 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
             else:
                 self._transport.pause_reading()
+
+
+def _name_of(transport: asyncio.Transport) -> str:
+    """The listener's address and port; empty when the socket has gone."""
+    own = transport.get_extra_info("sockname")
+    return f"{own[0]}:{own[1]}" if own else ""

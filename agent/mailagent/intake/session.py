@@ -109,6 +109,11 @@ class ServerSession:
         """Octets of the text so far while one arrives, else None."""
         return None if self._reader is None else self._reader.octets
 
+    @property
+    def in_login(self) -> bool:
+        """Whether the next line is part of a login."""
+        return self._dialogue.expects_line
+
     def greet(self) -> None:
         """Open the conversation."""
         self._output.append(self._rules.greeting)

@@ -19,6 +19,7 @@ class Event(StrEnum):
     DONE = "done"  # `result` says whether there was anything to do
     REFUSED = "refused"  # by a guard, a stale plan, a missing object, a malformed request
     FAILED = "failed"  # what became of it, the operation log knows
+    LOOKED = "looked"  # at what is on record when it is looked at: a trace, a body
     DENIED = "denied"  # by role, or the caller has none
 
 

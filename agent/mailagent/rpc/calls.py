@@ -6,16 +6,17 @@ import os
 import secrets
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn, cast
 
 import msgspec
 
 from mailagent.api import codec, replies, requests
 from mailagent.api.codec import Request
 from mailagent.api.errors import ApiError, InvalidRequest, Refused, RoleRefused, Unavailable, VersionMismatch
-from mailagent.api.methods import MAX_REPLY_BYTES, METHODS, PROTOCOL_VERSION, Method
+from mailagent.api.methods import MAX_REPLY_BYTES, METHODS, PROTOCOL_VERSION, TRACE, Method
 from mailagent.api.operations import OperationResult
-from mailagent.host import Host, Principal
+from mailagent.api.trace import TraceStarted
+from mailagent.host import Host, Principal, Stream
 from mailagent.rpc.audit import AuditEntry, AuditLog, Event
 from mailagent.rpc.errors import UnknownMethod
 from mailagent.rpc.peer import Peer, RoleTable, at_most, includes, user_name
@@ -31,7 +32,7 @@ VERB_S: Final = 90.0
 NAME_S: Final = 3.0
 """Longest time for the name service; then the caller is known by number."""
 
-OWN: Final = frozenset(("hello", "snapshot", "subscribe", "unsubscribe"))
+OWN: Final = frozenset(("hello", "snapshot", "subscribe", "unsubscribe", "untrace"))
 """Methods that are answered here, for every host."""
 
 
@@ -44,6 +45,14 @@ class Conversation:
     ceiling: requests.Role | None = None  # of `hello`: the caller wants no higher role
     greeted: bool = False
     subscription: Subscription | None = None
+    stream: Stream | None = None
+    gone: bool = False  # the connection is closed
+
+    def end_stream(self) -> None:
+        """The caller has gone, or wants no more lines."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.close()
 
 
 class Calls:
@@ -88,10 +97,7 @@ class Calls:
         role = at_most(self.roles.role_of(talk.peer), talk.ceiling)
         if method.mutates:
             return await self._order(talk, role, method, raw)
-        if not includes(role, method.role):
-            denied = RoleRefused(f"{method.name} wants the role {method.role}; {talk.user} has {role}")
-            await self._note(talk, Event.DENIED, role, method.name, detail=denied.message)
-            raise denied
+        await self._admit(talk, role, method, raw)
         params = codec.decode(raw, method.params)
         if isinstance(params, requests.PageRequest):
             params = msgspec.structs.replace(params, limit=min(max(1, params.limit), requests.PAGE_LIMIT))
@@ -103,9 +109,12 @@ class Calls:
             case "unsubscribe":
                 talk.subscription = None
                 return requests.Empty()
+            case "untrace":
+                talk.end_stream()
+                return requests.Empty()
         try:
             async with asyncio.timeout(READ_S):
-                return await self._host.reads[method.name](params)
+                result = await self._host.reads[method.name](params)
         except ValueError as exc:
             if isinstance(params, requests.PageRequest) and params.cursor:
                 raise InvalidRequest(f"{method.name}: {exc}") from exc
@@ -113,6 +122,31 @@ class Calls:
         except OSError as exc:  # also its own deadline: TimeoutError is one
             why = str(exc) or f"no answer within {READ_S:g} s"
             raise Unavailable(f"{method.name}: {why}; ask for less, or later") from exc
+        return self._streams(talk, cast(Stream, result)) if method.name == TRACE else result
+
+    def _streams(self, talk: Conversation, stream: Stream) -> TraceStarted:
+        """A connection has one trace: a new one takes the place of the last."""
+        talk.end_stream()
+        if talk.gone:
+            stream.close()
+        else:
+            talk.stream = stream
+        return stream.started
+
+    async def _admit(self, talk: Conversation, role: requests.Role, method: Method, raw: msgspec.Raw) -> None:
+        """Let a read happen: the role is high enough, and what is to go on record is there."""
+        if not includes(role, method.role):
+            await self._deny(talk, role, method, raw)
+        if method.audited:
+            try:
+                await self._note(talk, Event.LOOKED, role, method.name, request=raw)
+            except OSError as exc:
+                raise Unavailable(f"{method.name} is not done: the audit log cannot be written: {exc}") from exc
+
+    async def _deny(self, talk: Conversation, role: requests.Role, method: Method, raw: msgspec.Raw) -> NoReturn:
+        denied = RoleRefused(f"{method.name} wants the role {method.role}; {talk.user} has {role}")
+        await self._note(talk, Event.DENIED, role, method.name, request=raw, detail=denied.message)
+        raise denied
 
     async def _hello(self, talk: Conversation, request: requests.HelloRequest) -> replies.Hello:
         if talk.greeted:
@@ -155,9 +189,7 @@ class Calls:
     async def _order(self, talk: Conversation, role: requests.Role, method: Method, raw: msgspec.Raw) -> object:
         """Execute a verb, written down before it happens and before the caller hears what came of it."""
         if not includes(role, method.role):
-            denied = RoleRefused(f"{method.name} wants the role {method.role}; {talk.user} has {role}")
-            await self._note(talk, Event.DENIED, role, method.name, request=raw, detail=denied.message)
-            raise denied
+            await self._deny(talk, role, method, raw)
         request: requests.Mutation = codec.decode(raw, method.params)
         execute = self._host.verbs[method.name]
         caller = Principal(user=talk.user, role=role)

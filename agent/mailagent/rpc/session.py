@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from mailagent.api import codec
 from mailagent.api.codec import Request
 from mailagent.api.errors import ApiError, InvalidRequest
-from mailagent.api.methods import MAX_REPLY_BYTES, MAX_REQUEST_BYTES, METHODS
+from mailagent.api.methods import MAX_REPLY_BYTES, MAX_REQUEST_BYTES, METHODS, TRACE
 from mailagent.api.views import Snapshot
 from mailagent.rpc.calls import Calls, Conversation
 from mailagent.rpc.peer import Connected, Peer
@@ -94,6 +94,9 @@ class Session(asyncio.Protocol):
         if exc is not None:
             log.debug("rpc connection lost: %s", exc)
         self._closed(self)
+        if self._talk is not None:
+            self._talk.gone = True
+            self._talk.end_stream()
         self._buffer.clear()
         for task, mutates in self._running.items():
             if not mutates:
@@ -116,6 +119,10 @@ class Session(asyncio.Protocol):
         if not self._talk.greeted and not self._running and now - self._opened_at > HELLO_S:
             self._part(InvalidRequest(f"no hello within {HELLO_S:g} s"))
             return
+        if not unsent and self._talk.stream is not None and (batch := self._talk.stream.batch()) is not None:
+            self._transport.write(codec.notification(TRACE, batch))
+            if batch.ended:
+                self._talk.stream = None
         subscription = self._talk.subscription
         if subscription is None or unsent or now < subscription.due_at:
             return

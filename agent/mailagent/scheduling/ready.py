@@ -11,7 +11,7 @@ hold no mail: it goes back to be placed elsewhere, or waits on disk.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -177,6 +177,11 @@ class ReadyQueue:
         self._timer_at = 0.0
 
     # -- what it holds -------------------------------------------------------------------------------------------
+
+    @property
+    def standing(self) -> Collection[Connection]:
+        """Connections that are ready for mail, or were."""
+        return self._standing
 
     @property
     def connections(self) -> int:

@@ -29,6 +29,7 @@ from mailctl.cli import (
     routine,
     suppression,
     timeline,
+    trace,
     verbs,
     watch,
 )
@@ -114,6 +115,7 @@ _LOOK = (
         "jobs",
         "history",
         "timeline",
+        "trace",
         "events",
         "feedback",
         "checks",
@@ -138,6 +140,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
             *feedback.COMMANDS,
             checks.checks,
             *timeline.COMMANDS,
+            trace.trace,
         ),
         _LOOK,
     ),

@@ -14,7 +14,7 @@ import msgspec
 
 from mailagent.api import codec, replies, requests
 from mailagent.api.errors import ApiError, InvalidRequest, RoleRefused, VersionMismatch
-from mailagent.api.methods import MAX_REPLY_BYTES, METHODS, PROTOCOL_VERSION
+from mailagent.api.methods import MAX_REPLY_BYTES, METHODS, PROTOCOL_VERSION, TRACE
 from mailctl.fleet.errors import Incompatible, LinkError, LinkLost, NoAnswer, SocketMissing, SocketRefused, Unreachable
 
 CALL_DEADLINE_S = 10.0
@@ -40,6 +40,7 @@ class Client:
         self.host = host
         self.lost: asyncio.Future[LinkError] = asyncio.get_running_loop().create_future()
         self.on_changes: Callable[[msgspec.Raw], None] = lambda _: None
+        self.on_trace: Callable[[msgspec.Raw], None] = lambda _: None
         self._channel: Channel | None = None
         self._pending: dict[int, asyncio.Future[codec.Frame]] = {}
         self._next_id = 0
@@ -137,7 +138,9 @@ class Client:
         except InvalidRequest as exc:
             self._break(f"the peer does not speak our protocol: {exc.message}")
             return
-        if frame.method:
+        if frame.method == TRACE:
+            self.on_trace(frame.params)
+        elif frame.method:
             self.on_changes(frame.params)
         elif isinstance(frame.id, int) and (answer := self._pending.get(frame.id)) and not answer.done():
             answer.set_result(frame)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,6 +13,7 @@ import msgspec
 from mailagent.api.errors import ApiError
 from mailagent.api.ids import HostName
 from mailagent.api.requests import Role
+from mailagent.api.trace import TraceLines, TraceRequest
 from mailagent.config.structs import FleetConfig, FleetHost, Transport
 from mailctl.fleet.client import CALL_DEADLINE_S, connect_local
 from mailctl.fleet.errors import LinkError
@@ -130,6 +131,15 @@ class Fleet:
             ApiError: the agent's answer is an error.
         """
         return await self._watches[HostName(host)].ask(method, params, deadline_s)
+
+    def trace(self, host: str, request: TraceRequest) -> AsyncGenerator[TraceLines]:
+        """Lines of a live trace on one host, until it ends or the generator is closed.
+
+        Raises:
+            LinkError: the host cannot be asked, or the link broke.
+            ApiError: the host refuses.
+        """
+        return self._watches[HostName(host)].trace(request)
 
     async def ask_all(
         self,

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -12,11 +12,13 @@ import msgspec
 from mailagent.api import codec, replies, requests
 from mailagent.api.errors import ApiError, InvalidRequest
 from mailagent.api.ids import HostName
+from mailagent.api.trace import TraceLines, TraceRequest
 from mailagent.api.views import Changes, Snapshot
 from mailagent.config.structs import FleetHost
 from mailctl.fleet.client import CALL_DEADLINE_S, Client
 from mailctl.fleet.errors import Denied, Incompatible, LinkError, NoAnswer, Unreachable
 from mailctl.fleet.state import HostState, LinkState, apply_changes
+from mailctl.fleet.trace import follow
 
 CONNECT_DEADLINE_S = 20.0
 RETRY_FIRST_S = 0.5
@@ -142,6 +144,12 @@ class HostWatch:
         if (client := self._client) is None:
             raise self._failure or Unreachable(self.name, "not connected yet")
         return await client.call(method, params, deadline_s=deadline_s)
+
+    def trace(self, request: TraceRequest, deadline_s: float = CALL_DEADLINE_S) -> AsyncGenerator[TraceLines]:
+        """Lines of a live trace until it ends; see `follow`."""
+        if (client := self._client) is None:
+            raise self._failure or Unreachable(self.name, "not connected yet")
+        return follow(client, request, deadline_s)
 
     async def run(self) -> None:
         """Stay connected until cancelled."""

@@ -91,6 +91,7 @@ class QuietHost:
     headers: str = ""
     refuse: bool = False
     lacks: tuple[str, ...] = ()
+    other: dict[str, Read] = field(default_factory=dict)  # answers of a test's own
 
     def snapshot(self) -> views.Snapshot:
         return self.now
@@ -154,7 +155,7 @@ class QuietHost:
                 self.history, self.queues, self.deferred, self.messages, self.message, self.in_doubt, self.operations,
                 self.operation, self.automation,
             )
-        }  # fmt: skip
+        } | self.other  # fmt: skip
 
     @property
     def verbs(self) -> Mapping[str, Act]:

@@ -1,0 +1,49 @@
+"""Live SMTP traces: what is followed, and lines as people read them. Pure."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from mailagent.api.ids import HostName
+from mailagent.api.trace import MOST_TRACE_S, TRACE_S, Side, TraceKind, TraceLine, TraceRequest
+from mailctl.ops.errors import OptionError, SelectorError
+from mailctl.ops.selector import near
+
+_MARKS = {Side.CLIENT: ">", Side.SERVER: "<", Side.EVENT: "*"}
+
+
+class HostTraceLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line, with the host that it comes from."""
+
+    host: HostName
+    line: TraceLine
+
+
+def request(what: str, *, seconds: int | None = None, addresses: bool = False) -> TraceRequest:
+    """`provider:gmail`, `queue:gmail/mkt-1`, `vmta:mkt-1`, `cell:gmail/mkt-1` or `listener:127.0.0.1:25`.
+
+    Raises:
+        SelectorError: it names nothing that can be traced.
+        OptionError: too long, or no time at all.
+    """
+    kind, colon, name = what.partition(":")
+    if not colon or not name:
+        raise SelectorError(f"{what!r} names nothing; write {', '.join(f'{one}:NAME' for one in TraceKind)}")
+    if kind not in frozenset(TraceKind):
+        raise SelectorError(f"{kind!r} cannot be traced{near(kind, TraceKind)}")
+    life_s = TRACE_S if seconds is None else seconds
+    if not 1 <= life_s <= MOST_TRACE_S:
+        raise OptionError(f"a trace takes 1 to {MOST_TRACE_S} seconds, not {life_s}")
+    return TraceRequest(kind=TraceKind(kind), name=name, seconds=life_s, addresses=addresses)
+
+
+def admits(line: TraceLine, words: Sequence[str]) -> bool:
+    """Whether a line has all of `words` (lower case) in session, queue, peer or text."""
+    text = f"{line.session} {line.queue} {line.peer} {line.side} {line.text}".lower()
+    return all(word in text for word in words)
+
+
+def text(line: TraceLine) -> str:
+    """`12:00:07.123 3f gmail/mkt-1 > MAIL FROM:<…@example.com>`, not yet cleaned."""
+    stamp = line.at.strftime("%H:%M:%S.%f")[:-3]
+    return f"{stamp} {line.session:>3} {line.queue} {_MARKS[line.side]} {line.text}"

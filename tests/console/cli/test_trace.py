@@ -1,0 +1,34 @@
+"""`mailctl trace`, against three agents."""
+
+import json
+
+from tests.console.cli.conftest import Mailctl
+from tests.console.loopback import LoopbackAgent
+
+Agents = dict[str, LoopbackAgent]
+
+
+async def test_lines_of_one_host_are_printed_harmless_until_the_end(agents: Agents, mailctl: Mailctl) -> None:
+    ran = await mailctl("trace", "provider:gmail", "--host", "mx2")
+    assert ran.code == 0
+    assert ran.out.splitlines() == [
+        "mx2 12:00:00.000   1 gmail/mkt-1 * connects from 127.0.1.1 as mkt-1",
+        "mx2 12:00:00.000   1 gmail/mkt-1 < 220 mx  [31mred",
+        "mx2 12:00:00.000   1 gmail/mkt-1 > EHLO m1",
+    ]
+    assert ran.err.splitlines() == ["mailctl: mx2: 3 lines found no room", "mailctl: mx2: its 300 s are over"]
+
+
+async def test_json_is_an_object_a_line_and_words_narrow(agents: Agents, mailctl: Mailctl) -> None:
+    ran = await mailctl("trace", "provider:gmail", "--match", "ehlo", "--json")
+    rows = [json.loads(line) for line in ran.out.splitlines()]
+    assert {row["host"] for row in rows} == {"mx1", "mx2", "mx3"}
+    assert {row["line"]["text"] for row in rows} == {"EHLO m1"}
+
+
+async def test_what_cannot_be_traced_is_refused(agents: Agents, mailctl: Mailctl) -> None:
+    assert (await mailctl("trace", "pool:marketing")).code == 2
+    assert (await mailctl("trace", "gmail")).code == 2
+    ran = await mailctl("trace", "provider:absent")
+    assert (ran.code, ran.out) == (4, "")
+    assert "mx1: mx1 has no provider absent" in ran.err
