@@ -43,7 +43,7 @@ from mailagent.intake.users import Users
 from mailagent.jobs import Jobs
 from mailagent.keys import Keys, chosen
 from mailagent.mail_orders import MailOrders
-from mailagent.outcome.accounting import AccountingLog
+from mailagent.outcome.accounting import AccountingLog, Finder
 from mailagent.outcome.accounting.tallies import Tallies
 from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.outcome.dsn import Action
@@ -251,6 +251,7 @@ class Engine:
             **jobs.reads,
             "credentials": users.credentials,
             "checks": guard.checks,
+            "find": Finder(self._accounting).find,
             "ages": ages.ages,
             "outcomes": Tallies(self._accounting.directory, lambda: self._config.accounting.records).outcomes,
             "events": self._events.events,

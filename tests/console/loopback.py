@@ -29,6 +29,7 @@ from mailagent.api.errors import (
     VersionMismatch,
 )
 from mailagent.api.feedback import FeedbackCount, FeedbackEvent, FeedbackKind, FeedbackLag, FeedbackRate, FeedbackView
+from mailagent.api.find import FindPage, Found
 from mailagent.api.ids import (
     DirectiveId,
     HostName,
@@ -118,6 +119,7 @@ class LoopbackAgent:
     sums: Sums | None = None
     messages: tuple[views.MessageSummary, ...] = ()
     groups: tuple[views.DeferredGroup, ...] = ()
+    found: tuple[Found, ...] = ()  # in the accounting files, the newest first
     filters: list[MessageFilter] = field(default_factory=list)  # that lists were narrowed by
     seq: int = 0
     config: bytes = b""  # what its file says
@@ -289,6 +291,12 @@ class LoopbackAgent:
             case "deferred":
                 self.filters.append(params.filter)
                 return replies.DeferredGroups(groups=self.groups)
+            case "find":
+                self.filters.append(params.filter)
+                end = int(params.cursor or 0) + params.limit
+                return FindPage(
+                    rows=self.found[end - params.limit : end], cursor=str(end) if end < len(self.found) else ""
+                )
             case "messages":
                 self.filters.append(params.filter)
                 start = int(params.cursor or 0)

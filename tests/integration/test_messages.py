@@ -2,13 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mailagent.api.errors import NotFound
+from mailagent.api.errors import InvalidRequest, NotFound
 from mailagent.api.reasons import ReasonKind
 from mailagent.api.requests import HistoryScope
 from mailagent.api.targets import MessageFilter
+from mailagent.api.terms import Field, Term
 from mailagent.api.views import MessageSummary
 from tests.integration.client import Client
 from tests.integration.processes import until
@@ -47,6 +49,40 @@ async def test_a_deferred_message_shows_its_reply_its_attempts_and_its_next_try(
         assert "X-Virtual-MTA" not in detail.headers
         with pytest.raises(NotFound, match="no message"):
             await one.call("message", message_id="0" * 17)
+
+
+async def test_the_files_tell_what_became_of_a_recipient_and_lists_are_narrowed_by_terms(tmp_path: Path) -> None:
+    async with rig(tmp_path, POOLS + LATE) as one:
+        full_up = b"452 4.2.2 mailbox full\r\n"
+        one.sink.refuse = lambda mail, recipient: full_up if recipient.startswith("full") else None
+        await one.accepted("full@a.example", headers="X-Job: spring\r\n")
+        await one.accepted("there@a.example", headers="X-Job: spring\r\n")
+        await one.deferred(1)
+        now = datetime.now(UTC)
+        about: dict[str, Any] = {"since": now - timedelta(hours=1), "until": now + timedelta(hours=1)}
+
+        async def found(filter: MessageFilter) -> set[tuple[str, str, int]]:
+            page = await one.call("find", filter=filter, **about)
+            return {(row.recipient, row.state, row.code) for row in page.rows}
+
+        full, there = ("full@a.example", "deferred", 452), ("there@a.example", "delivered", 250)
+
+        async def both() -> bool:
+            return await found(MessageFilter(job="spring")) == {full, there}
+
+        await until(both, "a line for each")
+        assert await found(MessageFilter(terms=(Term(field=Field.TEXT, value="mailbox full"),))) == {full}
+        for field, value, count in (
+            (Field.CODE, "4.2.*", 1),
+            (Field.CODE, "4.7.*", 0),
+            (Field.TEXT, "Mailbox", 1),
+            (Field.RECIPIENT, "*@a.example", 1),
+            (Field.AGE, ">3600", 0),
+        ):
+            page = await one.call("messages", filter=MessageFilter(terms=(Term(field=field, value=value),)))
+            assert len(page.rows) == count, field
+        with pytest.raises(InvalidRequest, match="names a recipient"):
+            await found(MessageFilter(provider="gmail"))
 
 
 async def test_a_resting_queue_says_which_connections_failed(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from mailagent.api.ages import AgeTable
 from mailagent.api.automation import AutomationView
 from mailagent.api.events import EventSinks
 from mailagent.api.feedback import FeedbackRequest, FeedbackView
+from mailagent.api.find import FindPage, FindRequest
 from mailagent.api.intake import CheckCounts
 from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import OperationRecord, OperationResult
@@ -64,6 +65,7 @@ METHODS: dict[str, Method] = {
         Method("deferred", requests.PageRequest, replies.DeferredGroups),
         Method("messages", requests.PageRequest, replies.MessagePage),
         Method("message", requests.MessageRequest, views.MessageDetail),
+        Method("find", FindRequest, FindPage),
         Method("in_doubt", requests.PageRequest, replies.InDoubtPage),
         Method("why", WhyRequest, QueueWhy),
         Method("ages", requests.Empty, AgeTable),

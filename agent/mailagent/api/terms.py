@@ -31,13 +31,14 @@ class Field(StrEnum):
     DOMAIN = "domain"
     RECIPIENT = "recipient"
     SENDER = "sender"
+    ADDRESS = "address"  # of the recipient or the sender
     MESSAGE = "message"  # `ID` or `ID.N`
     GROUP = "group"  # key of a deferred group
     CATEGORY = "category"  # what the last reply means
     CODE = "code"  # of the last reply: `421`, `4*`, `4.7.1`, `4.7.*`; 0 where none came
     STATE = "state"  # `MailState`; what happened, where one looks back
     AGE = "age"  # since arrival: `>7200` or `<600`, in seconds
-    TEXT = "text"  # stands in address, sender or last reply
+    TEXT = "text"  # stands in recipient, sender, job or last reply
 
 
 class MailState(StrEnum):

@@ -22,10 +22,10 @@ _NAMES = {
     Field.RECIPIENT: "CAST(r.address AS TEXT)",
     Field.SENDER: "CAST(m.sender AS TEXT)",
 }
-_TEXTS = (
-    "(CAST(r.address AS TEXT) LIKE {0} ESCAPE '\\' OR CAST(m.sender AS TEXT) LIKE {0} ESCAPE '\\' OR EXISTS ("
-    "SELECT 1 FROM attempt AS said WHERE said.recipient = r.id AND said.n = r.attempts"
-    " AND (said.code || ' ' || said.enhanced || ' ' || said.text) LIKE {0} ESCAPE '\\'))"
+_TEXT = (
+    "(CAST(r.address AS TEXT) || char(10) || CAST(m.sender AS TEXT) || char(10) || m.job || char(10) || coalesce(("
+    "SELECT said.code || ' ' || said.enhanced || ' ' || said.text FROM attempt AS said"
+    " WHERE said.recipient = r.id AND said.n = r.attempts), ''))"
 )
 
 
@@ -63,14 +63,17 @@ def conditions(terms: Sequence[Term], tag: str, now: int, bindings: dict[str, An
                 key = _reply_id(value)
                 return _NOTHING if key is None else f"r.reply = {bound(key)}"
             case Field.CATEGORY:
-                return _of_reply(f"category LIKE {bound(_like(value))}")
+                return _of_reply("category", bound(_like(value)))
             case Field.CODE:
                 column = "enhanced" if "." in value else "CAST(code AS TEXT)"
-                return _of_reply(f"{column} LIKE {bound(_like(value))}")
+                return _of_reply(column, bound(_like(value)))
+            case Field.ADDRESS:
+                name = bound(_like(value))
+                return " OR ".join(_is_like(_NAMES[field], name) for field in (Field.RECIPIENT, Field.SENDER))
             case Field.TEXT:
-                return _TEXTS.format(bound(f"%{_literal(value)}%"))
+                return _is_like(_TEXT, bound(f"%{_literal(value)}%"))
             case _:
-                return f"{_NAMES[term.field]} LIKE {bound(_like(value))} ESCAPE '\\'"
+                return _is_like(_NAMES[term.field], bound(_like(value)))
 
     found = []
     for group in by_field(terms):
@@ -128,5 +131,9 @@ def _first_at(ms: int) -> int:
     return max(0, at_ms(ms)) << RECIPIENT_BITS
 
 
-def _of_reply(condition: str) -> str:
-    return f"r.reply IN (SELECT id FROM reply WHERE {condition} ESCAPE '\\')"
+def _is_like(expression: str, pattern: str) -> str:
+    return f"{expression} LIKE {pattern} ESCAPE '\\'"
+
+
+def _of_reply(column: str, pattern: str) -> str:
+    return f"r.reply IN (SELECT id FROM reply WHERE {_is_like(column, pattern)})"

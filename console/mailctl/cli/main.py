@@ -18,6 +18,7 @@ from mailctl.cli import (
     evacuate,
     feedback,
     files,
+    find,
     jobs,
     lists,
     lock,
@@ -106,7 +107,20 @@ def version() -> None:
 
 
 _LOOK = (
-    *("status", "hosts", "pools", "ips", "destinations", "why", "queues", "deferred", "messages", "message", "ages"),
+    *(
+        "status",
+        "hosts",
+        "pools",
+        "ips",
+        "destinations",
+        "why",
+        "queues",
+        "deferred",
+        "messages",
+        "message",
+        "find",
+        "ages",
+    ),
     *(
         "directives",
         "automation",
@@ -135,6 +149,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
             *reads.COMMANDS,
             *automation.COMMANDS,
             *lists.COMMANDS,
+            find.find,
             jobs.jobs,
             *records.COMMANDS,
             *feedback.COMMANDS,

@@ -120,11 +120,13 @@ class Filter:
         kept = tuple(term for term in self.selection.terms if term[0] not in kinds)
         return Filter(Selection(kept + terms), without=self.named.without)
 
-    def message_filter(self, *, deferred_only: bool = False) -> MessageFilter:
-        """What an agent narrows by; its hosts are not part of it.
+    def message_filter(
+        self, *, deferred_only: bool = False, states: Collection[str] = tuple(MailState)
+    ) -> MessageFilter:
+        """What an agent narrows by; its hosts are not part of it. `states` are those that there are.
 
         Raises:
-            SelectorError: two names for one field, a pair that is none, a state that waiting mail cannot have.
+            SelectorError: two names for one field, a pair that is none, a state that there is not.
         """
         fields: dict[str, str] = {}
         terms: list[Term] = []
@@ -148,12 +150,12 @@ class Filter:
             elif kind in _WIRE_NAMES and len(names) == 1 and not _is_pattern(kind, names[0]):
                 exactly(_WIRE_NAMES[kind], names[0])
             else:
-                terms += [_term(kind, name) for name in names]
+                terms += [_term(kind, name, states) for name in names]
         terms += [Term(field=Field.TEXT, value=word) for word in self.words]
         terms += [
             Term(field=Field.TEXT, value=one.value, negated=True)
             if one.kind is None
-            else _term(one.kind, one.value, negated=True)
+            else _term(one.kind, one.value, states, negated=True)
             for one in self.without
             if one.kind is not TermKind.HOST
         ]
@@ -172,14 +174,14 @@ def described(wanted: MessageFilter) -> str:
     return " ".join(map(str, read))
 
 
-def _term(kind: TermKind, value: str, *, negated: bool = False) -> Term:
+def _term(kind: TermKind, value: str, states: Collection[str], *, negated: bool = False) -> Term:
     if kind is TermKind.DKIM:
         raise SelectorError("messages are not listed by their DKIM keys")
     if kind in _PAIRS:
         first, second, _ = _PAIRS[kind]
         raise SelectorError(f"a {kind} cannot be excluded; exclude its {first} or its {second}")
-    if kind is TermKind.STATE and value not in set(MailState):
-        raise SelectorError(f"waiting mail has no state {value}; its states are {', '.join(MailState)}")
+    if kind is TermKind.STATE and value not in states:
+        raise SelectorError(f"no mail has the state {value}; states are {', '.join(sorted(states))}")
     if kind is TermKind.AGE:
         sign, seconds = age_s(value)
         value = f"{sign}{seconds}"

@@ -38,6 +38,7 @@ class TermKind(StrEnum):
     DOMAIN = "domain"
     RECIPIENT = "recipient"
     SENDER = "sender"
+    ADDRESS = "address"
     GROUP = "group"
     MESSAGE = "message"
     STATE = "state"

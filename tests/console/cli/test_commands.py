@@ -251,6 +251,28 @@ async def test_a_filter_line_narrows_on_the_hosts_that_it_admits(
         ]
 
 
+async def test_find_tells_one_timeline_and_names_the_hosts_that_are_missing(
+    agents: Agents, mailctl: Mailctl, path: Path
+) -> None:
+    agents["mx2"].messages = (summary(7, recipient="alice@example.com\x1b[31m"),)
+    ran = await mailctl("find", "alice@example.com", "--since", "36500d")
+    assert ran.code == 0
+    assert [line.split()[3] for line in ran.out.splitlines()[1:]] == ["received", "waiting"]
+    assert "\x1b" not in ran.out
+    edit(path, str(agents["mx3"].socket), "/nonexistent/rpc.sock")
+    ran = await mailctl("find", "alice@example.com", "--json")
+    assert ran.code == 1
+    assert [(row["host"], row["state"]) for row in ran.document["rows"]] == [("mx2", "waiting")]
+    assert any(error.startswith("mx3: ") for error in ran.document["errors"])
+
+
+async def test_find_that_finds_nothing_is_one_and_for_nothing_is_two(mailctl: Mailctl) -> None:
+    ran = await mailctl("find", "id:nowhere", "host:mx1")
+    assert (ran.code, ran.out) == (1, "")
+    assert "nothing of message:nowhere host:mx1 in that time on mx1" in ran.err
+    assert (await mailctl("find", "provider:gmail")).code == 2
+
+
 async def test_a_mistake_in_a_filter_is_two_and_says_where(mailctl: Mailctl) -> None:
     ran = await mailctl("deferred", "--filter", "provider:gmail code:4.7.x")
     assert ran.code == 2

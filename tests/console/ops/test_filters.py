@@ -166,7 +166,7 @@ def test_one_exact_name_is_a_field_and_the_rest_are_terms() -> None:
         ("queue:gmail", "queue:SITE/VMTA"),
         ("queue:gmail/mkt-1 vmta:mkt-2", "one vmta at a time"),
         ("!queue:gmail/mkt-1", "exclude its site or its vmta"),
-        ("state:sleeping", "deferred, untried, due"),
+        ("state:sleeping", "deferred, due, held, untried"),
         ("dkim:example.com/marketing", "DKIM keys"),
     ],
 )

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import msgspec
 
@@ -29,6 +29,36 @@ _NAME = b'"message_id":"'
 _decoder = msgspec.json.Decoder(AccountingRecord)
 
 log = logging.getLogger(__name__)
+
+
+class Readable(Protocol):
+    """What is read of a file."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; none at the end."""
+
+
+class Condition(Protocol):
+    """What a search wants of a record."""
+
+    @property
+    def message_ids(self) -> frozenset[str]:
+        """One of these, in capital letters; none: any."""
+
+    @property
+    def since(self) -> datetime | None:
+        """Not before."""
+
+    @property
+    def until(self) -> datetime | None:
+        """Before."""
+
+    @property
+    def needles(self) -> list[bytes]:
+        """Lower-case bytes that stand in every line that matches, the longest first."""
+
+    def matches(self, record: AccountingRecord) -> bool:
+        """Whether `record` is wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +108,9 @@ def search(
     if newest_first and limit is None:
         raise ValueError("newest first wants a limit")
     # the live file is opened before the others are listed: it may be finished meanwhile, and is still read once
-    with _opened_live(directory) as live:
-        files = [file for file in finished_files(directory) if live is None or not _same(file.path, live)]
-        files = [file for n, file in enumerate(files) if _overlaps(files[n - 1] if n else None, file, wanted)]
+    with opened_live(directory) as live:
+        files = [file for file in finished_files(directory) if live is None or not is_same(file.path, live)]
+        files = [file for n, file in enumerate(files) if overlaps(files[n - 1] if n else None, file, wanted)]
         left = limit
         order: list[FinishedFile | None] = [*files, None]
         for file in reversed(order) if newest_first else order:
@@ -102,13 +132,13 @@ def newest_files(directory: Path, since: datetime, until: datetime) -> Iterator[
         OSError: a file cannot be read; of a damaged one what comes before the damage counts.
     """
     wanted = Wanted(since=since, until=until)
-    with _opened_live(directory) as live:
-        files = [file for file in finished_files(directory) if live is None or not _same(file.path, live)]
+    with opened_live(directory) as live:
+        files = [file for file in finished_files(directory) if live is None or not is_same(file.path, live)]
         begins = [0.0, *(file.finished_at for file in files)]
         if live is not None and begins[-1] <= until.timestamp():
             yield begins[-1], _lines(live)
         for n in reversed(range(len(files))):
-            if _overlaps(files[n - 1] if n else None, files[n], wanted):
+            if overlaps(files[n - 1] if n else None, files[n], wanted):
                 yield begins[n], _whole_lines(files[n])
 
 
@@ -127,18 +157,19 @@ def _scan(
 ) -> Iterator[tuple[AccountingRecord, bytes]]:
     if file is None:
         if live is not None:
-            yield from _matches(live, wanted)
+            yield from matching(live, wanted)
         return
     opened = open_file(file)
     if opened is not None:
         with opened as stream:
             try:
-                yield from _matches(stream, wanted)
+                yield from matching(stream, wanted)
             except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
                 log.warning("accounting file is damaged, the rest of it is left out file=%s error=%s", file.path, exc)
 
 
-def _matches(stream: IO[bytes], wanted: Wanted) -> Iterator[tuple[AccountingRecord, bytes]]:
+def matching(stream: Readable, wanted: Condition) -> Iterator[tuple[AccountingRecord, bytes]]:
+    """Records of one file that `wanted` lets through, with their lines."""
     needles = wanted.needles
     if needles:
         lines = _candidates(stream, needles[0])
@@ -155,7 +186,7 @@ def _matches(stream: IO[bytes], wanted: Wanted) -> Iterator[tuple[AccountingReco
                 yield record, line
 
 
-def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
+def _blocks(stream: Readable) -> Iterator[bytes]:
     """Blocks of whole lines; a half line at the end is still being written."""
     rest = b""
     while data := stream.read(BLOCK_BYTES):
@@ -165,12 +196,12 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
             yield block
 
 
-def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+def _lines(stream: Readable) -> Iterator[bytes]:
     for block in _blocks(stream):
         yield from block.split(b"\n")
 
 
-def _candidates(stream: IO[bytes], needle: bytes) -> Iterator[bytes]:
+def _candidates(stream: Readable, needle: bytes) -> Iterator[bytes]:
     for block in _blocks(stream):
         lowered = block.lower()
         at = lowered.find(needle)
@@ -182,7 +213,7 @@ def _candidates(stream: IO[bytes], needle: bytes) -> Iterator[bytes]:
             at = lowered.find(needle, end)
 
 
-def _of_messages(stream: IO[bytes], names: frozenset[str]) -> Iterator[bytes]:
+def _of_messages(stream: Readable, names: frozenset[str]) -> Iterator[bytes]:
     """Lines of any of these messages: about 0.3 microseconds for each line, however many names there are."""
     wanted = frozenset(name.encode() for name in names)
     for block in _blocks(stream):
@@ -196,7 +227,8 @@ def _of_messages(stream: IO[bytes], names: frozenset[str]) -> Iterator[bytes]:
 
 
 @contextmanager
-def _opened_live(directory: Path) -> Iterator[IO[bytes] | None]:
+def opened_live(directory: Path) -> Iterator[IO[bytes] | None]:
+    """The file that is being written, None when there is none."""
     try:
         stream = (directory / LIVE_NAME).open("rb")
     except FileNotFoundError:
@@ -206,14 +238,15 @@ def _opened_live(directory: Path) -> Iterator[IO[bytes] | None]:
         yield stream
 
 
-def _same(path: Path, stream: IO[bytes]) -> bool:
+def is_same(path: Path, stream: IO[bytes]) -> bool:
+    """Whether `stream` reads the file at `path`."""
     try:
         return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
     except FileNotFoundError:
         return False
 
 
-def _overlaps(before: FinishedFile | None, file: FinishedFile, wanted: Wanted) -> bool:
+def overlaps(before: FinishedFile | None, file: FinishedFile, wanted: Condition) -> bool:
     """Whether lines of the file may lie in the wanted time; it was begun when the one before was finished."""
     if wanted.since is not None and file.finished_at + 1 < wanted.since.timestamp():
         return False
