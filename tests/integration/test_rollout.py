@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from mailagent.api.ids import VmtaName
 from mailctl.cli.exits import Exit
 from tests.integration.rig import LATE, POOLS, Rig, rig
 from tests.integration.shell import Shell
@@ -142,3 +143,23 @@ async def test_only_an_admin_applies(tmp_path: Path) -> None:
         assert "wants the role admin" in out
         assert (await shell.run("--as", "operator", "plan"))[0] == Exit.CROSSED
         assert os.access(one.agent.config, os.R_OK)
+
+
+async def test_a_rotation_of_the_night_is_adopted_and_ends_with_the_apply(tmp_path: Path) -> None:
+    async with rig(tmp_path, POOLS + LATE) as one:
+        shell = FleetShell(one, tmp_path)
+        await one.do("rotate", "vmta:mkt-1", op_id="night")
+        code, out, err = await shell.run("adopt", "--all")
+        assert (code, "is not written" in err) == (Exit.DONE, True)
+        assert "+    quarantined: [mkt-1]" in out
+        assert (await shell.run("plan"))[0] == Exit.DONE
+        (row,) = (await shell.json("adopt", "--all", "--write"))["rows"]
+        assert (row["directive"]["op_id"], row["result"]) == ("night", "written")
+        (row,) = (await shell.json("plan", code=Exit.CROSSED))["rows"]
+        assert [part["adopted"] for part in row["misfits"]] == [True]
+        done = await shell.json("apply", "--all", "--yes", "--pause", "0")
+        assert "ended, since the file says the same" in done["operation"]["results"][0]["detail"]
+        snapshot = await one.snapshot()
+        assert snapshot.directives == ()
+        states = {view.name: view.state for view in snapshot.vmtas}
+        assert (states[VmtaName("mkt-1")], states[VmtaName("mkt-3")]) == ("quarantined", "active")

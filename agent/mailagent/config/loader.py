@@ -32,13 +32,15 @@ class Origins:
         return self._places.get(key, "default")
 
 
-def load_fleet(path: Path) -> FleetConfig:
+def load_fleet(path: Path, text: bytes | None = None) -> FleetConfig:
     """The fleet that the file describes, as the file says it: shipped providers are not merged in.
+
+    With `text`, as if the file at `path` said that.
 
     Raises:
         ConfigError: with every mistake.
     """
-    config, reader = read_file(path, FleetConfig)
+    config, reader = read_file(path, FleetConfig, text)
     if config is not None:
         check_fleet(config, reader)
     return _settle(config, reader)

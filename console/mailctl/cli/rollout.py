@@ -113,4 +113,27 @@ def apply(setup: Setup, /, **given: Any) -> None:
     roll(setup, **given)
 
 
-COMMANDS = (plan, apply)
+@click.command()
+@click.argument("directives", nargs=-1, metavar="[DIRECTIVE]...")
+@click.option("--all", "everything", is_flag=True, help="Every order that the file has words for.")
+@click.option("--write", is_flag=True, help="Write the fleet file; without it the difference is shown.")
+@as_json
+@pass_setup
+def adopt(setup: Setup, directives: tuple[str, ...], everything: bool, write: bool, as_json: bool) -> None:
+    """Write standing orders back to the fleet file.
+
+    A rotation or a drain of a virtual MTA moves it to `quarantined`, its standby to `active`; a lowered limit of a
+    provider or a virtual MTA becomes its key. Comments and order of the file stay. The next apply ends the orders,
+    since the file says the same. `mailctl directives --json` has the ids.
+
+    \b
+    Examples:
+      mailctl adopt --all
+      mailctl adopt 1q7p3k2m9x4a8bc-1 --write
+    """
+    from mailctl.cli.adopting import run_adopt
+
+    run_adopt(setup, directives, everything=everything, write=write, as_json=as_json)
+
+
+COMMANDS = (plan, apply, adopt)

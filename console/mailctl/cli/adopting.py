@@ -1,0 +1,68 @@
+"""`mailctl adopt`: the difference, and the fleet file with it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from mailctl.cli.exits import Exit, of_read
+from mailctl.cli.setup import Setup, leave, narrate, run, width
+from mailctl.cli.show import why
+from mailctl.fleet import FleetState
+from mailctl.ops.adopt import Adopted, adopt
+from mailctl.output.document import document
+from mailctl.output.tables import Column, table
+
+
+def run_adopt(setup: Setup, ids: Sequence[str], *, everything: bool, write: bool, as_json: bool) -> None:
+    """Look, show, and with `write` put the file in place; does not return."""
+    path = setup.path()
+
+    async def work() -> tuple[FleetState, Adopted]:
+        async with setup.fleet() as fleet:
+            await fleet.settled(setup.timeout_s)
+            return fleet.state, adopt(fleet.state.directives, path, ids, everything=everything)
+
+    state, made = run(work())
+    if write and made.text != made.before:
+        _put(path, made)
+    errors = [f"{host.name}: {why(host, setup.timeout_s)}" for host in state.hosts if not host.state.is_fresh]
+    if as_json:
+        click.echo(document("adopt", state, rows=made.rows, errors=errors))
+    else:
+        rows = [
+            (one.directive.id, f"{one.directive.kind} {one.directive.target}", one.result, one.detail)
+            for one in made.rows
+        ]
+        columns = [Column("ORDER"), Column("WHAT"), Column("RESULT"), Column("DETAIL")]
+        click.echo(table(columns, rows, width=width()))
+        if made.difference:
+            click.echo(made.difference)
+    for error in errors:
+        narrate(error)
+    if made.hosts:
+        hosts = " ".join(f"host:{host}" for host in made.hosts)
+        narrate(f"{path} {'is written' if write else 'is not written; --write does it'}; then: mailctl apply {hosts}")
+    code = of_read(state)
+    refused = any(one.result == "refused" for one in made.rows)
+    leave(Exit.REFUSED if refused and code is Exit.DONE else code)
+
+
+def _put(path: Path, made: Adopted) -> None:
+    """Replace the file, whole; owner and mode stay.
+
+    Raises:
+        click.UsageError: it has changed meanwhile, or may not be written.
+    """
+    target = path.resolve()
+    fresh = target.with_name(f".{target.name}.new")
+    try:
+        if target.read_bytes() != made.before.encode():
+            raise click.UsageError(f"{path} has changed meanwhile; run the command again")
+        fresh.write_bytes(made.text.encode())
+        fresh.chmod(target.stat().st_mode & 0o7777)
+        fresh.replace(target)
+    except OSError as exc:
+        raise click.UsageError(f"{path} cannot be written: {exc.strerror}") from exc
+    finally:
+        fresh.unlink(missing_ok=True)
