@@ -1,26 +1,28 @@
 """What `mailctl evacuate` does behind its options: show the plan, carry, tell how far it is, report."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import click
 
 from mailagent.api.errors import ApiError, Refused
-from mailagent.api.evacuation import EvacuationState, EvacuationView
+from mailagent.api.evacuation import EvacuationView
 from mailagent.api.ids import HostName, OpId
 from mailagent.api.requests import Empty
 from mailagent.config.scalars import parse_rate
-from mailctl.cli.act import confirmed, outcomes
-from mailctl.cli.exits import Exit
+from mailctl.cli.act import confirmed, report_text
+from mailctl.cli.exits import Exit, of_report
 from mailctl.cli.setup import Setup, complain, leave, narrate, run, width
 from mailctl.cli.show import Shown, selected, show
 from mailctl.fleet import Fleet, LinkError
 from mailctl.fleet.lists import reason as why_not
-from mailctl.ops import Selection
-from mailctl.ops.courier import Courier, Progress
-from mailctl.ops.evacuation import EvacuationPlan, begin, end, plan_evacuation, under_way
+from mailctl.ops import Line, Report, Selection
+from mailctl.ops.carrying import bring_back
+from mailctl.ops.carrying import evacuate as evacuate_host
+from mailctl.ops.courier import Progress
+from mailctl.ops.evacuation import EvacuationPlan, plan_evacuation, under_way
 from mailctl.output.document import HostResult, Operation, at_host, document
 from mailctl.output.human import ago, count, plural, size, until
 from mailctl.output.tables import Column, table, wrapped
@@ -98,30 +100,15 @@ async def _go(fleet: Fleet, wish: Wish) -> Exit:
     if not wish.yes and not await confirmed():
         narrate("nothing was changed")
         return Exit.INTERRUPTED
-    refused = [
-        HostResult(host=host, target=f"host:{plan.source}", result=_word(answer), detail=why_not(answer))
-        for host, answer in await begin(fleet, plan)
-        if isinstance(answer, LinkError | ApiError)
-    ]
-    if refused and plan.resumes is None:
-        return _report(fleet, wish, plan.id, plan, refused)
-    view = plan.resumes or await under_way(fleet, plan.source)
-    if view is None:
-        return Exit.INCOMPLETE
-    courier = Courier(
-        fleet=fleet,
-        source=plan.source,
-        evacuation=view.id,
-        targets=view.peers,
-        streams=frozenset(name for target in view.targets for name in target.streams) & frozenset(view.streams),
-        rate_s=wish.rate_s,
-        told=_teller(view.moved),
-    )
-    if view.state is not EvacuationState.OPEN:  # cancelled, and parcels are left
-        await courier.finish_open()
-    else:
-        await courier.run(until_empty_s=wish.wait_s)
-    return await _ended(fleet, wish, plan, view, courier)
+    last: list[Progress] = []
+
+    def told(now: Progress) -> None:
+        if not last or (last[-1].moved, last[-1].left, last[-1].in_parcels) != (now.moved, now.left, now.in_parcels):
+            narrate(progress_text(now))
+        last[:] = [now]
+
+    report = await evacuate_host(fleet, plan, rate_s=wish.rate_s, until_empty_s=wish.wait_s, told=told)
+    return _told(fleet, wish, plan, report, moved=last[-1].moved if last else 0)
 
 
 async def _cancel(fleet: Fleet, wish: Wish) -> Exit:
@@ -138,75 +125,16 @@ async def _cancel(fleet: Fleet, wish: Wish) -> Exit:
     if not wish.yes and not await confirmed():
         narrate("nothing was changed")
         return Exit.INTERRUPTED
-    if view.state is EvacuationState.OPEN:
-        for _, answer in await end(fleet, view.id, [HostName(wish.source)], cancel=True, reason=wish.reason):
-            if isinstance(answer, LinkError | ApiError):
-                raise answer
-            narrate(answer.detail)
-    courier = Courier(
-        fleet=fleet,
-        source=HostName(wish.source),
-        evacuation=view.id,
-        targets=view.peers,
-        streams=frozenset(view.streams),
-        patience_s=5.0,
-    )
-    await courier.finish_open()
-    return await _ended(fleet, wish, None, view, courier)
+    report = await bring_back(fleet, HostName(wish.source), view, reason=wish.reason)
+    return _told(fleet, wish, None, report, moved=view.moved)
 
 
-async def _ended(fleet: Fleet, wish: Wish, plan: EvacuationPlan | None, view: EvacuationView, courier: Courier) -> Exit:
-    """Tell the hosts that it is over, if it is, and the operator what became of it."""
-    source = HostName(wish.source)
-    results = [
-        HostResult(
-            host=host,
-            target=f"host:{source}",
-            result="failed" if tally.error else "applied" if tally.moved or tally.returned else "nothing-to-do",
-            detail="; ".join(
-                filter(
-                    None,
-                    (
-                        f"{plural(tally.moved, 'recipient')} moved there",
-                        f"{plural(tally.returned, 'recipient')} brought back" if tally.returned else "",
-                        tally.error,
-                    ),
-                )
-            ),
-        )
-        for host, tally in courier.tallies.items()
-    ]
-    over = courier.in_parcels == 0 and (wish.cancel or courier.left == 0)
-    if over and not courier.errors:
-        await end(fleet, view.id, [source, *view.peers], cancel=False)
-        detail = "cancelled" if wish.cancel else "nothing that may leave waits here"
-        results.append(HostResult(host=source, target=f"host:{source}", result="applied", detail=detail))
-    else:
-        left = [f"{plural(courier.left, 'recipient')} wait here" if courier.left and not wish.cancel else ""]
-        left.append(f"{plural(courier.in_parcels, 'recipient')} in parcels" if courier.in_parcels else "")
-        detail = f"{', '.join(filter(None, left)) or 'a target has not answered'}; run it again to go on"
-        results.append(HostResult(host=source, target=f"host:{source}", result="failed", detail=detail))
-    return _report(fleet, wish, view.id, plan, results, moved=courier.moved)
-
-
-def _report(
-    fleet: Fleet,
-    wish: Wish,
-    evacuation: OpId,
-    plan: EvacuationPlan | None,
-    results: Sequence[HostResult],
-    *,
-    moved: int = 0,
-) -> Exit:
+def _told(fleet: Fleet, wish: Wish, plan: EvacuationPlan | None, report: Report, *, moved: int) -> Exit:
     if wish.as_json:
-        click.echo(_document(fleet, wish, evacuation, plan, results, messages=moved))
+        click.echo(_document(fleet, wish, report.op_id, plan, report.lines, messages=moved))
     else:
-        lines = [(line.host, line.target, line.result, line.detail) for line in results]
-        click.echo(outcomes("RESULT", lines, width()))
-    words = {line.result for line in results}
-    if words <= {"applied", "nothing-to-do"}:
-        return Exit.DONE
-    return Exit.REFUSED if words == {"refused"} else Exit.INCOMPLETE
+        click.echo(report_text(report, width()))
+    return of_report(report)
 
 
 def _possible(plan: EvacuationPlan) -> Exit:
@@ -218,18 +146,12 @@ def _possible(plan: EvacuationPlan) -> Exit:
     return Exit.REFUSED
 
 
-def _word(answer: LinkError | ApiError) -> str:
-    if isinstance(answer, LinkError):
-        return "unreachable"
-    return "refused" if isinstance(answer, Refused) else "failed"
-
-
 def _document(
     fleet: Fleet,
     wish: Wish,
     evacuation: OpId,
     plan: EvacuationPlan | None,
-    results: Sequence[HostResult],
+    lines: Sequence[Line],
     *,
     messages: int,
 ) -> str:
@@ -237,7 +159,9 @@ def _document(
         op_id=evacuation,
         verb="evacuate",
         selection=f"host:{wish.source}",
-        results=tuple(results),
+        results=tuple(
+            HostResult(host=line.host, target=line.target, result=line.result, detail=line.detail) for line in lines
+        ),
         messages=messages,
         share=0.0,
         command=plan.command if plan is not None else "",
@@ -246,26 +170,15 @@ def _document(
         warnings=plan.warnings if plan is not None else (),
     )
     places = plan.places if plan is not None else ()
-    named = {wish.source, *(line.host for line in results), *(place.host for place in places)}
+    named = {wish.source, *(line.host for line in lines), *(place.host for place in places)}
     rows = plan.rows if plan is not None else ()
     return document("evacuate", fleet.state, rows=rows, operation=operation, hosts=named)
 
 
-def _teller(before: int) -> Callable[[Progress], None]:
-    """Tells progress, one line per change."""
-    last: list[Progress] = []
-
-    def tell(now: Progress) -> None:
-        if last and (last[-1].moved, last[-1].left, last[-1].in_parcels) == (now.moved, now.left, now.in_parcels):
-            return
-        last[:] = [now]
-        eta = f", done {until(now.eta, datetime.now(UTC))}" if now.eta is not None else ""
-        narrate(
-            f"moved {count(before + now.moved)}, {count(now.left)} wait, {count(now.in_parcels)} in parcels,"
-            f" {now.per_s:g}/s{eta}"
-        )
-
-    return tell
+def progress_text(now: Progress) -> str:
+    """How far it is, on one line."""
+    eta = f", done {until(now.eta, datetime.now(UTC))}" if now.eta is not None else ""
+    return f"moved {count(now.moved)}, {count(now.left)} wait, {count(now.in_parcels)} in parcels, {now.per_s:g}/s{eta}"
 
 
 def plan_text(plan: EvacuationPlan, columns: int | None) -> str:

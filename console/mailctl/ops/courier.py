@@ -65,6 +65,7 @@ class Courier:
     evacuation: OpId
     targets: Sequence[HostName]
     streams: frozenset[StreamName]
+    before: int = 0  # recipients that couriers before this one moved
     rate_s: float | None = None  # recipients a second at most
     patience_s: float = PATIENCE_S
     told: Callable[[Progress], None] = lambda _: None
@@ -145,7 +146,13 @@ class Courier:
         if per_s > 0 and self.left:
             eta = datetime.now(UTC) + timedelta(seconds=min(self.left / per_s, 30 * 86_400))
         self.told(
-            Progress(moved=self.moved, left=self.left, in_parcels=self.in_parcels, per_s=round(per_s, 1), eta=eta)
+            Progress(
+                moved=self.before + self.moved,
+                left=self.left,
+                in_parcels=self.in_parcels,
+                per_s=round(per_s, 1),
+                eta=eta,
+            )
         )
 
     async def _tell(self) -> None:

@@ -51,6 +51,7 @@ class EvacuationPlan:
 
     id: OpId
     source: HostName
+    fleet_hosts: int
     rows: tuple[PlanRow, ...]
     places: tuple[Place, ...]
     message_bytes: int
@@ -130,6 +131,7 @@ async def plan_evacuation(
     return EvacuationPlan(
         id=going_on.id if going_on is not None else new_op_id(),
         source=HostName(source),
+        fleet_hosts=len(known),
         rows=tuple(_row(row, places) for row in waiting),
         places=places,
         message_bytes=found.message_bytes,

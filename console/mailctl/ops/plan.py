@@ -14,6 +14,7 @@ class Verb(StrEnum):
 
     DRAIN = "drain"
     UNDRAIN = "undrain"
+    EVACUATE = "evacuate"
     SUSPEND = "suspend"
     RESUME = "resume"
     ROTATE = "rotate"

@@ -155,6 +155,8 @@ class ConsoleApp(App[int], inherit_bindings=False):
                     str(verb).capitalize(), "what is selected", lambda verb=verb: screen.action_verb(str(verb))
                 )
             yield SystemCommand("Undo", "the last operation", screen.action_undo)
+        if isinstance(screen, FleetView):
+            yield SystemCommand("Evacuate", "move the queue of a host to others", screen.action_evacuate)
         yield SystemCommand("Quit", "leave the console; the fleet goes on", self.exit)
 
     # life
@@ -318,23 +320,29 @@ class ConsoleApp(App[int], inherit_bindings=False):
         self.say(f"planning {title} …", Tone.QUIET)
         self.run_worker(self._carry_out(title, planner, options), name="verb", group="verb", exclusive=True)
 
+    async def agreed(self, title: str, planner: Planner, options: Options, note: str = "") -> Plan | None:
+        """Plan and ask until the answer is yes, with that plan, or no."""
+        while True:
+            made = await planner(options)
+            self.say("")  # the dialog has the word
+            answer = await self.push_screen_wait(ConfirmDialog(made, title=title, note=note, clock=self._clock))
+            if isinstance(answer, Changed):
+                options = answer.options
+                continue
+            if answer is None:
+                self.say(f"{title}: cancelled, nothing changed")
+                return None
+            self.say(f"{title} …", Tone.QUIET)
+            return made
+
     async def _carry_out(self, title: str, planner: Planner, options: Options) -> None:
         """Plan, ask, execute, tell. A stale plan is made and asked again."""
         note = ""
         try:
-            while True:
-                made = await planner(options)
-                self.say("")  # the dialog has the word
-                answer = await self.push_screen_wait(ConfirmDialog(made, title=title, note=note, clock=self._clock))
-                if answer is None:
-                    self.say(f"{title}: cancelled, nothing changed")
-                    return
-                if isinstance(answer, Changed):
-                    options = answer.options
-                    continue
-                self.say(f"{title} …", Tone.QUIET)
+            while (made := await self.agreed(title, planner, options, note)) is not None:
                 if await self._execute(made, title):
                     return
+                options = made.options
                 note = "Something changed in the meantime. This is the plan as it stands now:"
         except (OpsError, LinkError, ApiError) as exc:
             self.say(str(exc), Tone.WARN)

@@ -76,5 +76,8 @@ class Desk(Protocol):
     def prompt(self, title: str, hint: str, check: Callable[[str], str], then: Callable[[str], None]) -> None:
         """Ask for one line; `check` says what is wrong with it, else `then` gets it."""
 
+    async def agreed(self, title: str, planner: Planner, options: Options, note: str = "") -> Plan | None:
+        """Plan and ask until the answer is yes, with that plan, or no."""
+
     def ask_before_undo(self, op_id: OpId | None) -> None:
         """Plan an undo and ask; None: of the last operation of this console, else of the last of mine that stands."""

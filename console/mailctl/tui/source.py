@@ -1,6 +1,6 @@
 """What the screens ask of the fleet, and the one way in which they act."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -11,12 +11,16 @@ from mailagent.api.ids import DirectiveId, HostName, OpId
 from mailagent.api.requests import Mutation
 from mailctl.fleet import Fleet
 from mailctl.fleet.state import FleetState
-from mailctl.ops import verbs
+from mailctl.ops import carrying, verbs
+from mailctl.ops.courier import Progress
+from mailctl.ops.evacuation import EvacuationPlan, plan_evacuation
 from mailctl.ops.plan import Options, Plan, Report, Verb
 from mailctl.ops.selector import Selection
 
 ASK_DEADLINE_S = 5.0
 """A list that takes longer is shown as missing."""
+CARRY_S = 24 * 3600.0
+"""How long the console goes on with an evacuation whose mail is under way."""
 
 
 Words = tuple[str, ...]
@@ -71,6 +75,12 @@ class Operator(Protocol):
     ) -> Plan:
         """What the same request would do on all hosts of the selection; `words` say it on a command line."""
 
+    async def plan_evacuation(self, source: HostName, to: Sequence[str], options: Options) -> EvacuationPlan:
+        """What an evacuation would move, or the one that goes on."""
+
+    async def evacuate(self, plan: EvacuationPlan, told: Callable[[Progress], None]) -> Report:
+        """Carry it, until nothing of it waits."""
+
     async def execute(self, plan: Plan) -> Report:
         """Do it, and say what became of it on each host."""
 
@@ -110,6 +120,14 @@ class FleetOperator:
     ) -> Plan:
         """What the same request would do on all hosts of the selection."""
         return await verbs.plan_request(self._fleet, verb, request, selection, options, subject=subject, words=words)
+
+    async def plan_evacuation(self, source: HostName, to: Sequence[str], options: Options) -> EvacuationPlan:
+        """What an evacuation would move, or the one that goes on."""
+        return await plan_evacuation(self._fleet, source, to, reason=options.reason)
+
+    async def evacuate(self, plan: EvacuationPlan, told: Callable[[Progress], None]) -> Report:
+        """Carry it, until nothing of it waits."""
+        return await carrying.evacuate(self._fleet, plan, until_empty_s=CARRY_S, told=told)
 
     async def execute(self, plan: Plan) -> Report:
         """Do it."""

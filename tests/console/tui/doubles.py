@@ -4,8 +4,9 @@ It answers as `mailctl.fleet.Fleet` and `mailctl.ops` do, so that screens can be
 about them is tested over real sockets elsewhere.
 """
 
+import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -17,6 +18,7 @@ from mailagent.api.classification import Action, Category, Scope, Verdict
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView, DrainProgress
 from mailagent.api.dkim import DkimSelector, DkimSelectors, SelectorState
 from mailagent.api.errors import NotFound
+from mailagent.api.evacuation import EvacuationRoom, StreamRoom
 from mailagent.api.feedback import FeedbackLag, FeedbackRate, FeedbackView
 from mailagent.api.ids import (
     DirectiveId,
@@ -58,6 +60,8 @@ from mailagent.api.views import (
 )
 from mailctl.fleet.errors import Unreachable
 from mailctl.fleet.state import FleetState, HostState, LinkState
+from mailctl.ops.courier import Progress
+from mailctl.ops.evacuation import EvacuationPlan, Place, PlanRow
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
 from mailctl.ops.selector import Selection
 
@@ -675,6 +679,8 @@ class StillOperator:
     cancelled: list[str] = field(default_factory=list)
     edited: list[tuple[str, Options]] = field(default_factory=list)
     requests: list[tuple[Verb, Mutation, tuple[str, ...]]] = field(default_factory=list)
+    evacuated: list[EvacuationPlan] = field(default_factory=list)
+    arrival: asyncio.Event = field(default_factory=asyncio.Event)  # of the last parcel
     stale_once: bool = False
     guard: str = ""  # what refuses until it is overridden
     lock: str = ""  # of somebody else, until it is broken
@@ -759,6 +765,48 @@ class StillOperator:
 
     async def plan_undo_since(self, since: datetime, options: Options) -> Plan:
         return await self.plan_undo(OpId(f"{since:%H:%M}"), options)
+
+    async def plan_evacuation(self, source: HostName, to: Sequence[str], options: Options) -> EvacuationPlan:
+        streams = tuple(
+            StreamRoom(stream=StreamName(name), pool=PoolName("marketing"), senders=2) for name in ("news",)
+        )
+        rooms = [
+            EvacuationRoom(host=HostName(host), spool_id="s", streams=streams, free_bytes=1 << 38, waiting=10)
+            for host in to
+        ]
+        return EvacuationPlan(
+            id=OpId("01j9r0000000001"),
+            source=source,
+            fleet_hosts=3,
+            rows=(
+                PlanRow(stream=StreamName("news"), pool="marketing", waiting=12_000, to=tuple(map(HostName, to))),
+                PlanRow(stream=StreamName("otp"), pool="tx", waiting=7, stays="mx2 has no stream otp"),
+            ),
+            places=tuple(Place(host=room.host, room=room, refusal="") for room in rooms),
+            message_bytes=20_000,
+            in_window=40,
+            warnings=(f"{source} still accepts new mail: mailctl drain host:{source}",),
+            command=f"mailctl evacuate {source} --to {','.join(to)}",
+            reason=options.reason,
+        )
+
+    async def evacuate(self, plan: EvacuationPlan, told: Callable[[Progress], None]) -> Report:
+        self.evacuated.append(plan)
+        told(Progress(moved=9_000, left=2_800, in_parcels=200, per_s=310.0, eta=NOW + timedelta(seconds=9)))
+        await self.arrival.wait()
+        lines = tuple(
+            Line(host=host, target=f"host:{plan.source}", result=LineResult.APPLIED, detail="moved", op_id=plan.id)
+            for host in (plan.source, *(place.host for place in plan.places))
+        )
+        return Report(
+            verb=Verb.EVACUATE,
+            op_id=plan.id,
+            selection=f"host:{plan.source}",
+            lines=lines,
+            command=plan.command,
+            undo_command="",
+            undo_note="",
+        )
 
     async def execute(self, plan: Plan) -> Report:
         self.executed.append(plan)

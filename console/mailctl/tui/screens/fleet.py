@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import ClassVar
 
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
@@ -14,6 +16,7 @@ from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.ops.timeline import live_notes
 from mailctl.tui.desk import Scope
+from mailctl.tui.evacuation import Evacuations
 from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
 from mailctl.tui.screens.columns import age, failing, number, rate, trend
 from mailctl.tui.screens.view import View
@@ -49,11 +52,34 @@ class FleetView(View):
     TAB = "Fleet"
     COLUMNS = COLUMNS
     EMPTY = "no host passes the filter"
-    HINTS = (("D", "drain host"), ("E", "undrain"), ("U", "undo"), ("enter", "open"))
+    HINTS = (("D", "drain host"), ("E", "undrain"), ("V", "evacuate"), ("U", "undo"), ("enter", "open"))
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("V", "evacuate", "Evacuate", show=False, id="verb.evacuate"),
+    ]
     DEFAULT_CSS = """
     FleetView FleetTable { height: auto; max-height: 60%; }
     FleetView .notes { height: auto; max-height: 4; padding: 0 1; }
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.evacuations = Evacuations()
+
+    def action_evacuate(self) -> None:
+        """Move the queue of the host under the cursor to other hosts."""
+        host = self._host(self.desk.state)
+        if host is None or not host.state.is_fresh:
+            self.say(f"{host.name} is not reachable" if host else "no host under the cursor", Tone.WARN)
+        elif len(self.desk.state.hosts) < 2:
+            self.say("there is no other host to go to", Tone.WARN)
+        else:
+            self.evacuations.ask(self.desk, host.name)
+
+    def poll(self) -> None:
+        """Also how far evacuations are, which no host reports by itself."""
+        super().poll()
+        if self.evacuations.carried:
+            self.show(self.desk.state, self.desk.now())
 
     def body(self) -> Iterable[Widget]:
         """Notes of whoever was here before, the table, detail below."""
@@ -103,7 +129,7 @@ class FleetView(View):
         self.desk.go_down("Pools", self.filter.having((TermKind.HOST, event.key)))
 
     def _facts(self, host: HostState | None, now: datetime) -> Content:
-        rows = []
+        rows = self.evacuations.lines()
         if host is not None and host.state is not LinkState.LIVE and host.error:
             again = f", next try in {span(host.next_try_s)}" if host.next_try_s else ""
             rows.append(Content.assemble((clean(host.error) + again, Tone.BAD.style)))

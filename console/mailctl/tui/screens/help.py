@@ -47,6 +47,7 @@ _ACT = (
     ("S", "suspend"),
     ("L", "lower a limit"),
     ("T", "retry now"),
+    ("V", "evacuate a host"),
     ("H B X", "hold, give up"),
     ("U M", "undo one, all mine"),
     ("X", "cancel, remove"),
