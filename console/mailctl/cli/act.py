@@ -13,11 +13,12 @@ from mailagent.api.requests import Mutation
 from mailctl import ops
 from mailctl.cli.exits import Exit, of_plan, of_report
 from mailctl.cli.rows import progress
-from mailctl.cli.setup import Setup, leave, narrate, run, width
+from mailctl.cli.setup import Setup, complain, leave, narrate, run, width
 from mailctl.cli.show import why
 from mailctl.fleet import Fleet
 from mailctl.ops import LineResult, Options, Plan, Report, Verb, WaitResult, mail
 from mailctl.ops.mail import ON_MAIL
+from mailctl.ops.own import READ_ONLY_REFUSAL
 from mailctl.output.document import HostResult, Operation, document
 from mailctl.output.human import clock, percent, plural, printable
 from mailctl.output.tables import Column, cells, table, wrapped
@@ -63,6 +64,9 @@ def act(
     `subject` is the id that cancel, edit and undo take; undo takes `last` and `since` as well.
     """
     selection = ops.parse(words)
+    if setup.read_only and not manner.dry_run:
+        complain(READ_ONLY_REFUSAL)
+        leave(Exit.REFUSED)
     attended = sys.stdin.isatty() and sys.stderr.isatty()
     if not attended and not manner.dry_run:
         _check_unattended(verb, options, manner)
@@ -90,7 +94,7 @@ def act(
             if manner.dry_run:
                 return dry(fleet, plan, as_json=manner.as_json)
             click.echo(plan_text(plan, None if not sys.stderr.isatty() else width()), err=True)
-            if plan.is_possible and not manner.yes and not await confirmed(plan.word if plan.verb in ON_MAIL else ""):
+            if plan.is_possible and not manner.yes and not await confirmed(plan.word):
                 narrate("nothing was changed")
                 return Exit.INTERRUPTED
             return await _execute(setup, fleet, plan, manner, asked.done if asked is not None else None)
@@ -126,7 +130,8 @@ async def confirmed(word: str = "") -> bool:
 def plan_text(plan: Plan, width: int | None) -> str:
     """A plan as people read it before they say yes."""
     head = (
-        f"{plan.title}: {plan.hosts} of {plural(plan.fleet_hosts, 'host')}, {plural(plan.messages, 'message')}, "
+        f"{_where(plan)}{plan.title}: "
+        f"{plan.hosts} of {plural(plan.fleet_hosts, 'host')}, {plural(plan.messages, 'message')}, "
         f"{plural(plan.connections, 'connection')}, {percent(plan.share)} of the fleet's deliveries"
     )
     notes = [f"warning: {warning}" for warning in plan.warnings]
@@ -147,6 +152,12 @@ def plan_text(plan: Plan, width: int | None) -> str:
     lines += [line for note in notes for line in wrapped(note, indent=0, width=width)]
     lines.append(f"command: {plan.command}")
     return "\n".join(lines)
+
+
+def _where(plan: Plan) -> str:
+    """The environment, loud when it is production."""
+    words = plan.environment.upper() if plan.is_production else plan.environment
+    return f"[{words}] " if words else ""
 
 
 def report_text(report: Report, width: int | None) -> str:

@@ -64,6 +64,12 @@ class _Sections(click.Group):
     "--as", "role", type=click.Choice(["viewer", "operator", "admin"]), help="Act with at most this role; only lowers."
 )
 @click.option(
+    "--read-only/--read-write",
+    "read_only",
+    default=None,
+    help="Change nothing, whatever the role. [default: read_only of ~/.config/mailctl/config.yaml, else --read-write]",
+)
+@click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(0.1, 600),
@@ -74,7 +80,9 @@ class _Sections(click.Group):
 )
 @click.version_option(__version__, "--version", prog_name="mailctl", message="%(prog)s %(version)s")
 @click.pass_context
-def cli(context: click.Context, fleet_file: Path | None, role: str | None, timeout_s: float) -> None:
+def cli(
+    context: click.Context, fleet_file: Path | None, role: str | None, read_only: bool | None, timeout_s: float
+) -> None:
     """Operate a fleet of mail-sending hosts. Without a command: open the console.
 
     Selections are one grammar everywhere: pool:marketing, vmta:mkt-1, host:mx1, provider:gmail, queue:gmail/mkt-1,
@@ -88,7 +96,7 @@ def cli(context: click.Context, fleet_file: Path | None, role: str | None, timeo
       mailctl rotate vmta:mkt-1 --dry-run
       mailctl undo 1q7p3k2m9x4a8bc
     """
-    setup = Setup(fleet_file=fleet_file, role=role, timeout_s=timeout_s)
+    setup = Setup(fleet_file=fleet_file, role=role, timeout_s=timeout_s, wants_read_only=read_only)
     context.obj = setup
     if context.invoked_subcommand is None:
         config = setup.load()
@@ -97,7 +105,8 @@ def cli(context: click.Context, fleet_file: Path | None, role: str | None, timeo
         from mailagent.api.requests import Role
         from mailctl.tui.app import run
 
-        context.exit(run(config, setup.path(), as_role=Role(role) if role else None))
+        as_role = Role(role) if role else None
+        context.exit(run(config, setup.path(), as_role=as_role, read_only=setup.read_only))
 
 
 @click.command()

@@ -31,6 +31,20 @@ class Setup:
     fleet_file: Path | None  # as given with --fleet
     role: str | None
     timeout_s: float
+    wants_read_only: bool | None = None  # None: as the operator's own file says
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing may be changed.
+
+        Raises:
+            ConfigError: the operator's own file has a mistake there.
+        """
+        if self.wants_read_only is not None:
+            return self.wants_read_only
+        from mailctl.ops.own import config_path, is_read_only
+
+        return is_read_only(config_path())
 
     def path(self) -> Path:
         """The fleet file to use.

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from mailagent.api.errors import ApiError
+from mailagent.api.errors import ApiError, RoleRefused
 from mailagent.api.ids import HostName
+from mailagent.api.methods import METHODS
 from mailagent.api.requests import Role
 from mailagent.api.trace import TraceLines, TraceRequest
 from mailagent.config.structs import FleetConfig, FleetHost, Transport
@@ -52,12 +53,15 @@ class Fleet:
         path: Path | None = None,
         only: Iterable[str] = (),
         as_role: Role | None = None,
+        read_only: bool = False,
         interval_s: float = INTERVAL_S,
         patience_s: float = 0.0,
         silence_s: float = SILENCE_S,
         tap: Tap | None = None,
     ) -> None:
         """`patience_s`: how long hosts that were never reached count as connecting rather than lost.
+
+        `read_only`: refuse each call that changes something, before it leaves.
 
         `silence_s`: how long a link may bring no news before it is given up.
 
@@ -69,6 +73,7 @@ class Fleet:
             LookupError: `only` names a host that the file does not have.
         """
         self.config = config
+        self.read_only = read_only
         self.path = path
         self.inventory = Inventory.of(config, only)
         self._dialler = Dialler()
@@ -129,7 +134,10 @@ class Fleet:
         Raises:
             LinkError: the host cannot be asked; after NoAnswer and LinkLost the outcome of a verb is unknown.
             ApiError: the agent's answer is an error.
+            RoleRefused: it would change something, and this fleet is for reading only.
         """
+        if self.read_only and METHODS[method].mutates and not getattr(params, "dry_run", False):
+            raise RoleRefused(f"{method} is not sent to {host}: read-only mode")
         return await self._watches[HostName(host)].ask(method, params, deadline_s)
 
     def trace(self, host: str, request: TraceRequest) -> AsyncGenerator[TraceLines]:

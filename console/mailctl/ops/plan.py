@@ -7,6 +7,7 @@ from enum import StrEnum
 from mailagent.api.ids import HostName, OpId
 from mailagent.api.operations import Impact, OperationResult
 from mailagent.api.requests import Mutation
+from mailagent.config.safety import Environment
 
 
 class Verb(StrEnum):
@@ -58,6 +59,7 @@ class Verb(StrEnum):
 FINAL = frozenset({Verb.JOB_CANCEL, Verb.BOUNCE, Verb.DELETE})
 """Verbs after which mail is gone."""
 LARGE = 1000
+LARGE_SHARE = 0.25
 MANY_HOSTS = 3
 """Beyond so many messages, or on so many hosts, mail is given up only by its number."""
 
@@ -144,6 +146,7 @@ class Plan:
     undoable: bool
     undo_note: str  # what undo will not bring back, or why it cannot be undone
     command: str  # the same for the shell
+    environment: str = ""  # of the fleet file
 
     @property
     def runnable(self) -> tuple[Step, ...]:
@@ -166,12 +169,25 @@ class Plan:
         return any(step.locked for step in self.steps)
 
     @property
+    def is_production(self) -> bool:
+        """Whether the fleet file says so."""
+        return self.environment == Environment.PRODUCTION
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it touches half of the hosts, a quarter of the traffic, or as many messages as people notice."""
+        return self.hosts * 2 >= self.fleet_hosts > 1 or self.share >= LARGE_SHARE or self.messages > LARGE
+
+    @property
     def word(self) -> str:
         """What is typed to confirm it: a name when it is final, overrides a guard or breaks a lock, else empty.
 
-        Mail is given up by the name of the verb, much of it with the number; one message as what can be undone.
+        On production also when it is large and cannot be undone. Mail is given up by the name of the verb, much of it
+        with the number; one message as what can be undone.
         """
-        if self.verb not in FINAL and not self.options.override and not self.options.break_lock:
+        passes = self.options.override or self.options.break_lock
+        grave = self.is_production and self.is_large and not self.undoable
+        if self.verb not in FINAL and not passes and not grave:
             return ""
         if self.verb in (Verb.BOUNCE, Verb.DELETE):
             if self.messages == 1:

@@ -506,6 +506,7 @@ def _sum_up(
         undoable=undoable,
         undo_note="; ".join(notes),
         command=command.line(verb, words, options, fleet_file=fleet.path),
+        environment=fleet.config.environment or "",
     )
 
 

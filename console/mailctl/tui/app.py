@@ -17,12 +17,14 @@ from textual.screen import Screen
 from mailagent.api.errors import ApiError
 from mailagent.api.ids import OpId
 from mailagent.api.requests import Role
+from mailagent.config.safety import Environment
 from mailagent.config.structs import FleetConfig
 from mailctl.fleet import Fleet
 from mailctl.fleet.errors import LinkError
 from mailctl.fleet.state import FleetState
 from mailctl.ops.errors import OpsError
 from mailctl.ops.filters import Filter
+from mailctl.ops.own import READ_ONLY_REFUSAL, config_path
 from mailctl.ops.plan import Options, Plan, Verb
 from mailctl.ops.selector import Selection
 from mailctl.tui.collecting import Collector
@@ -32,7 +34,7 @@ from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.dialogs.report import ReportDialog
 from mailctl.tui.events import Event, events_between
 from mailctl.tui.incidents import IncidentError, Incidents
-from mailctl.tui.keymap import Keymap, bindings_of, config_path, load_keymap
+from mailctl.tui.keymap import Keymap, bindings_of, load_keymap
 from mailctl.tui.palette import IncidentProvider, PlaceProvider
 from mailctl.tui.screens.deferred import DeferredView, MessagesView
 from mailctl.tui.screens.destinations import DestinationsView
@@ -90,6 +92,8 @@ class ConsoleApp(App[int], inherit_bindings=False):
     }
     DEFAULT_CSS = """
     App { background: $background; color: $tone-text; }
+    App.-production Tabs { background: $tone-bad 30%; }
+    App.-production ConfirmDialog > Vertical { border: round $tone-bad; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
@@ -116,8 +120,15 @@ class ConsoleApp(App[int], inherit_bindings=False):
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = monotonic,
         keys: Keymap | None = None,
+        environment: str = "",
+        read_only: bool = False,
     ) -> None:
         super().__init__()
+        self.read_only = read_only
+        production = environment == Environment.PRODUCTION
+        self.set_class(production, "-production")
+        words = [environment.upper() if production else environment, "read-only" if read_only else ""]
+        self.title = " ".join(filter(None, words)) or self.TITLE
         self.keys = keys or {}
         for theme in THEMES:
             self.register_theme(theme)
@@ -313,10 +324,16 @@ class ConsoleApp(App[int], inherit_bindings=False):
 
     def prompt(self, title: str, hint: str, check: Callable[[str], str], then: Callable[[str], None]) -> None:
         """Ask for one line; `check` says what is wrong with it, else `then` gets it."""
+        if self.read_only:  # what is asked for leads to a verb
+            self.say(READ_ONLY_REFUSAL, Tone.WARN)
+            return
         self.push_screen(PromptDialog(title, hint, check), lambda text: then(text) if text is not None else None)
 
     def carry_out(self, title: str, planner: Planner, options: Options = DEFAULTS) -> None:
         """Plan, ask for confirmation, execute, and tell what became of it."""
+        if self.read_only:
+            self.say(READ_ONLY_REFUSAL, Tone.WARN)
+            return
         self.say(f"planning {title} …", Tone.QUIET)
         self.run_worker(self._carry_out(title, planner, options), name="verb", group="verb", exclusive=True)
 
@@ -382,14 +399,21 @@ def binding_ids() -> frozenset[str]:
     return frozenset(binding.id for kind in kinds for binding in bindings_of(kind) if binding.id)
 
 
-def run(config: FleetConfig, path: Path, *, as_role: Role | None = None) -> int:
+def run(config: FleetConfig, path: Path, *, as_role: Role | None = None, read_only: bool = False) -> int:
     """Open the console on a fleet; the exit code of the process.
 
     Raises:
         ConfigError: the file with keys of one's own has mistakes.
     """
     keys = load_keymap(config_path(), binding_ids())
-    fleet = Fleet(config, path=path, as_role=as_role, patience_s=PATIENCE_S)
-    app = ConsoleApp(fleet, FleetOperator(fleet), path=path, keys=keys)
+    fleet = Fleet(config, path=path, as_role=as_role, read_only=read_only, patience_s=PATIENCE_S)
+    app = ConsoleApp(
+        fleet,
+        FleetOperator(fleet),
+        path=path,
+        keys=keys,
+        environment=config.environment or "",
+        read_only=read_only,
+    )
     app.collector = Collector()
     return app.run() or 0

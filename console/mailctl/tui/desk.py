@@ -44,6 +44,7 @@ class Desk(Protocol):
 
     source: FleetSource
     operator: Operator
+    read_only: bool  # nothing may be changed
     keys: Keymap  # of one's own, by the id of the binding
     state: FleetState  # what is on the screens
     happened: Sequence[Event]  # newest last

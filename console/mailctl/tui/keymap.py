@@ -5,24 +5,17 @@ keys:
   table.down: "down,n"
 """
 
-import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from textual.binding import Binding, BindingType
 
 from mailagent.config.errors import ConfigError, Problem
-from mailagent.config.nodes import Mapping as Entries
-from mailagent.config.nodes import Node, Scalar, compose
+from mailagent.config.nodes import Scalar
+from mailctl.ops.own import READ_ONLY, entries, read_own
 from mailctl.ops.selector import near
 
 Keymap = Mapping[str, str]
-
-
-def config_path() -> Path:
-    """`$XDG_CONFIG_HOME/mailctl/config.yaml`, or below `~/.config`."""
-    home = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(home) if home else Path("~/.config").expanduser()) / "mailctl" / "config.yaml"
 
 
 def load_keymap(path: Path, known: Collection[str]) -> Keymap:
@@ -31,24 +24,19 @@ def load_keymap(path: Path, known: Collection[str]) -> Keymap:
     Raises:
         ConfigError: the file is no YAML, or has other keys, ids that there are not, or empty keys: all of them.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {exc}")]) from exc
     problems: list[Problem] = []
     keys: dict[str, str] = {}
 
     def wrong(line: int, key: str, what: str) -> None:
         problems.append(Problem(str(path), line, key, what))
 
-    root = compose(text, str(path), problems)
-    for name, section in _entries(root, "", wrong):
-        if name != "keys":
-            wrong(section.line, name, f"no such key{near(name, ('keys',))}")
+    for name, section in entries(read_own(path, problems), "", wrong):
+        if name == READ_ONLY:
             continue
-        for binding, value in _entries(section, name, wrong):
+        if name != "keys":
+            wrong(section.line, name, f"no such key{near(name, ('keys', READ_ONLY))}")
+            continue
+        for binding, value in entries(section, name, wrong):
             if binding not in known:
                 wrong(value.line, f"keys.{binding}", f"no binding has this id{near(binding, known)}")
             elif not isinstance(value, Scalar) or not value.text.strip():
@@ -58,14 +46,6 @@ def load_keymap(path: Path, known: Collection[str]) -> Keymap:
     if problems:
         raise ConfigError(problems)
     return keys
-
-
-def _entries(node: Node | None, name: str, wrong: Callable[[int, str, str], None]) -> Iterable[tuple[str, Node]]:
-    if isinstance(node, Entries):
-        return node.entries.items()
-    if node is not None and not (isinstance(node, Scalar) and node.is_empty):
-        wrong(node.line, name, "wants names and values")
-    return ()
 
 
 def bindings_of(kind: type) -> Iterable[Binding]:

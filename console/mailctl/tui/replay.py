@@ -7,11 +7,12 @@ from typing import Any, ClassVar, NoReturn, cast
 from textual.binding import Binding, BindingType
 
 from mailctl.ops.errors import OpsError
+from mailctl.ops.own import config_path
 from mailctl.replay import Player
 from mailctl.tui.app import ConsoleApp, binding_ids
 from mailctl.tui.collecting import Collector
 from mailctl.tui.desk import DEFAULTS, Planner
-from mailctl.tui.keymap import Keymap, config_path, load_keymap
+from mailctl.tui.keymap import Keymap, load_keymap
 from mailctl.tui.source import Operator
 from mailctl.tui.text import clock, span
 from mailctl.tui.theme import Tone

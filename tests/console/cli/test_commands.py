@@ -216,6 +216,34 @@ async def test_a_key_makes_cron_do_it_once(mailctl: Mailctl) -> None:
     assert [(one["applied"], one["nothing-to-do"]) for one in counts] == [(3, 0), (0, 3)]
 
 
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """The operator's own file, in the home directory that commands see."""
+    path = tmp_path / ".config/mailctl/config.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("keys: {}\n")
+    return path
+
+
+async def test_read_only_changes_nothing_by_option_and_by_the_own_file(
+    agents: Agents, mailctl: Mailctl, own: Path
+) -> None:
+    drain = ("drain", "pool:cold", "--yes")
+    refused = await mailctl("--read-only", *drain)
+    assert (refused.code, "read-only mode" in refused.err) == (4, True)
+    assert (await mailctl("--read-only", "drain", "pool:cold", "--dry-run")).code == 0
+    assert (await mailctl("--read-only", "status")).code == 0
+    edit(own, "keys: {}", "read_only: true")
+    assert (await mailctl(*drain)).code == 4
+    assert not any(agent.executed for agent in agents.values())
+    assert (await mailctl("--read-write", *drain)).code == 0
+
+
+async def test_a_plan_on_production_says_so(mailctl: Mailctl, path: Path) -> None:
+    edit(path, "hosts:", "environment: production\nhosts:")
+    assert "[PRODUCTION] drain pool:cold: 3 of 3 hosts" in (await mailctl("drain", "pool:cold", "--dry-run")).out
+
+
 async def test_undo_takes_back_the_last_of_mine_or_all_since_a_time(agents: Agents, mailctl: Mailctl) -> None:
     for pool in ("marketing", "cold", "transactional"):
         assert (await mailctl("drain", f"pool:{pool}", "--yes")).code == 0

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mailagent.api import requests
-from mailagent.api.errors import NotFound
-from mailagent.api.ids import HostName
+from mailagent.api.errors import NotFound, RoleRefused
+from mailagent.api.ids import HostName, OpId
+from mailagent.api.methods import METHODS
 from mailctl.fleet import Fleet, LinkState
 from mailctl.fleet.errors import LinkError, LinkLost, NoAnswer
 from tests.console.loopback import LoopbackAgent, fleet_config, summary
@@ -147,3 +148,12 @@ async def test_as_role_lowers_the_role(agents: dict[str, LoopbackAgent]) -> None
         state = await fleet.settled(5)
         assert state.hosts[0].hello is not None
         assert state.hosts[0].hello.role is requests.Role.VIEWER
+
+
+async def test_a_fleet_for_reading_sends_nothing_that_changes_something(agents: dict[str, LoopbackAgent]) -> None:
+    async with Fleet(fleet_config(agents), read_only=True) as fleet:
+        await fleet.settled(5)
+        for method in (method for method in METHODS.values() if method.mutates):
+            with pytest.raises(RoleRefused, match="read-only mode"):
+                await fleet.ask("mx1", method.name, requests.Mutation(op_id=OpId("x")))
+        assert not agents["mx1"].executed

@@ -684,6 +684,7 @@ class StillOperator:
     stale_once: bool = False
     guard: str = ""  # what refuses until it is overridden
     lock: str = ""  # of somebody else, until it is broken
+    environment: str = ""
     results: dict[str, LineResult] = field(default_factory=dict)
 
     async def plan(self, verb: Verb, selection: Selection, options: Options) -> Plan:
@@ -754,6 +755,7 @@ class StillOperator:
             undoable=True,
             undo_note="",
             command=f"mailctl {verb.words} {selection} --yes",
+            environment=self.environment,
         )
 
     async def plan_undo(self, op_id: OpId, options: Options) -> Plan:

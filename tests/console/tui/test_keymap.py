@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from mailagent.config.errors import ConfigError
+from mailctl.ops.own import config_path
 from mailctl.tui.app import ConsoleApp, binding_ids
 from mailctl.tui.dialogs.confirm import ConfirmDialog
-from mailctl.tui.keymap import config_path, load_keymap
+from mailctl.tui.keymap import load_keymap
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator
 from tests.console.tui.test_screens import ready, shown, table
 from tests.console.tui.waiting import until

@@ -95,7 +95,8 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
     def compose(self) -> ComposeResult:
         """The plan, an input for reason or time, and the keys."""
         box = Vertical()
-        box.border_title = f" {clean(self._title)} "
+        where = f"{self.plan.environment.upper()}: " if self.plan.is_production else ""
+        box.border_title = f" {where}{clean(self._title)} "
         with box:
             with VerticalScroll(can_focus=False):
                 yield Static(summary(self.plan, self._text_width(), self._note), markup=False)

@@ -20,6 +20,7 @@ from mailctl.fleet.lists import summed
 from mailctl.fleet.state import FleetState
 from mailctl.ops.errors import FilterSyntaxError
 from mailctl.ops.filters import Filter
+from mailctl.ops.own import READ_ONLY_REFUSAL
 from mailctl.ops.plan import Options, Verb
 from mailctl.tui.desk import Desk, Scope
 from mailctl.tui.keymap import bindings_of
@@ -321,6 +322,8 @@ class View(Screen[None]):
 
     def verdict(self, verb: Verb) -> Verdict:
         """What a key means here."""
+        if self.desk.read_only:
+            return Verdict(None, READ_ONLY_REFUSAL)
         return verdict(verb, self.subject(verb), self.desk.state)
 
     def action_verb(self, name: str) -> None:

@@ -34,7 +34,7 @@ class Tabs(Widget):
         self._current = current
 
     def render(self) -> RenderResult:
-        """Name, tabs, and the fleet file when there is room."""
+        """Name or what is special about the fleet, tabs, and the fleet file when there is room."""
         line = self._line(TABS)
         if line.cell_length > self.size.width:
             line = self._line(tuple(SHORT.get(name, name) for name in TABS))
@@ -43,7 +43,8 @@ class Tabs(Widget):
         return Content.assemble(line, (name.rjust(room), Tone.QUIET.style)) if len(name) + 2 <= room else line
 
     def _line(self, names: tuple[str, ...]) -> Content:
-        parts: list[Content | tuple[str, str]] = [("mailctl", Tone.STRONG.style)]
+        tone = f"bold reverse {Tone.BAD.style}" if self.app.has_class("-production") else Tone.STRONG.style
+        parts: list[Content | tuple[str, str]] = [(self.app.title, tone)]
         for number, (tab, name) in enumerate(zip(TABS, names, strict=True), start=1):
             here = tab == self._current
             parts.append(("  ", ""))
