@@ -47,6 +47,7 @@ from mailagent.api.operations import Impact, MailPart, OperationRecord, Operatio
 from mailagent.api.rollout import ConfigChange, ConfigPlan, FileState, How, unpack
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.sums import Sums
+from mailagent.api.suppression import SuppressionPage
 from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.api.trace import TraceStarted
 from mailagent.config.structs import FleetConfig, FleetHost, Pool, Rpc, Transport, VirtualMta
@@ -117,6 +118,7 @@ class LoopbackAgent:
     empty: bool = True  # progress of drains
     lock_of: str = ""  # who else holds the lock
     sums: Sums | None = None
+    pending: int = 0  # suppressions that nobody decided about
     messages: tuple[views.MessageSummary, ...] = ()
     groups: tuple[views.DeferredGroup, ...] = ()
     found: tuple[Found, ...] = ()  # in the accounting files, the newest first
@@ -357,6 +359,8 @@ class LoopbackAgent:
                 return kept.history(params)
             case "sums":
                 return self.sums or kept.sums(params)
+            case "suppressions":
+                return SuppressionPage(rows=(), pending=self.pending)
             case "outcomes":
                 return kept.outcomes(params)
             case "events":

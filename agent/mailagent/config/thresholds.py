@@ -76,3 +76,4 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     orders: AgeLimits = AgeLimits(warning=timedelta(days=1), critical=timedelta(days=7))  # directives by people
     in_doubt: CountLimits = CountLimits(warning=1, critical=100)  # possible duplicates of a day, still open
     events: AgeLimits = AgeLimits(warning=timedelta(minutes=5), critical=timedelta(hours=1))  # not acknowledged
+    undecided: CountLimits = CountLimits(warning=1)  # addresses that a freeze keeps for a person to decide about

@@ -99,6 +99,6 @@ async def verdicts_of(
     thresholds = fleet.config.thresholds
     facts = await gather_facts(fleet, selection.hosts, thresholds, deadline_s=setup.timeout_s)
     fresh = {host.name for host in facts.fresh}
-    answers = (facts.sums, facts.ages, facts.in_doubt, facts.events)
+    answers = (facts.sums, facts.ages, facts.in_doubt, facts.events, facts.suppressions)
     failed = {host: why for one in answers for host, why in one.failed.items() if host in fresh}
     return checkup(facts, thresholds), failed

@@ -287,6 +287,12 @@ def _events(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
             yield Measured(subject, age_s, thresholds.events, row.last_error, look)
 
 
+def _undecided(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    for host, page in facts.suppressions.got.items():
+        look = f"mailctl suppression list --pending --host {host}"
+        yield Measured(f"host {host}", page.pending, thresholds.undecided, look=look)
+
+
 def _age_s(since: datetime, now: datetime) -> float:
     return max(0.0, (now - since).total_seconds())
 
@@ -306,6 +312,7 @@ CHECKS: Mapping[str, tuple[Unit, Measure, Callable[[Facts], Missing]]] = {
     "orders": (Unit.AGE, _orders, lambda facts: facts.lost),
     "in_doubt": (Unit.COUNT, _in_doubt, lambda facts: facts.in_doubt.failed),
     "events": (Unit.AGE, _events, lambda facts: facts.events.failed),
+    "undecided": (Unit.COUNT, _undecided, lambda facts: facts.suppressions.failed),
 }
 """Unit, measure and what it lacks, by the name in the fleet file."""
 

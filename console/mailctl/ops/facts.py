@@ -14,6 +14,7 @@ from mailagent.api.operations import OperationRecord
 from mailagent.api.outcomes import MAX_WITHIN_S, OutcomesRequest
 from mailagent.api.requests import Empty, PageRequest
 from mailagent.api.sums import SumsRequest
+from mailagent.api.suppression import SuppressionQuery
 from mailagent.config.thresholds import Thresholds
 from mailctl.fleet import Fleet, FleetState, HostState, LinkError
 from mailctl.fleet.lists import reason
@@ -43,6 +44,7 @@ class Facts:
     ages: Answers = Answers()
     in_doubt: Answers = Answers()  # the newest page
     events: Answers = Answers()
+    suppressions: Answers = Answers()  # with the number of pending entries
 
     @property
     def fresh(self) -> tuple[HostState, ...]:
@@ -68,6 +70,7 @@ async def gather_facts(fleet: Fleet, names: Sequence[str], thresholds: Threshold
         "ages": ("ages", Empty()),
         "in_doubt": ("in_doubt", PageRequest()),
         "events": ("events", Empty()),
+        "suppressions": ("suppressions", SuppressionQuery(pending=True, limit=1)),
     }
     async with asyncio.TaskGroup() as group:
         asked = {

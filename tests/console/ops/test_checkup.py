@@ -1,11 +1,13 @@
 """Thresholds against facts, and how people and monitoring systems read the verdicts."""
 
 import re
+import shlex
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 import pytest
 from hypothesis import given
@@ -13,8 +15,10 @@ from hypothesis import strategies as st
 
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView
 from mailagent.api.ids import DirectiveId, HostName, OpId, ProviderName, StreamName
+from mailagent.api.replies import InDoubtPage
 from mailagent.api.requests import HistoryScope
 from mailagent.api.sums import SumRow, Sums
+from mailagent.api.suppression import SuppressionPage
 from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import EngineState, PoolState
 from mailagent.config.thresholds import (
@@ -27,10 +31,12 @@ from mailagent.config.thresholds import (
     WaitLimits,
 )
 from mailctl.cli.checkup_text import checkup_text
+from mailctl.cli.main import cli
 from mailctl.cli.nagios import nagios
 from mailctl.fleet import FleetState, HostState, LinkState
 from mailctl.ops.checkup import CHECKS, Level, Measured, Unit, Verdict, checkup, judge, worst_of
 from mailctl.ops.facts import Answers, Facts
+from mailctl.ops.selector import parse
 from tests.console import records
 from tests.console.loopback import LoopbackAgent
 
@@ -105,7 +111,7 @@ def test_a_value_crosses_on_its_side(unit: Unit, value: float, limits: Any, leve
 def test_a_well_fleet_is_ok_and_a_lost_host_is_named_by_every_threshold_that_lacks_it() -> None:
     assert {one.level for one in checkup(facts(), QUIET)} == {Level.OK}
     missing = {MX2: "lost: reset"}
-    answers: Any = {name: Answers({}, missing) for name in ("sums", "ages", "in_doubt", "events")}
+    answers: Any = {name: Answers({}, missing) for name in ("sums", "ages", "in_doubt", "events", "suppressions")}
     found = {one.name: one for one in checkup(facts(lost=True, **answers), QUIET)}
     assert found.keys() == CHECKS.keys()
     assert found.pop("unreachable").level is Level.WARNING
@@ -176,6 +182,8 @@ def test_growth_bounces_duplicates_and_events() -> None:
     assert crossed("events", facts(events=Answers({MX1: records.events()}))) == [
         ("critical", "sink app of host mx1", 7200)
     ]
+    pending = Answers({MX1: SuppressionPage(rows=(), pending=7)})
+    assert crossed("undecided", facts(suppressions=pending)) == [("warning", "host mx1", 7)]
     unborn = msgspec.structs.replace(records.ages(), counted_at=None)
     assert [one.why for one in verdict("oldest", facts(ages=Answers({MX1: unborn}))).unchecked] == [
         "not counted yet since the agent started"
@@ -228,7 +236,7 @@ def test_the_line_of_a_plugin() -> None:
 
 def test_levels_become_the_codes_of_plugins() -> None:
     assert nagios(checkup(facts(), QUIET))[0].startswith(
-        "MAILCTL OK - 13 checks, nothing crossed | 'unreachable'=0;0;1;0 "
+        "MAILCTL OK - 14 checks, nothing crossed | 'unreachable'=0;0;1;0 "
     )
     assert nagios(checkup(facts(), QUIET))[1] == 0
     assert nagios(checkup(facts({"waiting": 60_000}), QUIET))[1] == 1
@@ -259,3 +267,22 @@ def test_people_see_values_commands_and_what_is_not_known() -> None:
     text = checkup_text(checkup(facts({"waiting": 60_000}, lost=True), QUIET), None)
     assert "warning: waiting 60,000 of host mx1 (limit 50,000)\n  mailctl deferred host:mx1" in text
     assert "not checked on mx2 (lost: reset): refusing, stopped, waiting, window, disk_free, orders" in text
+
+
+def test_the_commands_that_show_more_exist() -> None:
+    answers: Any = {
+        "sums": sums(800, 200, 100, 99_000),
+        "ages": Answers({MX1: records.ages()}),
+        "in_doubt": Answers({MX1: InDoubtPage(rows=())}),
+        "events": Answers({MX1: records.events()}),
+        "suppressions": Answers({MX1: SuppressionPage(rows=(), pending=7)}),
+    }
+    looks = {one.worst.look for one in checkup(facts(**answers), QUIET) if one.worst}
+    assert len(looks) > 8
+    for look in looks:
+        command: click.Command = cli
+        words = shlex.split(look)[1:]
+        while isinstance(command, click.Group):
+            command = command.commands[words.pop(0)]
+        context = command.make_context(look, words)
+        parse(context.params.get("selection", ()))
