@@ -98,6 +98,8 @@ class Reader:
         self.problems = problems
         self.places: dict[Key, int] = {}
         self._folder = folder
+        self._children: dict[Key, set[str]] = {}
+        self._indexed = -1  # how many places `_children` was made of
         self._failed: set[Key] = set()
         self._kept: dict[Key, list[int]] = {}  # list -> positions in the file of the items that could be read
         self._reported: set[tuple[int, str]] = set()  # inherited sections are read more than once
@@ -136,7 +138,12 @@ class Reader:
 
     def names(self, *key: str) -> set[str]:
         """Names that stand in the section at `key`, those with mistakes in them too."""
-        return {str(place[-1]) for place in self.places if len(place) == len(key) + 1 and place[:-1] == key}
+        if len(self.places) != self._indexed:  # while a file is read; its checks then ask once for each host
+            self._indexed = len(self.places)
+            self._children = {}
+            for place in self.places:
+                self._children.setdefault(place[:-1], set()).add(str(place[-1]))
+        return set(self._children.get(key, ()))
 
     def _fail(self, node: Node, key: Key, message: str, line: int = 0) -> _Failed:
         self._failed.add(key)
