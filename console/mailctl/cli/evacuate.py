@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from mailctl.cli.completion import complete_host
 from mailctl.cli.options import Duration, RateWord
 from mailctl.cli.setup import Setup, pass_setup
 from mailctl.cli.verbs import common
@@ -19,7 +20,7 @@ def _hosts(_context: click.Context, _parameter: click.Parameter, value: tuple[st
 
 
 @click.command()
-@click.argument("host", required=False, metavar="[HOST]")
+@click.argument("host", required=False, metavar="[HOST]", shell_complete=complete_host)
 @click.option("--to", multiple=True, callback=_hosts, metavar="HOST[,HOST]", help="Where the mail may go.")
 @click.option("--stream", "streams", multiple=True, help="Only this stream; may be repeated. [default: all]")
 @click.option("--rate", type=RateWord(), default="", help="Most recipients, such as 200/s. [default: no limit]")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mailctl.cli.completion import complete_host
 from mailctl.cli.setup import Setup, narrate, pass_setup
 
 
@@ -37,7 +38,7 @@ def validate(setup: Setup, file: Path | None) -> None:
 
 
 @click.command()
-@click.argument("host")
+@click.argument("host", shell_complete=complete_host)
 @pass_setup
 def config(setup: Setup, host: str) -> None:
     """Print HOST's part of the fleet file as an agent.yaml.

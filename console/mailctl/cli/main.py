@@ -12,6 +12,7 @@ from mailctl.cli import (
     automation,
     check,
     checks,
+    completion,
     credentials,
     demo,
     dkim,
@@ -179,7 +180,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         dkim.dkim,
         credentials.credentials,
     ),
-    "Files and demo": (*files.COMMANDS, *rollout.COMMANDS, *replay.COMMANDS, demo.demo, version),
+    "Files and demo": (*files.COMMANDS, *rollout.COMMANDS, *replay.COMMANDS, completion.completion, demo.demo, version),
 }
 for _commands in SECTIONS.values():
     for _command in _commands:

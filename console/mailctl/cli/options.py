@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mailctl.cli.completion import complete_selection
+
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
@@ -94,7 +96,7 @@ class Since(click.ParamType["datetime"]):
 
 Command = Callable[..., Any]
 
-selectors = click.argument("selection", nargs=-1, metavar="[SELECTOR]...")
+selectors = click.argument("selection", nargs=-1, metavar="[SELECTOR]...", shell_complete=complete_selection)
 filter_line = click.option(
     "--filter",
     "line",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mailctl.cli.completion import complete_selection
 from mailctl.cli.exits import Exit
 from mailctl.cli.options import Duration, Moment
 from mailctl.cli.setup import Setup, complain, leave, narrate, pass_setup, run
@@ -24,7 +25,7 @@ LISTS = ("deferred", "operations", "jobs")
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.argument("selection", nargs=-1, metavar="[HOST]...")
+@click.argument("selection", nargs=-1, metavar="[HOST]...", shell_complete=complete_selection)
 @click.option("--for", "length_s", type=Duration(), metavar="DURATION", help="End after this time. [default: ctrl+c]")
 @click.option(
     "--max-size",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mailctl.cli.completion import complete_selection
 from mailctl.cli.options import Command, Duration, Since, as_json
 from mailctl.cli.setup import Setup, pass_setup
 
@@ -34,7 +35,7 @@ def common(command: Command) -> Command:
 def targets(command: Command) -> Command:
     """The selection, and `--all` instead of one."""
     command = click.option("--all", "everything", is_flag=True, help="Allow an empty selection: everything.")(command)
-    return click.argument("selection", nargs=-1, metavar="SELECTOR...")(command)
+    return click.argument("selection", nargs=-1, metavar="SELECTOR...", shell_complete=complete_selection)(command)
 
 
 filtered = click.option(
