@@ -140,14 +140,16 @@ class Fleet:
             raise RoleRefused(f"{method} is not sent to {host}: read-only mode")
         return await self._watches[HostName(host)].ask(method, params, deadline_s)
 
-    def trace(self, host: str, request: TraceRequest) -> AsyncGenerator[TraceLines]:
+    async def trace(self, host: str, request: TraceRequest) -> AsyncGenerator[TraceLines]:
         """Lines of a live trace on one host, until it ends or the generator is closed.
 
         Raises:
             LinkError: the host cannot be asked, or the link broke.
             ApiError: the host refuses.
         """
-        return self._watches[HostName(host)].trace(request)
+        async with contextlib.aclosing(self._watches[HostName(host)].trace(request)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def ask_all(
         self,

@@ -6,7 +6,7 @@ jump is under way.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -20,6 +20,7 @@ from mailagent.api.ids import HostName
 from mailagent.api.methods import METHODS
 from mailagent.api.replies import DeferredGroups, Hello
 from mailagent.api.requests import HistoryRequest, HistoryScope, PageRequest
+from mailagent.api.trace import TraceLines, TraceRequest
 from mailagent.api.views import Changes, Flow, Series, Snapshot
 from mailctl.fleet.errors import Unreachable
 from mailctl.fleet.state import FleetState, HostState, LinkState, apply_changes
@@ -208,6 +209,10 @@ class Player:
             last = now
             if self._next is not None or not self.is_at_end or self.is_seeking:
                 self.work()
+
+    def trace(self, host: str, request: TraceRequest) -> AsyncGenerator[TraceLines]:
+        """Refused: traces are not recorded."""
+        raise Unreachable(host, f"this is a recording: {request.name} cannot be traced")
 
     async def ask_all(
         self,

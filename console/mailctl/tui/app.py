@@ -36,6 +36,7 @@ from mailctl.tui.events import Event, events_between
 from mailctl.tui.incidents import IncidentError, Incidents
 from mailctl.tui.keymap import Keymap, bindings_of, load_keymap
 from mailctl.tui.palette import IncidentProvider, PlaceProvider
+from mailctl.tui.screens.ages import AgesView
 from mailctl.tui.screens.deferred import DeferredView, MessagesView
 from mailctl.tui.screens.destinations import DestinationsView
 from mailctl.tui.screens.fleet import FleetView
@@ -46,6 +47,7 @@ from mailctl.tui.screens.operations import OperationsView
 from mailctl.tui.screens.pools import PoolsView
 from mailctl.tui.screens.suppression import SuppressionView
 from mailctl.tui.screens.timeline import TimelineView
+from mailctl.tui.screens.trace import TraceView
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import FleetOperator, FleetSource, Operator
 from mailctl.tui.text import clean
@@ -74,6 +76,8 @@ VIEWS: dict[str, type[View]] = {
     "Jobs": JobsView,
     "Suppression": SuppressionView,
     "Timeline": TimelineView,
+    "Trace": TraceView,
+    "Ages": AgesView,
 }
 
 PATIENCE_S = 5.0

@@ -1,6 +1,6 @@
 """What the screens ask of the fleet, and the one way in which they act."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -9,6 +9,7 @@ import msgspec
 
 from mailagent.api.ids import DirectiveId, HostName, OpId
 from mailagent.api.requests import Mutation
+from mailagent.api.trace import TraceLines, TraceRequest
 from mailctl.fleet import Fleet
 from mailctl.fleet.state import FleetState
 from mailctl.ops import carrying, verbs
@@ -43,6 +44,9 @@ class FleetSource(Protocol):
         self, method: str, params: msgspec.Struct, *, hosts: Iterable[str] | None = None, deadline_s: float = ...
     ) -> dict[HostName, Any]:
         """The answer of each host (None: all): its result, or the LinkError or ApiError in its place."""
+
+    def trace(self, host: str, request: TraceRequest) -> AsyncGenerator[TraceLines]:
+        """Lines of a live trace on one host; raises LinkError or ApiError when it cannot be, or breaks."""
 
 
 class Operator(Protocol):

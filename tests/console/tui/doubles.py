@@ -6,7 +6,7 @@ about them is tested over real sockets elsewhere.
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -42,6 +42,7 @@ from mailagent.api.smtp import SmtpReply, normalised
 from mailagent.api.smtp import Verb as SmtpStep
 from mailagent.api.suppression import Suppression, SuppressionPage, SuppressionQuery, SuppressionReason
 from mailagent.api.targets import Target, TargetKind
+from mailagent.api.trace import TraceLines, TraceRequest
 from mailagent.api.views import (
     DeferredGroup,
     DestinationView,
@@ -64,6 +65,7 @@ from mailctl.ops.courier import Progress
 from mailctl.ops.evacuation import EvacuationPlan, Place, PlanRow
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
 from mailctl.ops.selector import Selection
+from tests.console import records as kept
 
 NOW = datetime(2026, 3, 2, 3, 14, 7, tzinfo=UTC)
 HOSTS = ("mx1", "mx2", "mx3")
@@ -401,6 +403,10 @@ class StillFleet:
                 )
         return answers
 
+    async def trace(self, host: str, request: TraceRequest) -> AsyncGenerator[TraceLines]:
+        self.asked.append(f"trace {request.kind}:{request.name} on {host}")
+        yield kept.traced()
+
     def _answer(self, host: str, method: str, params: msgspec.Struct) -> Any:
         match method:
             case "history":
@@ -416,6 +422,8 @@ class StillFleet:
                 return detail()
             case "operations":
                 return OperationPage(rows=operations(host))
+            case "ages":
+                return kept.ages()
             case "jobs":
                 return JobPage(rows=jobs(host))
             case "dkim":

@@ -4,13 +4,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import ClassVar
 
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widget import Widget
 
 from mailagent.api.reasons import ReasonKind
 from mailagent.api.requests import HistoryScope
 from mailagent.api.targets import TargetKind
+from mailagent.api.trace import TraceKind, TraceRequest
 from mailagent.api.views import Flow
 from mailctl.fleet.state import DestinationRow, DirectiveRow, FleetState, HostState, deferral_share, oldest, sum_flows
 from mailctl.ops.plan import Verb
@@ -21,6 +24,7 @@ from mailctl.tui.roster import Part, Roster
 from mailctl.tui.screens.columns import age, failing, gauge, number, rate, trend
 from mailctl.tui.screens.orders import limited, lowering
 from mailctl.tui.screens.reasons import reason_mark
+from mailctl.tui.screens.trace import TraceView
 from mailctl.tui.screens.view import View
 from mailctl.tui.text import clean, listed, plural, some, until
 from mailctl.tui.theme import Tone
@@ -63,6 +67,11 @@ class DestinationsView(View):
     DestinationsView.-short Detail { height: 4; }
     DestinationsView.-short Detail .facts { width: 1fr; padding-left: 0; }
     """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("w", "trace", "Trace", show=False, id="destinations.trace"),
+        Binding("a", "ages", "Ages", show=False, id="destinations.ages"),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,6 +190,21 @@ class DestinationsView(View):
         if verb in (Verb.SUSPEND, Verb.RESUME, Verb.LIMIT):
             return Subject(TermKind.CELL, tuple(dict.fromkeys(row.key for row in rows)))
         return Subject(TermKind.VMTA, tuple(dict.fromkeys(row.view.vmta for row in rows)))
+
+    def action_trace(self) -> None:
+        """Follow the SMTP sessions of the cell on its host."""
+        row = self._cell()
+        if row is None:
+            self.say("choose a row first", Tone.WARN)
+            return
+        view = self.app.get_screen("Trace")
+        assert isinstance(view, TraceView)  # noqa: S101  the app installs it
+        view.follow(row.host, TraceRequest(kind=TraceKind.CELL, name=row.key))
+        self.desk.go_down("Trace")
+
+    def action_ages(self) -> None:
+        """How long mail waits, by provider."""
+        self.desk.go_down("Ages", self.filter)
 
     def on_fleet_table_chosen(self, event: FleetTable.Chosen) -> None:
         """The deferred mail of the cell."""

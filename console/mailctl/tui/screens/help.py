@@ -34,7 +34,7 @@ _LOOK = (
     ("o", "order by …"),
     ("f", "fold a pool"),
     ("h", "15 min … 400 d"),
-    ("t", "timeline"),
+    ("t w a", "timeline, trace, ages"),
     ("y", "copy"),
     (": ctrl+p", "palette"),
     ("? q", "this page, quit"),

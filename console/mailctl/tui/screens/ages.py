@@ -1,0 +1,147 @@
+"""Ages: how long mail waits, provider × age, as in qshape; below a row lie its messages."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from mailagent.api.ages import BUCKET_MINUTES, AgeTable, AgeView
+from mailagent.api.ids import HostName
+from mailagent.api.requests import Empty
+from mailctl.fleet.ages import UNKNOWN, AgeRow, age_rows
+from mailctl.fleet.state import FleetState
+from mailctl.ops.selector import TermKind
+from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
+from mailctl.tui.screens.columns import age
+from mailctl.tui.screens.view import View
+from mailctl.tui.source import ASK_DEADLINE_S
+from mailctl.tui.text import NOTHING, clean, listed
+from mailctl.tui.theme import Tone
+from mailctl.tui.widgets.table import FleetTable
+
+OLD_FROM = BUCKET_MINUTES.index(80)
+"""Buckets from here on stand out: by then a throttle is no passing one."""
+
+
+def _bucket(n: int) -> Column:
+    title = f"{BUCKET_MINUTES[n]}" if n < len(BUCKET_MINUTES) else "more"
+    return Column(title, 4, right=True, grow=1, most=9, sort=lambda row: row.buckets[n], descending=True)
+
+
+COLUMNS = (
+    Column("PROVIDER", 8, grow=2, most=20, sort=lambda row: row.provider),
+    Column("STREAM", 6, grow=2, most=16, drop=2),
+    Column("OLDEST", 6, right=True, drop=1),
+    Column("ALL", 5, right=True, grow=1, most=10, sort=lambda row: row.waiting, descending=True),
+    *(_bucket(n) for n in range(len(BUCKET_MINUTES) + 1)),
+)
+
+
+class AgesView(View):
+    """Recipients that wait at most 5, 10, 20 … minutes; `f` splits providers by stream."""
+
+    TAB = "Ages"
+    COLUMNS = COLUMNS
+    EMPTY = "asking the hosts …"
+    HINTS = (("enter", "messages"), ("f", "by stream"), ("o", "order"))
+    DEFAULT_CSS = """
+    AgesView FleetTable { height: 1fr; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f", "streams", "By stream", show=False, id="ages.streams"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: tuple[tuple[HostName, AgeView], ...] = ()
+        self._by_stream = False
+
+    def body(self) -> Iterable[Widget]:
+        """The grid."""
+        yield FleetTable(empty=self.EMPTY)
+
+    def poll(self) -> None:
+        """Ask for ages."""
+        if not self.is_asking("ages"):
+            self.fetch("ages", self._fetch)
+
+    async def _fetch(self) -> None:
+        answers = await self.desk.source.ask_all("ages", Empty(), deadline_s=ASK_DEADLINE_S)
+        if not self.is_drawable:
+            return
+        tables = {host: answer for host, answer in answers.items() if isinstance(answer, AgeTable)}
+        self._parts = tuple((host, row) for host, table in tables.items() for row in table.rows)
+        counting = [str(host) for host, table in tables.items() if table.counted_at is None]
+        missing = [str(host) for host in answers if host not in tables]
+        if missing or counting:
+            self.say(f"without {listed(missing + counting)}", Tone.WARN)
+        self.table.empty = "nothing waits"
+        self.show(self.desk.state, self.desk.now())
+
+    def show(self, state: FleetState, now: datetime) -> None:
+        """Draw the grid with its sum."""
+        del state
+        parts = [
+            (host, view)
+            for host, view in self._parts
+            if self.filter.admits(
+                {TermKind.HOST: (host,), TermKind.PROVIDER: (view.provider,), TermKind.STREAM: (view.stream,)},
+                f"{view.provider} {view.stream}",
+            )
+        ]
+        rows = age_rows(parts, by_stream=self._by_stream)
+        listing = Listing.of(
+            COLUMNS,
+            rows,
+            lambda row: row.key,
+            lambda row: _cells(row, now),
+            total=_total(rows, now),
+            sorted_by=self.order,
+        )
+        self.table.show(listing)
+
+    def action_streams(self) -> None:
+        """One row for each provider, or for each provider and stream."""
+        self._by_stream = not self._by_stream
+        self.say("by provider and stream" if self._by_stream else "by provider")
+        self.show(self.desk.state, self.desk.now())
+
+    def on_fleet_table_chosen(self, event: FleetTable.Chosen) -> None:
+        """The messages behind the row, in order of arrival: the oldest first."""
+        source = self.table.source
+        row = source.record(event.key) if isinstance(source, Listing) else None
+        if row is None or row.provider == UNKNOWN:
+            self.say("their provider is not known before the first look-up of MX", Tone.WARN)
+            return
+        stream = ((TermKind.STREAM, row.stream),) if row.stream else ()
+        self.desk.go_down("Messages", self.filter.having((TermKind.PROVIDER, row.provider), *stream))
+
+
+def _cells(row: AgeRow, now: datetime) -> tuple[Cell, ...]:
+    return (
+        Cell(clean(row.provider), Tone.STRONG),
+        Cell(clean(row.stream), Tone.TEXT),
+        age(row.oldest_at, now),
+        Cell(_short(row.waiting), Tone.STRONG),
+        *_buckets(row.buckets),
+    )
+
+
+def _buckets(buckets: tuple[int, ...]) -> Iterable[Cell]:
+    for n, value in enumerate(buckets):
+        yield Cell(_short(value), Tone.QUIET if not value else Tone.WARN if n >= OLD_FROM else Tone.TEXT)
+
+
+def _short(number: int) -> str:
+    """At most four characters: `9999`, `12k`, `3M`."""
+    if number < 10_000:
+        return str(number or NOTHING)
+    return f"{number // 1000}k" if number < 1_000_000 else f"{number // 1_000_000}M"
+
+
+def _total(rows: list[AgeRow], now: datetime) -> Row:
+    sums = tuple(sum(row.buckets[n] for row in rows) for n in range(len(BUCKET_MINUTES) + 1))
+    first = age(min(row.oldest_at for row in rows), now) if rows else BLANK
+    return Row("total", (Cell("total", Tone.STRONG), BLANK, first, Cell(_short(sum(sums))), *_buckets(sums)))
