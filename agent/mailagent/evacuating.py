@@ -48,6 +48,7 @@ LOOK_S: Final = 1.0
 STANDING: Final = 50
 """Recipients that one parcel takes out of ready queues; the size of their messages is not asked for."""
 HOLD_JOBS: Final = (DirectiveKind.SUSPEND, DirectiveKind.JOB_START, DirectiveKind.JOB_CANCEL)
+MOST_SHOWN: Final = 50
 UNDO_NOTE: Final = "mailctl evacuate HOST --cancel brings back what has not left; what has left can be evacuated back"
 
 
@@ -158,10 +159,8 @@ class Evacuating:
 
     async def evacuations(self, _: Empty) -> api.Evacuations:
         """What is under way, and what was."""
-        return api.Evacuations(rows=tuple([await self._view(one) for one in self._newest()]))
-
-    def _newest(self) -> list[Evacuation]:
-        return sorted(self._known.values(), key=lambda one: one.at, reverse=True)
+        newest = sorted(self._known.values(), key=lambda one: one.at, reverse=True)
+        return api.Evacuations(rows=tuple([await self._view(one) for one in newest[:MOST_SHOWN]]))
 
     async def _view(self, one: Evacuation) -> api.EvacuationView:
         sums = await self._spool.on_evacuations(partial(parcels.sums, evacuation=one.id, direction=one.direction))
@@ -250,7 +249,10 @@ class Evacuating:
             async with self._packing:
                 back = 0
                 if request.cancel and one.direction is Direction.OUT:
-                    back = await self._take_back(one)
+                    try:
+                        back = await self._take_back(one)
+                    except StorageError as exc:
+                        raise Unavailable(f"not all of it is back: {exc}; ask again") from exc
                 else:
                     left = await self._open_parcels(one)
                     if left:

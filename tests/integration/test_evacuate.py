@@ -15,14 +15,14 @@ from mailagent.api.evacuation import Evacuate, EvacuateAdmit, EvacuationRoomQuer
 from mailagent.api.ids import HostName, OpId, StreamName
 from mailagent.api.mail import MailVerb
 from mailagent.api.replies import MessagePage
-from mailagent.api.requests import Empty, PageRequest, Retry, Suspend
+from mailagent.api.requests import Empty, Limit, PageRequest, Retry, Suspend
 from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.spool import crash, spool_check
 from mailctl.cli.exits import Exit
 from mailctl.fleet.errors import LinkLost, NoAnswer
 from mailctl.ops import courier
 from mailctl.ops.courier import Courier
-from tests.integration.client import hand_in
+from tests.integration.client import BODY, hand_in
 from tests.integration.processes import AGENT_YAML, Agent, accepts, agent, free_port, until
 from tests.integration.rpc import Caller
 from tests.integration.sink import Sink
@@ -31,6 +31,7 @@ LATE = "retry: {waits: [1h], greylist: [1h], dns: [1h], jitter: 0}\n"
 MESSAGES = 100
 PER_MESSAGE = 5
 RECIPIENTS = {f"r{n}-{m}@recipient.example" for m in range(MESSAGES) for n in range(PER_MESSAGE)}
+LARGE = "Subject: large\r\n\r\n" + ("x" * 70 + "\r\n") * 8000  # more parts than one answer has
 
 
 class Pair:
@@ -73,7 +74,9 @@ class Pair:
         """Everything waits on mx1 after a first attempt."""
         self.sink.refuse = lambda mail, recipient: b"450 4.2.1 later\r\n"
         for m in range(MESSAGES):
-            reply = await hand_in(self.agents["mx1"].port, *(f"r{n}-{m}@recipient.example" for n in range(PER_MESSAGE)))
+            body = LARGE if m == 0 else BODY.decode()
+            to = [f"r{n}-{m}@recipient.example" for n in range(PER_MESSAGE)]
+            reply = await hand_in(self.agents["mx1"].port, *to, body=body)
             assert reply.startswith("250"), reply
         await until(self._all_tried, "a first attempt for all")
         self.sink.refuse = lambda mail, recipient: None
@@ -154,6 +157,8 @@ async def test_kills_in_the_middle_lose_nothing_and_send_nothing_twice(tmp_path:
         for one in two.agents.values():
             await asyncio.to_thread(one.stop)
         assert two.sink.received == Counter(RECIPIENTS)
+        (large,) = [mail for mail in two.sink.mails if mail.taken and "r0-0@recipient.example" in mail.recipients]
+        assert large.data.decode().endswith(LARGE + ".\r\n")
         assert two.accounting("mx1", "moved-out") == two.accounting("mx2", "moved-in") == RECIPIENTS
         assert two.accounting("mx2", "delivered") == RECIPIENTS
         assert two.accounting("mx1", "delivered") == set()
@@ -252,6 +257,24 @@ async def test_mail_that_an_order_or_a_paused_job_holds_stays(tmp_path: Path) ->
         assert await two.waiting("mx1") == {"r0-0@recipient.example": 1, "of-job@recipient.example": 0}
         nothing = await two.ran("evacuate", "mx1", "--to", "mx2", "--yes", code=Exit.REFUSED)
         assert nothing["operation"]["results"] == []
+
+
+async def test_mail_that_stands_in_line_leaves_too(tmp_path: Path) -> None:
+    async with pair(tmp_path) as two:
+        slow = Limit(op_id=OpId("slow"), target=Target(kind=TargetKind.VMTA, name="mx1-a"), limit="rate", value="1/h")
+        await two.call("mx1", "limit", slow)
+        wanted = {f"r{n}@recipient.example" for n in range(30)}
+        for recipient in sorted(wanted):
+            reply = await hand_in(two.agents["mx1"].port, recipient)
+            assert reply.startswith("250"), reply
+        await two.ran("evacuate", "mx1", "--to", "mx2", "--wait=1m", "--yes")
+        assert await two.waiting("mx1") == {}
+        await until(lambda: _received(two, wanted), "everything at the receiver")
+        assert two.sink.received == Counter(wanted)
+
+
+async def _received(two: Pair, wanted: set[str]) -> bool:
+    return two.sink.received.keys() >= wanted
 
 
 def _start(one: Agent, point: str) -> None:

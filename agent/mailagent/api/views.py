@@ -278,7 +278,7 @@ class InDoubt(msgspec.Struct, frozen=True, kw_only=True):
     vmta: str
     site: str
     remote: str
-    resolution: str  # `open`, `delivered`, `bounced`: what became of it since
+    resolution: str  # `open`, `delivered`, `bounced`, `cancelled`, `moved` to another host: what became of it since
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True):

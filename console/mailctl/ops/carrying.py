@@ -77,10 +77,11 @@ async def evacuate(
     Raises:
         LinkError, ApiError: the source does not answer; what was begun waits.
     """
-    refused = [
-        _refusal(plan, host, answer) for host, answer in await begin(fleet, plan) if isinstance(answer, Exception)
-    ]
+    told_hosts = await begin(fleet, plan)
+    refused = [_refusal(plan, host, answer) for host, answer in told_hosts if isinstance(answer, Exception)]
     if refused and plan.resumes is None:
+        admitted = [host for host, answer in told_hosts if not isinstance(answer, Exception)]
+        await end(fleet, plan.id, admitted, cancel=True)
         return _report(plan.source, plan.id, refused, plan)
     view = plan.resumes or await under_way(fleet, plan.source)
     if view is None or view.id != plan.id:
