@@ -39,6 +39,7 @@ from mailctl.tui.palette import IncidentProvider, PlaceProvider
 from mailctl.tui.screens.ages import AgesView
 from mailctl.tui.screens.deferred import DeferredView, MessagesView
 from mailctl.tui.screens.destinations import DestinationsView
+from mailctl.tui.screens.find import FindView
 from mailctl.tui.screens.fleet import FleetView
 from mailctl.tui.screens.help import HelpScreen
 from mailctl.tui.screens.jobs import JobsView
@@ -78,6 +79,7 @@ VIEWS: dict[str, type[View]] = {
     "Timeline": TimelineView,
     "Trace": TraceView,
     "Ages": AgesView,
+    "Find": FindView,
 }
 
 PATIENCE_S = 5.0

@@ -20,6 +20,7 @@ from mailagent.api.dkim import DkimSelector, DkimSelectors, SelectorState
 from mailagent.api.errors import NotFound
 from mailagent.api.evacuation import EvacuationRoom, StreamRoom
 from mailagent.api.feedback import FeedbackLag, FeedbackRate, FeedbackView
+from mailagent.api.find import FindPage, FindRequest, Found
 from mailagent.api.ids import (
     DirectiveId,
     HostName,
@@ -382,6 +383,7 @@ class StillFleet:
 
     state: FleetState = field(default_factory=healthy)
     asked: list[str] = field(default_factory=list)
+    sought: list[FindRequest] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)  # of the histories that were asked for
 
     async def __aenter__(self) -> Self:
@@ -415,6 +417,10 @@ class StillFleet:
                 return history(host, params.name)
             case "deferred":
                 return DeferredGroups(groups=groups() if host == "mx1" else groups()[1:])
+            case "find":
+                assert isinstance(params, FindRequest)
+                self.sought.append(params)
+                return FindPage(rows=found() if host == "mx1" else ())
             case "messages":
                 assert isinstance(params, PageRequest)
                 return MessagePage(rows=tuple(summary(n) for n in range(40))) if host == "mx1" else MessagePage(rows=())
@@ -437,6 +443,30 @@ class StillFleet:
                 assert isinstance(params, JobQuery)
                 return job_detail(host, params.name)
         return NotFound(f"{method}: not here")
+
+
+def found() -> tuple[Found, ...]:
+    """Two attempts for one recipient, the newest first; a hostile peer among them."""
+    return tuple(
+        Found(
+            time=NOW - timedelta(minutes=10 * n),
+            state="deferred",
+            message_id=summary(1).message_id,
+            n=0,
+            recipient="user1@gmail.com",
+            sender="news@example.com",
+            event=f"event-{n}",
+            stream="news",
+            pool="marketing",
+            vmta="mkt-1",
+            attempt=3 - n,
+            code=421,
+            enhanced="4.7.28",
+            text="unusual \x1b[2J\u202erate",
+            arrived_at=NOW - timedelta(hours=1),
+        )
+        for n in (1, 2)
+    )
 
 
 def history(host: str, name: str) -> Series:

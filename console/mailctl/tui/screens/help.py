@@ -35,6 +35,7 @@ _LOOK = (
     ("f", "fold a pool"),
     ("h", "15 min … 400 d"),
     ("t w a", "timeline, trace, ages"),
+    ("ctrl+f", "find mail"),
     ("y", "copy"),
     (": ctrl+p", "palette"),
     ("? q", "this page, quit"),

@@ -12,8 +12,8 @@ from mailctl.tui.text import clean, clock, count, plural, share, since
 from mailctl.tui.theme import Tone
 
 TABS = ("Fleet", "Pools", "Destinations", "Deferred", "Message", "Operations", "Jobs", "Suppression")
-BY_LETTER = {"t": "Timeline"}
-"""Screens that have a letter and no place among the tabs."""
+BY_LETTER = {"t": "Timeline", "ctrl+f": "Find"}
+"""Screens that have a key of their own and no place among the tabs."""
 SHORT = {"Destinations": "Dest", "Deferred": "Defer", "Message": "Msg", "Operations": "Ops", "Suppression": "Suppr"}
 """Names on a terminal that has no room for the whole ones."""
 

@@ -1,0 +1,79 @@
+"""Find on the screen: it asks, searches when the line is whole, opens the message, and says which hosts are missing."""
+
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from mailagent.api.terms import Field
+from mailctl.tui.screens.find import FindView
+from mailctl.tui.screens.message import MessageView
+from mailctl.tui.widgets.filterbar import FilterBar
+from mailctl.tui.widgets.status import StatusLine
+from tests.console.tui.doubles import NOW, StillFleet, healthy, troubled
+from tests.console.tui.test_screens import SIZES, app_over, ready, shown, table
+from tests.console.tui.waiting import until
+
+
+async def opened(pilot: Pilot[Any]) -> FindView:
+    """The screen with its line open."""
+    await ready(pilot)
+    await pilot.press("ctrl+f")
+    await until(pilot, lambda: isinstance(pilot.app.screen, FindView))
+    screen = pilot.app.screen
+    assert isinstance(screen, FindView)
+    await until(pilot, lambda: isinstance(screen.focused, FilterBar))
+    return screen
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_one_line_gives_one_timeline_and_enter_opens_the_message(size: tuple[int, int]) -> None:
+    fleet = StillFleet(healthy())
+    async with app_over(fleet).run_test(size=size) as pilot:
+        await opened(pilot)
+        await pilot.press(*"user1@gmail.com", "enter")
+        await until(pilot, lambda: table(pilot).row_count == 82)  # 40 that wait, 40 arrivals, 2 attempts
+        text = shown(pilot)
+        assert "received" in text
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert {request.filter.terms[0].field for request in fleet.sought} == {Field.ADDRESS}
+        assert len(fleet.sought) == 3  # one for each host, none while typing
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, MessageView))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, FindView))
+        assert table(pilot).row_count == 82
+        assert len(fleet.sought) == 3
+
+
+async def test_a_longer_span_and_another_time_search_again() -> None:
+    fleet = StillFleet(healthy())
+    async with app_over(fleet).run_test(size=(120, 36)) as pilot:
+        await opened(pilot)
+        await pilot.press(*"job:spring", "enter")
+        await until(pilot, lambda: len(fleet.sought) == 3)
+        await pilot.press("h")
+        await until(pilot, lambda: len(fleet.sought) == 6)
+        assert {(NOW - request.since).days for request in fleet.sought} == {1, 3}
+        await pilot.press("r")
+        await until(pilot, lambda: len(fleet.sought) == 9)
+
+
+async def test_a_host_that_is_lost_is_named() -> None:
+    async with app_over(StillFleet(troubled())).run_test(size=(120, 36)) as pilot:
+        screen = await opened(pilot)
+        await pilot.press(*"spring", "enter")
+        await until(pilot, lambda: "without mx2" in screen.query_one(StatusLine).message)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"), [("provider:gmail", "names whom or what"), ("spring code:4.7.x", "a reply code")]
+)
+async def test_a_line_that_says_too_little_or_nothing_asks_no_host(line: str, why: str) -> None:
+    fleet = StillFleet(healthy())
+    async with app_over(fleet).run_test(size=(120, 36)) as pilot:
+        screen = await opened(pilot)
+        await pilot.press(*line, "enter")
+        await until(pilot, lambda: why in screen.query_one(StatusLine).message)
+        assert fleet.sought == []
