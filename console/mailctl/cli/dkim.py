@@ -152,4 +152,6 @@ def rotate(setup: Setup, /, selection: Sequence[str], due: bool, **given: Any) -
     """
     from mailctl.cli.keys import rotate_due
 
+    if given.pop("key"):
+        raise click.UsageError("rotate takes no --key: each key that is due is an act of its own")
     rotate_due(setup, selection, **given)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -124,9 +124,12 @@ def target_of(row: DkimSelector) -> Target:
     return Target(kind=TargetKind.DKIM, name=place(row))
 
 
-def rotate_due(setup: Setup, words: Sequence[str], *, reason: str, dry_run: bool, yes: bool, as_json: bool) -> None:
+def rotate_due(
+    setup: Setup, words: Sequence[str], *, reason: str, break_lock: bool, dry_run: bool, yes: bool, as_json: bool
+) -> None:
     """One step for each key that is due; does not return."""
     selection = ops.parse(words)
+    options = Options(reason=reason, break_lock=break_lock)
     if not yes and not dry_run and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise click.UsageError("nobody is at the terminal to confirm; give --yes (or look with --dry-run)")
 
@@ -134,7 +137,7 @@ def rotate_due(setup: Setup, words: Sequence[str], *, reason: str, dry_run: bool
         async with setup.fleet(selection.hosts) as fleet:
             await fleet.settled(setup.timeout_s)
             rows, failed = await selectors_of(fleet, selection, deadline_s=setup.timeout_s)
-            plans = [await _step(fleet, host, row, rows, reason) for host, row in rows if row.due]
+            plans = [await _step(fleet, host, row, rows, options) for host, row in rows if row.due]
             for plan in plans:
                 click.echo(plan_text(plan, width()), err=True)
             possible = [plan for plan in plans if plan.is_possible]
@@ -167,7 +170,7 @@ def rotate_due(setup: Setup, words: Sequence[str], *, reason: str, dry_run: bool
     leave(run(work()))
 
 
-async def _step(fleet: Fleet, host: HostName, row: DkimSelector, rows: Found, reason: str) -> Plan:
+async def _step(fleet: Fleet, host: HostName, row: DkimSelector, rows: Found, options: Options) -> Plan:
     """The next step for a key that is due: its successor waits for its record, or there is none yet."""
     successor = next(
         (
@@ -181,9 +184,8 @@ async def _step(fleet: Fleet, host: HostName, row: DkimSelector, rows: Found, re
     )
     selection = ops.parse([str(target_of(row)), f"host:{host}"])
     if successor is None:
-        options = Options(reason=reason, algorithm=row.algorithm)
-        return await ops.plan(fleet, Verb.DKIM_PREPARE, selection, options)
-    return await ops.plan(fleet, Verb.DKIM_SWITCH, selection, Options(reason=reason, selector=successor.selector))
+        return await ops.plan(fleet, Verb.DKIM_PREPARE, selection, replace(options, algorithm=row.algorithm))
+    return await ops.plan(fleet, Verb.DKIM_SWITCH, selection, replace(options, selector=successor.selector))
 
 
 def _line(verb: Verb, host: HostName, target: str, result: StepState | ops.LineResult, detail: str) -> dict[str, Any]:
