@@ -51,6 +51,7 @@ from mailagent.outcome.events import Events
 from mailagent.outcome.suppression import SuppressionBook
 from mailagent.overview import Overview
 from mailagent.reads import Reads
+from mailagent.resigning import Resigning
 from mailagent.returns.service import Feedback, Surroundings
 from mailagent.rollout.difference import changed_sections
 from mailagent.rollout.file import ConfigFile
@@ -210,7 +211,9 @@ class Engine:
             flow=self._history.flow,
         )
         attempts.observers += (self._automation.observe, self._scheduler.leave_address)
-        self._mail = MailOrders(self._control, self._spool, self._scheduler, attempts, self._removed)
+        self._mail = MailOrders(
+            self._control, self._spool, self._scheduler, attempts, self._removed, Resigning(self._signing).added
+        )
         self._overview.mail = self._mail.progress
         users = UserVerbs(self._users, self._control, self._spool.credentials)
         archive = await asyncio.to_thread(Archive, config.state_dir / "history.db")

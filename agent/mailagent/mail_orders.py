@@ -1,4 +1,4 @@
-"""Orders on waiting mail: hold and release, bounce and delete after a grace.
+"""Orders on waiting mail: hold and release, rebind to another pool, bounce and delete after a grace.
 
 An order is a directive, which says what is to be, and rows of `held`, which say how far that is done. What is to be
 done next follows from the two alone, so that a restart goes on where it stopped:
@@ -6,6 +6,7 @@ done next follows from the two alone, so that a restart goes on where it stopped
     directive            rows of the order
     hold lives           are taken until all that matched was looked at
     release lives        of holds, as far as they match, are freed; then it ends itself
+    rebind lives         are taken, moved and freed; then it ends itself
     bounce, delete live  are taken, as by a hold
     bounce, delete end   are given up: their grace is over
     any other end        are freed
@@ -16,7 +17,7 @@ All of it goes in steps of bounded size, between which mail flows and other verb
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -29,6 +30,7 @@ from mailagent.api.ids import OpId
 from mailagent.api.mail import MailProgress
 from mailagent.api.operations import Impact, OperationResult, Result
 from mailagent.api.targets import MessageFilter
+from mailagent.api.terms import Field, Term
 from mailagent.control import mail as changes
 from mailagent.control.verbs import Control
 from mailagent.host import Act, Principal
@@ -72,8 +74,12 @@ class MailOrders:
         scheduler: Scheduler,
         settler: Settler,
         removed: Callable[[int], None],
+        signed: Callable[[Waiting, bytes, str], Awaitable[bytes | None]],
     ) -> None:
-        """`removed` is told how many recipients wait no more."""
+        """`removed` is told how many recipients wait no more; `signed` makes the header block of a message, with its
+        body, for another pool; None: it cannot be signed there.
+        """
+        self._signed = signed
         self._control = control
         self._spool = spool
         self._scheduler = scheduler
@@ -91,6 +97,7 @@ class MailOrders:
         return {
             "hold": partial(self._order, DirectiveKind.HOLD),
             "release": partial(self._order, DirectiveKind.RELEASE),
+            "rebind": partial(self._order, DirectiveKind.REBIND),
             "bounce": partial(self._order, DirectiveKind.BOUNCE),
             "delete": partial(self._order, DirectiveKind.DELETE),
         }
@@ -124,6 +131,10 @@ class MailOrders:
             held=is_release,
             before=None if is_release else min(before or now, now),  # what is held is frozen already
         )
+        pool = request.pool if isinstance(request, api.Rebind) else ""
+        if pool:
+            there = Term(field=Field.POOL, value=pool, negated=True)
+            which = msgspec.structs.replace(which, terms=(*which.terms, there))
         counted, on_the_way = await self._count(which)
         plan = partial(
             changes.order,
@@ -131,6 +142,7 @@ class MailOrders:
             kind=kind,
             counted=counted,
             on_the_way=on_the_way,
+            pool=pool,
         )
         result = await self._control.execute(kind.value, request, caller, plan)
         if result.result is not Result.APPLIED or not result.directives:
@@ -205,6 +217,8 @@ class MailOrders:
             self._begin_turn()
             if directive.kind is not DirectiveKind.RELEASE:
                 settled = await self._take(directive) and settled
+                if directive.kind is DirectiveKind.REBIND and settled:
+                    await self._rebind(directive)
             elif settled:  # else holds before it would have what it has freed
                 await self._free_matching(directive)
         living = {_root(one) for one in self._live()}
@@ -272,6 +286,46 @@ class MailOrders:
         left = await self._spool.on_held(held.counts)
         plan = partial(changes.finished, done=directive, empty=frozenset(name for name in names if not left.get(name)))
         await self._control.act("released", OpId(f"done-{directive.id}"[:64]), directive.author, plan)
+
+    async def _rebind(self, directive: Directive) -> None:
+        """Move what the order has to its pool; then it is over."""
+        name = _root(directive)
+        spread = min(SPREAD_MS, EACH_MS * sum((await self._spool.on_held(held.counts)).values()))
+        while found := await self._spool.on_held(partial(held.rows, order=name, limit=GIVEN_UP_ROWS)):
+            if self._is_turn_over() or all(one.id != directive.id for one in self._live()):
+                return
+            rows = _bounded(found)
+            bodies = await self._spool.bodies(list({row.message for row in rows}))
+            added: dict[int, bytes] = {}
+            unsigned: set[int] = set()
+            for row in rows:
+                if row.message in added or row.message in unsigned:
+                    continue
+                made = await self._signed(row, bodies.get(row.message, b""), directive.value)
+                if made is None:
+                    unsigned.add(row.message)
+                elif made != row.added:
+                    added[row.message] = made
+            moving = [row.id for row in rows if row.message not in unsigned]
+            staying = [row.id for row in rows if row.message in unsigned]
+            if staying:
+                log.warning("recipients=%d stay: they cannot be signed for pool=%s", len(staying), directive.value)
+                await self._free(staying, spread)
+            left = await self._spool.change_held(
+                partial(
+                    held.rebind,
+                    recipients=moving,
+                    pool=directive.value,
+                    added=added,
+                    queue_id=self._spool.queue_id,
+                    now=now_ms(),
+                    spread=spread,
+                )
+            )
+            self._spool.release(self._scheduler.withdrawal.on_disk_only(left))
+            self._scheduler.recheck()
+        plan = partial(changes.finished, done=directive, empty=frozenset())
+        await self._control.act("rebound", OpId(f"done-{directive.id}"[:64]), directive.author, plan)
 
     async def _kinds(self) -> list[tuple[str, DirectiveKind]]:
         """Orders that stand, with what they are."""

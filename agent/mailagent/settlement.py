@@ -78,10 +78,7 @@ class Settler:
     def configure(self, config: AgentConfig) -> None:
         """Use `config` from now on."""
         self.config = config
-        by_destination = any(stream.pools for stream in config.streams.values())
-        self._pools: dict[VmtaName, str] = {
-            vmta: name for name, pool in config.pools.items() for vmta in pool.members if by_destination
-        }
+        self._pools: dict[VmtaName, str] = {vmta: name for name, pool in config.pools.items() for vmta in pool.members}
         self._retries: dict[tuple[str, str, str], Retry] = {}  # (provider, stream, domain with a block)
         self._recorded = frozenset(LETTERS[letter] for letter in config.accounting.records)
         self._delay_ms = config.dsn.delay.total_seconds() * 1000 or DELAY_MS
@@ -321,7 +318,7 @@ class Settler:
 
     def _pool(self, row: Waiting, path: Path) -> str:
         """The pool that mail left from: the stream's, or the one that it has for the destination."""
-        return self._pools.get(path.vmta, row.pool) if self._pools else row.pool
+        return self._pools.get(path.vmta, row.pool)
 
     def _next_due(
         self,

@@ -26,6 +26,7 @@ from mailagent.host import Principal
 from mailagent.mail_orders import MailOrders
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.spool import held
+from mailagent.spool.records import Waiting
 from tests.agent.scheduling.host import LATER, OK, Host, config, running
 
 EVERYTHING = MessageFilter()
@@ -33,6 +34,10 @@ SEEDS = range(4)
 
 
 ALICE = Principal(user="alice", role=Role.OPERATOR)
+
+
+async def _unsigned(row: Waiting, body: bytes, pool: str) -> bytes:
+    return row.added
 
 
 class PastTheDot:
@@ -53,7 +58,7 @@ class Desk:
             effects=self,
             clock=lambda: datetime.now(UTC) + self.later,
         )
-        self.orders = MailOrders(self.control, host.spool, host.scheduler, host.settler, host._removed)
+        self.orders = MailOrders(self.control, host.spool, host.scheduler, host.settler, host._removed, _unsigned)
         self._ops = 0
 
     def apply(self, state: HostState) -> None:

@@ -6,12 +6,12 @@ import apsw
 import pytest
 
 from mailagent.api.directives import DirectiveKind
-from mailagent.api.errors import InvalidRequest, Refused
+from mailagent.api.errors import InvalidRequest, NotFound, Refused
 from mailagent.api.operations import Result
 from mailagent.api.reasons import ReasonKind
 from mailagent.api.targets import MessageFilter
 from tests.integration.processes import until
-from tests.integration.rig import LATE, POOLS, SOON, Rig, rig
+from tests.integration.rig import LATE, POOLS, SOON, TX1, Rig, rig
 
 A = MessageFilter(domain="a.example")
 
@@ -137,3 +137,35 @@ async def test_mail_is_given_up_after_its_grace_and_kept_when_the_order_is_undon
             (line["type"], line["recipient"]) for line in one.accounting() if line["type"] in ("deleted", "bounced")
         ]
         assert sorted(lines) == [("bounced", "back@b.example"), ("deleted", "gone@a.example")]
+
+
+async def test_mail_leaves_from_another_pool_and_back_with_its_attempts(tmp_path: Path) -> None:
+    async with rig(tmp_path, POOLS + LATE) as one:
+        await _deferred(one, "r1@a.example", "r2@a.example", "r@b.example")
+        with pytest.raises(NotFound, match="no pool nowhere"):
+            await one.do("rebind", filter=A, pool="nowhere")
+        moved = await one.do("rebind", filter=A, pool="tx", op_id="m")
+        assert (moved.impact.messages, moved.undoable) == (2, True)
+        assert {(row.recipient, row.attempts) for row in await one.waiting(pool="tx")} == {
+            ("r1@a.example", 1),
+            ("r2@a.example", 1),
+        }
+        assert (await one.do("rebind", filter=A, pool="tx")).result is Result.NOTHING_TO_DO
+        await one.do("undo", undoes="m")
+        await until(lambda: _in_pool(one, "marketing", 3), "all are back")
+        await one.do("rebind", filter=A, pool="tx")
+        await one.restart()
+        await one.do("retry", filter=MessageFilter(), spread_s=0)
+        await one.delivered("r1@a.example", "r2@a.example", "r@b.example")
+        assert one.sink.mails[-1].taken
+        delivered = [(mail.recipients[0], mail.source) for mail in one.sink.mails if mail.taken]
+        assert {source for name, source in delivered if name.endswith("@a.example")} == {TX1}
+        assert TX1 not in {source for name, source in delivered if name.endswith("@b.example")}
+        await one.shows(lambda now: now.host.waiting == 0, "nothing waits")
+        await one.stop()
+        lines = [(line["recipient"], line["pool"]) for line in one.accounting() if line["type"] == "delivered"]
+        assert sorted(lines) == [("r1@a.example", "tx"), ("r2@a.example", "tx"), ("r@b.example", "marketing")]
+
+
+async def _in_pool(one: Rig, pool: str, count: int) -> bool:
+    return len(await one.waiting(pool=pool)) == count

@@ -24,6 +24,7 @@ class DirectiveKind(StrEnum):
     FREEZE_SUPPRESSION = "freeze-suppression"  # what bounces suppress is pending only
     HOLD = "hold"  # matching mail is not sent until the end of this
     RELEASE = "release"  # held mail is being freed; ends itself
+    REBIND = "rebind"  # matching mail is being moved to another pool; ends itself
     BOUNCE = "bounce"  # matching mail waits, and is given up with a DSN at the end of this
     DELETE = "delete"  # the same without a DSN
     DKIM_PREPARE = "dkim-prepare"  # a key is made, its record is to be published
@@ -61,12 +62,12 @@ class Directive(msgspec.Struct, frozen=True, kw_only=True):
     standby: str = ""  # rotate: the virtual MTA that took over
     refuse: bool = False  # drain of a pool: answer 451 4.3.2 to new mail instead of keeping it
     limit: str = ""  # limit: name of the key (`connections`, `rate`, `provider_rate` …); dkim: the algorithm
-    value: str = ""  # limit: its value, as in the configuration; dkim: the selector
+    value: str = ""  # limit: its value, as in the configuration; dkim: the selector; rebind: the pool
     bounce: bool = False  # job-cancel: tell the senders
     continues: str = ""  # id of the directive that an undo or an edit brought back with this one
     rule: str = ""  # made by automation: the rule, `gmail.unusual-rate`
     reply: str = ""  # and the reply that reached its threshold, verbatim
-    base: str = ""  # limit in step-down: the value up to which quiet time takes it, then it ends
+    base: str = ""  # limit in step-down: the value up to which quiet time takes it, then it ends; rebind: the old pool
     pinned: bool = False  # automation may neither change nor end it
     filter: MessageFilter | None = None  # orders on mail: which
 

@@ -29,6 +29,12 @@ class Delete(MailVerb, frozen=True, kw_only=True):
     """Matching mail is given up after a grace, and nobody is told."""
 
 
+class Rebind(MailVerb, frozen=True, kw_only=True):
+    """Matching mail leaves from another pool, with its signatures."""
+
+    pool: str
+
+
 class MailProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far an order on mail is. Numbers are recipients."""
 

@@ -15,6 +15,7 @@ from mailagent.api.jobs import JobCancel
 from mailagent.api.operations import Impact
 from mailagent.api.suppression import SuppressionFreeze, SuppressionThaw
 from mailagent.api.targets import MessageFilter, Target, TargetKind
+from mailagent.api.terms import Field
 from mailagent.api.views import MemberState
 from mailagent.config.structs import AgentConfig
 from mailagent.control.generations import Change as Raised
@@ -358,8 +359,8 @@ def undo(at: Situation, request: requests.Undo) -> Change:
         created.append(made)
         notes.append(f"{old.target} is {sentence(made)}")
     for old in stored.result.directives:
-        if old.kind is DirectiveKind.RELEASE:
-            made = _held_again(at, old, request)
+        if old.kind in (DirectiveKind.RELEASE, DirectiveKind.REBIND) and old not in ended:
+            made = _taken_back(at, old, request)
             created.append(made)
             notes.append(f"{old.target} is {sentence(made)}")
     change = Change(
@@ -372,11 +373,17 @@ def undo(at: Situation, request: requests.Undo) -> Change:
     return replace(change, warnings=floor(at, change, override=request.override))
 
 
-def _held_again(at: Situation, released: Directive, request: requests.Undo) -> Directive:
-    """The hold that undoes a release, for as long as a hold lasts by itself."""
-    made = at.directive(DirectiveKind.HOLD, released.target, request, default_s=SUSPEND_S)
-    which = msgspec.structs.replace(released.filter or MessageFilter(), held=False, before=at.now)
-    return msgspec.structs.replace(made, filter=which)
+def _taken_back(at: Situation, done: Directive, request: requests.Undo) -> Directive:
+    """The order that undoes one that is done: a hold, for as long as it lasts by itself, or a rebind back."""
+    which = msgspec.structs.replace(done.filter or MessageFilter(), held=False, before=at.now)
+    if done.kind is DirectiveKind.RELEASE:
+        made = at.directive(DirectiveKind.HOLD, done.target, request, default_s=SUSPEND_S)
+        return msgspec.structs.replace(made, filter=which)
+    terms = tuple(term for term in which.terms if term.field is not Field.POOL)
+    back = at.directive(DirectiveKind.REBIND, done.target, request)
+    return msgspec.structs.replace(
+        back, filter=msgspec.structs.replace(which, pool=done.value, terms=terms), value=done.base, base=done.value
+    )
 
 
 def expiry(one: Directive) -> Change:

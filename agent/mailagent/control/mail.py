@@ -11,14 +11,23 @@ from mailagent.api.mail import MailVerb
 from mailagent.api.operations import Impact
 from mailagent.api.targets import Target, TargetKind
 from mailagent.control.changes import SUSPEND_MAX_S, SUSPEND_S, Change, Situation, guard
+from mailagent.control.targets import require
 
 GRACE_S: Final = 300
 """How long mail that is to be given up waits, so that the order can be taken back."""
-ORDERS: Final = (DirectiveKind.HOLD, DirectiveKind.RELEASE, DirectiveKind.BOUNCE, DirectiveKind.DELETE)
+ORDERS: Final = (
+    DirectiveKind.HOLD,
+    DirectiveKind.RELEASE,
+    DirectiveKind.REBIND,
+    DirectiveKind.BOUNCE,
+    DirectiveKind.DELETE,
+)
 ENDS_MAIL: Final = (DirectiveKind.BOUNCE, DirectiveKind.DELETE)
 
 
-def order(at: Situation, request: MailVerb, *, kind: DirectiveKind, counted: Impact, on_the_way: int) -> Change:
+def order(
+    at: Situation, request: MailVerb, *, kind: DirectiveKind, counted: Impact, on_the_way: int, pool: str = ""
+) -> Change:
     """Give an order on the mail that `request.filter` matches, of which there is `counted`.
 
     Raises:
@@ -27,6 +36,8 @@ def order(at: Situation, request: MailVerb, *, kind: DirectiveKind, counted: Imp
     """
     which = request.filter
     target = Target(kind=TargetKind.MAIL, name=str(which))
+    if kind is DirectiveKind.REBIND:
+        require(at.config, Target(kind=TargetKind.POOL, name=pool), (TargetKind.POOL,), "rebind")
     if request.max_affected is not None and counted.messages > request.max_affected:
         raise Refused(f"{counted.messages} recipients match, more than {request.max_affected}; narrow the filter")
     if request.ttl_s is not None and kind is not DirectiveKind.HOLD:
@@ -35,11 +46,17 @@ def order(at: Situation, request: MailVerb, *, kind: DirectiveKind, counted: Imp
     if counted.messages == 0:
         return change
     made = at.directive(kind, target, request, default_s=_LIFE_S[kind])
+    before = {part.pool for part in counted.parts}
+    made = msgspec.structs.replace(
+        made, filter=which, value=pool, base=before.pop() if pool and len(before) == 1 else ""
+    )
+    undoable = kind is not DirectiveKind.REBIND or bool(made.base)
     change = replace(
         change,
         detail=_detail(made, counted.messages),
-        created=(msgspec.structs.replace(made, filter=which),),
-        undo_note=_UNDO_NOTE[kind],
+        created=(made,),
+        undoable=undoable,
+        undo_note=_UNDO_NOTE[kind] if undoable else "it comes from several pools; rebind them one by one",
     )
     problems = []
     if request.ttl_s is not None and request.ttl_s > SUSPEND_MAX_S:
@@ -51,7 +68,7 @@ def order(at: Situation, request: MailVerb, *, kind: DirectiveKind, counted: Imp
 
 
 def finished(at: Situation, *, done: Directive, empty: frozenset[str]) -> Change:
-    """A release has nothing left to do; holds that have no mail any more end with it."""
+    """A release or a rebind has nothing left to do; holds that have no mail any more end with it."""
     over = tuple(
         one
         for one in at.state.directives
@@ -59,10 +76,10 @@ def finished(at: Situation, *, done: Directive, empty: frozenset[str]) -> Change
     )
     return Change(
         target=done.target,
-        detail=f"{done.filter or 'mail'} is free again",
+        detail=f"{done.filter or 'mail'} " + (f"is in pool {done.value}" if done.value else "is free again"),
         ended=over,
         undoable=False,
-        undo_note="hold it again",
+        undo_note="undo the order itself",
     )
 
 
@@ -72,6 +89,8 @@ def _detail(made: Directive, count: int) -> str:
     match made.kind:
         case DirectiveKind.HOLD:
             return f"{what} wait until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+        case DirectiveKind.REBIND:
+            return f"{what} leave from pool {made.value}"
         case DirectiveKind.BOUNCE:
             return f"{what} wait, and are given up with a DSN at {until}"
         case DirectiveKind.DELETE:
@@ -84,12 +103,14 @@ GRACE_NOTE: Final = f": mail is given up after {GRACE_S // 60} minutes, in which
 _LIFE_S: Final = {
     DirectiveKind.HOLD: SUSPEND_S,
     DirectiveKind.RELEASE: None,
+    DirectiveKind.REBIND: None,
     DirectiveKind.BOUNCE: GRACE_S,
     DirectiveKind.DELETE: GRACE_S,
 }
 _UNDO_NOTE: Final = {
     DirectiveKind.HOLD: "",
     DirectiveKind.RELEASE: "undo holds again what has not left by then, for 30 minutes",
+    DirectiveKind.REBIND: "undo moves what matches back, also what was in that pool before",
     DirectiveKind.BOUNCE: f"for {GRACE_S // 60} minutes; then it is final",
     DirectiveKind.DELETE: f"for {GRACE_S // 60} minutes; then it is final",
 }

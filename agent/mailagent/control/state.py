@@ -78,6 +78,7 @@ _WORD = {
     DirectiveKind.FREEZE_SUPPRESSION: "frozen for suppression",
     DirectiveKind.HOLD: "held",
     DirectiveKind.RELEASE: "being released",
+    DirectiveKind.REBIND: "being moved to another pool",
     DirectiveKind.BOUNCE: "to be bounced",
     DirectiveKind.DELETE: "to be deleted",
     DirectiveKind.DKIM_PREPARE: "prepared",

@@ -82,9 +82,14 @@ class Placing:
 
     def pool_of(self, queue: Hot | QueueName | Lane, site: Site | None) -> PoolName:
         """The pool that mail of a queue leaves from: the stream's own, or the one it has for that destination."""
-        if site is not None and self._pools:
+        if site is not None and self._pools and self._is_own(queue):
             return self._pools.pool(StreamName(queue.stream), site) or PoolName(queue.pool)
         return PoolName(queue.pool)
+
+    def _is_own(self, queue: Hot | QueueName | Lane) -> bool:
+        """Whether the queue is of the stream's own pool; what was bound to another stays there for any destination."""
+        stream = self._config.streams.get(StreamName(queue.stream))
+        return stream is None or stream.pool == queue.pool
 
     def block(self, queue: Hot | QueueName | Lane, site: Site | None) -> WaitReason | None:
         """The directive that holds mail of a queue. What is given up is not held."""

@@ -3,20 +3,22 @@
 Who is held has the due time HELD_DUE, so that nothing reads it; its own due time stands in `held`.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 import apsw
 import msgspec
 
 from mailagent.api.directives import Directive
 from mailagent.api.operations import MailPart
-from mailagent.spool.bulk import fetch, json_text, rows_of
+from mailagent.spool.bulk import execute_rows, fetch, json_text, rows_of
+from mailagent.spool.ids import RECIPIENT_BITS
 from mailagent.spool.inspection import next_slice
 from mailagent.spool.queues import waiting_rows
-from mailagent.spool.records import HELD_DUE, MailOrder, Waiting
+from mailagent.spool.records import HELD_DUE, MailOrder, QueueName, Waiting
 from mailagent.spool.selection import JOINED, Selection
 from mailagent.spool.terms import PROVIDER
-from mailagent.spool.transaction import Transaction
+from mailagent.spool.transaction import NEW_QUEUES_OF_JOBS, Transaction
 
 _ids = msgspec.json.Decoder(list[int])
 _directive = msgspec.json.Decoder(Directive)
@@ -123,6 +125,68 @@ def free(transaction: Transaction, recipients: Sequence[int], now: int, spread: 
         ") AS v WHERE queue.id = v.queue",
         (listed,),
     )
+
+
+def rebind(
+    transaction: Transaction,
+    recipients: Sequence[int],
+    pool: str,
+    added: Mapping[int, bytes],
+    queue_id: Callable[[QueueName], int],
+    now: int,
+    spread: int,
+) -> set[int]:
+    """Move recipients that an order has to the queues of `pool`, free them as `free` does; the queues that they left.
+
+    `added` has the new header block of each message that needs another one.
+    """
+    db, listed = transaction.db, json_text(list(recipients))
+    joining: dict[QueueName, tuple[int, int]] = {}
+    leaving: Counter[int] = Counter()
+    moved: list[tuple[int, int, int]] = []
+    for recipient, queue, stream, priority, domain, job, due in fetch(
+        db,
+        "SELECT r.id, q.id, q.stream, q.priority, q.domain, q.job, h.due FROM held AS h"
+        " JOIN recipient AS r ON r.id = h.recipient JOIN queue AS q ON q.id = r.queue"
+        f" WHERE h.recipient IN {_LISTED}",
+        (listed,),
+    ):
+        name = QueueName(pool, stream, priority, domain, job)
+        due = max(due, now + (recipient >> RECIPIENT_BITS) % (spread + 1))
+        count, first = joining.get(name, (0, due))
+        joining[name] = (count + 1, min(first, due))
+        leaving[queue] += 1
+        moved.append((recipient, queue_id(name), due))
+    execute_rows(
+        db,
+        NEW_QUEUES_OF_JOBS,
+        [
+            (queue_id(name), name.pool, name.stream, name.priority, name.domain, count, due, name.job)
+            for name, (count, due) in joining.items()
+        ],
+    )
+    execute_rows(
+        db,
+        "UPDATE recipient SET queue = v.column2, due = v.column3 FROM ({values}) AS v WHERE recipient.id = v.column1",
+        moved,
+    )
+    execute_rows(
+        db,
+        "UPDATE queue SET waiting = waiting - v.column2 FROM ({values}) AS v WHERE queue.id = v.column1",
+        list(leaving.items()),
+    )
+    db.execute(
+        f"UPDATE message SET pool = ?2 WHERE id IN (SELECT value >> {RECIPIENT_BITS} FROM json_each(?1))",
+        (listed, pool),
+    )
+    execute_rows(
+        db,
+        "UPDATE message SET size = size - length(added) + length(v.column2), added = v.column2 FROM ({values}) AS v"
+        " WHERE message.id = v.column1",
+        list(added.items()),
+    )
+    db.execute(f"DELETE FROM held WHERE recipient IN {_LISTED}", (listed,))
+    return set(leaving)
 
 
 def forget(transaction: Transaction, order: str) -> None:

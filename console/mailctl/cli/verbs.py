@@ -250,6 +250,26 @@ def release(setup: Setup, /, **given: Any) -> None:
 @click.command()
 @targets
 @filtered
+@click.option("--to", "pool", required=True, metavar="POOL", help="The pool to send from.")
+@_most
+@common
+@pass_setup
+def rebind(setup: Setup, /, **given: Any) -> None:
+    """Send waiting mail from another pool.
+
+    It is signed anew with that pool's keys and keeps its age, its attempts and its next try. A host without the pool
+    refuses.
+
+    \b
+    Example:
+      mailctl rebind pool:marketing provider:gmail --to marketing-b
+    """
+    hand_over(setup, "rebind", **given)
+
+
+@click.command()
+@targets
+@filtered
 @_most
 @common
 @pass_setup
@@ -344,7 +364,23 @@ def undo(setup: Setup, /, operation: str | None, mine: bool, since: "datetime | 
     hand_over(setup, "undo", subject=operation or "", since=since, **given)
 
 
-COMMANDS = (drain, undrain, suspend, resume, rotate, limit, retry, hold, release, bounce, delete, cancel, edit, undo)
+COMMANDS = (
+    drain,
+    undrain,
+    suspend,
+    resume,
+    rotate,
+    limit,
+    retry,
+    hold,
+    release,
+    rebind,
+    bounce,
+    delete,
+    cancel,
+    edit,
+    undo,
+)
 
 
 def hand_over(

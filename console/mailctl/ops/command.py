@@ -19,6 +19,8 @@ def line(verb: Verb, words: tuple[str, ...], options: Options, *, fleet_file: Pa
         parts.append("--all")
     if verb is Verb.LIMIT:
         parts.append(shlex.quote(f"{options.limit}={options.value}"))
+    if options.pool:
+        parts += ["--to", shlex.quote(options.pool)]
     if options.standby:
         parts += ["--standby", shlex.quote(options.standby)]
     if options.selector:

@@ -16,6 +16,7 @@ from mailctl.ops.plan import Options, Verb
 ORDERS: Final[dict[Verb, type[mail.MailVerb]]] = {
     Verb.HOLD: mail.Hold,
     Verb.RELEASE: mail.Release,
+    Verb.REBIND: mail.Rebind,
     Verb.BOUNCE: mail.Bounce,
     Verb.DELETE: mail.Delete,
 }
@@ -41,6 +42,8 @@ def request(verb: Verb, matching: MessageFilter, options: Options, unnamed: OpId
         return requests.Retry(
             op_id=unnamed, filter=matching, spread_s=options.spread_s, max_affected=options.max_affected
         )
+    if verb is Verb.REBIND:
+        return mail.Rebind(op_id=unnamed, filter=matching, max_affected=options.max_affected, pool=options.pool)
     return ORDERS[verb](op_id=unnamed, filter=matching, max_affected=options.max_affected)
 
 

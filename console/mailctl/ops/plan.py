@@ -23,6 +23,7 @@ class Verb(StrEnum):
     RETRY = "retry"
     HOLD = "hold"
     RELEASE = "release"
+    REBIND = "rebind"
     BOUNCE = "bounce"
     DELETE = "delete"
     CANCEL = "cancel"
@@ -74,6 +75,7 @@ class Options:
     break_lock: bool = False  # act although somebody else holds the lock of a host; wants a reason
     key: str = ""  # names the operation, so that it is executed once however often it is asked for
     refuse: bool = False  # drain of a pool: refuse new mail instead of keeping it
+    pool: str = ""  # rebind: the pool to send from
     standby: str = ""  # rotate: the virtual MTA to take over, empty: the first fit one
     limit: str = ""  # limit: name of the key
     value: str = ""  # limit: its value

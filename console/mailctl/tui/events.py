@@ -39,6 +39,7 @@ _ORDERS = {
     DirectiveKind.FREEZE_SUPPRESSION: "frozen for suppression",
     DirectiveKind.HOLD: "held",
     DirectiveKind.RELEASE: "being released",
+    DirectiveKind.REBIND: "being moved to another pool",
     DirectiveKind.BOUNCE: "to be bounced",
     DirectiveKind.DELETE: "to be deleted",
     DirectiveKind.DKIM_PREPARE: "given a new DKIM key",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mailagent.api.mail import Hold
+from mailagent.api.mail import Hold, Rebind
 from mailagent.api.requests import Role
 from mailctl import ops
 from mailctl.fleet import Fleet
@@ -158,6 +158,12 @@ async def test_an_order_on_mail_is_frozen_by_its_plan_and_told_by_pool_stream_an
     assert report.succeeded
     kept = [one.filter for agent in agents.values() for one in agent.live.values()]
     assert kept == [step.request.filter for step in hold.steps if isinstance(step.request, Hold)]
+
+
+async def test_a_rebind_names_its_pool(fleet: Fleet) -> None:
+    rebind = await plan(fleet, Verb.REBIND, "provider:gmail host:mx1", Options(pool="cold"))
+    assert rebind.command == "mailctl rebind provider:gmail host:mx1 --to cold"
+    assert [step.request.pool for step in rebind.steps if isinstance(step.request, Rebind)] == ["cold"]
 
 
 async def test_the_more_mail_is_given_up_the_more_is_typed(agents: Agents, fleet: Fleet) -> None:
