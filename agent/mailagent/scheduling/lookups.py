@@ -50,6 +50,15 @@ class Lookups:
         self._line.append(domain)
         self._start()
 
+    def take(self, condition: Callable[[Item], bool]) -> list[Item]:
+        """Remove the mail that satisfies `condition`; its look-up goes on."""
+        taken: list[Item] = []
+        for items in self._waiting.values():
+            taken += [item for item in items if condition(item)]
+            items[:] = [item for item in items if not condition(item)]
+        self.count -= len(taken)
+        return taken
+
     def _start(self) -> None:
         while self._line and self._under_way < MOST:
             self._under_way += 1

@@ -140,7 +140,7 @@ class Scheduler:
         )
         self.ready = self._placing.ready
         self.withdrawal = Withdrawal(
-            self._books, self._placing, self._jobs, release=self._release, has_room=self.has_room
+            self._books, self._placing, self._jobs, self._lookups, release=self._release, has_room=self.has_room
         )
 
     async def run(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from mailagent.scheduling.books import Books
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.jobs import JobGates
+from mailagent.scheduling.lookups import Lookups
 from mailagent.scheduling.placing import Placing
 from mailagent.scheduling.ready import ReadyQueue
 
@@ -17,6 +18,7 @@ class Withdrawal:
         books: Books,
         placing: Placing,
         jobs: JobGates,
+        lookups: Lookups,
         *,
         release: Callable[[Item], None],
         has_room: Callable[[ReadyQueue], None],
@@ -24,6 +26,7 @@ class Withdrawal:
         self._books = books
         self._placing = placing
         self._jobs = jobs
+        self._lookups = lookups
         self._release = release
         self._has_room = has_room
 
@@ -33,8 +36,14 @@ class Withdrawal:
         """
         inside = self._books.inside.intersection(recipients)
         if inside:
+
+            def is_wanted(item: Item) -> bool:
+                return any(row.id in inside for row in item.recipients)
+
+            for item in self._lookups.take(is_wanted):
+                self._leave(item, inside)
             for queue in self._placing.ready.values():
-                items = queue.items.take(lambda item: any(row.id in inside for row in item.recipients))
+                items = queue.items.take(is_wanted)
                 for item in items:
                     self._leave(item, inside)
                 if items:
