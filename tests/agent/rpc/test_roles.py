@@ -87,6 +87,7 @@ class Anything(msgspec.Struct, frozen=True, kw_only=True):
     directive: str = "d"
     undoes: str = "x"
     filter: MessageFilter = MessageFilter()
+    pool: str = "b"
     limit: str = "rate"
     value: str = "1/s"
     user: str = "app"
