@@ -25,6 +25,7 @@ from mailctl.ops.plan import Options, Verb
 from mailctl.tui.desk import Desk, Scope
 from mailctl.tui.keymap import bindings_of
 from mailctl.tui.listing import Column, Listing, Record
+from mailctl.tui.past import Past
 from mailctl.tui.source import ASK_DEADLINE_S
 from mailctl.tui.text import listed
 from mailctl.tui.theme import Tone
@@ -96,6 +97,7 @@ class View(Screen[None]):
         self._key_at = self._sorted_at = -RESORT_S
         self._plotted: tuple[Scope, int] | None = None  # whose history, and which of SPANS
         self._plotted_at = 0.0
+        self._past = Past()
         self._span = 0
 
     @property
@@ -205,6 +207,8 @@ class View(Screen[None]):
         if scope is None:
             return
         wanted = (scope, self._span)
+        if not self._span and self._past.wants(scope):
+            self.fetch("past", self._past.ask, self.desk.source, scope, SPANS[0][1], self.desk.now())
         if wanted == self._plotted and (
             self.is_asking("history") or (self._span and monotonic() - self._plotted_at < LONG_POLL_S)
         ):
@@ -222,7 +226,8 @@ class View(Screen[None]):
         )
         series = summed(answer for answer in answers.values() if isinstance(answer, Series))
         if (scope, index) == self._plotted and self.is_drawable:
-            self.query_one(Detail).plot(f"{scope.title}, {words}" if index else scope.title, series)
+            title = f"{scope.title}, {words}" if index else scope.title
+            self.query_one(Detail).plot(title, series, () if index else self._past.found)
 
     def action_span(self) -> None:
         """The next longer history; after the longest, the shortest."""

@@ -13,10 +13,15 @@ from textual.content import Content
 from textual.widget import Widget
 
 from mailagent.api.views import Series
+from mailctl.tui.past import Before
 from mailctl.tui.text import share
 from mailctl.tui.theme import Tone, chart_colours
 
 _TREND_S = 10  # seconds averaged for the figures of the legend
+
+
+_BEFORE = (Tone.ACCENT, Tone.QUIET)
+"""Tones of what was at this time before: yesterday, last week."""
 
 
 class Chart(Widget):
@@ -30,12 +35,13 @@ class Chart(Widget):
         super().__init__(id=id)
         self._title = ""
         self._series: Series | None = None
+        self._before: tuple[Before, ...] = ()
         self._drawn: tuple[object, Text] | None = None
 
-    def plot(self, title: str, series: Series | None) -> None:
-        """Show `series`; None says that there is no data yet."""
-        if (title, series) != (self._title, self._series):
-            self._title, self._series = title, series
+    def plot(self, title: str, series: Series | None, before: tuple[Before, ...] = ()) -> None:
+        """Show `series`, with deliveries of earlier days below; None says that there is no data yet."""
+        if (title, series, before) != (self._title, self._series, self._before):
+            self._title, self._series, self._before = title, series, before
             self.refresh()
 
     def legend(self) -> Content:
@@ -51,6 +57,9 @@ class Chart(Widget):
                 (f"{deferred:.0f}/s" if deferred >= 10 else f"{deferred:.1f}/s", Tone.STRONG.style),
                 (f"   {share(deferred / (delivered + deferred))} fail" if deferred else "", Tone.QUIET.style),
             ]
+            for (words, past), tone in zip(self._before, _BEFORE, strict=False):
+                mean = sum(past.delivered) / len(past.delivered) / past.step_s
+                parts += [(f"   ┅ {words} ", tone.style), (f"{mean:.1f}/s", Tone.TEXT.style)]
         return Content.assemble(*parts)
 
     def render(self) -> RenderResult:
@@ -58,7 +67,7 @@ class Chart(Widget):
         width, height = self.size
         if self._series is None or height < 4 or width < 24:
             return Content.styled("  no history yet" if self._series is None else "", Tone.QUIET.style)
-        identity = (self._series, width, height, self.app.theme, self.app.no_color)
+        identity = (self._series, self._before, width, height, self.app.theme, self.app.no_color)
         if self._drawn is None or self._drawn[0] != identity:
             self._drawn = (identity, self._picture(self._series, width, height))
         return self._drawn[1]
@@ -70,6 +79,9 @@ class Chart(Widget):
         plotext.limit_size(False, False)
         plotext.plotsize(width, height)
         plotext.theme("clear")
+        for (_, past), tone in zip(self._before, _BEFORE, strict=False):  # first, so that the present lies above
+            xs, ys = _thinned(past.delivered, points, past.step_s)
+            plotext.plot(xs, ys, marker="braille", color=colours[tone] or "gray")
         for values, tone in ((series.delivered, Tone.GOOD), (series.deferred, Tone.WARN)):
             xs, ys = _thinned(values, points, series.step_s)
             plotext.plot(xs, ys, marker="braille", color=colours[tone] or ("green" if tone is Tone.GOOD else "orange"))
@@ -77,6 +89,7 @@ class Chart(Widget):
         marks = [-seconds + seconds * part // 3 for part in range(4)]
         plotext.xticks(marks, [_ago(-mark) for mark in marks])
         top = max(1.0 / series.step_s, max((*series.delivered, *series.deferred), default=0) / series.step_s)
+        top = max(top, *(max(past.delivered, default=0) / past.step_s for _, past in self._before), 0.0)
         plotext.ylim(0, top)
         steps = 3 if height >= 9 else 2
         ticks = [top * step / (steps - 1) for step in range(steps)]

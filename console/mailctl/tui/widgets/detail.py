@@ -1,11 +1,14 @@
 """The pane below a table: a chart of what the cursor stands on, and facts about it."""
 
+from collections.abc import Sequence
+
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.content import Content
 from textual.widgets import Static
 
 from mailagent.api.views import Series
+from mailctl.tui.past import Before
 from mailctl.tui.theme import Tone
 from mailctl.tui.widgets.chart import Chart
 
@@ -38,9 +41,9 @@ class Detail(Container):
             yield self._chart
             yield self._facts
 
-    def plot(self, title: str, series: Series | None) -> None:
-        """Show a history."""
-        self._chart.plot(title, series)
+    def plot(self, title: str, series: Series | None, before: Sequence[Before] = ()) -> None:
+        """Show a history, and below it what was at that time before."""
+        self._chart.plot(title, series, tuple(before))
         self._legend.update(self._chart.legend())
 
     def describe(self, facts: Content) -> None:
