@@ -208,7 +208,7 @@ def plan_text(plan: EvacuationPlan, columns: int | None) -> str:
                 size(place.room.free_bytes) if place.room is not None else "-",
                 count(place.room.waiting) if place.room is not None else "-",
                 count(place.room.waiting_limit) if place.room is not None and place.room.waiting_limit else "-",
-                ", ".join(place.streams) or f"nothing: {place.refusal}",
+                ", ".join(place.streams) or (f"nothing: {place.refusal}" if place.refusal else "-"),
             )
             for place in plan.places
         ],

@@ -152,7 +152,7 @@ async def _ended(
         lines.append(_line(source, host, view.id, LineResult.FAILED if tally.error else did, "; ".join(words)))
     left = 0 if cancelled else courier.left
     if not left and not courier.in_parcels and not courier.errors:
-        await end(fleet, view.id, [source, *view.peers], cancel=False)
+        await end(fleet, view.id, [source, *view.peers], cancel=False, reason=view.reason)
         detail = "cancelled" if cancelled else "nothing that may leave waits here"
         lines.append(_line(source, source, view.id, LineResult.APPLIED, detail))
     else:
