@@ -13,6 +13,7 @@ from mailagent.config.checks_destinations import check_destinations
 from mailagent.config.checks_dkim import check_dkim
 from mailagent.config.checks_events import check_events
 from mailagent.config.checks_feedback import check_feedback
+from mailagent.config.checks_machines import check_machines
 from mailagent.config.checks_streams import check_stream_rules
 from mailagent.config.checks_suppression import check_suppression
 from mailagent.config.checks_thresholds import check_thresholds
@@ -58,6 +59,7 @@ def check_fleet(config: FleetConfig, report: Reader) -> None:
     _check_names(report, "hosts")
     _check_shared(config, report, [(("hosts", name), host) for name, host in config.hosts.items()])
     check_thresholds(config, report)
+    check_machines(config, report)
 
 
 def check_agent(config: AgentConfig, report: Reader) -> None:

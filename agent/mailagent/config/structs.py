@@ -328,6 +328,7 @@ class FleetHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     ssh: Ssh = Ssh()
     transport: Transport = Transport.SSH
+    machine: str = ""  # that this agent shares with others: screens show them as one host
     region: str = ""
     state_dir: Path = Path("/var/lib/mailagent")
     rpc: Rpc = Rpc()

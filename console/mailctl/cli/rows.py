@@ -67,8 +67,10 @@ def status(state: FleetState, shown: Sequence[HostState], width: int | None) -> 
 
 def host_table(rows: Sequence[HostState], width: int | None) -> str:
     """Hosts in detail."""
+    shared = any(host.machine for host in rows)
     columns = [
         Column("HOST"),
+        *([Column("MACHINE", spare=9)] if shared else []),
         Column("LINK"),
         Column("AGE", right=True, spare=3),
         Column("VERSION", spare=4),
@@ -90,6 +92,7 @@ def host_table(rows: Sequence[HostState], width: int | None) -> str:
         cells.append(
             [
                 host.name,
+                *([host.machine or NOTHING] if shared else []),
                 host.state,
                 _age(host.age_s),
                 view.version if view else NOTHING,

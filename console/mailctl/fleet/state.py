@@ -65,6 +65,7 @@ class HostState:
     next_try_s: float | None = None  # until the next attempt to connect
     hello: Hello | None = None  # of the last good connection: role, version, spool id
     snapshot: Snapshot | None = None  # the last one; outlives the connection
+    machine: str = ""  # that its agent shares with others
 
     @property
     def view(self) -> HostView | None:

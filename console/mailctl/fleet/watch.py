@@ -121,6 +121,7 @@ class HostWatch:
         return HostState(
             name=self.name,
             region=self._host.region,
+            machine=self._host.machine,
             state=state,
             age_s=age_s,
             error=error,

@@ -1,12 +1,14 @@
 """The screens, over a fleet that stands still."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from mailctl.ops.plan import Verb
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.screens.help import HelpScreen
@@ -14,7 +16,7 @@ from mailctl.tui.screens.view import View
 from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
 from mailctl.tui.widgets.topbar import TABS, Tabs, Vitals
-from tests.console.tui.doubles import NOW, StillFleet, StillOperator, asleep, troubled
+from tests.console.tui.doubles import NOW, StillFleet, StillOperator, asleep, healthy, troubled
 from tests.console.tui.waiting import until
 
 SIZES = [(80, 24), (120, 36)]
@@ -58,6 +60,26 @@ async def test_a_lost_host_shows_its_reason_and_is_not_in_the_sum(size: tuple[in
         assert "2 of 3 hosts" in shown(pilot)
         assert "~207" in shown(pilot)
         assert "lost" in shown(pilot)
+
+
+async def test_agents_of_one_machine_are_one_host_that_opens_with_enter() -> None:
+    state = healthy()
+    hosts = tuple(replace(host, machine="" if host.name == "mx2" else "box") for host in state.hosts)
+    async with app_over(StillFleet(replace(state, hosts=hosts))).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await until(pilot, lambda: "▸ box (2)" in shown(pilot))
+        assert (table(pilot).row_count, table(pilot).cursor) == (2, "box/")
+        view = pilot.app.screen
+        assert isinstance(view, View)
+        subject = view.subject(Verb.DRAIN)
+        assert subject is not None
+        assert subject.names == ("mx1", "mx3")
+        await pilot.press("enter")
+        await until(pilot, lambda: table(pilot).row_count == 4)
+        await pilot.press("j")
+        await until(pilot, lambda: table(pilot).cursor == "mx1")
+        await pilot.press("k", "enter")
+        await until(pilot, lambda: table(pilot).row_count == 2)
 
 
 async def test_the_first_frame_needs_no_host() -> None:

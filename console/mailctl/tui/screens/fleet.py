@@ -1,6 +1,7 @@
 """Fleet: every host in one table, with the sum of those that answer."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from textual.widgets import Static
 
 from mailagent.api.directives import Directive
 from mailagent.api.requests import HistoryScope
+from mailctl.fleet.machines import HostLine, host_lines
 from mailctl.fleet.state import FleetState, FleetTotals, HostState, LinkState
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
@@ -64,11 +66,16 @@ class FleetView(View):
     def __init__(self) -> None:
         super().__init__()
         self.evacuations = Evacuations()
+        self._opened: set[str] = set()  # keys of machines whose agents are shown
+        self._lines: dict[str, HostLine] = {}
 
     def action_evacuate(self) -> None:
         """Move the queue of the host under the cursor to other hosts."""
-        host = self._host(self.desk.state)
-        if host is None or not host.state.is_fresh:
+        line = self._line()
+        host = line.host if line is not None else None
+        if line is not None and line.parts:
+            self.say(f"{line.host.name} has several agents; open it with enter and choose one", Tone.WARN)
+        elif host is None or not host.state.is_fresh:
             self.say(f"{host.name} is not reachable" if host else "no host under the cursor", Tone.WARN)
         elif len(self.desk.state.hosts) < 2:
             self.say("there is no other host to go to", Tone.WARN)
@@ -96,36 +103,44 @@ class FleetView(View):
                 {TermKind.HOST: (host.name,), TermKind.STATE: (host.state,)}, f"{host.name} {host.region} {host.state}"
             )
         ]
+        groups = host_lines(hosts, self._opened)
+        if self.order is not None and (value := COLUMNS[self.order[0]].sort):
+            groups.sort(key=lambda group: value(group[0]), reverse=self.order[1])  # agents stay below their machine
+        listed = [line for group in groups for line in group]
+        self._lines = {line.key: line for line in listed}
         listing = Listing.of(
-            COLUMNS,
-            hosts,
-            lambda host: str(host.name),
-            lambda host: _cells(host, now),
-            total=_total(state.totals, now),
-            sorted_by=self.order,
+            COLUMNS, listed, lambda line: line.key, lambda line: _cells(line, now), total=_total(state.totals, now)
         )
-        self.table.show(self.hold(listing))
-        self.query_one(Detail).describe(self._facts(self._host(state), now))
+        self.table.show(self.hold(replace(listing, sorted_by=self.order)))
+        line = self._line()
+        self.query_one(Detail).describe(self._facts(line.host if line else None, now))
         notes = [_note(one, now) for one in live_notes(state).values()]
         pane = self.query_one(".notes", Static)
         pane.display = bool(notes)
         pane.update(lines(*notes[:MOST_NOTES]))
 
-    def _host(self, state: FleetState) -> HostState | None:
-        return state.host(self.table.cursor) if self.table.cursor else None
+    def _line(self) -> HostLine | None:
+        return self._lines.get(self.table.cursor) if self.table.cursor else None
 
     def scope(self) -> Scope | None:
         """The host under the cursor."""
-        host = self._host(self.desk.state)
-        return Scope(host.name, HistoryScope.HOST, "", (host.name,)) if host else None
+        line = self._line()
+        return Scope(line.host.name, HistoryScope.HOST, "", line.names) if line else None
 
     def subject(self, verb: Verb) -> Subject | None:
-        """Hosts."""
+        """Hosts; of a machine, all its agents."""
         del verb
-        return Subject(TermKind.HOST, self.table.selected())
+        names = [name for key in self.table.selected() if key in self._lines for name in self._lines[key].names]
+        return Subject(TermKind.HOST, tuple(dict.fromkeys(names)))
 
     def on_fleet_table_chosen(self, event: FleetTable.Chosen) -> None:
-        """The pools of the host."""
+        """The pools of the host; a machine opens and closes."""
+        line = self._lines.get(event.key)
+        if line is not None and line.parts:
+            self._opened ^= {event.key}
+            self._places = {}  # its agents belong right below it, also while rows stand still
+            self.show(self.desk.state, self.desk.now())
+            return
         self.desk.go_down("Pools", self.filter.having((TermKind.HOST, event.key)))
 
     def _facts(self, host: HostState | None, now: datetime) -> Content:
@@ -174,12 +189,13 @@ def _note(note: Directive, now: datetime) -> Content:
     )
 
 
-def _cells(host: HostState, now: datetime) -> tuple[Cell, ...]:
+def _cells(line: HostLine, now: datetime) -> tuple[Cell, ...]:
+    host = line.host
     view, stale = host.view, not host.state.is_fresh
     data = Cell(
         NOTHING if host.age_s is None else span(host.age_s), Tone.QUIET if host.state is LinkState.LIVE else Tone.WARN
     )
-    name = Cell(host.name, Tone.QUIET if stale else Tone.STRONG)
+    name = Cell(line.label, Tone.QUIET if stale else Tone.STRONG)
     if view is None:
         return (name, host_cell(host), *[BLANK] * (len(COLUMNS) - 3), data)
     return (
