@@ -8,6 +8,7 @@ from mailagent.config.errors import ConfigError, Problem
 from mailagent.config.nodes import Mapping, Node, Scalar, compose
 
 READ_ONLY = "read_only"
+THEME = "theme"
 READ_ONLY_REFUSAL = "read-only mode: nothing is changed from here (--read-write allows it)"
 
 

@@ -32,10 +32,11 @@ from mailctl.tui.desk import DEFAULTS, MessageRef, Planner
 from mailctl.tui.dialogs.confirm import Changed, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.dialogs.report import ReportDialog
+from mailctl.tui.dialogs.welcome import WelcomeScreen, is_first_time
 from mailctl.tui.events import Event, events_between
 from mailctl.tui.incidents import IncidentError, Incidents
 from mailctl.tui.keymap import Keymap, bindings_of, load_keymap
-from mailctl.tui.palette import IncidentProvider, PlaceProvider
+from mailctl.tui.palette import IncidentProvider, PlaceProvider, commands_of
 from mailctl.tui.screens.ages import AgesView
 from mailctl.tui.screens.deferred import DeferredView, MessagesView
 from mailctl.tui.screens.destinations import DestinationsView
@@ -52,7 +53,8 @@ from mailctl.tui.screens.trace import TraceView
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import FleetOperator, FleetSource, Operator
 from mailctl.tui.text import clean
-from mailctl.tui.theme import DARK, THEMES, Tone
+from mailctl.tui.theme import DARK, THEMES, Tone, load_theme
+from mailctl.tui.visited import Visited
 from mailctl.tui.widgets.status import Hint
 from mailctl.tui.widgets.table import FleetTable
 from mailctl.tui.widgets.topbar import BY_LETTER, TABS
@@ -110,7 +112,8 @@ class ConsoleApp(App[int], inherit_bindings=False):
             Binding(f"f{number}", f"incident({number - FIRST_INCIDENT_KEY})", show=False, id=f"demo.incident-{number}")
             for number in range(FIRST_INCIDENT_KEY, FIRST_INCIDENT_KEY + 4)
         ),
-        Binding("minus", "previous", "Back", show=False, id="go.back"),
+        Binding("minus", "step(-1)", "Back", show=False, id="go.back"),
+        Binding("plus", "step(1)", "Forward", show=False, id="go.on"),
         Binding("colon", "command_palette", "Palette", show=False, id="app.palette"),
         Binding("question_mark", "help", "Help", show=False, id="app.help"),
         Binding("q", "quit", "Quit", show=False, id="app.quit"),
@@ -151,7 +154,8 @@ class ConsoleApp(App[int], inherit_bindings=False):
         self._now = now
         self._clock = clock
         self._trail: list[tuple[str, str, Filter]] = []  # (came from, went to, filter that stood there)
-        self._before = ""  # the screen that `-` goes back to
+        self._visited = Visited("Fleet")
+        self.is_first_time = False
         self._drawn_second = -1
         self._last_operation: OpId | None = None
 
@@ -166,12 +170,10 @@ class ConsoleApp(App[int], inherit_bindings=False):
         for theme in THEMES:
             yield SystemCommand(f"Theme {theme.name}", "colours", lambda name=theme.name: self._use_theme(name))
         yield SystemCommand("Help", "keys of this screen", self.action_help)
+        yield SystemCommand("Back", "the screen before this one", lambda: self.action_step(-1))
+        yield SystemCommand("Forward", "the screen that you came back from", lambda: self.action_step(1))
         if isinstance(screen, View):
-            for verb in (Verb.DRAIN, Verb.ROTATE, Verb.SUSPEND, Verb.RESUME, Verb.RETRY):
-                yield SystemCommand(
-                    str(verb).capitalize(), "what is selected", lambda verb=verb: screen.action_verb(str(verb))
-                )
-            yield SystemCommand("Undo", "the last operation", screen.action_undo)
+            yield from commands_of(screen)
         if isinstance(screen, FleetView):
             yield SystemCommand("Evacuate", "move the queue of a host to others", screen.action_evacuate)
         yield SystemCommand("Quit", "leave the console; the fleet goes on", self.exit)
@@ -184,6 +186,8 @@ class ConsoleApp(App[int], inherit_bindings=False):
         for name, view in VIEWS.items():
             self.install_screen(view(), name)
         self.push_screen("Fleet")
+        if self.is_first_time:
+            self.push_screen(WelcomeScreen())
         self.run_worker(self._keep_links(), name="links", group="links", exit_on_error=True)
         self.set_interval(DRAW_S, self._draw)
         self.set_interval(POLL_S, self._poll)
@@ -227,20 +231,30 @@ class ConsoleApp(App[int], inherit_bindings=False):
     # ways
 
     def _open(self, name: str) -> None:
+        if self._switch(name):
+            self._visited.visit(name)
+
+    def _switch(self, name: str) -> bool:
+        """Whether another screen is there now; not while a question is open."""
         view = self._view()
-        if view is not None and view is self.screen and VIEWS[name] is not type(view):
-            self._before = next(known for known, kind in VIEWS.items() if kind is type(view))
-            self.switch_screen(name)
+        if view is None or view is not self.screen or VIEWS[name] is type(view):
+            return False
+        self.switch_screen(name)
+        return True
 
     def action_tab(self, name: str) -> None:
         """Open a screen directly."""
         self._trail.clear()
         self._open(name)
 
-    def action_previous(self) -> None:
-        """The screen before this one; pressed again, this one."""
-        if self._before:
-            self._open(self._before)
+    def action_step(self, by: int) -> None:
+        """Back and forward through the screens that were seen."""
+        name = self._visited.near(by)
+        if name is None:
+            self.say("no screen before this one" if by < 0 else "no screen to go forward to", Tone.WARN)
+        elif self._switch(name):
+            self._trail.clear()
+            self._visited.step(by)
 
     def go_down(self, name: str, wanted: Filter | None = None) -> None:
         """Open a screen, narrowed; `go_up` comes back."""
@@ -421,5 +435,6 @@ def run(config: FleetConfig, path: Path, *, as_role: Role | None = None, read_on
         environment=config.environment or "",
         read_only=read_only,
     )
-    app.collector = Collector()
+    app.collector, app.is_first_time = Collector(), is_first_time()
+    app.theme = load_theme(config_path())
     return app.run() or 0

@@ -4,14 +4,34 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple, cast
 
+from textual.app import SystemCommand
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from mailctl.fleet.state import FleetState
 from mailctl.ops.filters import Filter
+from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import Desk
 from mailctl.tui.incidents import Incident, IncidentError
-from mailctl.tui.text import clean
+from mailctl.tui.screens.view import View
+from mailctl.tui.text import clean, listed
+
+_VERBS = (Verb.DRAIN, Verb.ROTATE, Verb.SUSPEND, Verb.RESUME, Verb.RETRY, Verb.LIMIT)
+
+
+def commands_of(screen: View) -> Iterator[SystemCommand]:
+    """Verbs with the names of what is selected; one that is not possible says why, and again when it is chosen."""
+    for verb in _VERBS:
+        subject, answer = screen.subject(verb), screen.verdict(verb)
+        title = str(answer.verb or verb).capitalize()
+        if subject is not None and subject.names:
+            title = f"{title} {clean(listed(subject.names))}"
+        act = screen.action_limit if verb is Verb.LIMIT else partial(screen.action_verb, str(verb))
+        yield SystemCommand(
+            title, (answer.why_not and f"not now: {clean(answer.why_not)}") or "shows its plan first", act
+        )
+    yield SystemCommand("Undo", "the last operation", screen.action_undo)
+    yield SystemCommand("Copy", "the key of the row; again: the whole row", screen.action_copy)
 
 
 class Place(NamedTuple):

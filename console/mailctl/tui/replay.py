@@ -15,7 +15,7 @@ from mailctl.tui.desk import DEFAULTS, Planner
 from mailctl.tui.keymap import Keymap, load_keymap
 from mailctl.tui.source import Operator
 from mailctl.tui.text import clock, span
-from mailctl.tui.theme import Tone
+from mailctl.tui.theme import Tone, load_theme
 from mailctl.tui.widgets.status import Hint
 
 REFUSAL = "this is a recording: nothing in it can be changed; open the fleet itself with `mailctl`"
@@ -104,4 +104,5 @@ def run(player: Player, path: Path) -> int:
     keys = load_keymap(config_path(), binding_ids())
     app = ReplayApp(player, path=path, keys=keys)
     app.collector = Collector()
+    app.theme = load_theme(config_path())
     return app.run() or 0

@@ -1,12 +1,17 @@
-"""Colours: three themes, and the tones that all screens paint with.
+"""Colours: five themes, and the tones that all screens paint with.
 
 A tone says what a word means (good, warn, bad …), never how it looks; each theme gives it a colour with a contrast of
 at least 4.5 to 1 on its background, so that quiet text stays readable.
 """
 
 from enum import StrEnum
+from pathlib import Path
 
 from textual.theme import Theme
+
+from mailagent.config.errors import ConfigError, Problem
+from mailagent.config.nodes import Scalar
+from mailctl.ops.own import THEME, entries, read_own
 
 
 class Tone(StrEnum):
@@ -132,7 +137,63 @@ ANSI = _theme(
     accent="ansi_bright_blue",
     flow="ansi_cyan",
 )
-THEMES = (DARK, LIGHT, ANSI)
+CONTRAST = _theme(
+    "beacon",
+    dark=True,
+    ground="#000000",
+    band="#101010",
+    cursor="#003a70",
+    mark="#402060",
+    rule="#8a8a8a",
+    text="#ffffff",
+    strong="#ffffff",
+    quiet="#cfcfcf",
+    good="#7dff9a",
+    warn="#ffd75f",
+    bad="#ffa0a0",
+    accent="#8fd0ff",
+    flow="#7fe8e8",
+)
+"""High contrast: 7 to 1 and more, also on the cursor's band."""
+MONO = _theme(
+    "slate",
+    dark=True,
+    ground="#000000",
+    band="#181818",
+    cursor="#4a4a4a",
+    mark="#303030",
+    rule="#707070",
+    text="#d8d8d8",
+    strong="#ffffff",
+    quiet="#b4b4b4",
+    good="#d8d8d8",
+    warn="#ffffff",
+    bad="#ffffff",
+    accent="#ffffff",
+    flow="#d8d8d8",
+)
+"""Greys only. What a colour would say is in the glyph and the word beside it."""
+THEMES = (DARK, LIGHT, CONTRAST, MONO, ANSI)
+
+
+def load_theme(path: Path) -> str:
+    """Name of the theme in a file of one's own; the dark one unless it says another.
+
+    Raises:
+        ConfigError: there is no theme of that name.
+    """
+    names = [theme.name for theme in THEMES]
+    problems: list[Problem] = []
+    value = dict(entries(read_own(path, problems), "", lambda *_: None)).get(THEME)
+    if value is None:
+        return DARK.name
+    name = value.text.strip() if isinstance(value, Scalar) else ""
+    if name not in names:
+        raise ConfigError(
+            [Problem(str(path), value.line, THEME, f"there is no such theme; there are {', '.join(names)}")]
+        )
+    return name
+
 
 RGB = tuple[int, int, int]
 

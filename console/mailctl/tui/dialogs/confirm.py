@@ -79,6 +79,7 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
         Binding("t", "edit('time')", "Time", id="confirm.time"),
         Binding("o", "edit('override')", "Override", id="confirm.override"),
         Binding("b", "edit('break')", "Break lock", id="confirm.break"),
+        Binding("c", "copy", "Copy", id="confirm.copy"),
         Binding("j,down", "scroll(1)", show=False, id="confirm.down"),
         Binding("k,up", "scroll(-1)", show=False, id="confirm.up"),
     ]
@@ -126,7 +127,7 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
         ]
         shown = Content("   ").join(
             Content.assemble((key, f"bold {Tone.ACCENT.style}"), (f" {label}", Tone.TEXT.style))
-            for key, label in [*keys, ("esc", "cancel")]
+            for key, label in [*keys, ("c", "copy"), ("esc", "cancel")]
         )
         if self.plan.is_possible:
             return shown
@@ -158,6 +159,11 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
             self._close_edit()
         else:
             self.dismiss(None)
+
+    def action_copy(self) -> None:
+        """Copy the same for the shell, through the terminal (OSC 52)."""
+        self.app.copy_to_clipboard(self.plan.command)
+        self.query_one(Vertical).border_subtitle = " copied the command "
 
     def action_scroll(self, by: int) -> None:
         """Scroll a plan that is taller than the dialog."""

@@ -21,7 +21,7 @@ _MOVE = (
     ("1 … 8", "screens"),
     ("enter", "go into the row"),
     ("esc", "back up"),
-    ("-", "screen before"),
+    ("- +", "back, forward"),
     ("j k", "down, up"),
     ("g G", "first, last"),
     ("tab", "next table"),

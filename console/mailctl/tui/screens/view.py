@@ -27,7 +27,7 @@ from mailctl.tui.keymap import bindings_of
 from mailctl.tui.listing import Column, Listing, Record
 from mailctl.tui.past import Past
 from mailctl.tui.source import ASK_DEADLINE_S
-from mailctl.tui.text import listed
+from mailctl.tui.text import clean, listed
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject, Verdict, verdict
 from mailctl.tui.widgets.detail import Detail
@@ -99,6 +99,7 @@ class View(Screen[None]):
         self._plotted_at = 0.0
         self._past = Past()
         self._span = 0
+        self._copied = ""
 
     @property
     def desk(self) -> Desk:
@@ -311,12 +312,26 @@ class View(Screen[None]):
         return " ".join(self.table.selected()) if self.query(FleetTable) else ""
 
     def action_copy(self) -> None:
-        """Copy the keys of the rows."""
-        if text := self.copied():
-            self.app.copy_to_clipboard(text)
-            self.say(f"copied {text}")
-        else:
+        """Copy the keys of the rows; the second time, what stands in the row under the cursor."""
+        text = self.copied()
+        if not text:
             self.say("nothing to copy", Tone.WARN)
+        elif text == self._copied and (row := self._row_text()):
+            self._copied = ""
+            self.app.copy_to_clipboard(row)
+            self.say(f"copied the row: {row}")
+        else:
+            self._copied = text
+            self.app.copy_to_clipboard(text)
+            self.say(f"copied {text}; y again copies the row" if self._row_text() else f"copied {text}")
+
+    def _row_text(self) -> str:
+        """The row under the cursor, harmless, with tabs between its cells."""
+        source = self.table.source if self.query(FleetTable) else None
+        index = source.index_of(self.table.cursor) if source is not None and self.table.cursor else None
+        if source is None or index is None:
+            return ""
+        return "\t".join(clean(cell.text) for cell in source.row(index).cells)
 
     # verbs
 
