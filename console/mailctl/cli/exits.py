@@ -31,15 +31,16 @@ def of_read(state: "FleetState", *, failed: int = 0) -> Exit:
 
 def of_report(report: "Report") -> Exit:
     """The code of a verb. What is unknown comes first: it needs a person."""
-    return _of({str(line.result) for line in report.lines})
+    return of_results({str(line.result) for line in report.lines})
 
 
 def of_plan(plan: "Plan") -> Exit:
     """The code of a dry run."""
-    return _of({str(step.state) for step in plan.steps})
+    return of_results({str(step.state) for step in plan.steps})
 
 
-def _of(results: set[str]) -> Exit:
+def of_results(results: set[str]) -> Exit:
+    """The code of the results of steps; done when there are none."""
     if "unknown" in results:
         return Exit.UNKNOWN
     bad = results - {"applied", "ready", "nothing-to-do"}

@@ -23,6 +23,7 @@ from mailctl.cli import (
     jobs,
     lists,
     lock,
+    playbook,
     reads,
     records,
     replay,
@@ -169,7 +170,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         ),
         _LOOK,
     ),
-    "From cron": (check.check, report.report, routine.routine, watch.watch),
+    "From cron": (check.check, report.report, routine.routine, playbook.playbook, watch.watch),
     "Act": (
         *verbs.COMMANDS,
         timeline.note,

@@ -50,21 +50,33 @@ async def of_mine(fleet: Fleet, *, since: datetime | None = None) -> Journal:
     Without `since`, each host is read back only to the newest such record.
     """
 
-    async def one(host: HostName) -> tuple[OperationRecord, ...] | None:
-        state = fleet.state.host(host)
-        if state is None or state.hello is None:
-            return None
-        me = state.hello.user
-        return await _read(fleet, host, lambda record: record.author == me and stands(record), since)
+    me = {host.name: host.hello.user for host in fleet.state.hosts if host.hello is not None}
+    found = await _read_all(fleet, lambda host, record: record.author == me.get(host) and stands(record), since)
+    return _journal(found)
 
-    names = [host.name for host in fleet.state.hosts]
-    async with asyncio.TaskGroup() as group:
-        tasks = {name: group.create_task(one(name), name=f"journal:{name}") for name in names}
-    found = {name: task.result() for name, task in tasks.items()}
+
+async def matching(fleet: Fleet, wanted: Callable[[OperationRecord], bool], *, since: datetime) -> Journal:
+    """What was done since then that is wanted, whoever did it."""
+    return _journal(await _read_all(fleet, lambda _, record: wanted(record), since))
+
+
+def _journal(found: dict[HostName, tuple[OperationRecord, ...] | None]) -> Journal:
     return Journal(
         records={name: records for name, records in found.items() if records},
         silent=tuple(name for name, records in found.items() if records is None),
     )
+
+
+async def _read_all(
+    fleet: Fleet, wanted: Callable[[HostName, OperationRecord], bool], since: datetime | None
+) -> dict[HostName, tuple[OperationRecord, ...] | None]:
+    async def one(host: HostName) -> tuple[OperationRecord, ...] | None:
+        return await _read(fleet, host, lambda record: wanted(host, record), since)
+
+    names = [host.name for host in fleet.state.hosts]
+    async with asyncio.TaskGroup() as group:
+        tasks = {name: group.create_task(one(name), name=f"journal:{name}") for name in names}
+    return {name: task.result() for name, task in tasks.items()}
 
 
 async def records_of(fleet: Fleet, host: HostName, operation: OpId) -> tuple[OperationRecord, ...] | None:

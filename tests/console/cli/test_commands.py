@@ -244,6 +244,31 @@ async def test_a_plan_on_production_says_so(mailctl: Mailctl, path: Path) -> Non
     assert "[PRODUCTION] drain pool:cold: 3 of 3 hosts" in (await mailctl("drain", "pool:cold", "--dry-run")).out
 
 
+BOOK = """\
+name: deep
+when:
+  - {figure: waiting, of: "host:mx1", above: 10}
+do:
+  - {verb: drain, select: pool:cold host:mx1, lasts: 1h}
+"""
+
+
+async def test_a_playbook_is_checked_tried_and_run(agents: Agents, mailctl: Mailctl, tmp_path: Path) -> None:
+    (good := tmp_path / "good.yaml").write_text(BOOK)
+    (bad := tmp_path / "bad.yaml").write_text(BOOK.replace("drain", "delete"))
+    checked = await mailctl("playbook", "check", str(good), str(bad))
+    assert (checked.code, "deep is well" in checked.out) == (2, True)
+    assert "bad.yaml:5: do[0].verb: `delete` is not for playbooks" in checked.err
+    tried = await mailctl("playbook", "run", str(good), "--dry-run")
+    assert (tried.code, "planned" in tried.out, agents["mx1"].executed) == (0, True, [])
+    assert (await mailctl("--read-only", "playbook", "run", str(good))).code == 4
+    ran = await mailctl("playbook", "run", str(good), "--json")
+    (row,) = ran.document["rows"]
+    assert (ran.code, row["result"], row["results"][0]["result"]) == (0, "executed", "applied")
+    assert "waiting of host mx1 is 100, above 10" in row["because"][0]
+    assert (await mailctl("undo", row["op_id"], "--yes")).code == 0
+
+
 async def test_undo_takes_back_the_last_of_mine_or_all_since_a_time(agents: Agents, mailctl: Mailctl) -> None:
     for pool in ("marketing", "cold", "transactional"):
         assert (await mailctl("drain", f"pool:{pool}", "--yes")).code == 0
