@@ -26,7 +26,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What happened once to one recipient. What is empty is left out."""
 
     time: datetime
-    state: str  # type of the record, or `waiting` for mail that is still here: `time` is then its next try
+    state: str  # type of the record; `waiting` or `held` for mail that is here: `time` is then its next try
     message_id: str
     n: int
     recipient: str

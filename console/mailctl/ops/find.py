@@ -29,6 +29,8 @@ DEADLINE_S = 25.0
 MOST_ROWS = 1000
 WAITING = "waiting"
 """State of mail that is still in a queue; its time is that of the next try."""
+HERE = frozenset({WAITING, str(MailState.HELD)})
+"""States of rows that tell what will be, not what was."""
 STATES = frozenset({*map(str, EventType), *map(str, MailState), WAITING})
 
 _TELLING = frozenset(
@@ -111,7 +113,7 @@ def timeline(rows: Iterable[tuple[HostName, Found]], since: datetime) -> tuple[t
         if row.arrived_at is not None and row.arrived_at >= since and place not in known:
             arrived[place] = (host, _arrival(row, row.arrived_at))
     found = [*arrived.values(), *once.values()]
-    return tuple(sorted(found, key=lambda one: (one[1].state == WAITING, one[1].time, one[1].message_id, one[1].n)))
+    return tuple(sorted(found, key=lambda one: (one[1].state in HERE, one[1].time, one[1].message_id, one[1].n)))
 
 
 def said(row: Found) -> str:
@@ -206,7 +208,7 @@ def _waiting(row: MessageSummary) -> Found:
     reply = row.reply
     return Found(
         time=row.next_try_at,
-        state=WAITING,
+        state=str(MailState.HELD) if row.held else WAITING,
         message_id=row.message_id,
         n=row.n,
         recipient=row.recipient,

@@ -61,15 +61,17 @@ def shown(trace: Trace) -> list[tuple[str, str, int]]:
 
 async def test_files_and_queues_of_all_hosts_are_one_timeline(agents: Agents, fleet: Fleet) -> None:
     agents["mx1"].found = (event(2, "deferred"), event(1, "deferred"))
-    agents["mx1"].messages = (summary(7),)
+    agents["mx1"].messages = (summary(7), summary(8, held="order-1"))
     agents["mx3"].found = (event(3, "delivered", "0" * 16 + "9", arrived_at=START - timedelta(hours=1), code=250),)
     trace = await search(fleet, "user7@gmail.com")
     assert shown(trace) == [
+        ("mx1", "received", 0),
         ("mx1", "received", 0),
         ("mx1", "deferred", 1),
         ("mx1", "deferred", 2),
         ("mx3", "delivered", 3),
         ("mx1", "waiting", 5),
+        ("mx1", "held", 5),
     ]
     assert (trace.failed, trace.truncated) == ({}, False)
     (terms,) = {filter.terms for filter in agents["mx2"].filters}

@@ -6,6 +6,7 @@ import pytest
 from textual.pilot import Pilot
 
 from mailagent.api.terms import Field
+from mailctl.tui.screens.deferred import DeferredView, MessagesView
 from mailctl.tui.screens.find import FindView
 from mailctl.tui.screens.message import MessageView
 from mailctl.tui.widgets.filterbar import FilterBar
@@ -77,3 +78,19 @@ async def test_a_line_that_says_too_little_or_nothing_asks_no_host(line: str, wh
         await pilot.press(*line, "enter")
         await until(pilot, lambda: why in screen.query_one(StatusLine).message)
         assert fleet.sought == []
+
+
+async def test_typing_narrows_messages_that_are_here_and_hosts_are_asked_for_the_whole_line() -> None:
+    fleet = StillFleet(healthy())
+    async with app_over(fleet).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await until(pilot, lambda: isinstance(pilot.app.screen, DeferredView) and table(pilot).row_count > 0)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, MessagesView) and table(pilot).row_count == 40)
+        before = fleet.asked.count("messages")
+        await pilot.press("slash", *" anna.39@")
+        await until(pilot, lambda: table(pilot).row_count == 1)
+        assert fleet.asked.count("messages") == before
+        await pilot.press("enter")
+        await until(pilot, lambda: fleet.asked.count("messages") > before)

@@ -163,9 +163,10 @@ class DeferredView(MailView):
             self._ask(self.filter)
 
     def narrow(self, wanted: Filter) -> None:
-        """Narrow at once by what is here, and ask again."""
+        """Narrow at once by what is here, and ask again when the line is whole."""
         super().narrow(wanted)
-        self._ask(wanted)
+        if not self.is_typing:
+            self._ask(wanted)
 
     def _ask(self, wanted: Filter) -> None:
         self.fetch("deferred", self._fetch, wanted)
@@ -348,6 +349,12 @@ class MessageRow(NamedTuple):
         """Stable key: message, recipient's index."""
         return f"{self.summary.message_id}/{self.summary.n}"
 
+    @property
+    def text(self) -> str:
+        """In which words are looked for while they are typed."""
+        reply = self.summary.reply
+        return f"{self.summary.recipient} {self.summary.sender} {reply.line() if reply else ''}"
+
 
 MESSAGE_COLUMNS = (
     Column("MESSAGE", 17),
@@ -376,14 +383,14 @@ class MessagesView(MailView):
         self._asked: Filter | None = None
 
     def poll(self) -> None:
-        """Ask for the first page when the filter is new."""
-        if self._asked != self.filter:
+        """Ask for the first page when the filter is new and its line whole."""
+        if self._asked != self.filter and not self.is_typing:
             self._asked, self._cursors = self.filter, None
             self._rows, self._seen = [], set()
             self.fetch("messages", self._fetch, self.filter)
 
     def narrow(self, wanted: Filter) -> None:
-        """Ask again."""
+        """Narrow at once by the words, in what is here; ask again when the line is whole."""
         super().narrow(wanted)
         self.poll()
 
@@ -442,7 +449,7 @@ class MessagesView(MailView):
     def show(self, state: FleetState, now: datetime) -> None:
         """Draw the recipients."""
         del state
-        rows = self._rows
+        rows = [row for row in self._rows if self.filter.admits({}, row.text)] if self.is_typing else self._rows
         self.table.show(Listing.of(MESSAGE_COLUMNS, rows, lambda row: row.key, lambda row: _message_cells(row, now)))
 
     def _chosen(self) -> list[MessageRow]:

@@ -14,7 +14,7 @@ from mailagent.api.find import Found
 from mailctl.fleet.state import FleetState
 from mailctl.ops.errors import OpsError
 from mailctl.ops.filters import Filter
-from mailctl.ops.find import MOST_ROWS, WAITING, find, said, sought
+from mailctl.ops.find import HERE, MOST_ROWS, WAITING, find, said, sought
 from mailctl.tui.desk import MessageRef
 from mailctl.tui.listing import Cell, Column, Listing
 from mailctl.tui.screens.view import View
@@ -45,7 +45,7 @@ _TONES = {
     EventType.BOUNCED: Tone.BAD,
     EventType.EXPIRED: Tone.BAD,
     EventType.REMOTE_BOUNCED: Tone.BAD,
-    WAITING: Tone.ACCENT,
+    **dict.fromkeys(HERE, Tone.ACCENT),
 }
 
 
@@ -97,7 +97,7 @@ class FindView(View):
 
     def narrow(self, wanted: Filter) -> None:
         """Search for `wanted`; not while it is being typed."""
-        if not self.query_one(FilterBar).has_class("-open"):
+        if not self.is_typing:
             super().narrow(wanted)
             self.poll()
 

@@ -253,7 +253,7 @@ class View(Screen[None]):
 
     @on(Input.Changed)
     def _filter_typed(self, event: Input.Changed) -> None:
-        if isinstance(event.input, FilterBar) and event.input.has_class("-open"):
+        if isinstance(event.input, FilterBar) and self.is_typing:
             with suppress(FilterSyntaxError):  # half a term: the rows stay until it is whole
                 self.narrow(Filter.parse(event.value))
 
@@ -272,6 +272,11 @@ class View(Screen[None]):
             self._sorted_at = -RESORT_S
             self._draw_aside()
             self.show(self.desk.state, self.desk.now())
+
+    @property
+    def is_typing(self) -> bool:
+        """Whether the filter line is open: what it costs hosts to narrow waits until it is whole."""
+        return self.query_one(FilterBar).has_class("-open")
 
     def admitted(self, wanted: Filter) -> tuple[str, ...]:
         """Hosts that `wanted` lets through."""
