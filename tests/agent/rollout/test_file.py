@@ -56,6 +56,27 @@ def test_the_same_apply_again_keeps_the_file_before_it(path: Path) -> None:
     assert len(one.applied()) == 1
 
 
+def test_a_crash_before_the_book_is_written_is_mended_by_the_same_apply(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Crash(BaseException):
+        pass
+
+    def crash(*_: object) -> None:
+        raise Crash
+
+    one = file(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(ConfigFile, "_note", crash)
+        with pytest.raises(Crash):
+            one.put(b"new\n", entry("op-1", b"new\n"))
+    assert path.read_text() == "new\n"
+    assert one.applied() == ()
+    one.put(b"new\n", entry("op-1", b"new\n"))
+    assert [applied.op_id for applied in one.applied()] == ["op-1"]
+    assert one.before(OpId("op-1")) == b"old\n"
+
+
 def test_a_link_stays_a_link(path: Path, tmp_path: Path) -> None:
     link = tmp_path / "agent.yaml"
     link.symlink_to(path)

@@ -1,12 +1,15 @@
 """A roll-out goes host by host, and stops where one is not well."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mailagent.api.ids import HostName
+from mailagent.api.requests import Role
 from mailctl import ops
 from mailctl.fleet import Fleet
 from mailctl.ops import Course, LineResult, Options, RolledOut
@@ -106,3 +109,36 @@ async def test_selections_are_of_hosts_and_not_empty(fleet: Fleet) -> None:
         await ops.compare(fleet, ops.parse("pool:marketing"))
     with pytest.raises(OptionError, match="canary mx9"):
         await ops.plan_apply(fleet, ops.parse(""), ALL, Course(canaries=("mx9",)))
+
+
+async def test_every_host_is_in_the_report_and_a_second_run_does_what_was_left(sockets: Path) -> None:
+    agents = {f"mx{n}": LoopbackAgent(f"mx{n}", n, sockets / f"{n}.sock") for n in range(20)}
+    down, refusing = ("mx3", "mx11"), ("mx7",)
+    for name in refusing:
+        agents[name].faults.role = Role.VIEWER
+    async with AsyncExitStack() as stack:
+        for name, agent in agents.items():
+            if name not in down:
+                await stack.enter_async_context(agent.running())
+        course = Course(pause_s=0, batch="25%")
+        async with Fleet(fleet_config(agents)) as fleet:
+            await fleet.settled(5)
+            done = await rolled(fleet, course)
+        assert [line.host for line in done.report.lines] == list(agents)
+        assert done.stopped == ""
+        found = {line.host: line.result for line in done.report.lines}
+        assert {host for host, result in found.items() if result is LineResult.UNREACHABLE} == set(down)
+        assert {host for host, result in found.items() if result is LineResult.REFUSED} == set(refusing)
+        assert sum(result is LineResult.APPLIED for result in found.values()) == 17
+
+        for name in refusing:
+            agents[name].faults.role = Role.ADMIN
+        for name in down:
+            await stack.enter_async_context(agents[name].running())
+        async with Fleet(fleet_config(agents)) as fleet:
+            await fleet.settled(5)
+            again = await rolled(fleet, course)
+    found = {line.host: line.result for line in again.report.lines}
+    assert {host for host, result in found.items() if result is LineResult.APPLIED} == {*down, *refusing}
+    assert sum(result is LineResult.NOTHING_TO_DO for result in found.values()) == 17
+    assert all(agent.executed == ["config_apply"] for agent in agents.values())
