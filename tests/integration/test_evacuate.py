@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 
-from mailagent.api.evacuation import Evacuate, EvacuateAdmit, EvacuationRoomQuery, Evacuations, EvacuationTarget
+from mailagent.api.evacuation import (
+    Evacuate,
+    EvacuateAdmit,
+    EvacuateEnd,
+    EvacuationRoomQuery,
+    Evacuations,
+    EvacuationTarget,
+)
 from mailagent.api.ids import HostName, OpId, StreamName
 from mailagent.api.mail import MailVerb
 from mailagent.api.replies import MessagePage
@@ -213,13 +220,7 @@ async def test_a_partition_in_every_step_moves_each_recipient_once(
     monkeypatch.setattr(courier, "PAUSE_S", 0)
     async with pair(tmp_path) as two:
         await two.fill()
-        streams = (StreamName("default"),)
-        room = await two.call("mx2", "evacuation_room", EvacuationRoomQuery(streams=streams))
-        target = EvacuationTarget(host=HostName("mx2"), spool_id=room.spool_id, streams=streams)
-        await two.call(
-            "mx2", "evacuate_admit", EvacuateAdmit(op_id=OpId("in"), evacuation=OpId("e"), source=HostName("mx1"))
-        )
-        await two.call("mx1", "evacuate", Evacuate(op_id=OpId("e"), streams=streams, targets=(target,)))
+        streams = await _begun(two)
         fleet: Any = Partitioned(two)
         carrier = Courier(
             fleet=fleet,
@@ -235,6 +236,27 @@ async def test_a_partition_in_every_step_moves_each_recipient_once(
         assert await two.waiting("mx2") == dict.fromkeys(RECIPIENTS, 1)
         steps = ("parcel_take", "parcel_read", "parcel_put", "parcel_decide", "parcel_settle", "parcel_close")
         assert all(fleet.asked[step] > 2 for step in steps)
+
+
+async def test_a_target_that_was_told_that_it_is_over_is_told_again(tmp_path: Path) -> None:
+    async with pair(tmp_path) as two:
+        await two.fill()
+        await _begun(two)
+        await two.call("mx2", "evacuate_end", EvacuateEnd(op_id=OpId("end"), evacuation=OpId("e")))
+        await two.ran("evacuate", "mx1", "--yes")
+        assert await two.waiting("mx1") == {}
+        assert await two.waiting("mx2") == dict.fromkeys(RECIPIENTS, 1)
+
+
+async def _begun(two: Pair) -> tuple[StreamName, ...]:
+    """Begin the evacuation `e`, without a courier: its streams."""
+    streams = (StreamName("default"),)
+    room = await two.call("mx2", "evacuation_room", EvacuationRoomQuery(streams=streams))
+    target = EvacuationTarget(host=HostName("mx2"), spool_id=room.spool_id, streams=streams)
+    admit = EvacuateAdmit(op_id=OpId("e.in"), evacuation=OpId("e"), source=HostName("mx1"))
+    await two.call("mx2", "evacuate_admit", admit)
+    await two.call("mx1", "evacuate", Evacuate(op_id=OpId("e"), streams=streams, targets=(target,)))
+    return streams
 
 
 async def test_mail_that_an_order_or_a_paused_job_holds_stays(tmp_path: Path) -> None:

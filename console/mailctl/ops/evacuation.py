@@ -115,6 +115,8 @@ async def plan_evacuation(
         raise OptionError(f"{source} cannot be evacuated to itself")
     found: api.EvacuationSource = await fleet.ask(source, "evacuation_source", Empty())
     going_on = await under_way(fleet, source)
+    if going_on is not None and going_on.state is not EvacuationState.OPEN and to:
+        going_on = None  # it is cancelled, and waits for a target that may never come back
     if going_on is not None:
         if to and set(to) != set(going_on.peers):
             raise OptionError(
@@ -150,10 +152,9 @@ async def under_way(fleet: Fleet, source: str) -> api.EvacuationView | None:
         LinkError, ApiError: it cannot be asked.
     """
     rows: api.Evacuations = await fleet.ask(source, "evacuations", Empty())
-    for view in rows.rows:
-        if view.direction is Direction.OUT and (view.state is EvacuationState.OPEN or view.parcels):
-            return view
-    return None
+    out = [view for view in rows.rows if view.direction is Direction.OUT]
+    still_open = next((view for view in out if view.state is EvacuationState.OPEN), None)
+    return still_open or next((view for view in out if view.parcels), None)
 
 
 async def begin(fleet: Fleet, plan: EvacuationPlan) -> list[tuple[HostName, OperationResult | LinkError | ApiError]]:
@@ -165,7 +166,9 @@ async def begin(fleet: Fleet, plan: EvacuationPlan) -> list[tuple[HostName, Oper
     reason = plan.reason if view is None else view.reason
     streams = tuple(dict.fromkeys(row.stream for row in plan.rows if row.to)) if view is None else view.streams
     done: list[tuple[HostName, OperationResult | LinkError | ApiError]] = []
-    admit = api.EvacuateAdmit(op_id=OpId(f"{plan.id}.in"), reason=reason, evacuation=plan.id, source=plan.source)
+    # one that goes on is admitted anew: a target may have been told that it is over
+    op_id = OpId(f"{plan.id}.in") if view is None else new_op_id()
+    admit = api.EvacuateAdmit(op_id=op_id, reason=reason, evacuation=plan.id, source=plan.source)
     for host, answer in (await fleet.ask_all("evacuate_admit", admit, hosts=[one.host for one in targets])).items():
         done.append((host, answer))
     if view is None and not any(isinstance(answer, Exception) for _, answer in done):

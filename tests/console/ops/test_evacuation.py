@@ -16,6 +16,10 @@ from mailagent.api.evacuation import (
     EvacuationTarget,
     EvacuationView,
     Leaving,
+    Parcel,
+    ParcelHeader,
+    ParcelState,
+    Seals,
     StreamRoom,
 )
 from mailagent.api.ids import HostName, OpId, PoolName, StreamName
@@ -38,6 +42,24 @@ SOURCE = EvacuationSource(
     message_bytes=10_000,
     in_window=40,
     accepting=False,
+)
+
+
+PARCEL = Parcel(
+    header=ParcelHeader(
+        id="e/1",
+        evacuation=OpId("e"),
+        source=HostName("mx1"),
+        source_tag="ABCDEF",
+        target=HostName("mx3"),
+        target_spool="spool of mx3",
+        messages=1,
+        recipients=1,
+        size_bytes=10,
+        digest="d",
+        seals=Seals(given="g", returned="r"),
+    ),
+    state=ParcelState.RETURNED,
 )
 
 
@@ -133,6 +155,10 @@ async def test_one_that_is_under_way_goes_on_as_it_was_begun() -> None:
     assert {row.stream for row in plan.rows} == {"news"}
     with pytest.raises(OptionError, match="evacuation e of mx1 to mx3 is under way"):
         await planned("mx2", answers=answers)
+    cancelled = msgspec.structs.replace(view, state=EvacuationState.CANCELLED, parcels=(PARCEL,))
+    answers = Answers(room("mx2"), view=cancelled)
+    assert (await planned("mx2", answers=answers)).resumes is None
+    assert (await planned(answers=answers)).resumes == cancelled
 
 
 @pytest.mark.parametrize(
