@@ -10,6 +10,9 @@ from mailctl.tui.text import clean
 from mailctl.tui.theme import Tone
 
 MOST_HINTS = 8
+_GAP = 2
+_STANDING = 2
+"""The last hints, help and quit, are there at any width."""
 
 
 class StatusLine(Widget):
@@ -71,14 +74,31 @@ class Hints(Widget):
     def show(self, hints: tuple[Hint, ...]) -> None:
         """Draw `hints`."""
         if hints != self._hints:
-            self._hints = hints[:MOST_HINTS]
+            self._hints = hints
             self.refresh()
 
     def render(self) -> RenderResult:
         """`D drain  R rotate …`; grey ones are struck through, so that they are told apart without colour."""
         parts: list[tuple[str, str]] = []
-        for hint in self._hints:
+        for hint in fitting(self._hints, self.size.width):
             parts.append((hint.key, f"bold {Tone.ACCENT.style}" if hint.possible else Tone.QUIET.style))
             parts.append((f" {hint.label}", Tone.TEXT.style if hint.possible else f"strike {Tone.QUIET.style}"))
-            parts.append(("  ", ""))
+            parts.append((" " * _GAP, ""))
         return Content.assemble(*parts)
+
+
+def fitting(hints: tuple[Hint, ...], width: int) -> tuple[Hint, ...]:
+    """As many of the first hints as have room in `width` cells beside the standing ones."""
+    own, standing = hints[:-_STANDING], hints[-_STANDING:]
+    room = width + _GAP - sum(map(_cells, standing))
+    kept: list[Hint] = []
+    for hint in own[: MOST_HINTS - len(standing)]:
+        room -= _cells(hint)
+        if room < 0:
+            break
+        kept.append(hint)
+    return (*kept, *standing)
+
+
+def _cells(hint: Hint) -> int:
+    return len(hint.key) + 1 + len(hint.label) + _GAP
