@@ -50,6 +50,7 @@ from mailagent.outcome.dsn import Action
 from mailagent.outcome.events import Events
 from mailagent.outcome.suppression import SuppressionBook
 from mailagent.overview import Overview
+from mailagent.probing import Probing
 from mailagent.reads import Reads
 from mailagent.resigning import Resigning
 from mailagent.returns.service import Feedback, Surroundings
@@ -215,6 +216,14 @@ class Engine:
             self._control, self._spool, self._scheduler, attempts, self._removed, Resigning(self._signing).added
         )
         self._overview.mail = self._mail.progress
+        probing = Probing(
+            self._control,
+            self._spool,
+            self._scheduler,
+            config=lambda: self._config,
+            router=lambda: self._router,
+            spawn=self._spawn,
+        )
         users = UserVerbs(self._users, self._control, self._spool.credentials)
         archive = await asyncio.to_thread(Archive, config.state_dir / "history.db")
         self._upkeep = Upkeep(self._history, archive, self._accounting, each_minute=self._each_minute)
@@ -270,6 +279,7 @@ class Engine:
             **keys.verbs,
             **jobs.verbs,
             **self._mail.verbs,
+            **probing.verbs,
             **users.verbs,
             **LockVerbs(self._control).verbs,
             **self._suppressing.verbs,

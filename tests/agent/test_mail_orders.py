@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -12,11 +12,12 @@ import pytest
 
 from mailagent import mail_orders
 from mailagent.api import mail
+from mailagent.api.errors import NotFound
 from mailagent.api.ids import OpId
 from mailagent.api.operations import Impact, OperationResult, Result
 from mailagent.api.requests import Role, Undo
 from mailagent.api.smtp import SmtpReply
-from mailagent.api.targets import MessageFilter, Target
+from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.config.structs import Retry
 from mailagent.control.state import HostState
 from mailagent.control.verbs import Control
@@ -24,6 +25,7 @@ from mailagent.delivery.connection import Connection, Transaction
 from mailagent.engine import Ledger
 from mailagent.host import Principal
 from mailagent.mail_orders import MailOrders
+from mailagent.probing import Probing
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.spool import held
 from mailagent.spool.records import Waiting
@@ -59,6 +61,14 @@ class Desk:
             clock=lambda: datetime.now(UTC) + self.later,
         )
         self.orders = MailOrders(self.control, host.spool, host.scheduler, host.settler, host._removed, _unsigned)
+        self.probing = Probing(
+            self.control,
+            host.spool,
+            host.scheduler,
+            config=lambda: host.config,
+            router=lambda: host.scheduler._router,
+            spawn=host.spawn,
+        )
         self._ops = 0
 
     def apply(self, state: HostState) -> None:
@@ -76,6 +86,12 @@ class Desk:
         self._ops += 1
         kind = {"hold": mail.Hold, "release": mail.Release, "delete": mail.Delete}[verb]
         return await self.orders.verbs[verb](kind(op_id=OpId(f"op{self._ops}"), filter=filter, **fields), ALICE)
+
+    async def probe(self, path: str) -> None:
+        self._ops += 1
+        target = Target(kind=TargetKind.QUEUE, name=path)
+        with suppress(NotFound):  # nothing waits there
+            await self.probing.probe(mail.Probe(op_id=OpId(f"op{self._ops}"), target=target), ALICE)
 
     async def undo(self, result: OperationResult) -> OperationResult:
         self._ops += 1
@@ -165,9 +181,11 @@ async def test_orders_in_any_order_lose_nothing_and_send_nothing_twice(
                 sent += recipients
                 host.submit(*recipients)
             which = MessageFilter(domain=f"{rng.choice('abc')}.x.example") if rng.random() < 0.7 else EVERYTHING
-            verb = rng.choice(["hold", "hold", "release", "undo", "delete", "nothing", "nothing"])
+            verb = rng.choice(["hold", "hold", "release", "undo", "delete", "probe", "probe", "nothing"])
             if verb == "undo" and done:
                 await one.undo(done.pop(rng.randrange(len(done))))
+            elif verb == "probe":
+                await one.probe(f"x.example:25/{rng.choice(['a1', 'a2'])}")
             elif verb in ("hold", "release", "delete"):
                 result = await one.do(verb, which)
                 if result.result is Result.APPLIED:

@@ -11,7 +11,7 @@ from mailagent.api.operations import Result
 from mailagent.api.reasons import ReasonKind
 from mailagent.api.targets import MessageFilter
 from tests.integration.processes import until
-from tests.integration.rig import LATE, POOLS, SOON, TX1, Rig, rig
+from tests.integration.rig import LATE, MKT2, POOLS, SOON, TX1, Rig, rig
 
 A = MessageFilter(domain="a.example")
 
@@ -171,3 +171,29 @@ async def test_mail_leaves_from_another_pool_and_back_with_its_attempts(tmp_path
 
 async def _in_pool(one: Rig, pool: str, count: int) -> bool:
     return len(await one.waiting(pool=pool)) == count
+
+
+async def test_a_probe_goes_through_a_suspended_path_once_and_tells_the_reply(tmp_path: Path) -> None:
+    async with rig(tmp_path, POOLS + SOON) as one:
+        one.sink.refuse = lambda mail, recipient: b"450 4.2.0 not now\r\n"
+        await one.accepted(*(f"r{n}@a.example" for n in range(5)))
+        await one.deferred(5)
+        await one.do("suspend", "pool:marketing")
+        await one.shows(lambda now: now.host.connections_out == 0, "nothing is sent")
+        (row, *_) = await one.waiting()
+        planned = await one.do("probe", f"queue:{row.site}/mkt-1", dry_run=True)
+        assert planned.result is Result.PLANNED
+        refused = await one.do("probe", f"queue:{row.site}/mkt-1", op_id="p1")
+        assert "450 4.2.0 not now" in refused.detail
+        one.sink.refuse = lambda mail, recipient: None
+        assert (await one.do("probe", f"queue:{row.site}/mkt-1", op_id="p1")).op_id == "p1"
+        taken = await one.do("probe", f"cell:{row.provider}/mkt-2")
+        assert "250" in taken.detail
+        await one.shows(lambda now: now.host.waiting == 4, "four wait")
+        assert one.sink.received.total() == 1
+        assert one.sink.sources_of(*one.sink.received) == {MKT2}
+        with pytest.raises(InvalidRequest, match="no path"):
+            await one.do("probe", "pool:marketing")
+        await one.do("resume", "pool:marketing")
+        await one.shows(lambda now: now.host.waiting == 0, "nothing waits")
+        assert set(one.sink.received.values()) == {1}

@@ -3,7 +3,7 @@
 import msgspec
 
 from mailagent.api.requests import Mutation
-from mailagent.api.targets import MessageFilter
+from mailagent.api.targets import MessageFilter, Target
 
 
 class MailVerb(Mutation, frozen=True, kw_only=True):
@@ -33,6 +33,12 @@ class Rebind(MailVerb, frozen=True, kw_only=True):
     """Matching mail leaves from another pool, with its signatures."""
 
     pool: str
+
+
+class Probe(Mutation, frozen=True, kw_only=True):
+    """One waiting message goes through a path although an order holds it. Target: queue or cell."""
+
+    target: Target
 
 
 class MailProgress(msgspec.Struct, frozen=True, kw_only=True):

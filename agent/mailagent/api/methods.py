@@ -101,6 +101,7 @@ METHODS: dict[str, Method] = {
         Method("hold", mail.Hold, OperationResult, Role.OPERATOR),
         Method("release", mail.Release, OperationResult, Role.OPERATOR),
         Method("rebind", mail.Rebind, OperationResult, Role.OPERATOR),
+        Method("probe", mail.Probe, OperationResult, Role.OPERATOR),
         Method("bounce", mail.Bounce, OperationResult, Role.OPERATOR),
         Method("delete", mail.Delete, OperationResult, Role.OPERATOR),
         Method("cancel", requests.Cancel, OperationResult, Role.OPERATOR),

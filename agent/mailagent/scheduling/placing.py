@@ -215,6 +215,18 @@ class Placing:
         self._retired.append(queue)
         return queue.enforce_block()
 
+    def guest(self, home: Home, site: Site, vmta: VmtaName) -> ReadyQueue:
+        """A ready queue beside the others, with the limits of its path and no order that holds it; end with `leave`."""
+        queue = ReadyQueue(home, site, vmta, self._meters.of(site, vmta), self._meters.host)
+        queue.set_limits(self._limits(site, vmta))
+        return queue
+
+    def leave(self, queue: ReadyQueue) -> None:
+        """Its connections end; what it has is left to it."""
+        queue.block = RETIRED
+        queue.close_connections()
+        self._retired.append(queue)
+
     def pump(self) -> None:
         """Every ready queue looks again."""
         for queue in list(self.ready.values()):

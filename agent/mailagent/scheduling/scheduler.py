@@ -27,6 +27,7 @@ from mailagent.outcome.return_path import Envelopes
 from mailagent.routing import PathLimits, Router, Site, Unroutable
 from mailagent.scheduling.bodies import Bodies
 from mailagent.scheduling.books import Books, now_ms
+from mailagent.scheduling.guest import Guest
 from mailagent.scheduling.item import Item, grouped
 from mailagent.scheduling.jobs import JobGates
 from mailagent.scheduling.lanes import UNKNOWN_SITE, LaneId, Lanes, Place
@@ -422,6 +423,10 @@ class Scheduler:
         while True:
             self._placing.sweep(self.clock(), self._config.delivery.timeouts.idle.total_seconds())
             await asyncio.sleep(SWEEP_S)
+
+    def guest(self, site: Site, vmta: VmtaName) -> Guest:
+        """A path for one message, whatever order holds it."""
+        return Guest(self, self._placing, site, vmta)
 
     # -- changes -------------------------------------------------------------------------------------------------
 

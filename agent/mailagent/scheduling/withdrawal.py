@@ -8,6 +8,7 @@ from mailagent.scheduling.jobs import JobGates
 from mailagent.scheduling.lookups import Lookups
 from mailagent.scheduling.placing import Placing
 from mailagent.scheduling.ready import ReadyQueue
+from mailagent.spool.records import QueueName, Waiting
 
 
 class Withdrawal:
@@ -79,6 +80,17 @@ class Withdrawal:
                 if is_wanted(item):
                     found += [row.id for row in item.recipients]
         return found
+
+    def carry(self, row: Waiting, name: QueueName) -> Item | None:
+        """Take a recipient that is only on disk into the window, past its line; None when it is there already."""
+        if row.id in self._books.inside:
+            return None
+        hot = self._books.hots.get(row.queue) or self._books.heat(row.queue, name)
+        self._books.leave([row.id])
+        self._books.take(hot, [row.id])
+        if hot.job:
+            self._jobs.take(hot.job, 1)
+        return Item([row], name.priority)
 
     def on_the_way(self) -> list[int]:
         """Recipients on connections now."""

@@ -269,6 +269,22 @@ def rebind(setup: Setup, /, **given: Any) -> None:
 
 @click.command()
 @targets
+@common
+@pass_setup
+def probe(setup: Setup, /, **given: Any) -> None:
+    """Send one waiting message through a suspended path.
+
+    Acts on queue:SITE/VMTA and cell:PROVIDER/VMTA. The report has the reply; the suspension stays as it is.
+
+    \b
+    Example:
+      mailctl probe cell:gmail/mkt-1 --reason "are we forgiven?"
+    """
+    hand_over(setup, "probe", **given)
+
+
+@click.command()
+@targets
 @filtered
 @_most
 @common
@@ -375,6 +391,7 @@ COMMANDS = (
     hold,
     release,
     rebind,
+    probe,
     bounce,
     delete,
     cancel,

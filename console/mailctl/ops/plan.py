@@ -24,6 +24,7 @@ class Verb(StrEnum):
     HOLD = "hold"
     RELEASE = "release"
     REBIND = "rebind"
+    PROBE = "probe"
     BOUNCE = "bounce"
     DELETE = "delete"
     CANCEL = "cancel"

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from mailagent.api import dkim, jobs, requests, suppression
+from mailagent.api import mail as wire_mail
 from mailagent.api.errors import ApiError, GuardRefused, Locked, Refused, RoleRefused, StalePlan
 from mailagent.api.ids import DirectiveId, HostName, OpId
 from mailagent.api.operations import OperationRecord, OperationResult, Result
@@ -50,6 +51,7 @@ ACTS_ON: dict[Verb, tuple[TargetKind, ...]] = {
     Verb.SUSPEND: _HELD,
     Verb.RESUME: _HELD,
     Verb.ROTATE: (TargetKind.VMTA,),
+    Verb.PROBE: (TargetKind.QUEUE, TargetKind.CELL),
     Verb.LIMIT: (TargetKind.VMTA, TargetKind.PROVIDER, TargetKind.QUEUE, TargetKind.CELL),
     Verb.SUPPRESSION_FREEZE: (TargetKind.HOST, TargetKind.PROVIDER),
     Verb.SUPPRESSION_THAW: (TargetKind.HOST, TargetKind.PROVIDER),
@@ -317,6 +319,8 @@ def _request(verb: Verb, aim: targets.Aim, options: Options) -> requests.Mutatio
             return requests.Resume(op_id=_UNNAMED, target=target)
         case Verb.ROTATE:
             return requests.Rotate(op_id=_UNNAMED, target=target, standby=options.standby)
+        case Verb.PROBE:
+            return wire_mail.Probe(op_id=_UNNAMED, target=target)
         case Verb.LIMIT:
             return requests.Limit(op_id=_UNNAMED, target=target, limit=options.limit, value=options.value)
         case Verb.JOB_SET:
