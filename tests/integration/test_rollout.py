@@ -130,6 +130,8 @@ async def test_what_the_host_cannot_use_is_refused_whole(tmp_path: Path) -> None
         assert "after a restart of the agent, because of log" in done["operation"]["results"][0]["detail"]
         (row,) = (await shell.json("plan", code=Exit.CROSSED))["rows"]
         assert (row["state"], row["restart"]) == ("pending", ["log"])
+        again = await shell.json("apply", "--all", "--yes", "--restart-later", "--pause", "0")
+        assert again["operation"]["results"][0]["detail"].startswith("written already")
         await one.restart()
         assert (await shell.run("plan"))[0] == Exit.DONE
 

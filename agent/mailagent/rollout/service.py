@@ -184,22 +184,22 @@ class Configuring:
         text = unpack(request.packed)
         ends: list[Directive] = []
 
-        async def check() -> tuple[Loaded, Found, bool]:
-            """The file to be, the one that is, and whether there is nothing to do."""
+        async def check() -> tuple[Loaded, Found, str]:
+            """The file to be, the one that is, and why there is nothing to do, if so."""
             loaded = await asyncio.to_thread(self.load, text, restart=request.restart)
             found, book = await asyncio.to_thread(self._look)
             own, state, edits = await asyncio.to_thread(self._state, found, book)
-            if (own == loaded.config and state is FileState.PENDING) or (
-                own == loaded.config == self._running().config
-            ):
-                return loaded, found, True
+            if own == loaded.config == self._running().config:
+                return loaded, found, "the host runs this already"
+            if own == loaded.config and state is FileState.PENDING:
+                return loaded, found, "written already; in effect after a restart of the agent"
             if request.base and request.base != found.digest:
                 raise StalePlan(f"{self._file.path} is not the file that the plan was made on; plan again")
             if state is FileState.EDITED and own != loaded.config and not request.override:
                 raise GuardRefused(
                     "\n".join((f"{self._file.path} was edited by hand; adopt that, or apply with --force:", *edits))
                 )
-            return loaded, found, False
+            return loaded, found, ""
 
         def outcome(loaded: Loaded, verb: str) -> str:
             running = self._running()
@@ -211,12 +211,12 @@ class Configuring:
 
         async def plan() -> tuple[bool, str]:
             loaded, _, nothing = await check()
-            return (False, "the host runs this already") if nothing else (True, outcome(loaded, "would change"))
+            return (False, nothing) if nothing else (True, outcome(loaded, "would change"))
 
         async def act() -> tuple[bool, str]:
             loaded, found, nothing = await check()
             if nothing:
-                return False, "the host runs this already"
+                return False, nothing
             detail = outcome(loaded, "changed")
             entry = self._entry(request, caller, found, digest(text))
             adopted = await self._put(text, loaded, entry, caller)
