@@ -36,6 +36,8 @@ _ENDED: Final = {
     DirectiveKind.SUSPEND: "suspended",
     DirectiveKind.FREEZE_SUPPRESSION: "frozen for suppression",
 }
+FOR_PEOPLE: Final = (DirectiveKind.NOTE, DirectiveKind.LOCK)
+"""Orders that change nothing about mail."""
 DRAINED: Final = (TargetKind.VMTA, TargetKind.POOL, TargetKind.HOST)
 FREEZE_S: Final = 4 * 3600
 """Life of a freeze of suppression when the request does not say."""
@@ -77,10 +79,10 @@ class Change:
 
     @property
     def concerns_mail(self) -> bool:
-        """Whether there is anything to count; users and notes hold no mail."""
+        """Whether there is anything to count; users, notes and locks hold no mail."""
         orders = (*self.created, *self.ended)
-        only_notes = bool(orders) and all(one.kind is DirectiveKind.NOTE for one in orders)
-        return not (self.is_nothing or self.credential is not None or only_notes)
+        for_people = bool(orders) and all(one.kind in FOR_PEOPLE for one in orders)
+        return not (self.is_nothing or self.credential is not None or for_people)
 
 
 @dataclass(frozen=True, slots=True)

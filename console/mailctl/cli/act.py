@@ -17,6 +17,7 @@ from mailctl.cli.setup import Setup, complain, leave, narrate, run, width
 from mailctl.cli.show import why
 from mailctl.fleet import Fleet
 from mailctl.ops import LineResult, Options, Plan, Report, Verb, WaitResult, mail
+from mailctl.ops.budget import is_about_the_fleet
 from mailctl.ops.mail import ON_MAIL
 from mailctl.ops.own import READ_ONLY_REFUSAL
 from mailctl.output.document import HostResult, Operation, document
@@ -74,7 +75,8 @@ def act(
     async def work() -> Exit:
         # The whole fleet is connected even for one host: the plan says what stays untouched.
         async with setup.fleet() as fleet:
-            await fleet.settled(setup.timeout_s, hosts=selection.hosts)
+            everywhere = is_about_the_fleet(verb, selection)
+            await fleet.settled(setup.timeout_s, hosts=() if everywhere else selection.hosts)
             if verb is Verb.UNDO and since is not None:
                 plan = await ops.plan_undo_since(fleet, since, options)
             elif verb is Verb.UNDO and subject == LAST:

@@ -16,6 +16,7 @@ from mailagent.api.views import MemberState
 from mailagent.config.structs import FleetConfig
 from mailctl.fleet.state import FleetState
 from mailctl.ops.plan import Verb
+from mailctl.ops.selector import Selection, TermKind
 
 _TAKES = {Verb.DRAIN: (TargetKind.VMTA, TargetKind.HOST), Verb.SUSPEND: (TargetKind.VMTA,)}
 _SENDS = (MemberState.ACTIVE, MemberState.WARMING)
@@ -34,6 +35,11 @@ class _Member(NamedTuple):
     host: HostName
     pool: PoolName
     name: str
+
+
+def is_about_the_fleet(verb: Verb, selection: Selection) -> bool:
+    """Whether hosts that are not selected must be known before the verb can be judged."""
+    return verb in _TAKES and (not selection.kinds or TermKind.VMTA in selection.kinds)
 
 
 def breaches(

@@ -32,7 +32,7 @@ def drain(op: str, on: str = "pool:cold", **more: Any) -> requests.Drain:
 
 
 async def test_verbs_of_others_are_refused_with_who_when_and_why(bench: Bench) -> None:
-    await LockVerbs(bench.control).take(take(), ALICE)
+    assert (await LockVerbs(bench.control).take(take(), ALICE)).impact.messages == 0
     for dry_run in (True, False):
         with pytest.raises(Locked, match=r"locked by alice until .* 12:30 UTC: moving pools \(since 12:00:00 UTC\)"):
             await bench.control.drain(drain("op1", dry_run=dry_run), BOB)

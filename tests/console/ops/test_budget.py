@@ -13,7 +13,7 @@ from mailctl import ops
 from mailctl.fleet import Fleet, LinkState
 from mailctl.fleet.state import FleetState
 from mailctl.ops import LineResult, Options, StepState, Verb
-from mailctl.ops.budget import Taken, breaches
+from mailctl.ops.budget import Taken, breaches, is_about_the_fleet
 from tests.console.loopback import LoopbackAgent, fleet_config
 
 Agents = dict[str, LoopbackAgent]
@@ -101,3 +101,14 @@ async def test_what_was_drained_since_the_plan_counts_when_it_is_executed(agents
     assert late.lines[0].result is LineResult.REFUSED
     assert "no host of region eu would take new mail" in late.lines[0].detail
     assert not agents["mx3"].live
+
+
+def test_acts_on_hosts_and_virtual_mtas_are_judged_on_the_whole_fleet() -> None:
+    for verb, words, whole in (
+        (Verb.DRAIN, "host:mx1", True),
+        (Verb.DRAIN, "vmta:mkt-1 host:mx1", True),
+        (Verb.SUSPEND, "vmta:mkt-1 pool:marketing host:mx1", True),
+        (Verb.DRAIN, "pool:cold host:mx1", False),
+        (Verb.UNDRAIN, "host:mx1", False),
+    ):
+        assert is_about_the_fleet(verb, ops.parse(words)) is whole
