@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from textual.dom import DOMNode
 
 from mailagent.config.errors import ConfigError
 from mailctl.ops.own import config_path
@@ -61,3 +62,15 @@ async def test_a_remapped_key_acts_and_the_old_one_does_not() -> None:
         await pilot.press("f9")
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         assert operator.plans[0].title == "drain pool:cold"
+
+
+def test_every_binding_of_ours_can_be_remapped() -> None:
+    def all_of(kind: type[DOMNode]) -> list[type[DOMNode]]:
+        below: list[type[DOMNode]] = kind.__subclasses__()
+        return [kind, *(one for each in below for one in all_of(each))]
+
+    kinds = {one for one in all_of(DOMNode) if one.__module__.startswith("mailctl.")}
+    bindings = [binding for kind in kinds for binding in vars(kind).get("BINDINGS", ())]
+    assert len(bindings) > 60
+    assert [binding for binding in bindings if not binding.id] == []
+    assert {binding.id for binding in bindings} == binding_ids()

@@ -1,0 +1,95 @@
+"""Screens as text, over a fleet that stands still.
+
+`SNAPSHOTS=write pytest tests/console/tui/test_snapshots.py` writes them again: look at the difference.
+"""
+
+import difflib
+import html
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from textual.pilot import Pilot
+
+from mailctl.tui.dialogs.confirm import ConfirmDialog
+from mailctl.tui.screens.view import View
+from mailctl.tui.widgets.chart import Chart
+from tests.console.tui.doubles import StillFleet, troubled
+from tests.console.tui.test_screens import app_over, ready
+from tests.console.tui.waiting import until
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+WRITE = os.environ.get("SNAPSHOTS") == "write"
+CELL = 12.2  # width of a character in the picture
+FRAME = "#c5c8c6"
+SETTLED = 8  # equal pictures in a row
+
+KEYS = {"fleet": (), "pools": ("2",), "destinations": ("3",), "operations": ("6",), "drain": ("2", "j", "D")}
+CASES = [
+    *((name, size, False) for name in KEYS for size in ((80, 24), (120, 36))),
+    ("fleet", (80, 24), True),
+    ("destinations", (120, 36), True),
+]
+
+
+def picture(pilot: Pilot[Any]) -> str:
+    return pilot.app.export_screenshot(simplify=True)
+
+
+def as_text(svg: str, width: int) -> str:
+    """The lines of a picture."""
+    lines: dict[float, list[str]] = {}
+    for x, y, text in re.findall(r'<text [^>]*x="([\d.]+)" y="([\d.]+)"[^>]*clip-path[^>]*>([^<]*)</text>', svg):
+        line = lines.setdefault(float(y), [])
+        before = sum(map(cell_len, line))
+        line.append(" " * (round(float(x) / CELL) - before) + html.unescape(text).replace("\xa0", " "))
+    return "".join(f"{''.join(lines[y])[:width].rstrip()}\n" for y in sorted(lines))
+
+
+def colours(svg: str) -> set[str]:
+    """What text and ground are painted with; what the frame of the picture has is left out."""
+    found = set(re.findall(r"-r\d+ \{ fill: (#[0-9a-f]{6})", svg))
+    return (found | set(re.findall(r'<rect fill="(#[0-9a-f]{6})"', svg))) - {FRAME}
+
+
+@pytest.mark.parametrize(("name", "size", "plain"), CASES)
+async def test_a_screen_looks_as_it_did(
+    name: str, size: tuple[int, int], plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if plain:
+        monkeypatch.setenv("NO_COLOR", "1")
+    app = app_over(StillFleet(troubled()))
+    file = SNAPSHOTS / f"{name}-{size[0]}x{size[1]}{'-plain' if plain else ''}.txt"
+    async with app.run_test(size=size) as pilot:
+        await ready(pilot)
+        if not KEYS[name]:
+            await pilot.press("down", "up")  # the cursor stands where somebody put it
+        for key in KEYS[name]:
+            await pilot.press(key)
+            await until(pilot, lambda: isinstance(app.screen, View | ConfirmDialog) and app.screen.is_mounted)
+            if key.isdigit():
+                await ready(pilot)
+        if name == "drain":
+            await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+        last, same = "", 0
+
+        def settled() -> bool:
+            """Whether nothing moves any more; data that a screen asked for has come by then."""
+            nonlocal last, same
+            now = as_text(picture(pilot), size[0])
+            charts = [chart for chart in app.screen.query(Chart) if chart.size.height >= 4]
+            waiting = any(chart._series is None for chart in charts)
+            same = same + 1 if now == last and not waiting else 0
+            last = now
+            return same >= SETTLED or (not WRITE and file.exists() and now == file.read_text("utf-8"))
+
+        await until(pilot, settled)
+        if plain:
+            assert all(len({one[1:3], one[3:5], one[5:7]}) == 1 for one in colours(picture(pilot)))
+    if WRITE:
+        file.write_text(last, "utf-8")
+    difference = difflib.unified_diff(file.read_text("utf-8").splitlines(), last.splitlines(), "before", "now", "", "")
+    assert last == file.read_text("utf-8"), "\n".join(difference)
