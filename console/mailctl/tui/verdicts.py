@@ -67,6 +67,10 @@ def verdict(verb: Verb, subject: Subject | None, state: FleetState) -> Verdict:
             return Verdict(None, f"a {subject.kind} cannot be drained; hosts, pools and virtual MTAs can")
         case Verb.SUSPEND if subject.kind not in _SUSPENDABLE:
             return Verdict(None, f"a {subject.kind} cannot be suspended; drain it instead")
+        case Verb.PROBE if subject.kind not in (TermKind.QUEUE, TermKind.CELL):
+            return Verdict(None, "probe takes a path: choose one row of Destinations (3)")
+        case Verb.PROBE if len(subject.names) > 1:
+            return Verdict(None, "one path at a time is probed")
         case Verb.LIMIT if subject.kind not in _LIMITABLE:
             return Verdict(None, f"a {subject.kind} has no limits; choose a virtual MTA, or a row of Destinations (3)")
         case Verb.ROTATE:

@@ -39,7 +39,7 @@ def test_all_mistakes_are_named_with_their_line(tmp_path: Path) -> None:
         load_keymap(path, binding_ids())
     assert str(caught.value).splitlines() == [
         f"{path}:1: kees: no such key; did you mean keys?",
-        f"{path}:3: keys.verb.drian: no binding has this id; did you mean verb.drain or verb.rotate or verb.undo?",
+        f"{path}:3: keys.verb.drian: no binding has this id; did you mean verb.drain or verb.rebind or verb.rotate?",
         f"{path}:4: keys.verb.drain: wants keys, such as `ctrl+d` or `down,n`",
     ]
 

@@ -11,6 +11,7 @@ from mailagent.api.replies import MessagePage
 from mailctl.ops.plan import Verb
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
+from mailctl.tui.dialogs.prompt import PromptDialog
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import ready, shown, table
@@ -91,3 +92,34 @@ async def test_one_recipient_is_bounced_and_a_held_one_released() -> None:
         await pilot.press("E")
         await asked(pilot, clock)
         assert [plan.verb for plan in operator.plans] == [Verb.BOUNCE, Verb.RELEASE]
+
+
+async def test_a_group_is_moved_to_a_pool_that_there_is() -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await until(pilot, lambda: table(pilot).cursor == "g1")
+        await pilot.press("M")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PromptDialog) and pilot.app.screen.is_mounted)
+        await pilot.press(*"nowhere", "enter")
+        assert not operator.plans
+        for _ in "nowhere":
+            await pilot.press("backspace")
+        await pilot.press(*"cold", "enter")
+        await asked(pilot, clock)
+        (plan,) = operator.plans
+        assert (plan.verb, plan.options.pool) == (Verb.REBIND, "cold")
+
+
+async def test_one_path_is_probed_from_destinations() -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await until(pilot, lambda: table(pilot).cursor is not None)
+        await pilot.press("P")
+        await asked(pilot, clock)
+        (plan,) = operator.plans
+        assert plan.verb is Verb.PROBE
+        assert plan.selection.startswith("cell:")

@@ -70,6 +70,7 @@ class DestinationsView(View):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("w", "trace", "Trace", show=False, id="destinations.trace"),
+        Binding("P", "verb('probe')", "Probe", show=False, id="verb.probe"),
         Binding("a", "ages", "Ages", show=False, id="destinations.ages"),
     ]
 
@@ -187,7 +188,7 @@ class DestinationsView(View):
             return Subject(
                 TermKind.VMTA, (rows[0].view.vmta,), (), tuple((TermKind.PROVIDER, name) for name in providers)
             )
-        if verb in (Verb.SUSPEND, Verb.RESUME, Verb.LIMIT):
+        if verb in (Verb.SUSPEND, Verb.RESUME, Verb.LIMIT, Verb.PROBE):
             return Subject(TermKind.CELL, tuple(dict.fromkeys(row.key for row in rows)))
         return Subject(TermKind.VMTA, tuple(dict.fromkeys(row.view.vmta for row in rows)))
 

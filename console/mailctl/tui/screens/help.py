@@ -50,7 +50,7 @@ _ACT = (
     ("L", "lower a limit"),
     ("T", "retry now"),
     ("V", "evacuate a host"),
-    ("H B X", "hold, give up"),
+    ("H B X M", "hold, end, move"),
     ("U M", "undo one, all mine"),
     ("X", "cancel, remove"),
     ("P T", "pin, end of orders"),

@@ -5,8 +5,9 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from mailctl.ops.mail import ON_MAIL
-from mailctl.ops.plan import Verb
+from mailctl.ops.plan import Options, Verb
 from mailctl.tui.screens.view import View
+from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject, Verdict, verdict
 
 MOST_NAMES = 60
@@ -21,6 +22,7 @@ class MailView(View):
         Binding("H", "verb('hold')", "Hold", show=False, id="verb.hold"),
         Binding("B", "verb('bounce')", "Bounce", show=False, id="verb.bounce"),
         Binding("X", "verb('delete')", "Delete", show=False, id="verb.delete"),
+        Binding("M", "rebind", "Move to a pool", show=False, id="verb.rebind"),
     ]
 
     def mail(self) -> Subject | None:
@@ -31,6 +33,24 @@ class MailView(View):
     def has_held(self) -> bool:
         """Whether some of it is held."""
         return False
+
+    def action_rebind(self) -> None:
+        """Ask for the pool, then plan the move."""
+        answer, subject = self.verdict(Verb.REBIND), self.mail()
+        if answer.verb is None or subject is None:
+            self.say(answer.why_not, Tone.WARN)
+            return
+        pools = {str(row.name) for row in self.desk.state.pools}
+
+        def plan(pool: str) -> None:
+            self.desk.ask_before(Verb.REBIND, subject.selection, Options(filter=subject.line, pool=pool))
+
+        self.desk.prompt(
+            "Move it to another pool",
+            ", ".join(sorted(pools)),
+            lambda pool: "" if pool in pools else f"no pool {pool!r}; there are {', '.join(sorted(pools))}",
+            plan,
+        )
 
     def subject(self, verb: Verb) -> Subject | None:
         """The mail, also for the end of what holds it."""
