@@ -7,7 +7,7 @@ import click
 from mailctl.cli.completion import complete_host
 from mailctl.cli.options import Duration, RateWord
 from mailctl.cli.setup import Setup, pass_setup
-from mailctl.cli.verbs import common
+from mailctl.cli.verbs import resumed
 
 WAIT_S = "1h"
 """What `--wait` alone waits."""
@@ -34,7 +34,7 @@ def _hosts(_context: click.Context, _parameter: click.Parameter, value: tuple[st
 )
 @click.option("--list", "listed", is_flag=True, help="Show evacuations, and what is on its way.")
 @click.option("--cancel", is_flag=True, help="Bring back what has not left, and end it.")
-@common
+@resumed
 @pass_setup
 def evacuate(setup: Setup, /, **given: Any) -> None:
     """Move the queue of a host to other hosts, each recipient exactly once.

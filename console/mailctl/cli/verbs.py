@@ -16,18 +16,32 @@ WAIT_S = "30m"
 """What `--wait` alone waits."""
 
 
+_REASON = click.option("--reason", default="", help="Why; kept with the operation and shown to others.")
+_ASKING = (
+    click.option("--dry-run", is_flag=True, help="Print the plan, change nothing."),
+    click.option("--yes", is_flag=True, help="Do not ask; needed when nobody is at the terminal."),
+    as_json,
+)
+
+
+def resumed(command: Command) -> Command:
+    """Options of a verb that goes on when it is run again, and so needs no key."""
+    return _with(command, _REASON, *_ASKING)
+
+
 def common(command: Command) -> Command:
-    """Options of every verb."""
-    for option in reversed(
-        (
-            click.option("--reason", default="", help="Why; kept with the operation and shown to others."),
-            click.option("--key", default="", help="Name of this act: with the same one it is done once (7 days)."),
-            click.option("--break-lock", is_flag=True, help="Act although others hold the lock; wants --reason."),
-            click.option("--dry-run", is_flag=True, help="Print the plan, change nothing."),
-            click.option("--yes", is_flag=True, help="Do not ask; needed when nobody is at the terminal."),
-            as_json,
-        )
-    ):
+    """Options of every other verb."""
+    return _with(
+        command,
+        _REASON,
+        click.option("--key", default="", help="Name of this act: with the same one it is done once (7 days)."),
+        click.option("--break-lock", is_flag=True, help="Act although others hold the lock; wants --reason."),
+        *_ASKING,
+    )
+
+
+def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
 
