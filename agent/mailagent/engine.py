@@ -50,6 +50,7 @@ from mailagent.outcome.dsn import Action
 from mailagent.outcome.events import Events
 from mailagent.outcome.suppression import SuppressionBook
 from mailagent.overview import Overview
+from mailagent.parts import Parts
 from mailagent.probing import Probing
 from mailagent.reads import Reads
 from mailagent.resigning import Resigning
@@ -273,6 +274,7 @@ class Engine:
             **self._evacuating.reads,
             **self._configuring.reads,
             **self._tracing.reads,
+            **Parts(config.host, self._spool).reads,
         }
         self._verbs = {
             **self._control.verbs,

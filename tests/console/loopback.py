@@ -351,6 +351,9 @@ class LoopbackAgent:
                 if params.name != "gmail":
                     raise NotFound(f"{self.name} has no provider {params.name}")
                 return TraceStarted(ends_at=codec.now(), connections=1)
+            case "parts":
+                self.message(params.message_id)
+                return kept.parts(params.part)
             case "untrace":
                 return requests.Empty()
             case "ages":

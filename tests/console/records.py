@@ -8,6 +8,7 @@ from mailagent.api.ages import AgeTable, AgeView
 from mailagent.api.events import EventSinks, EventSinkView, SinkState
 from mailagent.api.ids import PoolName, ProviderName, SiteName, StreamName, VmtaName, queue_key
 from mailagent.api.outcomes import BounceCount, ComplaintCount, DomainOutcomes, Outcomes, OutcomesRequest
+from mailagent.api.parts import MessageParts, PartView
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.requests import HistoryRequest, HistoryScope
 from mailagent.api.smtp import SmtpReply
@@ -56,6 +57,11 @@ def outcomes(request: OutcomesRequest) -> Outcomes:
         bounces=(BounceCount(category="bad-mailbox", provider="gmail", count=4),),
         complaints=(ComplaintCount(provider="gmail", stream="news", count=2),),
     )
+
+
+def parts(n: int | None) -> MessageParts:
+    views = (PartView(n=0, kind="text/plain", name="", octets=12), PartView(n=1, kind="text/html", name="a", octets=9))
+    return MessageParts(parts=views, part=n, text="" if n is None else f"hello \x1b[31m{n}\nworld")
 
 
 def traced() -> TraceLines:

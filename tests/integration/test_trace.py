@@ -75,3 +75,19 @@ async def test_what_is_not_there_is_refused_and_a_trace_ends_by_itself(tmp_path:
         with pytest.raises(InvalidRequest, match="1 to 3600"):
             await begin(seconds=0)
         assert await begin() == "its 1 s are over"
+
+
+async def test_parts_of_a_waiting_message_are_shown_and_on_record(tmp_path: Path) -> None:
+    async with rig(tmp_path, POOLS + LATE) as one:
+        await one.do("suspend", "pool:marketing", ttl_s=600)
+        await one.accepted("anna@a.example")
+        (row,) = await one.waiting()
+        found = await one.call("parts", message_id=row.message_id, part=0)
+        assert [part.kind for part in found.parts] == ["text/plain"]
+        assert found.text.strip()
+        with pytest.raises(NotFound, match="no part 7"):
+            await one.call("parts", message_id=row.message_id, part=7)
+        with pytest.raises(NotFound, match="no message"):
+            await one.call("parts", message_id="nonsense")
+        audit = (one.agent.directory / "state" / "audit.jsonl").read_text()
+        assert audit.count('"event":"looked"') == 3

@@ -15,6 +15,7 @@ from mailagent.api.intake import CheckCounts
 from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.outcomes import Outcomes, OutcomesRequest
+from mailagent.api.parts import MessageParts, PartsRequest
 from mailagent.api.requests import Role
 from mailagent.api.rollout import ConfigApply, ConfigPlan, ConfigQuery, ConfigUndo
 from mailagent.api.sums import Sums, SumsRequest
@@ -90,6 +91,7 @@ METHODS: dict[str, Method] = {
         Method("suppression_freeze", suppression.SuppressionFreeze, OperationResult, Role.OPERATOR),
         Method("suppression_thaw", suppression.SuppressionThaw, OperationResult, Role.OPERATOR),
         Method(TRACE, TraceRequest, TraceStarted, Role.OPERATOR, audited=True),
+        Method("parts", PartsRequest, MessageParts, Role.OPERATOR, audited=True),
         Method("untrace", requests.Empty, requests.Empty),
         Method("drain", requests.Drain, OperationResult, Role.OPERATOR),
         Method("undrain", requests.Undrain, OperationResult, Role.OPERATOR),

@@ -330,6 +330,15 @@ def message(db: apsw.Connection, name: str, n: int | None, tag: str) -> StoredMe
     )
 
 
+def body(db: apsw.Connection, name: str, most: int, tag: str) -> bytes | None:
+    """The first `most` bytes of a message; None when it is not here (any more)."""
+    try:
+        number, its_tag = parse_message_name(name)
+    except ValueError:
+        return None
+    return bodies.head(db, number, most) or None if its_tag == tag else None
+
+
 def _headers(added: bytes, head: bytes) -> tuple[str, bool]:
     """(header block decoded, whether it was cut)."""
     end = 0 if head.startswith(b"\r\n") else head.find(b"\r\n\r\n") + 2

@@ -368,6 +368,10 @@ class Spool:
         """One waiting recipient; without `n` the message's first one that waits."""
         return await self._list(lambda db: inspection.message(db, message_id, n, self.tag))
 
+    async def body(self, message_id: str, most: int) -> bytes | None:
+        """The first `most` bytes of a message as it was handed in; None when it is not here (any more)."""
+        return await self._list(lambda db: inspection.body(db, message_id, most, self.tag))
+
     async def in_doubt(self, cursor: str, limit: int) -> InDoubtPage:
         """Possible duplicates, the last listed first.
 

@@ -8,6 +8,7 @@ from mailagent.api.automation import RuleView, WouldAct
 from mailagent.api.directives import Directive
 from mailagent.api.ids import HostName
 from mailagent.api.operations import OperationRecord
+from mailagent.api.parts import MessageParts
 from mailagent.api.reasons import WaitReason
 from mailagent.api.views import InDoubt, MessageDetail, MessageSummary, QueueView
 from mailctl.cli.rows import binding
@@ -112,6 +113,16 @@ def message_table(rows: Rows, width: int | None) -> str:
             ]
         )
     return table(columns, cells, width=width) if cells else "no message waits"
+
+
+def message_parts(found: MessageParts, width: int | None) -> str:
+    """The parts of a message, or the text of the one that was asked for, harmless."""
+    if found.part is not None:
+        lines = [printable(line) for line in found.text.split("\n")]
+        return "\n".join([*lines, *(["[cut here]"] if found.text_truncated else [])])
+    columns = [Column("PART", right=True), Column("TYPE"), Column("SIZE", right=True), Column("NAME", flex=True)]
+    cells = [[str(one.n), one.kind, size(one.octets), one.name] for one in found.parts]
+    return table(columns, cells, width=width) + ("\n(only its start was looked at)" if found.truncated else "")
 
 
 def message_detail(host: HostName, detail: MessageDetail, width: int | None) -> str:

@@ -118,16 +118,20 @@ def messages(setup: Setup, selection: Sequence[str], line: str, deferred_only: b
 @click.command()
 @click.argument("message_id", metavar="ID")
 @click.option("-n", "number", type=click.IntRange(0), help="Index of the recipient; the first waiting one without it.")
+@click.option("--parts", "parts", is_flag=True, help="List its parts instead. Goes on record.")
+@click.option("--part", type=click.IntRange(0), help="Print the text of one part instead. Goes on record.")
 @as_json
 @pass_setup
-def message(setup: Setup, message_id: str, number: int | None, as_json: bool) -> None:
+def message(setup: Setup, message_id: str, number: int | None, parts: bool, part: int | None, as_json: bool) -> None:
     """Show one message: why it waits, next try, attempts.
 
     \b
-    Example:
+    Examples:
       mailctl message 01K4B2T9QX3F7M2PA
+      mailctl message 01K4B2T9QX3F7M2PA --part 0
     """
     from mailagent.api.errors import NotFound
+    from mailagent.api.parts import MessageParts, PartsRequest
     from mailagent.api.requests import MessageRequest
     from mailagent.api.views import MessageDetail
     from mailctl.cli import listings
@@ -137,9 +141,13 @@ def message(setup: Setup, message_id: str, number: int | None, as_json: bool) ->
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         names = [host.name for host in selected(fleet.state, selection)]
-        request = MessageRequest(message_id=message_id, n=number)
-        answers = await fleet.ask_all("message", request, hosts=names, deadline_s=setup.timeout_s)
-        found = [(host, answer) for host, answer in answers.items() if isinstance(answer, MessageDetail)]
+        looks = parts or part is not None
+        request = (
+            PartsRequest(message_id=message_id, part=part) if looks else MessageRequest(message_id=message_id, n=number)
+        )
+        method = "parts" if looks else "message"
+        answers = await fleet.ask_all(method, request, hosts=names, deadline_s=setup.timeout_s)
+        found = [(host, answer) for host, answer in answers.items() if isinstance(answer, MessageDetail | MessageParts)]
         failed = {
             host: reason(answer)
             for host, answer in answers.items()
@@ -149,7 +157,12 @@ def message(setup: Setup, message_id: str, number: int | None, as_json: bool) ->
             return Shown(
                 [], "", failed=failed, missing=f"no message {message_id} waits on {', '.join(names) or 'any host'}"
             )
-        text = "\n\n".join(listings.message_detail(host, detail, width()) for host, detail in found)
+        text = "\n\n".join(
+            listings.message_parts(detail, width())
+            if isinstance(detail, MessageParts)
+            else listings.message_detail(host, detail, width())
+            for host, detail in found
+        )
         return Shown([at_host(host, detail) for host, detail in found], text, failed=failed)
 
     show(setup, "message", (), look, as_json=as_json)

@@ -3,7 +3,7 @@
 import json
 
 from tests.console.cli.conftest import Mailctl
-from tests.console.loopback import LoopbackAgent
+from tests.console.loopback import LoopbackAgent, summary
 
 Agents = dict[str, LoopbackAgent]
 
@@ -32,3 +32,11 @@ async def test_what_cannot_be_traced_is_refused(agents: Agents, mailctl: Mailctl
     ran = await mailctl("trace", "provider:absent")
     assert (ran.code, ran.out) == (4, "")
     assert "mx1: mx1 has no provider absent" in ran.err
+
+
+async def test_parts_are_listed_and_one_is_printed_harmless(agents: Agents, mailctl: Mailctl) -> None:
+    agents["mx2"].messages = (summary(1),)
+    listed = await mailctl("message", summary(1).message_id, "--parts")
+    assert [line.split()[:2] for line in listed.out.splitlines()[1:]] == [["0", "text/plain"], ["1", "text/html"]]
+    one = await mailctl("message", summary(1).message_id, "--part", "1")
+    assert one.out == "hello  [31m1\nworld\n"

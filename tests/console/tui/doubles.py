@@ -36,6 +36,7 @@ from mailagent.api.ids import (
 from mailagent.api.jobs import JobDetail, JobPage, JobQuery, JobState, JobView
 from mailagent.api.operations import Impact, OperationRecord, Result
 from mailagent.api.outcome import Attempt
+from mailagent.api.parts import PartsRequest
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.replies import DeferredGroups, Hello, MessagePage, OperationPage
 from mailagent.api.requests import Drain, HistoryRequest, Mutation, PageRequest, Role
@@ -428,6 +429,9 @@ class StillFleet:
                 return detail()
             case "operations":
                 return OperationPage(rows=operations(host))
+            case "parts":
+                assert isinstance(params, PartsRequest)
+                return kept.parts(params.part)
             case "ages":
                 return kept.ages()
             case "jobs":

@@ -36,6 +36,7 @@ _LOOK = (
     ("h", "15 min … 400 d"),
     ("t a", "timeline, ages"),
     ("w", "trace sessions"),
+    ("v", "message parts"),
     ("ctrl+f", "find mail"),
     ("y", "copy"),
     (": ctrl+p", "palette"),

@@ -3,13 +3,16 @@
 import textwrap
 from collections.abc import Iterable
 from datetime import datetime
+from typing import ClassVar
 
+from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
 from mailagent.api.outcome import Attempt
+from mailagent.api.parts import MessageParts, PartsRequest
 from mailagent.api.reasons import WaitReason
 from mailagent.api.requests import MessageRequest
 from mailagent.api.smtp import SmtpReply
@@ -41,16 +44,46 @@ class MessageView(MailView):
     MessageView Static { height: auto; }
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("v", "parts", "Parts", show=False, id="message.parts"),
+    ]
+
     def __init__(self) -> None:
         super().__init__()
         self._shown: MessageRef | None = None
         self._detail: MessageDetail | None = None
         self._trouble = ""
+        self._parts: MessageParts | None = None
 
     def body(self) -> Iterable[Widget]:
         """One page to scroll."""
         with VerticalScroll():
             yield Static(classes="page", markup=False)
+
+    def action_parts(self) -> None:
+        """The text of the next part; after the last, none."""
+        ref, parts = self.desk.message, self._parts
+        if ref is None:
+            self.say("no message to look into", Tone.WARN)
+        elif parts is not None and (parts.part or 0) + 1 >= len(parts.parts):
+            self._parts = None
+            self.say("parts hidden")
+            self.show(self.desk.state, self.desk.now())
+        else:
+            self.fetch("parts", self._fetch_part, ref, 0 if parts is None or parts.part is None else parts.part + 1)
+
+    async def _fetch_part(self, ref: MessageRef, n: int) -> None:
+        request = PartsRequest(message_id=ref.message_id, part=n)
+        answers = await self.desk.source.ask_all("parts", request, hosts=(ref.host,), deadline_s=ASK_DEADLINE_S)
+        if ref != self.desk.message or not self.is_drawable:
+            return
+        for answer in answers.values():
+            if isinstance(answer, MessageParts):
+                self._parts = answer
+                self.say(f"part {n} of {len(answer.parts)}; this is on record")
+            else:
+                self.say(clean(str(answer)), Tone.WARN)
+        self.show(self.desk.state, self.desk.now())
 
     def key_j(self) -> None:
         """Scroll down."""
@@ -66,7 +99,7 @@ class MessageView(MailView):
         if ref is None:
             return
         if ref != self._shown:
-            self._shown, self._detail, self._trouble = ref, None, ""
+            self._shown, self._detail, self._trouble, self._parts = ref, None, "", None
         elif self.is_asking("message"):
             return
         self.fetch("message", self._fetch, ref)
@@ -93,6 +126,8 @@ class MessageView(MailView):
             page = Content.styled(self._trouble or f"asking {ref.host} for {ref.message_id} …", Tone.QUIET.style)
         else:
             page = explained(self._detail, ref.host, now, self.size.width - 4)
+            if self._parts is not None:
+                page = lines(page, *_part(self._parts))
             if self._trouble:
                 page = lines(Content.styled(f"{self._trouble} (below: as it was)", Tone.WARN.style), page)
         self.query_one(".page", Static).update(page)
@@ -160,6 +195,18 @@ def explained(detail: MessageDetail, host: str, now: datetime, width: int) -> Co
     if detail.headers_truncated:
         rows.append(Content.styled("… cut at 16 KiB", Tone.QUIET.style))
     return lines(*rows)
+
+
+def _part(found: MessageParts) -> list[Content]:
+    """What the message holds, and the text of one part, harmless."""
+    rows = [Content(""), _title(plural(len(found.parts), "part"))]
+    for one in found.parts:
+        text = f"{one.n:>3}  {clean(one.kind)}  {size(one.octets)}  {clean(one.name)}"
+        rows.append(Content.styled(text, (Tone.STRONG if one.n == found.part else Tone.QUIET).style))
+    rows += [Content(""), *(Content.styled(line, Tone.TEXT.style) for line in clean_lines(found.text))]
+    if found.text_truncated or found.truncated:
+        rows.append(Content.styled("… cut", Tone.QUIET.style))
+    return rows
 
 
 def _reason(reason: WaitReason, last: SmtpReply | None, now: datetime, width: int) -> list[Content]:
