@@ -334,7 +334,7 @@ class Engine:
         self._store_uses()
         self._users.close()
         await self._feedback.stop(grace_s)
-        if not self.failed.done():
+        if not (self.failed.done() or self._spool.stuck):  # a full disk would hold the stop up
             await self._control.note("stop", AGENT, f"{self._acceptor.waiting:,} waiting")
         for task in self._tasks:
             task.cancel()
