@@ -92,6 +92,8 @@ async def test_the_first_start_teaches_in_one_screen_and_keys_pass_it(key: str, 
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, WelcomeScreen) and "this page comes once" in shown(pilot))
         assert "Welcome to mailctl" in shown(pilot)
+        assert "things, small ones look." in shown(pilot)  # no line breaks where it was not meant to
+        assert any("● live" in line and "~ old" in line for line in shown(pilot).splitlines())
         await pilot.press(key)
         await until(pilot, lambda: here(app) == name)
 

@@ -14,19 +14,19 @@ from textual.widgets import Static
 from mailctl.tui.theme import Tone
 
 _KEYS = (
-    ("1 … 8", "screens: Fleet, Pools, Destinations, Deferred, Message, Operations …"),
+    ("1 … 8", "screens: Fleet, Pools, Destinations, Deferred, Message …"),
     ("enter esc", "into the row under the cursor, and back up"),
     ("- +", "back and forward through the screens that you saw"),
     ("/", "narrows: pool:marketing host:mx1"),
     ("space", "marks rows; what you do next is about all of them"),
-    ("D R S", "drain, rotate, suspend; E ends it. Capital letters change things,"),
-    ("", "small ones look. Each shows its plan first: only y does it,"),
-    ("", "enter and escape cancel."),
+    ("D R S", "drain, rotate, suspend; E ends it. Capital letters change"),
+    ("", "things, small ones look. Each shows its plan first: only y"),
+    ("", "does it, enter and escape cancel."),
     ("U", "takes the last one back"),
     (":", "finds screens, verbs and objects by name"),
     ("?", "all keys; y copies, q quits, and the fleet goes on"),
 )
-_STATES = "● live, active   ○ standby   ▽ draining   ‖ suspended   ✕ lost   ~ old number"
+_STATES = "● live, active   ○ standby   ▽ draining   ‖ suspended   ✕ lost   ~ old"
 _CLOSING = ("escape", "enter", "space", "question_mark")
 
 
