@@ -47,7 +47,9 @@ async def test_ages_are_summed_over_hosts_and_lead_to_messages(size: tuple[int, 
         await pilot.press("a")
         await until(pilot, lambda: isinstance(pilot.app.screen, AgesView) and table(pilot).row_count == 1)
         await until(pilot, lambda: all(word in shown(pilot) for word in ("1280", "gmail", "21", "12", "9", "more")))
+        assert "STREAM" not in shown(pilot)
         await pilot.press("f")
+        await until(pilot, lambda: "STREAM" in shown(pilot) and "news" in shown(pilot))
         assert table(pilot).cursor is not None
         await until(pilot, lambda: table(pilot).source.key(0) == "gmail/news")
         await pilot.press("enter")

@@ -27,16 +27,22 @@ OLD_FROM = BUCKET_MINUTES.index(80)
 
 def _bucket(n: int) -> Column:
     title = f"{BUCKET_MINUTES[n]}" if n < len(BUCKET_MINUTES) else "more"
-    return Column(title, 4, right=True, grow=1, most=9, sort=lambda row: row.buckets[n], descending=True)
+    # beside a stream, 80 columns have no room for all: then young mail is the least that one looks for
+    drop = 3 - n if n < 3 else 0
+    return Column(title, 4, right=True, grow=1, most=9, drop=drop, sort=lambda row: row.buckets[n], descending=True)
 
 
 COLUMNS = (
     Column("PROVIDER", 8, grow=2, most=20, sort=lambda row: row.provider),
-    Column("STREAM", 6, grow=2, most=16, drop=2),
-    Column("OLDEST", 6, right=True, drop=1),
+    Column("STREAM", 6, grow=2, most=16),
+    Column("OLDEST", 6, right=True, drop=9),
     Column("ALL", 5, right=True, grow=1, most=10, sort=lambda row: row.waiting, descending=True),
     *(_bucket(n) for n in range(len(BUCKET_MINUTES) + 1)),
 )
+
+
+_STREAM_AT = 1
+_WHOLE = COLUMNS[:_STREAM_AT] + COLUMNS[_STREAM_AT + 1 :]
 
 
 class AgesView(View):
@@ -92,13 +98,17 @@ class AgesView(View):
             )
         ]
         rows = age_rows(parts, by_stream=self._by_stream)
+        total, order = _total(rows, now), self.order
+        if not self._by_stream:  # one column less to show, and to count
+            total = Row(total.key, _whole(total.cells))
+            order = order and (order[0] - (order[0] > _STREAM_AT), order[1])
         listing = Listing.of(
-            COLUMNS,
+            COLUMNS if self._by_stream else _WHOLE,
             rows,
             lambda row: row.key,
-            lambda row: _cells(row, now),
-            total=_total(rows, now),
-            sorted_by=self.order,
+            lambda row: _cells(row, now) if self._by_stream else _whole(_cells(row, now)),
+            total=total,
+            sorted_by=order,
         )
         self.table.show(listing)
 
@@ -127,6 +137,11 @@ def _cells(row: AgeRow, now: datetime) -> tuple[Cell, ...]:
         Cell(_short(row.waiting), Tone.STRONG),
         *_buckets(row.buckets),
     )
+
+
+def _whole(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
+    """`cells` without that of the stream."""
+    return cells[:_STREAM_AT] + cells[_STREAM_AT + 1 :]
 
 
 def _buckets(buckets: tuple[int, ...]) -> Iterable[Cell]:
