@@ -38,6 +38,7 @@ async def test_w_follows_the_cell_under_the_cursor_and_shows_hostile_lines_harml
         await until(pilot, lambda: len([one for one in fleet.asked if one.startswith("trace")]) == 2)
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, DestinationsView))
+        assert "on record" not in pilot.app.screen.query_one(StatusLine).message
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -142,6 +142,8 @@ class TraceView(View):
 
     def action_up(self) -> None:
         """End the trace, and go back."""
+        if self.is_asking("trace"):
+            self.desk.say("the trace has ended")
         self.workers.cancel_group(self, "trace")
         super().action_up()
 
