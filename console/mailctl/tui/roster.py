@@ -86,8 +86,8 @@ class Roster(Generic[Record, Tally]):
         still: bool,
         total: Row | None,
     ) -> Listing[Record]:
-        """All rows. `still`: in the order of the last time, new ones at the end."""
-        if still and sorted_by is not None:
+        """All rows. `still`: in the order of the last time, if there was one, new ones at the end."""
+        if still and sorted_by is not None and self._keys:
             if self._reshaped:
                 places, last = self._places, len(self._places)
                 self._order(sorted(self._own_order, key=lambda key: places.get(key, last)))

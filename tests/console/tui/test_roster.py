@@ -52,6 +52,14 @@ def test_it_shows_what_a_new_listing_would(steps: list[tuple[dict[str, dict[int,
         places = dict(listing.places)
 
 
+def test_what_was_never_ordered_does_not_stand_still() -> None:
+    one = roster()
+    for world in ({}, {"a": {1: 1, 2: 7, 3: 4}}):
+        take(one, world)
+        listing = one.listing(draw, sorted_by=(1, True), still=True, total=None)
+    assert [key.partition("/")[0] for key in listing.keys] == ["2", "3", "1"]
+
+
 def test_only_hosts_that_changed_are_asked_for_their_rows() -> None:
     one, asked = roster(), list[str]()
 

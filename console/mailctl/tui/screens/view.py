@@ -164,7 +164,8 @@ class View(Screen[None]):
         """Whether rows keep their order: somebody types, a question is open, or they were ordered just now."""
         now = monotonic()
         typing = now - self._key_at < HOLD_S or now - self._sorted_at < RESORT_S or self.app.screen is not self
-        if self.order is not None and typing:
+        ordered = self._sorted_at >= 0  # else the rows have never been in this order
+        if self.order is not None and ordered and typing:
             return True
         self._sorted_at = now
         return False
