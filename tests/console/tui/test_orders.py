@@ -12,7 +12,7 @@ from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.screens.operations import OperationsView
 from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
-from tests.console.tui.doubles import NOW, StillFleet, StillOperator, shaped
+from tests.console.tui.doubles import NOW, StillFleet, StillOperator, shaped, troubled
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import SIZES, ready, shown, table
 from tests.console.tui.waiting import until
@@ -40,6 +40,15 @@ async def test_an_order_of_automation_shows_value_rule_and_reply(size: tuple[int
         assert "in 52m" in shown(pilot)
         assert "provider_connections 5 → 2" in shown(pilot)
         assert "gmail/mkt-1 5 → 2" in shown(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_pane_has_the_whole_progress_of_a_drain(size: tuple[int, int]) -> None:
+    app = ConsoleApp(StillFleet(troubled()), StillOperator(), now=lambda: NOW, clock=Clock())
+    async with app.run_test(size=size) as pilot:
+        await ready(pilot)
+        await pilot.press("6")
+        await until(pilot, lambda: "▽ 2 conn, 14 ready, 1 in doubt, 310 waiting" in shown(pilot))
 
 
 @pytest.mark.parametrize("size", SIZES)

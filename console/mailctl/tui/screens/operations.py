@@ -38,7 +38,7 @@ OWN_VERBS = ("shape", "expire", "start", "stop")
 ORDER_COLUMNS = (
     Column("ORDER", 8, grow=1, most=12),
     Column("TARGET", 18, grow=12, most=44),
-    Column("HOSTS", 5, grow=1, most=16),
+    Column("HOSTS", 7, grow=1, most=16),
     Column("BY", 10, grow=1, most=12),
     Column("AGE", 5, right=True, drop=1),
     Column("ENDS", 8, right=True),
@@ -157,7 +157,7 @@ class OperationsView(View):
         pane = self.query_one(".order", Static)
         pane.display = chosen is not None
         if chosen is not None:
-            pane.update(order_facts(chosen, now, self.size.width - 3))
+            pane.update(order_facts(chosen, now, self.size.width - 3, _how_far(chosen)))
 
     def action_automation(self) -> None:
         """Show or hide in the log what agents did by themselves: it would bury what people did."""
@@ -267,6 +267,12 @@ def _at(hosts: tuple[str, ...]) -> str:
     return hosts[0] if len(hosts) == 1 else plural(len(hosts), "host")
 
 
+def _how_far(row: DirectiveRow) -> Cell:
+    if row.progress:
+        return progress_cell(row.progress, stale=row.stale)
+    return Cell(f"{count(row.waiting)} held" if row.waiting else "", Tone.TEXT)
+
+
 def _order_cells(row: DirectiveRow, now: datetime) -> tuple[Cell, ...]:
     order = row.directive
     glyph = "‖" if order.kind is DirectiveKind.SUSPEND else "↓" if order.kind is DirectiveKind.LIMIT else "▽"
@@ -278,9 +284,7 @@ def _order_cells(row: DirectiveRow, now: datetime) -> tuple[Cell, ...]:
         Cell(clean(order.author), Tone.ACCENT if order.rule else Tone.TEXT),
         Cell(since(order.created_at, now), Tone.TEXT),
         Cell("◆ pinned" if order.pinned else ends, Tone.TEXT if order.pinned else Tone.QUIET),
-        progress_cell(row.progress, stale=row.stale)
-        if row.progress
-        else Cell(f"{count(row.waiting)} held" if row.waiting else "", Tone.TEXT),
+        _how_far(row),
         Cell(clean(f"{order.rule}: {order.reply}" if order.rule else order.reason), Tone.QUIET),
     )
 

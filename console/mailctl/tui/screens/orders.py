@@ -9,6 +9,7 @@ from textual.content import Content
 from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.targets import TargetKind
 from mailctl.fleet.state import DirectiveRow, FleetState
+from mailctl.tui.listing import Cell
 from mailctl.tui.text import clean, clock, until
 from mailctl.tui.theme import Tone
 from mailctl.tui.widgets.detail import beside, fact, lines
@@ -51,12 +52,14 @@ def _about(row: DirectiveRow) -> tuple[str, ...]:
     return (row.directive.target.name, row.directive.kind, row.directive.limit, *row.hosts)
 
 
-def order_facts(row: DirectiveRow, now: datetime, width: int) -> Content:
-    """One order in full: id, end, who pinned it, the rule and the reply verbatim."""
+def order_facts(row: DirectiveRow, now: datetime, width: int, progress: Cell) -> Content:
+    """One order in full: id, end, how far it is, who pinned it, the rule and the reply verbatim."""
     order = row.directive
     ends = f"{until(order.expires_at, now)} ({clock(order.expires_at)})" if order.expires_at else "by undo"
     what = clean(f"{order.kind} {order.target} {limited(order)}".rstrip())
     first = [fact("id", str(order.id), Tone.ACCENT), fact("ends", ends)]
+    if progress.text:
+        first.append(Content.styled(progress.text, progress.tone.style))
     if order.pinned:
         first.append(Content.styled("◆ pinned: automation leaves it alone", Tone.TEXT.style))
     elif order.base:
