@@ -308,7 +308,7 @@ def halved(value: int | Rate) -> int | Rate:
         return max(1, value // 2)
     if value.interval_s >= FLOOR.interval_s:
         return value
-    return Rate(count=max(1, _per_minute(value) // 2), period_s=60)
+    return _like(value, max(1, _per_minute(value) // 2))
 
 
 def quarter(value: int | Rate) -> int | Rate:
@@ -326,7 +326,14 @@ def raised(value: int | Rate, base: int | Rate) -> int | Rate | None:
     if base.interval_s >= FLOOR.interval_s:
         return None
     count = _per_minute(value) + max(1, int(_per_minute(base) * CLIMB))
-    return Rate(count=count, period_s=60) if count < _per_minute(base) else None
+    return _like(base, count) if count < _per_minute(base) else None
+
+
+def _like(rate: Rate, per_minute: int) -> Rate:
+    """`per_minute` in the unit of `rate` where that is exact, so that a reader sees 50/s beside 100/s."""
+    if rate.period_s == 1 and per_minute % 60 == 0:
+        return Rate(count=per_minute // 60, period_s=1)
+    return Rate(count=per_minute, period_s=60)
 
 
 def _per_minute(rate: Rate) -> int:

@@ -29,6 +29,7 @@ from mailagent.control.shaping import (
     RuleBook,
     Seen,
     halved,
+    quarter,
     raised,
 )
 from mailagent.routing import LimitTable, PathLimits, Site
@@ -396,6 +397,13 @@ def test_halving_ends_at_the_floor_and_raising_at_the_base(count: int, period: i
         now = raised(now, base)
         steps += 1
     assert steps <= 10
+
+
+def test_a_step_keeps_the_unit_of_what_it_lowers_where_it_can() -> None:
+    base = Rate(count=100, period_s=1)
+    steps = [halved(base), halved(halved(base)), quarter(halved(base)), raised(Rate(count=1500, period_s=60), base)]
+    assert [str(step) for step in steps] == ["50/s", "25/s", "750/m", "50/s"]
+    assert str(halved(Rate(count=120, period_s=60))) == "60/m"
 
 
 @given(times=st.lists(st.floats(0, 3600), min_size=1, max_size=30), n=st.integers(1, 10))
