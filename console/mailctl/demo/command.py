@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ from mailctl.demo.incidents import NAMES
 if TYPE_CHECKING:
     from mailctl.demo.blueprint import Claim
 
+SOCKETS_S = 10.0
+"""How long the console waits for the agents before it opens all the same."""
+POLL_S = 0.05
 END_S = 12.0
 """How long the world may take to end before it is killed."""
 LAST_S = 20
@@ -53,7 +57,11 @@ def demo_command(open_console: Callable[[Path], int]) -> click.Command:
 
         try:
             with _signals_raise(), _world(directory, rate, incident or "", foreground=no_console) as (fleet, world):
-                code = world.wait() if no_console else open_console(fleet)
+                if no_console:
+                    code = world.wait()
+                else:
+                    _await_sockets(fleet, world)
+                    code = open_console(fleet)
         except DemoError as exc:
             raise click.ClickException(str(exc)) from exc
         except _Stopped as stopped:
@@ -62,6 +70,14 @@ def demo_command(open_console: Callable[[Path], int]) -> click.Command:
         sys.exit(code)
 
     return demo
+
+
+def _await_sockets(fleet: Path, world: subprocess.Popen[bytes]) -> None:
+    """Wait until each agent has its socket: a console that is there before would begin with hosts that are lost."""
+    wanted = [config.with_name("rpc.sock") for config in fleet.parent.glob("*/agent.yaml")]
+    until = time.monotonic() + SOCKETS_S
+    while time.monotonic() < until and world.poll() is None and not all(socket.exists() for socket in wanted):
+        time.sleep(POLL_S)
 
 
 class _Stopped(SystemExit):
