@@ -15,6 +15,8 @@ from mailctl.ops import op_ids
 MOST_PAGES = 40
 """Pages of one host's log that are read; automation may have filled many of them."""
 PAGE_DEADLINE_S = 5.0
+_NO_ACTS = frozenset(("undo", "released", "rebound", "evacuate_end"))
+"""The rest is what an order came to, noted by the host in the name of who gave it: the order itself is undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,8 @@ def operation_of(record: OperationRecord) -> OpId:
 
 
 def stands(record: OperationRecord) -> bool:
-    """Whether an undo may be about it: it did something, nobody undid it, and it is no undo itself."""
-    return record.result is Result.APPLIED and record.undone_by is None and record.verb != "undo"
+    """Whether an undo may be about it: it did something, nobody undid it, and it is no undo or outcome itself."""
+    return record.result is Result.APPLIED and record.undone_by is None and record.verb not in _NO_ACTS
 
 
 async def of_mine(fleet: Fleet, *, since: datetime | None = None) -> Journal:

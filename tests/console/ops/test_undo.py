@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from mailagent.api.ids import OpId
 from mailctl import ops
 from mailctl.fleet import Fleet
 from mailctl.ops import LineResult, Options, StepState, Verb
@@ -51,6 +52,22 @@ async def test_the_last_goes_one_step_further_back_with_each_call(agents: Agents
     assert [one.op_id for agent in agents.values() for one in agent.live.values()] == [bobs.op_id]
     with pytest.raises(ops.NothingSelected, match="nothing of yours stands"):
         await ops.plan_undo_last(fleet)
+
+
+async def test_what_a_host_notes_when_an_order_is_through_is_no_act(agents: Agents, fleet: Fleet) -> None:
+    since = hour_ago()
+    mine = await do(fleet, Verb.DRAIN, "pool:cold")
+    for agent in agents.values():
+        one = next(iter(agent.records.values()))
+        for verb in ("released", "rebound", "evacuate_end"):
+            noted = OpId(f"done-{verb}")
+            agent.records[noted] = msgspec.structs.replace(
+                one, op_id=noted, verb=verb, undoable=False, at=one.at + timedelta(seconds=1)
+            )
+    assert (await ops.plan_undo_last(fleet)).selection == mine.op_id
+    undo = await ops.plan_undo_since(fleet, since)
+    assert {step.state for step in undo.steps} == {StepState.READY}
+    assert len(undo.steps) == len(agents)
 
 
 async def test_all_of_mine_is_one_plan_newest_first_and_leaves_others_alone(agents: Agents, fleet: Fleet) -> None:
