@@ -12,7 +12,7 @@ from mailagent.api.directives import Directive, DirectiveKind, DirectiveState
 from mailagent.api.errors import GuardRefused, InvalidRequest, NotFound, Refused, Unavailable
 from mailagent.api.ids import DirectiveId, OpId, PoolName, VmtaName
 from mailagent.api.jobs import JobCancel
-from mailagent.api.operations import Impact
+from mailagent.api.operations import Impact, Result
 from mailagent.api.suppression import SuppressionFreeze, SuppressionThaw
 from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.api.terms import Field
@@ -334,7 +334,8 @@ def undo(at: Situation, request: requests.Undo) -> Change:
         raise NotFound(f"{at.config.host} has no operation {request.undoes}; it keeps them for 7 days")
     record = stored.record
     if not record.undoable:
-        why = stored.result.undo_note or "it changed nothing"
+        nothing = record.result is Result.NOTHING_TO_DO
+        why = stored.result.undo_note or ("it changed nothing" if nothing else "what it did has no way back")
         raise Refused(f"{record.verb} {request.undoes} cannot be undone: {why}")
     if record.undone_by is not None:
         return Change(target=record.target, detail=f"{record.verb} {request.undoes} is undone by {record.undone_by}")

@@ -19,6 +19,7 @@ from mailagent.api.operations import Impact, OperationResult, Result
 from mailagent.api.targets import MessageFilter
 from mailagent.api.views import MemberState, PoolState
 from mailagent.config.structs import Pool
+from mailagent.control.changes import Change, Situation
 from mailagent.control.verbs import AGENT
 from mailagent.routing.limits import LIMIT_NAMES, PROVIDER_LIMITS, SITE_LIMITS, PathLimits
 from tests.agent.control.bench import ALICE, BOB, Bench
@@ -183,6 +184,17 @@ async def test_undo_of_an_unknown_or_final_operation_is_refused_with_the_reason(
     await bench.control.retry(requests.Retry(op_id=OpId("op1"), filter=MessageFilter(provider="gmail")), ALICE)
     with pytest.raises(Refused, match="retry op1 cannot be undone: mail that was tried again cannot be called back"):
         await bench.control.undo(undo("op1", "op2"), ALICE)
+    await bench.control.resume(requests.Resume(op_id=OpId("op3"), target=target("provider:gmail")), ALICE)
+    with pytest.raises(Refused, match="resume op3 cannot be undone: it changed nothing"):
+        await bench.control.undo(undo("op3", "op7"), ALICE)
+    await bench.control.suspend(suspend("provider:gmail", "op4"), ALICE)
+
+    def plan(at: Situation) -> Change:
+        return Change(target=target("provider:gmail"), detail="done", ended=tuple(at.state.directives), undoable=False)
+
+    await bench.control.act("final", OpId("op5"), "alice", plan)
+    with pytest.raises(Refused, match="final op5 cannot be undone: what it did has no way back"):
+        await bench.control.undo(undo("op5", "op6"), ALICE)
 
 
 async def test_rotation_swaps_makes_old_mail_due_and_undo_swaps_back(bench: Bench) -> None:
