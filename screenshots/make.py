@@ -151,6 +151,9 @@ class Walk:
         await self._press("6")
         await self._until(lambda: bool(log := self._app.screen.query("#log")) and log.first(FleetTable).row_count == 2)
         await self._shoot("operations")
+        await self._press("t")
+        await self._until(lambda: "Timeline" in type(self._app.screen).__name__ and self._table.row_count > 0)
+        await self._shoot("timeline")
 
     async def _ask(self, row: str, key: str, reason: str) -> None:
         """Have the question for a verb on a row, with a reason, on the screen."""
