@@ -266,7 +266,8 @@ def sized(change: Change, request: requests.Mutation, impact: Impact | None) -> 
         raise Refused(f"{impact.messages} recipients match, more than {request.max_affected}; narrow the filter")
     if impact.messages == 0:
         return replace(change, detail="no deferred mail matches", due=None)
-    return replace(change, detail=f"{impact.messages} recipients become due within {request.spread_s} s")
+    what = "1 recipient becomes" if impact.messages == 1 else f"{impact.messages:,} recipients become"
+    return replace(change, detail=f"{what} due within {request.spread_s} s")
 
 
 def cancel(at: Situation, request: requests.Cancel) -> Change:

@@ -84,17 +84,19 @@ def finished(at: Situation, *, done: Directive, empty: frozenset[str]) -> Change
 
 
 def _detail(made: Directive, count: int) -> str:
-    what = "1 recipient" if count == 1 else f"{count} recipients"
+    one = count == 1
+    what = "1 recipient" if one else f"{count:,} recipients"
+    waits, are = ("waits", "is") if one else ("wait", "are")
     until = f"{made.expires_at:%H:%M:%S} UTC" if made.expires_at is not None else ""
     match made.kind:
         case DirectiveKind.HOLD:
-            return f"{what} wait until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+            return f"{what} {waits} until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC"
         case DirectiveKind.REBIND:
-            return f"{what} leave from pool {made.value}"
+            return f"{what} {'leaves' if one else 'leave'} from pool {made.value}"
         case DirectiveKind.BOUNCE:
-            return f"{what} wait, and are given up with a DSN at {until}"
+            return f"{what} {waits}, and {are} given up with a DSN at {until}"
         case DirectiveKind.DELETE:
-            return f"{what} wait, and are deleted without a DSN at {until}"
+            return f"{what} {waits}, and {are} deleted without a DSN at {until}"
         case _:
             return f"{what} may go again"
 

@@ -19,7 +19,7 @@ from mailagent.api.operations import Impact, OperationResult, Result
 from mailagent.api.targets import MessageFilter
 from mailagent.api.views import MemberState, PoolState
 from mailagent.config.structs import Pool
-from mailagent.control.changes import Change, Situation
+from mailagent.control.changes import Change, Situation, sized
 from mailagent.control.verbs import AGENT
 from mailagent.routing.limits import LIMIT_NAMES, PROVIDER_LIMITS, SITE_LIMITS, PathLimits
 from tests.agent.control.bench import ALICE, BOB, Bench
@@ -332,6 +332,13 @@ async def test_limits_are_checked_lowered_and_replaced(bench: Bench) -> None:
     ):
         with pytest.raises(InvalidRequest):
             await bench.control.limit(bad, ALICE)
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 recipient becomes due"), (12_345, "12,345 recipients become due")])
+def test_what_a_retry_touches_reads_well(count: int, words: str) -> None:
+    change = Change(detail="")
+    request = requests.Retry(op_id=OpId("op1"), filter=MessageFilter())
+    assert sized(change, request, Impact(messages=count)).detail == f"{words} within 60 s"
 
 
 async def test_retry_concerns_deferred_mail_only_and_keeps_to_max_affected(bench: Bench) -> None:
