@@ -15,7 +15,7 @@ from mailctl.tui.dialogs.report import ReportDialog
 from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator
-from tests.console.tui.waiting import until
+from tests.console.tui.waiting import is_asked, until
 
 
 class Clock:
@@ -38,7 +38,7 @@ async def ask(pilot: Pilot[Any]) -> None:
     await pilot.press("2")
     await until(pilot, lambda: pilot.app.screen.query_one(FleetTable).cursor == "pool:cold")
     await pilot.press("D")
-    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+    await until(pilot, lambda: is_asked(pilot))
 
 
 def said(pilot: Pilot[Any]) -> str:
@@ -56,7 +56,7 @@ async def test_the_newest_word_about_an_operation_stands_on_every_screen() -> No
                 assert pools.query_one(StatusLine).message == ""  # planning is over
             else:
                 await pilot.press("1", "U")
-                await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+                await until(pilot, lambda: is_asked(pilot))
             clock.now += DEAF_S
             await pilot.press("y")
             await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))

@@ -15,7 +15,7 @@ from mailctl.tui.source import FleetOperator
 from mailctl.tui.widgets.table import FleetTable
 from tests.console.loopback import LoopbackAgent, fleet_config, three_agents
 from tests.console.tui.test_confirm import Clock, said
-from tests.console.tui.waiting import until
+from tests.console.tui.waiting import is_asked, until
 
 
 def console(agents: dict[str, LoopbackAgent], clock: Clock) -> ConsoleApp:
@@ -30,7 +30,7 @@ async def live(pilot: Pilot[Any], hosts: int) -> None:
 
 
 async def answer_yes(pilot: Pilot[Any], clock: Clock) -> None:
-    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+    await until(pilot, lambda: is_asked(pilot))
     clock.now += DEAF_S
     await pilot.press("y")
     await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))

@@ -15,7 +15,7 @@ from mailctl.tui.widgets.table import FleetTable
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import shown
-from tests.console.tui.waiting import until
+from tests.console.tui.waiting import is_asked, until
 
 
 def app_with(operator: StillOperator, clock: Clock) -> ConsoleApp:
@@ -38,7 +38,7 @@ async def test_a_host_is_evacuated_after_a_question_and_shows_how_far_it_is(size
     async with app_with(operator, clock).run_test(size=size) as pilot:
         await asked_where(pilot)
         await pilot.press(*"mx2,mx3", "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+        await until(pilot, lambda: is_asked(pilot))
         question = pilot.app.screen
         assert isinstance(question, ConfirmDialog)
         assert (question.plan.messages, question.plan.steps[0].detail) == (
@@ -65,7 +65,7 @@ async def test_enter_held_down_evacuates_nothing() -> None:
         await pilot.press(*["enter"] * 3)
         assert isinstance(pilot.app.screen, PromptDialog)
         await pilot.press(*"mx2", "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+        await until(pilot, lambda: is_asked(pilot))
         clock.now += DEAF_S
         await pilot.press(*["enter"] * 3)
         await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))

@@ -7,14 +7,14 @@ from textual.widgets import Input
 
 from mailctl.ops.plan import Verb
 from mailctl.tui.app import ConsoleApp
-from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
+from mailctl.tui.dialogs.confirm import DEAF_S
 from mailctl.tui.screens.jobs import JobsView
 from mailctl.tui.screens.view import View
 from mailctl.tui.widgets.table import FleetTable
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import shown, table
-from tests.console.tui.waiting import until
+from tests.console.tui.waiting import is_asked, until
 
 
 async def opened(pilot: Pilot[Any]) -> None:
@@ -50,7 +50,7 @@ async def test_a_job_is_paused_after_a_question() -> None:
     async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
         await opened(pilot)
         await pilot.press("S")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+        await until(pilot, lambda: is_asked(pilot))
         clock.now += DEAF_S
         await pilot.press("y")
         await until(pilot, lambda: [plan.title for plan in operator.executed] == ["suspend job:spring-sale"])
@@ -61,7 +61,7 @@ async def test_a_job_is_cancelled_only_by_typing_its_name() -> None:
     async with app_with(operator, clock).run_test(size=(80, 24)) as pilot:
         await opened(pilot)
         await pilot.press("X")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+        await until(pilot, lambda: is_asked(pilot))
         clock.now += DEAF_S
         await pilot.press("y")
         await until(pilot, lambda: "-open" in pilot.app.screen.query_one(Input).classes)

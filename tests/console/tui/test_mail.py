@@ -15,7 +15,7 @@ from mailctl.tui.dialogs.prompt import PromptDialog
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import ready, shown, table
-from tests.console.tui.waiting import until
+from tests.console.tui.waiting import is_asked, until
 
 
 class HeldFleet(StillFleet):
@@ -34,7 +34,7 @@ def app_with(operator: StillOperator, clock: Clock) -> ConsoleApp:
 
 
 async def asked(pilot: Pilot[Any], clock: Clock) -> None:
-    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+    await until(pilot, lambda: is_asked(pilot))
     clock.now += DEAF_S
 
 

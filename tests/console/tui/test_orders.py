@@ -15,7 +15,7 @@ from mailctl.tui.widgets.table import FleetTable
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator, shaped, troubled
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import SIZES, ready, shown, table
-from tests.console.tui.waiting import until
+from tests.console.tui.waiting import is_asked, until
 
 ORDER = "d-limit-gmail/mkt-1"
 
@@ -70,7 +70,7 @@ async def test_an_order_is_cancelled_pinned_and_shortened_after_a_question() -> 
             if len(press) > 1:
                 await until(pilot, lambda: isinstance(pilot.app.screen, PromptDialog) and pilot.app.screen.is_mounted)
                 await pilot.press(*press[1:])
-            await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+            await until(pilot, lambda: is_asked(pilot))
             clock.now += DEAF_S
             await pilot.press("y")
             done = len(operator.executed)
@@ -123,7 +123,7 @@ async def test_all_of_mine_since_a_time_is_one_question() -> None:
         await pilot.press("M")
         await until(pilot, lambda: isinstance(pilot.app.screen, PromptDialog))
         await pilot.press("2", "h", "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+        await until(pilot, lambda: is_asked(pilot))
         clock.now += DEAF_S
         await pilot.press("y")
         await until(pilot, lambda: len(operator.executed) == 1)

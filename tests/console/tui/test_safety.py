@@ -17,7 +17,7 @@ from mailctl.tui.widgets.table import FleetTable
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator, shaped
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import shown
-from tests.console.tui.waiting import until
+from tests.console.tui.waiting import is_asked, until
 
 HELD = 3
 """Presses of a key that is held down, before keys are listened to and after."""
@@ -55,7 +55,7 @@ async def test_enter_held_down_never_confirms_any_form_of_the_question() -> None
         for verb, hindrance in CASES:
             operator.guard, operator.lock = hindrance.get("guard", ""), hindrance.get("lock", "")
             app.ask_before(verb, parse("pool:marketing"))
-            await until(pilot, lambda: isinstance(app.screen, ConfirmDialog) and app.screen.is_mounted)
+            await until(pilot, lambda: is_asked(pilot))
             await hold_enter(pilot, clock)
             await until(pilot, lambda: not isinstance(app.screen, ConfirmDialog))
             assert operator.executed == []
@@ -72,7 +72,7 @@ async def test_enter_held_down_on_a_line_of_the_question_never_confirms(key: str
     async with app.run_test(size=(120, 36)) as pilot:
         await settled(pilot)
         app.ask_before(Verb.DRAIN, parse("pool:marketing"), options)
-        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog) and app.screen.is_mounted)
+        await until(pilot, lambda: is_asked(pilot))
         clock.now += DEAF_S
         await pilot.press(key)
         await hold_enter(pilot, clock)
@@ -122,7 +122,7 @@ async def test_production_is_named_on_every_screen_and_question(size: tuple[int,
         assert "PRODUCTION" in shown(pilot)
         assert "Suppr" in shown(pilot)
         app.ask_before(Verb.DRAIN, parse("pool:marketing"))
-        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog) and app.screen.is_mounted)
+        await until(pilot, lambda: is_asked(pilot))
         await until(pilot, lambda: "PRODUCTION: drain" in shown(pilot))
 
 

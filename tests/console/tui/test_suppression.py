@@ -9,13 +9,13 @@ from mailagent.api.suppression import SuppressionAdd, SuppressionPending, Suppre
 from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Verb
 from mailctl.tui.app import ConsoleApp
-from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
+from mailctl.tui.dialogs.confirm import DEAF_S
 from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.screens.suppression import SuppressionView, asked_of
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator, frozen, healthy
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import SIZES, ready, shown, table
-from tests.console.tui.waiting import until
+from tests.console.tui.waiting import is_asked, until
 
 
 def app_with(operator: StillOperator, clock: Clock, *, freeze: bool = False) -> ConsoleApp:
@@ -30,7 +30,7 @@ async def opened(pilot: Pilot[Any]) -> None:
 
 
 async def agree(pilot: Pilot[Any], clock: Clock) -> None:
-    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog) and pilot.app.screen.is_mounted)
+    await until(pilot, lambda: is_asked(pilot))
     clock.now += DEAF_S
     await pilot.press("y")
     await until(pilot, lambda: isinstance(pilot.app.screen, SuppressionView))

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from textual.pilot import Pilot
+from textual.widgets import Button
+
+from mailctl.tui.dialogs.confirm import ConfirmDialog
 
 DEADLINE_S = 10.0
 
@@ -17,3 +20,8 @@ async def until(pilot: Pilot[Any], condition: Callable[[], bool]) -> None:
                 await pilot.pause(0.01)
     except TimeoutError:
         raise AssertionError(f"never became true: {condition}") from None
+
+
+def is_asked(pilot: Pilot[Any]) -> bool:
+    """Whether a question stands that has begun to count its deaf time."""
+    return isinstance(pilot.app.screen, ConfirmDialog) and isinstance(pilot.app.focused, Button)
