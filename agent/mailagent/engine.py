@@ -21,7 +21,7 @@ from mailagent.api.ids import ProviderName, VmtaName
 from mailagent.api.operations import Impact
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply
-from mailagent.api.targets import MessageFilter, Target
+from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.census import Census
 from mailagent.config import Origins, load_agent_with_origins
 from mailagent.config.structs import AgentConfig
@@ -476,6 +476,9 @@ class Engine:
 
     async def impact(self, target: Target | None, filter: MessageFilter | None) -> Impact:
         """Size of what a verb on `target` or `filter` touches."""
+        if target is not None and target.kind is TargetKind.MAIL:
+            orders = [self._mail.progress(one) for one in self._state.directives if one.target == target]
+            return Impact(messages=sum(order.held for order in orders if order is not None))
         await self._census.count()
         return await self._overview.impact(target, filter, self._acceptor.waiting)
 

@@ -329,7 +329,7 @@ class Overview:
             case TargetKind.JOB:
                 messages = await self._spool.count(MessageFilter(job=target.name))
             case TargetKind.DKIM | TargetKind.MAIL:
-                messages = 0  # mail that waits is signed already; orders on mail count theirs beforehand
+                messages = 0  # mail that waits is signed already; who has orders on mail counts theirs
             case _:
                 deferred = await self._spool.count(_filter_of(target))
                 messages = deferred + sum(len(item.recipients) for queue in queues for item in queue.items)

@@ -53,6 +53,7 @@ async def test_held_mail_stays_through_a_retry_and_a_restart_until_it_is_release
         assert (held.result, held.undoable) == (Result.APPLIED, True)
         again = await one.do("hold", filter=A, op_id="hold-1")
         assert again.directives == held.directives
+        assert (await one.do("undo", undoes="hold-1", dry_run=True)).impact.messages == 2
         assert (await one.do("hold", filter=A)).result is Result.NOTHING_TO_DO
 
         detail = await one.explain("r1@a.example")

@@ -28,7 +28,7 @@ class Adoption(msgspec.Struct, frozen=True, kw_only=True):
 
     directive: Directive
     hosts: tuple[HostName, ...]
-    result: str  # `written`, `nothing-to-do`, `refused`
+    result: str  # `fits`, `nothing-to-do`, `refused`
     detail: str
     edit: tuple[str, ...] = ()  # lines of the difference
 
@@ -49,7 +49,7 @@ class Adopted:
     @property
     def hosts(self) -> tuple[HostName, ...]:
         """Hosts whose orders are written."""
-        return tuple(dict.fromkeys(host for row in self.rows if row.result == "written" for host in row.hosts))
+        return tuple(dict.fromkeys(host for row in self.rows if row.result == "fits" for host in row.hosts))
 
 
 def adopt(live: Sequence[DirectiveRow], path: Path, ids: Sequence[str], *, everything: bool = False) -> Adopted:
@@ -104,7 +104,7 @@ def _with(made: Adopted, config: FleetConfig, path: Path, order: DirectiveRow) -
         return row("refused", f"the file would not hold: {exc}"), config
     if loaded != wanted:
         return row("refused", "the file would say more than that; edit it by hand"), config
-    fresh = row("written", detail, _difference(made.text, edits.text, 0))
+    fresh = row("fits", detail, _difference(made.text, edits.text, 0))
     return replace(fresh, text=edits.text), loaded
 
 

@@ -77,7 +77,7 @@ def lines(text: str) -> list[str]:
 
 def test_a_rotation_and_a_limit_change_their_own_lines_only(path: Path) -> None:
     made = adopt([ROTATED, SLOWER], path, [], everything=True)
-    assert [row.result for row in made.rows] == ["written", "written"]
+    assert [row.result for row in made.rows] == ["fits", "fits"]
     assert sorted(lines(made.difference)) == sorted(
         [
             "-    active: [mkt-1, mkt-3]  # by age",
@@ -135,7 +135,7 @@ def test_an_order_of_some_hosts_says_that_the_file_is_for_all(path: Path) -> Non
 )
 def test_what_the_file_cannot_say_is_refused_alone(path: Path, refused: DirectiveRow, why: str) -> None:
     made = adopt([refused, SLOWER], path, ["x", "slow"])
-    assert {row.directive.id: row.result for row in made.rows} == {"x": "refused", "slow": "written"}
+    assert {row.directive.id: row.result for row in made.rows} == {"x": "refused", "slow": "fits"}
     assert why in next(row.detail for row in made.rows if row.result == "refused")
 
 
@@ -143,7 +143,7 @@ def test_orders_of_automation_are_adopted_by_name_only(path: Path) -> None:
     own = order("auto", DirectiveKind.LIMIT, "provider:gmail", "mx1", limit="rate", value="5/s", rule="gmail.x")
     with pytest.raises(NothingSelected, match="no rotation"):
         adopt([own], path, [], everything=True)
-    assert adopt([own], path, ["auto"]).rows[0].result == "written"
+    assert adopt([own], path, ["auto"]).rows[0].result == "fits"
     with pytest.raises(NothingSelected, match="--all"):
         adopt([own], path, [])
     with pytest.raises(NothingSelected, match="no host has a live directive nope"):
