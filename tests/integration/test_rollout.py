@@ -156,7 +156,7 @@ async def test_a_rotation_of_the_night_is_adopted_and_ends_with_the_apply(tmp_pa
         assert "+    quarantined: [mkt-1]" in out
         assert (await shell.run("plan"))[0] == Exit.DONE
         (row,) = (await shell.json("adopt", "--all", "--write"))["rows"]
-        assert (row["directive"]["op_id"], row["result"]) == ("night", "written")
+        assert (row["directive"]["op_id"], row["result"]) == ("night", "fits")
         (row,) = (await shell.json("plan", code=Exit.CROSSED))["rows"]
         assert [part["adopted"] for part in row["misfits"]] == [True]
         done = await shell.json("apply", "--all", "--yes", "--pause", "0")
