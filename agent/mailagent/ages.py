@@ -66,13 +66,14 @@ class Ages:
         """Count what has changed, or everything when that is due; raises ReadTooLong."""
         now = self._clock()
         touched = self._spool.take_touched()
+        self._again |= touched  # stays until a count has come to its end
         fresh = fresh_from(now - FRESH_MS)
         if self._full_at is None or time.monotonic() - self._full_at >= FULL_S:
             self._blocks = await self._counted(_EVERYTHING, fresh)
             self._full_at = time.monotonic()
         else:
             self._merge(fresh)
-            spans = {block_of(n << FRESH_BITS, fresh) for n in touched | self._again}
+            spans = {block_of(n << FRESH_BITS, fresh) for n in self._again}
             if self._spool.take_found_sites():
                 spans |= self._unknown(fresh)
             for first, last in sorted(spans, reverse=True):

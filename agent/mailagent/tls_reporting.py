@@ -219,6 +219,7 @@ class TlsReporting:
             helo=hostname,
             hops=0,
         )
+        self._policies.reported.add(submission.recipients[0])
         taken: asyncio.Future[SmtpReply] = asyncio.get_running_loop().create_future()
         self._submit(submission, lambda reply: None if taken.done() else taken.set_result(reply))
         reply = await taken

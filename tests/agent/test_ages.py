@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import pytest
@@ -16,6 +17,7 @@ from mailagent.ages import Ages, table
 from mailagent.api.ages import BUCKET_MINUTES
 from mailagent.api.requests import Empty
 from mailagent.spool import ages as spool_ages
+from mailagent.spool.errors import ReadTooLong
 from mailagent.spool.ids import at_ms
 from mailagent.spool.records import NewMessage
 from tests.agent.spool.mail import NOW, accept, deferred, message, removed, settle, spool_in
@@ -103,3 +105,21 @@ async def test_counters_follow_arrivals_outcomes_and_time(
             assert found == dict(Counter((provider, new.stream) for new, provider in waiting.values()))
             fresh = spool_ages.fresh_from(clock[0] - module.FRESH_MS)
             assert all(spool_ages.block_of(block, fresh)[0] == block for block in ages._blocks)
+
+
+async def test_a_count_that_was_given_up_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with spool_in(tmp_path) as spool:
+        ages = Ages(spool)
+        await ages.count()
+        await accept(spool, message(spool, "a@example.com"))
+        real = spool.age_slice
+
+        async def too_long(*_: object) -> NoReturn:
+            raise ReadTooLong
+
+        monkeypatch.setattr(spool, "age_slice", too_long)
+        with pytest.raises(ReadTooLong):
+            await ages.count()
+        monkeypatch.setattr(spool, "age_slice", real)
+        await ages.count()
+        assert [row.waiting for row in (await ages.ages(Empty())).rows] == [1]

@@ -265,12 +265,32 @@ async def test_rfc8460_3_a_report_goes_in_spite_of_broken_tls_and_is_not_counted
     await made.discover("x.example")
     made.found("x.example", SITE)
     got: list[bytes] = []
+    made.reported.add(b"tls@x.example")
     owner = Recorder(msgspec.structs.replace(message(b"tls@x.example"), sender=b"tls@us.example"))
     async with peer(in_clear(got)) as hop:
         await owner.run(Hop(MX, hop.address, hop.port), security=made.towards(SITE, b"tls@x.example"))
     await resolver.close()
     assert len(got) == 1
     assert not made.tally
+
+
+async def test_other_mail_from_the_contact_is_held_to_the_policy(
+    authority: Authority, zone: Responder, host: PolicyHost
+) -> None:
+    resolver = Resolver(zone.config)
+    made = TlsPolicies(config(authority, sts_port=host.port), resolver, spawn)
+    await made.discover("x.example")
+    made.found("x.example", SITE)
+    made.reported.add(b"tls@x.example")
+
+    async def script(dialogue: Any) -> None:
+        await dialogue.greet("PIPELINING")
+        assert await dialogue.hear() == "QUIT"
+        await dialogue.say("221 bye")
+
+    owner = await sent(made, script, msgspec.structs.replace(message(b"u@x.example"), sender=b"tls@us.example"))
+    await resolver.close()
+    assert "before_dot" not in owner.names()
 
 
 # -- a day
@@ -327,6 +347,7 @@ async def test_rfc8460_5_3_the_day_s_report_by_mail(day: Day) -> None:
     await day.midnight()
     await day.later(SPREAD_S)
     (mail,) = day.desk.taken
+    assert day.policies.reported == {b"tls@x.example"}
     assert (mail.sender, mail.recipients, mail.plain) == (b"tls@us.example", (b"tls@x.example",), True)
     parsed = BytesParser(_class=email.message.EmailMessage, policy=email.policy.SMTP).parsebytes(mail.body)
     assert parsed["TLS-Report-Domain"] == "x.example"

@@ -93,6 +93,8 @@ class TlsPolicies:
                 self._rollups[rollup] = max(block.tls, self._rollups.get(rollup, block.tls), key=_STRICTNESS.index)
         self.contact = config.tls.reports.contact.encode()
         """Sender of TLS reports; empty: there are none, and nothing is counted."""
+        self.reported: set[bytes] = set() if before is None else before.reported
+        """Who got TLS reports by mail since the agent started."""
         self._verifying: ssl.SSLContext | None = None
         self.encrypting = encrypting_context()
         if before is None:
@@ -331,7 +333,7 @@ class _Watch:
     def refusal(self, connection: Connection, transaction: Transaction) -> SmtpReply | None:
         """Why `transaction` may not go over `connection`, if so."""
         policies = self._policies
-        if policies.contact and transaction.sender == policies.contact:
+        if transaction.sender == policies.contact and transaction.recipients[0] in policies.reported:
             return None  # a report about broken TLS must arrive in spite of it, and is not counted (RFC 8460 section 3)
         domain = domain_of(transaction.recipients[0])
         objection = policies.objection(connection, domain) if policies.sts.enabled else None

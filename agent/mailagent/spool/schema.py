@@ -258,8 +258,9 @@ CREATE TABLE mail_order (
     settled INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
+_SUPPRESSION_BY_PROVIDER = "CREATE INDEX suppression_provider ON suppression (provider, added_at);"
 _FIRST_VERSION = 2
-_STEPS = (_TABLES, _ENVELOPE, _VERDICTS, _CREDENTIALS, _JOBS, _SUPPRESSION, _PARCELS, _HELD)
+_STEPS = (_TABLES, _ENVELOPE, _VERDICTS, _CREDENTIALS, _JOBS, _SUPPRESSION, _PARCELS, _HELD, _SUPPRESSION_BY_PROVIDER)
 """What makes each version out of the one before, the first out of nothing. A step is never changed, only followed."""
 SCHEMA_VERSION = _FIRST_VERSION + len(_STEPS) - 1
 

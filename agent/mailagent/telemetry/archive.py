@@ -11,6 +11,7 @@ logged. Methods block on the disk and may be called from any thread.
 """
 
 import logging
+import secrets
 import sys
 import threading
 import zlib
@@ -49,6 +50,7 @@ SERIES_BYTES: Final = sum(KEPT_S[step] // (step * POINTS[step]) * (POINTS[step] 
 """Disk space of one series that never rests and cannot be packed."""
 SCHEMA: Final = 1
 
+_OPEN = apsw.SQLITE_OPEN_URI
 _METRICS = 4
 _BLOCK = 1 << 20  # ids for the series of one block; more than SCOPE_LIMITS ever made
 _HOURS = 1 << 32
@@ -79,24 +81,15 @@ class Archive:
     """The file; closed with `close`."""
 
     def __init__(self, path: Path) -> None:
-        """Open it, or begin a new one. Raises ArchiveFailed, OSError when even that fails."""
+        """Open it, or begin a new one; when that cannot be had, what comes is kept in memory: mail goes on."""
         self._path = path
         self._writing = threading.Lock()
         self._reading = threading.Lock()
         try:
-            self._writer, self._reader = _opened(path)
-        except (apsw.CorruptError, apsw.NotADBError, apsw.SchemaChangeError, _OtherSchema) as exc:
-            aside = path.with_suffix(".bad")
-            log.error("history begun anew, the old file is %s: %s", aside, exc)
-            path.replace(aside)
-            for name in (f"{path.name}-wal", f"{path.name}-shm"):
-                path.with_name(name).unlink(missing_ok=True)
-            try:
-                self._writer, self._reader = _opened(path)
-            except apsw.Error as again:
-                raise ArchiveFailed(f"{path}: {again}") from again
-        except apsw.Error as exc:
-            raise ArchiveFailed(f"{path}: {exc}") from exc
+            self._writer, self._reader = _opened_or_anew(path)
+        except (apsw.Error, OSError) as exc:
+            log.error("history is lost at the next start, %s cannot be had: %s", path, exc)
+            self._writer, self._reader = _opened(f"file:/history-{secrets.token_hex(8)}?vfs=memdb")
         ((self._last,),) = fetch(self._writer, "SELECT coalesce(max(last), 0) FROM series")
         ((first,),) = fetch(self._writer, "SELECT max(value) FROM meta WHERE name = 'first'")
         self._first: int | None = first
@@ -255,8 +248,21 @@ class _OtherSchema(Exception):
     """The file is of another version."""
 
 
-def _opened(path: Path) -> tuple[apsw.Connection, apsw.Connection]:
-    writer = apsw.Connection(str(path))
+def _opened_or_anew(path: Path) -> tuple[apsw.Connection, apsw.Connection]:
+    try:
+        return _opened(str(path))
+    except (apsw.CorruptError, apsw.NotADBError, apsw.SchemaChangeError, _OtherSchema) as exc:
+        aside = path.with_suffix(".bad")
+        log.error("history begun anew, the old file is %s: %s", aside, exc)
+        path.replace(aside)
+        for name in (f"{path.name}-wal", f"{path.name}-shm"):
+            path.with_name(name).unlink(missing_ok=True)
+        return _opened(str(path))
+
+
+def _opened(name: str) -> tuple[apsw.Connection, apsw.Connection]:
+    """(the connection that writes, the one that reads) of a file or a URI."""
+    writer = apsw.Connection(name, flags=_OPEN | apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
     try:
         writer.set_busy_timeout(2000)
         writer.pragma("journal_mode", "wal")
@@ -268,7 +274,7 @@ def _opened(path: Path) -> tuple[apsw.Connection, apsw.Connection]:
                 writer.pragma("user_version", SCHEMA)
         elif version != SCHEMA:
             raise _OtherSchema(f"version {version}, this mailagent knows {SCHEMA}")
-        reader = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        reader = apsw.Connection(name, flags=_OPEN | apsw.SQLITE_OPEN_READONLY)
         reader.set_busy_timeout(2000)
     except BaseException:
         writer.close(True)

@@ -17,6 +17,7 @@ import pytest
 from mailagent.api.smtp import SmtpReply
 from mailagent.config import structs
 from mailagent.intake import Gate, Intake, ListenFailed, Submission
+from mailagent.intake.listener import _counted_as
 from mailagent.intake.protocol import MAX_BACKLOG
 from tests.agent.intake.doubles import QUEUED, KeepingGate
 from tests.conftest import program
@@ -168,6 +169,19 @@ async def test_a_strange_client_has_a_cap_and_a_trusted_one_has_none() -> None:
         await until(lambda: intake.connections == 0)
         async with client(intake) as (_, again):
             assert again.startswith("220 ")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    ],
+)
+def test_an_ipv6_client_is_its_network(one: str, other: str, together: bool) -> None:
+    assert (_counted_as(one) == _counted_as(other)) is together
 
 
 async def test_all_connections_together_have_a_cap() -> None:

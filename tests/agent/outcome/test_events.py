@@ -2,8 +2,12 @@
 
 import json
 import os
+import select
+import socket
 import tempfile
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +24,7 @@ from mailagent.outcome.accounting import AccountingLog, AccountingRecord, event_
 from mailagent.outcome.events import cursor as cursors
 from mailagent.outcome.events import sinks as module
 from mailagent.outcome.events.cursor import Cursor
+from mailagent.outcome.events.delivery import NotTaken, Webhook
 from mailagent.outcome.events.sinks import Events, Sink
 from tests.agent.outcome.webhook import SECRET, application
 from tests.certificates import Authority
@@ -306,3 +311,27 @@ def test_certificates_are_verified(tmp_path: Path, accounting: AccountingLog, tr
             assert not app.requests
         sink.stop()
     accounting.close()
+
+
+def test_an_answer_that_drips_is_given_up(tmp_path: Path) -> None:
+    """Each octet is in time, all of them together are not."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            peer, _ = server.accept()
+            with peer, suppress(OSError):
+                while peer.send(b"H"):
+                    select.select((), (), (), 0.02)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        sink = EventSink(
+            name="app",
+            url=f"http://127.0.0.1:{server.getsockname()[1]}/",
+            secret_file=secret_in(tmp_path),
+            timeout=timedelta(seconds=0.1),
+        )
+        webhook = Webhook(sink, "mx1")
+        with pytest.raises(NotTaken):
+            webhook.deliver([b"{}"], Cursor(0, 0))
+        thread.join()

@@ -146,6 +146,17 @@ def test_a_file_that_cannot_be_read_is_put_aside(tmp_path: Path, damage: bytes) 
     archive.close()
 
 
+def test_what_cannot_be_opened_is_kept_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    path.mkdir()
+    archives = [Archive(path), Archive(path)]
+    for archive, count in zip(archives, (1, 2), strict=True):
+        archive.add(T0, {HOST: delivered(count)})
+        assert minutes(archive, 1) == [count]
+        archive.close()
+    assert not any(path.iterdir())
+
+
 @pytest.mark.parametrize("damage", [b"junk", b""])
 def test_a_damaged_block_begins_anew(tmp_path: Path, damage: bytes) -> None:
     archive = Archive(tmp_path / "history.db")

@@ -4,9 +4,12 @@ import hashlib
 import hmac
 import http.client
 import os
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -17,6 +20,8 @@ from mailagent.version import __version__
 
 MAX_ANSWER_BYTES = 4096
 MIN_SECRET_BYTES = 16
+WHOLE_ANSWER = 3
+"""Time for one request, in time-outs of the sink: each of those is for one read, and a peer may send octet by octet."""
 
 
 class NotTaken(Exception):
@@ -103,10 +108,16 @@ class Webhook:
                 self._connection = http.client.HTTPSConnection(
                     self._server, self._port, timeout=timeout_s, context=self._context
                 )
-        self._connection.request("POST", self._path, body, headers)
-        answer = self._connection.getresponse()
-        if len(answer.read(MAX_ANSWER_BYTES + 1)) > MAX_ANSWER_BYTES or answer.will_close:
-            self.close()
+        connection = self._connection
+        patience = threading.Timer(WHOLE_ANSWER * self._sink.timeout.total_seconds(), _cut, (connection,))
+        patience.start()
+        try:
+            connection.request("POST", self._path, body, headers)
+            answer = connection.getresponse()
+            if len(answer.read(MAX_ANSWER_BYTES + 1)) > MAX_ANSWER_BYTES or answer.will_close:
+                self.close()
+        finally:
+            patience.cancel()
         return answer.status, answer.reason
 
     def close(self) -> None:
@@ -143,6 +154,14 @@ class EventFile:
 
     def close(self) -> None:
         """Nothing stays open."""
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    """Make whoever reads or writes there fail."""
+    sock = connection.sock
+    if sock is not None:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def read_key(path: Path | None) -> bytes:
