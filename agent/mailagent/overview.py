@@ -21,6 +21,7 @@ from mailagent.census import Census
 from mailagent.config.structs import AgentConfig, VirtualMta
 from mailagent.control.generations import Generations
 from mailagent.control.state import IN_SERVICE, HostState
+from mailagent.scheduling.holds import binding
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.spool.records import DeferredTotal
@@ -208,9 +209,9 @@ class Overview:
         if block is not None and (deferred or queues):
             return block
         for queue in queues:
-            binding = queue.binding()
-            if binding is not None and (binding.kind is not ReasonKind.SENDING or not deferred):
-                return binding
+            reason = binding(queue)
+            if reason is not None and (reason.kind is not ReasonKind.SENDING or not deferred):
+                return reason
         if deferred and last_reply is not None:
             return WaitReason(
                 kind=ReasonKind.REPLY,
@@ -236,7 +237,7 @@ class Overview:
                 connection_limit=queue.limits.connections.value,
                 messages_per_connection=queue.limits.messages_per_connection.value,
                 rate_limit=str(queue.limits.rate),
-                binding=_brief_reason(queue.binding()),
+                binding=_brief_reason(binding(queue)),
                 generation=self._generations.queue(queue.key),
             )
             for queue in self._scheduler.ready.values()

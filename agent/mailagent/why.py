@@ -25,6 +25,7 @@ from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState, wait_reason
 from mailagent.routing import PathLimits
 from mailagent.routing.limits import LIMIT_NAMES
+from mailagent.scheduling import holds
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.scheduling.shortage import shortage
 from mailagent.spool.ids import parse_message_name, recipient_id
@@ -138,7 +139,7 @@ class Why:
         groups = found.groups
         provider = ProviderName(queue.site.provider if queue is not None else groups[0].provider if groups else "")
         if queue is not None:
-            reasons = queue.reasons() + self._scheduler.reasons_on_disk(queue.site)
+            reasons = holds.reasons(queue) + self._scheduler.reasons_on_disk(queue.site)
         else:
             block = state.vmta_block(VmtaName(vmta), site, provider)
             reasons = [block] if block is not None else []

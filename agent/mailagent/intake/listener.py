@@ -6,12 +6,13 @@ import ssl
 from collections import Counter
 from collections.abc import Collection
 from functools import lru_cache, partial
-from ipaddress import IPv4Address, ip_address, ip_network
+from ipaddress import ip_address
 from typing import cast
 
 from mailagent.api.smtp import SmtpReply
 from mailagent.config import structs
 from mailagent.config.intake import Certificate, ListenerKind, ListenerTls
+from mailagent.intake.clients import client_group
 from mailagent.intake.errors import ListenFailed
 from mailagent.intake.protocol import Connection, Tapped
 from mailagent.intake.rules import BUSY, Rules
@@ -20,7 +21,6 @@ from mailagent.intake.tls import Contexts, load_contexts
 
 BACKLOG = 1024
 SWEEP_S = 1.0
-SITE_BITS = 64  # of an IPv6 address: connections count per network of that length
 LAST_WORDS_S = 1.0  # at a stop, for connections that outlived their grace to read a 421
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class Intake:
             return _STOPPING
         if len(self._connections) >= self._config.max_connections:
             return _GLOBAL_CAP
-        if not trusted and self._of_client[_counted_as(connection.client)] >= self._config.max_connections_per_client:
+        if not trusted and self._of_client[client_group(connection.client)] >= self._config.max_connections_per_client:
             return _CLIENT_CAP
         try:
             refusal = self.gate.greeting_refusal()
@@ -143,7 +143,7 @@ class Intake:
             refusal = _FAILED
         if refusal is None:
             self._connections.add(connection)
-            self._of_client[_counted_as(connection.client)] += 1
+            self._of_client[client_group(connection.client)] += 1
             self._gone.clear()
         return refusal
 
@@ -151,7 +151,7 @@ class Intake:
         """Count `connection` as one of `client`, whom its balancer named; or say why not."""
         self._count_off(connection.client)
         connection.client = client
-        counted = _counted_as(client)
+        counted = client_group(client)
         self._of_client[counted] += 1
         over = not trusted and self._of_client[counted] > self._config.max_connections_per_client
         return _CLIENT_CAP if over else None
@@ -175,7 +175,7 @@ class Intake:
     # -- inside
 
     def _count_off(self, client: str) -> None:
-        counted = _counted_as(client)
+        counted = client_group(client)
         self._of_client[counted] -= 1
         if self._of_client[counted] <= 0:
             del self._of_client[counted]
@@ -199,15 +199,6 @@ class Intake:
         except TimeoutError:
             return False
         return True
-
-
-@lru_cache(maxsize=4096)
-def _counted_as(client: str) -> str:
-    """Under what connections of `client` count: an IPv6 host has a whole /64 to come from (RFC 6177 section 2)."""
-    address = ip_address(client)
-    if isinstance(address, IPv4Address) or address.ipv4_mapped is not None:
-        return client
-    return str(ip_network((address, SITE_BITS), strict=False))
 
 
 def certificates(config: structs.Intake) -> Contexts:

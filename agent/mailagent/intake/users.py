@@ -13,11 +13,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 
 from mailagent.api import credentials
 from mailagent.api.smtp import SmtpReply
 from mailagent.config.scalars import parse_rate
+from mailagent.intake.clients import client_group
 from mailagent.intake.sasl import Login
 from mailagent.spool.records import Credential, CredentialUse
 
@@ -147,7 +148,7 @@ class Users:
         digest, until = self._good.get(key, ("", 0.0))
         if user is not None and now < until and any(hmac.compare_digest(digest, one) for one in user.digests()):
             done(self._judge(login, user, client))
-        elif self._failures.get(_group(client), 0.0) - now > FORGIVE_S * (FAILURES - 1):
+        elif self._failures.get(client_group(client), 0.0) - now > FORGIVE_S * (FAILURES - 1):
             done(_TOO_MANY)
         elif self._verifying >= QUEUED:
             done(_BUSY)
@@ -196,7 +197,7 @@ class Users:
 
     def _failed(self, login: Login, client: str, why: str) -> None:
         log.info("login refused client=%s user=%r: %s", client, login.user[:80], why)
-        group = _group(client)
+        group = client_group(client)
         until = max(self._failures.pop(group, 0.0), self._clock()) + FORGIVE_S
         self._failures[group] = until
         if len(self._failures) > CLIENTS:
@@ -208,12 +209,6 @@ def _first_match(secret: str, digests: list[str]) -> str | None:
         if credentials.matches(secret, digest) and digests:
             return digest
     return None
-
-
-def _group(client: str) -> str:
-    """Addresses that are one client: an IPv6 host has a /64 to itself."""
-    address = ip_address(client)
-    return str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else client
 
 
 def _mail(code: int, enhanced: str, text: str) -> SmtpReply:

@@ -11,25 +11,22 @@ hold no mail: it goes back to be placed elsewhere, or waits on disk.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-import msgspec
-
 from mailagent.api.ids import QueueKey, SiteName, VmtaName, queue_key
-from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.reasons import WaitReason
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.delivery.connection import Connection, Transaction
 from mailagent.outcome.return_path import Envelopes
-from mailagent.routing import Limit, PathLimits, Site
+from mailagent.routing import PathLimits, Site
 from mailagent.routing.limits import NO_LIMITS
 from mailagent.scheduling.bodies import Bodies
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.limits import UNLIMITED_CONNECTIONS, Gate, RateLimit, Window, connections_wanted
 from mailagent.scheduling.line import Line
 from mailagent.scheduling.meters import Meter
-from mailagent.scheduling.shortage import shortage
+from mailagent.scheduling.transaction import transaction_of
 from mailagent.spool.records import Waiting
 
 log = logging.getLogger(__name__)
@@ -113,14 +110,11 @@ class ReadyQueue:
     """Items, connections and limits of one site × virtual MTA. Its methods run on the loop thread."""
 
     __slots__ = (
-        "_bound",
         "_bytes_rate",
         "_connect_rate",
         "_cut",
-        "_failures",
         "_held",
         "_home",
-        "_last_reply",
         "_most_recipients",
         "_openings",
         "_rates",
@@ -131,11 +125,14 @@ class ReadyQueue:
         "_window",
         "bind_problem",
         "block",
+        "bound",
         "busy",
+        "failures",
         "gates",
         "idle",
         "items",
         "key",
+        "last_reply",
         "limits",
         "meters",
         "pause_until",
@@ -170,9 +167,9 @@ class ReadyQueue:
         self._standing: set[Connection] = set()  # idle, busy, or QUIT is out
         self._cut: set[Connection] = set()  # closed by us in the middle of a message
         self._openings: set[asyncio.Task[None]] = set()  # connections that are being opened
-        self._failures = 0
-        self._bound = ""  # the limit that stopped the last pump
-        self._last_reply: SmtpReply | None = None
+        self.failures = 0
+        self.bound = ""  # the limit that stopped the last pump
+        self.last_reply: SmtpReply | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
@@ -203,100 +200,22 @@ class ReadyQueue:
         """Whether nothing is left to remember; failures are remembered twice as long as they paused it."""
         if self.items or self.connections or self.resting:
             return False
-        return not self._failures or now > self.pause_until + self._pause_s()
+        return not self.failures or now > self.pause_until + self._pause_s()
 
-    def binding(self) -> WaitReason | None:
-        """The one reason that holds its mail now; None when there is none to hold."""
-        return next(self._reasons(), None)
+    @property
+    def now(self) -> float:
+        """Time by the loop's clock, as in `pause_until`."""
+        return self._home.clock()
 
-    def reasons(self) -> list[WaitReason]:
-        """All of them, the one that binds first."""
-        found: list[WaitReason] = []
-        for reason in self._reasons():
-            if all(reason.kind is not other.kind or reason.key != other.key for other in found):
-                found.append(reason)
-        return found
+    @property
+    def opening(self) -> int:
+        """Connections that are being opened."""
+        return len(self._openings)
 
-    def _reasons(self) -> Iterator[WaitReason]:
-        if self.block is not None:
-            yield self.block
-            return
-        now = self._home.clock()
-        failing = self.resting or bool(self._failures and self.pause_until > now)
-        if failing:
-            yield self._rest_reason()
-        if not self.items:
-            if self.busy and not failing:
-                yield WaitReason(kind=ReasonKind.SENDING, detail="being sent")
-            return
-        holds = failing
-        if not failing and self.pause_until > now and self._last_reply is not None:
-            holds = True
-            yield WaitReason(
-                kind=ReasonKind.REPLY,
-                detail=self._last_reply.line(),
-                value=str(self._last_reply.code or ""),
-                origin=self.site.name,
-                until=self._at(self.pause_until),
-                release="the end of the pause",
-                reply=self._last_reply,
-            )
-        if self._bound:
-            holds = True
-            yield self._limit_reason(self._bound, now)
-        for gate in self.gates:
-            if not gate.is_open:
-                holds = True
-                yield self._limit_reason(gate.key, now)
-        for rate in (*self._rates, *([self._connect_rate] if self._connect_rate is not None else ())):
-            if rate.delay_s(now) > 0:
-                holds = True
-                yield self._limit_reason(rate.key, now)
-        if holds:
-            return
-        if self._openings and not self.busy:
-            yield WaitReason(kind=ReasonKind.CONNECTING, detail=f"opening {len(self._openings)} connection(s)")
-        else:
-            yield WaitReason(kind=ReasonKind.SENDING, detail=f"{len(self.busy)} connection(s) at work")
-
-    def _at(self, when: float) -> datetime:
-        """A time of the loop's clock as wall time."""
-        return datetime.now(UTC) + timedelta(seconds=max(0.0, when - self._home.clock()))
-
-    def _limit_reason(self, name: str, now: float) -> WaitReason:
-        if name == "max_connections":
-            gate = self.gates[-1]
-            key, limit = gate.origin, Limit(gate.limit, gate.origin)
-        else:
-            key, limit = name, getattr(self.limits, name)
-        rates = [rate for rate in (*self._rates, self._connect_rate) if rate is not None and rate.key == name]
-        kind = ReasonKind.THROTTLE if name.endswith("rate") else ReasonKind.LIMIT
-        return WaitReason(
-            kind=ReasonKind.RULE if limit.rule else kind,
-            detail=f"{name} {limit} is used up",
-            key=key,
-            value=str(limit),
-            origin=limit.origin,
-            until=self._at(now + max(rate.delay_s(now) for rate in rates)) if rates else None,
-            release=limit.release or f"raise {name}, or add virtual MTAs",
-            reply=limit.reply,
-        )
-
-    def _rest_reason(self) -> WaitReason:
-        left = max(0.0, self.pause_until - self._home.clock())
-        short = shortage(self._last_reply) if self._last_reply is not None else None
-        if short is not None:
-            return msgspec.structs.replace(short, until=self._at(self.pause_until))
-        what = self.bind_problem or f"{self._failures} connection(s) failed in a row"
-        return WaitReason(
-            kind=ReasonKind.BIND if self.bind_problem else ReasonKind.REST,
-            detail=f"{what}; next try in {left:.0f} s",
-            value=str(self._failures),
-            origin=self.vmta if self.bind_problem else self.site.name,
-            until=datetime.now(UTC) + timedelta(seconds=left),
-            release="a connection that succeeds",
-            reply=self._last_reply,
-        )
+    @property
+    def rates(self) -> tuple[RateLimit, ...]:
+        """All that space its messages, bytes and connections."""
+        return self._rates if self._connect_rate is None else (*self._rates, self._connect_rate)
 
     # -- what the scheduler does with it -------------------------------------------------------------------------
 
@@ -373,7 +292,7 @@ class ReadyQueue:
         """Give mail to idle connections and open more, as far as limits allow."""
         if self.is_closed or self._home.stopping:
             return
-        self._bound = ""
+        self.bound = ""
         self._feed(self._home.clock())
         self._home.has_room(self)
 
@@ -407,7 +326,7 @@ class ReadyQueue:
             delay = rate.delay_s(now)
             if delay > longest:
                 longest = delay
-                self._bound = rate.key
+                self.bound = rate.key
         return longest
 
     def _split(self, item: Item, connection: Connection) -> Item:
@@ -434,18 +353,18 @@ class ReadyQueue:
             self.connections + len(self.items) - len(self._openings),
             int(self._window.size),
         )
-        if self._failures:
+        if self.failures:
             wanted = min(wanted, 1)  # one probe until a connection stands again
         while self.connections < wanted:
             for gate in self.gates:
                 if not gate.is_open:
-                    self._bound = gate.key
+                    self.bound = gate.key
                     gate.wait(self)
                     return
             if self._connect_rate is not None:
                 delay = self._connect_rate.delay_s(now)
                 if delay > 0:
-                    self._bound = self._connect_rate.key
+                    self.bound = self._connect_rate.key
                     self._wake_at(now + delay)
                     return
                 self._connect_rate.take(now)
@@ -498,8 +417,8 @@ class ReadyQueue:
         if connection not in self._standing:
             self._standing.add(connection)
             self._opened()
-            if self._failures:
-                self._failures = 0
+            if self.failures:
+                self.failures = 0
                 self.pause_until = 0.0
                 self.bind_problem = ""
                 self.resting = False
@@ -582,7 +501,7 @@ class ReadyQueue:
         was_cut = connection in self._cut
         self._cut.discard(connection)
         if reply.code == CLOSING_CHANNEL and not reply.local:
-            self._last_reply = reply
+            self.last_reply = reply
             self._window.shrink()
             self.pause_until = max(self.pause_until, self._home.clock() + PAUSE_S)
             if item is None:
@@ -597,7 +516,7 @@ class ReadyQueue:
             item.spared = True  # a connection that was used before may end at any time: that judges no message
             self._home.place_again(item)
         else:
-            self._last_reply = reply
+            self.last_reply = reply
             self._home.settle(self, connection, item, [reply] * len(item.recipients))
         if not self.idle:
             for gate in self.gates:
@@ -623,7 +542,7 @@ class ReadyQueue:
         place and wait with the queue. A refusal while other connections stand only says "not one more".
         """
         self._opened()
-        self._last_reply = reply
+        self.last_reply = reply
         self._window.shrink()
         if (self.busy or self.idle) and not bind:
             self._home.heard(self, reply)
@@ -634,19 +553,19 @@ class ReadyQueue:
         self._home.has_room(self)
 
     def _fail(self, reply: SmtpReply, *, bind: bool) -> None:
-        self._failures += 1
+        self.failures += 1
         if reply.verb is Verb.AUTH and reply.is_permanent:  # more tries in a row might lock the account
-            self._failures = max(self._failures, FAILURES_BEFORE_REST)
+            self.failures = max(self.failures, FAILURES_BEFORE_REST)
         self.bind_problem = reply.text if bind else ""
         self._home.queue_failed(self, reply)
         pause_s = self._pause_s()
         log.info(
-            "connection failed queue=%s failures=%d pause_s=%.0f code=%d", self.key, self._failures, pause_s, reply.code
+            "connection failed queue=%s failures=%d pause_s=%.0f code=%d", self.key, self.failures, pause_s, reply.code
         )
         if self.items and not bind:
             item = self.items.pop()
             self._home.settle(self, None, item, [reply] * len(item.recipients))
-        if bind or self._failures >= FAILURES_BEFORE_REST:
+        if bind or self.failures >= FAILURES_BEFORE_REST:
             self.resting = True
             for item in self.items.take():
                 self._home.place_again(item)
@@ -654,9 +573,9 @@ class ReadyQueue:
 
     def _pause_s(self) -> float:
         """Pause after the last failure."""
-        over = self._failures - FAILURES_BEFORE_REST
+        over = self.failures - FAILURES_BEFORE_REST
         if over < 0 and not self.bind_problem:
-            return float(PAUSE_S * 2 ** (self._failures - 1))
+            return float(PAUSE_S * 2 ** (self.failures - 1))
         return float(min(REST_S * 2 ** min(max(0, over), 10), REST_MAX_S))
 
     def _pause(self, pause_s: float) -> None:
@@ -683,32 +602,3 @@ class ReadyQueue:
     def _leave_gates(self) -> None:
         for gate in self.gates:
             gate.leave()
-
-
-def transaction_of(item: Item, envelopes: Envelopes | None = None) -> Transaction:
-    """The message in the form that delivery sends."""
-    first = item.first
-    rows = item.recipients
-    return Transaction(
-        sender=first.sender if envelopes is None else envelopes.sender(first),
-        recipients=(first.address,) if len(rows) == 1 else tuple(row.address for row in rows),
-        added=first.added,
-        body=item.body or b"",
-        eightbit=first.eightbit,
-        plain=item.plain,
-        token=item,
-        utf8=first.utf8,
-        mail_options=_options(RET=first.ret, ENVID=first.envid) if first.ret or first.envid else b"",
-        rcpt_options=_rcpt_options(rows),
-    )
-
-
-def _rcpt_options(rows: Sequence[Waiting]) -> tuple[bytes, ...]:
-    for row in rows:
-        if row.notify or row.orcpt:
-            return tuple(_options(NOTIFY=row.notify, ORCPT=row.orcpt) for row in rows)
-    return ()
-
-
-def _options(**values: str) -> bytes:
-    return "".join(f" {name}={value}" for name, value in values.items() if value).encode("ascii")

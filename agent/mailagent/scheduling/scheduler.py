@@ -28,6 +28,7 @@ from mailagent.routing import PathLimits, Router, Site, Unroutable
 from mailagent.scheduling.bodies import Bodies
 from mailagent.scheduling.books import Books, now_ms
 from mailagent.scheduling.guest import Guest
+from mailagent.scheduling.holds import binding
 from mailagent.scheduling.item import Item, grouped
 from mailagent.scheduling.jobs import JobGates
 from mailagent.scheduling.lanes import UNKNOWN_SITE, LaneId, Lanes, Place
@@ -499,9 +500,9 @@ class Scheduler:
         reasons = []
         for vmta in self._policy.eligible(pool):
             queue = self.ready.get((site.name, vmta))
-            binding = queue.binding() if queue is not None else self._policy.vmta_block(vmta, site.name, provider)
-            if binding is not None:
-                reasons.append(binding)
+            reason = binding(queue) if queue is not None else self._policy.vmta_block(vmta, site.name, provider)
+            if reason is not None:
+                reasons.append(reason)
         if job and (rate := self._jobs.limit(job)) is not None and recipient not in self._books.inside:
             reasons.append(
                 WaitReason(

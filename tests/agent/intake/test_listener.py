@@ -17,7 +17,7 @@ import pytest
 from mailagent.api.smtp import SmtpReply
 from mailagent.config import structs
 from mailagent.intake import Gate, Intake, ListenFailed, Submission
-from mailagent.intake.listener import _counted_as
+from mailagent.intake.clients import client_group
 from mailagent.intake.protocol import MAX_BACKLOG
 from tests.agent.intake.doubles import QUEUED, KeepingGate
 from tests.conftest import program
@@ -181,7 +181,7 @@ async def test_a_strange_client_has_a_cap_and_a_trusted_one_has_none() -> None:
     ],
 )
 def test_an_ipv6_client_is_its_network(one: str, other: str, together: bool) -> None:
-    assert (_counted_as(one) == _counted_as(other)) is together
+    assert (client_group(one) == client_group(other)) is together
 
 
 async def test_all_connections_together_have_a_cap() -> None:

@@ -18,6 +18,7 @@ from mailagent.delivery.connection import Connection, Transaction
 from mailagent.routing.limits import NO_LIMITS, Limit
 from mailagent.scheduling import ready, scheduler
 from mailagent.scheduling.books import Books, now_ms
+from mailagent.scheduling.holds import binding
 from mailagent.scheduling.ready import ReadyQueue
 from tests.agent.control.fleet import directive
 from tests.agent.scheduling.host import A1, A2, B1, LATER, LOST, NEVER, OK, config, names, running
@@ -256,9 +257,9 @@ async def test_a_low_rate_keeps_no_connection_opening_and_closing(tmp_path: Path
         await host.until(lambda: queue.connections == 0)
         queue.pump()
         assert (opened, queue.connections, len(queue.items)) == (1, 0, 1)
-        binding = queue.binding()
-        assert binding is not None
-        assert binding.key == "rate"
+        reason = binding(queue)
+        assert reason is not None
+        assert reason.key == "rate"
 
 
 async def test_a_limit_stays_the_reason_when_the_domain_has_to_be_looked_up_again(
@@ -387,9 +388,9 @@ async def test_a_rate_is_remembered_longer_than_the_queue_that_it_held(
         host.submit("second@d.example", stream="other")
         await host.until(lambda: any(queue.items for queue in host.scheduler.ready.values()))
         (queue,) = host.scheduler.ready.values()
-        binding = queue.binding()
-        assert binding is not None
-        assert (binding.key, binding.value) == ("rate", "1/h")
+        reason = binding(queue)
+        assert reason is not None
+        assert (reason.key, reason.value) == ("rate", "1/h")
         assert host.delivered["second@d.example"] == 0
 
 
