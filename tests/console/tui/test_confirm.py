@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 
 from mailctl.ops.plan import LineResult, Options, Verb
@@ -91,6 +92,20 @@ async def test_keys_in_the_first_moment_are_dropped_and_y_then_confirms() -> Non
         await pilot.press("y")
         await until(pilot, lambda: len(operator.executed) == 1)
         await until(pilot, lambda: "applied on 3 of 3 hosts" in said(pilot) and "U undoes it" in said(pilot))
+
+
+async def test_enter_three_times_at_once_answers_one_question_and_takes_no_other_screen_away() -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await ask(pilot)
+        screens = len(pilot.app.screen_stack)
+        clock.now += DEAF_S
+        for _ in range(3):
+            pilot.app.post_message(Key("enter", None))
+        await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause()
+        assert len(pilot.app.screen_stack) == screens - 1
+        assert operator.executed == []
 
 
 async def test_what_is_executed_is_the_plan_that_was_shown() -> None:

@@ -12,11 +12,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from mailctl.ops import mail
 from mailctl.ops.plan import Options, Plan, Step, StepState, Verb
+from mailctl.tui.dialogs.modal import Modal
 from mailctl.tui.text import clean, count, listed, plural, share, span
 from mailctl.tui.theme import Tone
 
@@ -52,7 +52,7 @@ class Changed:
     options: Options
 
 
-class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
+class ConfirmDialog(Modal[Confirmed | Changed | None]):
     """Shows a frozen plan and asks. Dismissed with None: cancelled."""
 
     DEFAULT_CSS = """
@@ -103,7 +103,10 @@ class ConfirmDialog(ModalScreen[Confirmed | Changed | None]):
                 yield Static(summary(self.plan, self._text_width(), self._note), markup=False)
             yield Input(compact=True)
             with Horizontal(classes="keys"):
-                yield Button("Cancel", compact=True)
+                cancel = Button("Cancel", compact=True)
+                # Textual swallows enter for 0.2 s after an enter, also after one that was dropped while deaf.
+                cancel.active_effect_duration = 0
+                yield cancel
                 yield Static(self._keys(), markup=False)
 
     def _text_width(self) -> int:

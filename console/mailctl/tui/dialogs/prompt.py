@@ -8,14 +8,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from mailctl.tui.dialogs.modal import Modal
 from mailctl.tui.text import clean
 from mailctl.tui.theme import Tone
 
 
-class PromptDialog(ModalScreen[str | None]):
+class PromptDialog(Modal[str | None]):
     """Dismissed with what was typed, or with None. Changes nothing by itself: a plan and its question follow."""
 
     DEFAULT_CSS = """

@@ -6,10 +6,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from mailctl.ops.plan import LineResult, Report
+from mailctl.tui.dialogs.modal import Modal
 from mailctl.tui.text import clean
 from mailctl.tui.theme import Tone
 
@@ -23,7 +23,7 @@ _RESULTS = {
 }
 
 
-class ReportDialog(ModalScreen[None]):
+class ReportDialog(Modal[None]):
     """One line per target; any of the usual keys closes it."""
 
     DEFAULT_CSS = """

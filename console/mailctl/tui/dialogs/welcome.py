@@ -8,9 +8,9 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from mailctl.tui.dialogs.modal import Modal
 from mailctl.tui.theme import Tone
 
 _KEYS = (
@@ -30,7 +30,7 @@ _STATES = "● live, active   ○ standby   ▽ draining   ‖ suspended   ✕ l
 _CLOSING = ("escape", "enter", "space", "question_mark")
 
 
-class WelcomeScreen(ModalScreen[None]):
+class WelcomeScreen(Modal[None]):
     """Goes with any key; a key that means something does it as well."""
 
     DEFAULT_CSS = """

@@ -7,12 +7,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from mailagent.api.views import MemberState
 from mailctl.fleet.state import LinkState
 from mailctl.ops.grammar import SHORT, TermKind
+from mailctl.tui.dialogs.modal import Modal
 from mailctl.tui.keymap import Keymap
 from mailctl.tui.states import link_cell, member_cell
 from mailctl.tui.theme import Tone
@@ -61,7 +61,7 @@ _WIDTH = 22  # of a column
 _KEY = 7
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Modal[None]):
     """Closes with any of the usual keys."""
 
     DEFAULT_CSS = """
