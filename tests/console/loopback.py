@@ -65,6 +65,7 @@ class Faults:
     drop_answer_to: set[str] = field(default_factory=set)  # execute, then close the connection instead of answering
     drop_before: set[str] = field(default_factory=set)  # close the connection without executing
     mute: set[str] = field(default_factory=set)  # never answer
+    hang_after: set[str] = field(default_factory=set)  # execute, and never answer
     role: requests.Role = requests.Role.ADMIN
     protocol: int = PROTOCOL_VERSION
     garbage: bool = False  # answer the first line with something else
@@ -576,6 +577,8 @@ class LoopbackAgent:
                     continue
                 if request.method in self.faults.drop_answer_to and not getattr(params, "dry_run", False):
                     return
+                if request.method in self.faults.hang_after and not getattr(params, "dry_run", False):
+                    continue
                 writer.write(codec.reply(request.id, result))
                 if request.method == TRACE:
                     writer.write(codec.notification(TRACE, kept.traced()))

@@ -36,6 +36,8 @@ CONNECTS = 32
 """Connections in the making at once: each costs about 6 ms of this side's CPU."""
 CONNECTS_PER_BASTION = 8
 """sshd drops unauthenticated connections at random from 10 on (MaxStartups 10:30:100)."""
+SLOT_S = 2.0
+"""A connection that takes longer waits for its host and costs nothing: the next may begin."""
 KEEPALIVE_S = 15
 KEEPALIVE_MISSES = 3
 LOGIN_DEADLINE_S = 15
@@ -58,6 +60,25 @@ class SshLink:
         """Close the channel, then the connection; bounded."""
         self.client.close()
         await _close(self.connection)
+
+
+@asynccontextmanager
+async def _slot(slots: asyncio.Semaphore) -> AsyncIterator[None]:
+    """One of `slots`, for SLOT_S at most: a few hosts that hang must not hold up the fleet."""
+    await slots.acquire()
+    given_back = asyncio.Event()
+
+    def give_back() -> None:
+        if not given_back.is_set():
+            given_back.set()
+            slots.release()
+
+    timer = asyncio.get_running_loop().call_later(SLOT_S, give_back)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        give_back()
 
 
 @dataclass(slots=True)
@@ -86,10 +107,10 @@ class SshDialler:
         options = await _options(name, ssh, host=ssh.address or name, port=ssh.port, user=ssh.user)
         jump = ssh.jump or (options.tunnel if isinstance(options.tunnel, str) else "")
         if jump:
-            async with self._through(name, jump, ssh) as (bastion, slots), slots, self._slots:
+            async with self._through(name, jump, ssh) as (bastion, slots), _slot(slots), _slot(self._slots):
                 connection = await _connect(name, options, bastion)
         else:
-            async with self._slots:
+            async with _slot(self._slots):
                 connection = await _connect(name, options, None)
         client = Client(name)
         try:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from mailagent.api import requests
 from mailagent.api.ids import HostName
 from mailagent.config.structs import FleetConfig, FleetHost, Ssh
-from mailctl.fleet import Fleet, LinkState
+from mailctl.fleet import Fleet, LinkState, link
 from mailctl.fleet.errors import (
     HostKeyChanged,
     HostKeyUnknown,
@@ -84,6 +85,21 @@ async def test_a_host_is_live_through_sshd(server: Sshd, agent: LoopbackAgent) -
         agent.publish()
         assert await fleet.until(lambda state: state.totals.waiting == 4711, within_s=5)
     assert server.logins == 1
+
+
+async def test_hosts_that_take_a_connection_and_say_nothing_hold_up_no_other(
+    server: Sshd, agent: LoopbackAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "CONNECTS", 2)
+    monkeypatch.setattr(link, "SLOT_S", 0.05)
+    assert server.known_hosts
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hung = server.host(agent.socket, port=silent.getsockname()[1])
+        names = [HostName(f"hung{n}") for n in range(5)]
+        async with Fleet(FleetConfig(hosts=dict.fromkeys(names, hung) | {MX1: server.host(agent.socket)})) as fleet:
+            state = await fleet.settled(10, hosts=["mx1"])
+            assert state.hosts[-1].state is LinkState.LIVE
+            assert [host.state for host in state.hosts[:-1]] == [LinkState.CONNECTING] * 5
 
 
 async def test_a_reply_of_nearly_a_megabyte_passes(server: Sshd, agent: LoopbackAgent) -> None:
