@@ -116,6 +116,9 @@ class Tracing:
             known = [f"{host}:{port}" for host, port in self._intake.addresses]
             if request.name not in known:
                 raise NotFound(f"{self._config().host} has no listener {request.name}; it has {', '.join(known)}")
+        elif request.kind is TraceKind.HOST:
+            if request.name != self._config().host:
+                raise NotFound(f"this is {self._config().host}, not {request.name}")
         else:
             kind = TargetKind(request.kind.value)
             require(self._config(), Target(kind=kind, name=request.name), (kind,), "trace")
@@ -178,6 +181,7 @@ class Tracing:
             TraceKind.PROVIDER: str(queue.site.provider),
             TraceKind.VMTA: str(queue.vmta),
             TraceKind.CELL: f"{queue.site.provider}/{queue.vmta}",
+            TraceKind.HOST: str(self._config().host),
         }
         return tuple(one for one in self._traces if names.get(one.request.kind) == one.request.name)
 

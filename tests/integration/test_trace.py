@@ -72,9 +72,12 @@ async def test_what_is_not_there_is_refused_and_a_trace_ends_by_itself(tmp_path:
             await begin(name="mkt-9")
         with pytest.raises(NotFound, match=f"127.0.0.1:{one.port}"):
             await begin(kind=TraceKind.LISTENER, name="127.0.0.1:1")
+        with pytest.raises(NotFound, match="this is mx1, not mx9"):
+            await begin(kind=TraceKind.HOST, name="mx9")
         with pytest.raises(InvalidRequest, match="1 to 3600"):
             await begin(seconds=0)
         assert await begin() == "its 1 s are over"
+        assert await begin(kind=TraceKind.HOST, name="mx1") == "its 1 s are over"
 
 
 async def test_parts_of_a_waiting_message_are_shown_and_on_record(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ class TraceKind(StrEnum):
     PROVIDER = "provider"
     VMTA = "vmta"
     CELL = "cell"  # `gmail/mkt-1`: provider and virtual MTA
+    HOST = "host"  # all that leaves a host, by its name
     LISTENER = "listener"  # of intake, `127.0.0.1:25`
 
 

@@ -33,8 +33,8 @@ def trace(
 ) -> None:
     """Follow SMTP sessions live, without secrets and message texts.
 
-    KIND is provider, queue, vmta, cell or listener (ADDRESS:PORT of intake). > is the client, < the server, * what
-    nobody says. Wants the role operator, and goes on record in the audit log. Ends with ctrl+c and after its time.
+    KIND is provider, queue, vmta, cell, host or listener (ADDRESS:PORT of intake). > is the client, < the server, *
+    what nobody says. Wants the role operator, and goes on record in the audit log. Ends with ctrl+c and after its time.
 
     \b
     Examples:
@@ -45,6 +45,8 @@ def trace(
     from mailctl.ops import trace as ops
 
     request = ops.request(what, seconds=for_s, addresses=addresses)
+    if request.kind == "host":
+        hosts = (request.name,)
     leave(run(_follow(setup, request, hosts, tuple(word.lower() for word in words), as_json=as_json)))
 
 

@@ -20,7 +20,7 @@ class HostTraceLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def request(what: str, *, seconds: int | None = None, addresses: bool = False) -> TraceRequest:
-    """`provider:gmail`, `queue:gmail/mkt-1`, `vmta:mkt-1`, `cell:gmail/mkt-1` or `listener:127.0.0.1:25`.
+    """`provider:gmail`, `queue:gmail/mkt-1`, `vmta:mkt-1`, `cell:gmail/mkt-1`, `host:mx1` or `listener:127.0.0.1:25`.
 
     Raises:
         SelectorError: it names nothing that can be traced.

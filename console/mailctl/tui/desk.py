@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from mailagent.api.ids import OpId
 from mailagent.api.requests import HistoryScope
+from mailagent.api.trace import TraceRequest
 from mailctl.fleet.state import FleetState
 from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Options, Plan, Verb
@@ -37,6 +38,17 @@ class MessageRef(NamedTuple):
     host: str
     message_id: str
     n: int
+
+
+Traced = tuple[tuple[str, ...], TraceRequest] | str
+"""Hosts and what to follow on each of them, or why nothing can be followed."""
+
+
+class Tracer(Protocol):
+    """The screen of live traces."""
+
+    def follow(self, hosts: Sequence[str], request: TraceRequest) -> None:
+        """Begin to follow something; what was followed before ends."""
 
 
 class Desk(Protocol):

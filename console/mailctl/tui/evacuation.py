@@ -2,14 +2,18 @@
 
 import logging
 import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast
 
 from textual.app import App
 from textual.content import Content
 
+from mailagent.api import evacuation as api
 from mailagent.api.errors import ApiError
 from mailagent.api.ids import HostName
+from mailagent.api.requests import Empty
 from mailctl.fleet.errors import LinkError
 from mailctl.ops.carrying import question
 from mailctl.ops.courier import Progress
@@ -18,12 +22,18 @@ from mailctl.ops.evacuation import EvacuationPlan
 from mailctl.ops.plan import LineResult, Options, Plan
 from mailctl.tui.desk import Desk
 from mailctl.tui.dialogs.report import ReportDialog
-from mailctl.tui.text import clean, count
+from mailctl.tui.source import FleetSource
+from mailctl.tui.text import clean, count, listed
 from mailctl.tui.theme import Tone
 
 GROUP = "evacuation"
 GO_ON = "go on"
 """What is typed in place of hosts when an evacuation is under way."""
+TURN = 10
+"""Looks after which every host was asked once: a large fleet is not asked all at once."""
+LOOK_S = 2.0
+STILL_S = 15.0
+"""Without a recipient moved, nobody carries it."""
 BAR = 10
 """Cells of a progress bar."""
 
@@ -31,10 +41,15 @@ logger = logging.getLogger(__name__)
 
 
 class Evacuations:
-    """Those that this console carries, by host. They end with the console, and go on when somebody runs them again."""
+    """Those that this console carries, by host, and those that it only sees.
+
+    What it carries ends with it, and goes on when somebody runs it again.
+    """
 
     def __init__(self) -> None:
         self.carried: dict[HostName, Progress | None] = {}
+        self.others: dict[HostName, Carried] = {}  # by source; also our own
+        self._turn = 0
 
     def ask(self, desk: Desk, source: HostName) -> None:
         """Ask where to, then plan, ask and carry."""
@@ -87,8 +102,73 @@ class Evacuations:
             await cast("App[Any]", desk).push_screen_wait(ReportDialog(report))
 
     def lines(self) -> list[Content]:
-        """How far each is, on two lines."""
-        return [line for source, now in self.carried.items() if now is not None for line in _lines(source, now)]
+        """How far each is; first those that this console carries."""
+        own = [line for source, now in self.carried.items() if now is not None for line in _lines(source, now)]
+        others = (one for source, one in self.others.items() if source not in self.carried)
+        return own + [line for one in others for line in _lines(one.source, one.progress, one.note)]
+
+    async def look(self, source: FleetSource, hosts: Sequence[HostName], clock: Callable[[], float]) -> None:
+        """Ask some of the hosts, in turn, and all that leave, how far evacuations are that others carry."""
+        some = max(1, -(-len(hosts) // TURN))
+        turn = [hosts[(self._turn + n) % len(hosts)] for n in range(some)] if hosts else []
+        self._turn += some
+        asked = dict.fromkeys((*turn, *self.others))
+        for host, answer in (await source.ask_all("evacuations", Empty(), hosts=asked, deadline_s=LOOK_S)).items():
+            view = under_way_of(answer.rows) if isinstance(answer, api.Evacuations) else None
+            if view is None:
+                self.others.pop(host, None)
+                continue
+            left = (await source.ask_all("evacuation_source", Empty(), hosts=(host,), deadline_s=LOOK_S))[host]
+            waiting = (
+                sum(row.waiting for row in left.rows if row.stream in view.streams and not row.stays)
+                if isinstance(left, api.EvacuationSource)
+                else 0
+            )
+            known = self.others.get(host)
+            if known is None or known.view.id != view.id:
+                known = self.others[host] = Carried(host, view, clock())
+            known.take(view, waiting, clock())
+
+
+def under_way_of(rows: Sequence[api.EvacuationView]) -> api.EvacuationView | None:
+    """The evacuation out of a host that moves mail, or has parcels on their way."""
+    out = [view for view in rows if view.direction is api.Direction.OUT]
+    return next((one for one in out if one.state is api.EvacuationState.OPEN or one.parcels), None)
+
+
+class Carried:
+    """An evacuation that somebody else carries, as its source tells it."""
+
+    def __init__(self, source: HostName, view: api.EvacuationView, at: float) -> None:
+        self.source = source
+        self.view = view
+        self._first = (at, view.moved)
+        self._moved_at = at
+        self._at = at
+        self._left = 0
+
+    def take(self, view: api.EvacuationView, left: int, at: float) -> None:
+        """What the source says now; `left` wait that may go."""
+        if view.moved != self.view.moved:
+            self._moved_at = at
+        self.view, self._left, self._at = view, left, at
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is, with the rate since it was seen first."""
+        since, moved = self._first
+        per_s = (self.view.moved - moved) / (self._at - since) if self._at > since else 0.0
+        eta = datetime.now(UTC) + timedelta(seconds=min(self._left / per_s, 30 * 86_400)) if per_s > 0 else None
+        return Progress(
+            moved=self.view.moved, left=self._left, in_parcels=self.view.inert, per_s=round(per_s, 1), eta=eta
+        )
+
+    @property
+    def note(self) -> str:
+        """Where to, who began it, and whether it stands still."""
+        still = self._at - self._moved_at >= STILL_S
+        words = f"to {listed(self.view.peers)}, begun by {self.view.author}"
+        return f"{words}; nothing moves: V, `{GO_ON}` carries it" if still else words
 
 
 def hosts_in(text: str) -> tuple[str, ...]:
@@ -98,7 +178,7 @@ def hosts_in(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.removeprefix("host:") for name in re.split(r"[\s,]+", text.strip()) if name))
 
 
-def _lines(source: HostName, now: Progress) -> tuple[Content, Content]:
+def _lines(source: HostName, now: Progress, note: str = "") -> tuple[Content, ...]:
     whole = now.moved + now.in_parcels + now.left
     share = now.moved / whole if whole else 1.0
     filled = round(share * BAR)
@@ -110,4 +190,5 @@ def _lines(source: HostName, now: Progress) -> tuple[Content, Content]:
         ("░" * (BAR - filled), Tone.QUIET.style),
         (f" {share:.0%}  {now.per_s:g}/s{eta}", Tone.TEXT.style),
     )
-    return bar, Content.styled(counts, Tone.TEXT.style)
+    below = (Content.styled(clean(note), Tone.QUIET.style),) if note else ()
+    return bar, Content.styled(counts, Tone.TEXT.style), *below

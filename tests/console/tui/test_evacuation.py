@@ -2,20 +2,44 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from mailagent.api.evacuation import (
+    Direction,
+    Evacuations,
+    EvacuationSource,
+    EvacuationState,
+    EvacuationView,
+    Leaving,
+    Parcel,
+)
+from mailagent.api.ids import HostName, OpId, PoolName, StreamName
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
-from mailctl.tui.evacuation import hosts_in
+from mailctl.tui.evacuation import STILL_S, Carried, hosts_in, under_way_of
 from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import shown
 from tests.console.tui.waiting import is_asked, until
+
+NEWS = StreamName("news")
+LEAVING = EvacuationView(
+    id=OpId("01j9qev00000000"),
+    direction=Direction.OUT,
+    state=EvacuationState.OPEN,
+    peers=(HostName("mx3"),),
+    streams=(NEWS,),
+    author="bob\x1b[2J",
+    reason="new disk",
+    at=NOW,
+    moved=700,
+)
 
 
 def app_with(operator: StillOperator, clock: Clock) -> ConsoleApp:
@@ -88,3 +112,44 @@ async def test_a_host_that_is_not_there_is_named_at_once() -> None:
 )
 def test_hosts_are_read_with_commas_or_blanks(text: str, hosts: tuple[str, ...]) -> None:
     assert hosts_in(text) == hosts
+
+
+async def test_an_evacuation_that_others_carry_shows_how_far_it_is() -> None:
+    def evacuations(host: str) -> Evacuations:
+        return Evacuations(rows=(LEAVING,) if host == "mx2" else ())
+
+    def waiting(_: str) -> EvacuationSource:
+        rows = (Leaving(stream=NEWS, pool=PoolName("marketing"), waiting=300),)
+        return EvacuationSource(host=HostName("mx2"), rows=rows, message_bytes=1, in_window=0, accepting=False)
+
+    fleet = StillFleet(answers={"evacuations": evacuations, "evacuation_source": waiting})
+    async with ConsoleApp(fleet, StillOperator(), now=lambda: NOW).run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: "mx2 leaves" in shown(pilot))
+        await until(pilot, lambda: "moved 700, 300 wait, 0 in parcels" in shown(pilot))
+        assert "70%" in shown(pilot)
+        assert "to mx3, begun by bob" in shown(pilot)
+        assert "\x1b" not in shown(pilot)
+
+
+def test_an_evacuation_that_nobody_carries_says_so() -> None:
+    one = Carried(HostName("mx2"), LEAVING, 100.0)
+    one.take(msgspec.structs.replace(LEAVING, moved=720), 280, 110.0)
+    assert (one.progress.per_s, one.progress.left) == (2.0, 280)
+    assert "nothing moves" not in one.note
+    one.take(one.view, 280, 110.0 + STILL_S)
+    assert "nothing moves: V, `go on` carries it" in one.note
+
+
+@pytest.mark.parametrize(
+    ("direction", "state", "parcels", "is_shown"),
+    [
+        (Direction.OUT, EvacuationState.OPEN, (), True),
+        (Direction.OUT, EvacuationState.DONE, (), False),
+        (Direction.IN, EvacuationState.OPEN, (), False),
+    ],
+)
+def test_an_evacuation_under_way_is_one_that_leaves(
+    direction: Direction, state: EvacuationState, parcels: tuple[Parcel, ...], is_shown: bool
+) -> None:
+    view = msgspec.structs.replace(LEAVING, direction=direction, state=state, parcels=parcels)
+    assert (under_way_of((view,)) is view) is is_shown

@@ -10,9 +10,11 @@ from textual.widget import Widget
 from mailagent.api.ages import BUCKET_MINUTES, AgeTable, AgeView
 from mailagent.api.ids import HostName
 from mailagent.api.requests import Empty
+from mailagent.api.trace import TraceKind, TraceRequest
 from mailctl.fleet.ages import UNKNOWN, AgeRow, age_rows
 from mailctl.fleet.state import FleetState
 from mailctl.ops.selector import TermKind
+from mailctl.tui.desk import Traced
 from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
 from mailctl.tui.screens.columns import age
 from mailctl.tui.screens.view import View
@@ -43,26 +45,47 @@ COLUMNS = (
 
 _STREAM_AT = 1
 _WHOLE = COLUMNS[:_STREAM_AT] + COLUMNS[_STREAM_AT + 1 :]
+NO_PROVIDER = "their provider is not known before the first look-up of MX"
+_FIRST_BUCKET = len(COLUMNS) - len(BUCKET_MINUTES) - 1
+
+
+def bucket_terms(n: int) -> tuple[tuple[TermKind, str], ...]:
+    """The terms that mean bucket `n`: `age:>10m age:<20m`."""
+    over = ((TermKind.AGE, f">{BUCKET_MINUTES[n - 1]}m"),) if n else ()
+    under = ((TermKind.AGE, f"<{BUCKET_MINUTES[n]}m"),) if n < len(BUCKET_MINUTES) else ()
+    return over + under
+
+
+def bucket_words(n: int) -> str:
+    """`10 to 20 minutes`."""
+    if not n:
+        return f"at most {BUCKET_MINUTES[0]} minutes"
+    if n == len(BUCKET_MINUTES):
+        return f"more than {BUCKET_MINUTES[-1]} minutes"
+    return f"{BUCKET_MINUTES[n - 1]} to {BUCKET_MINUTES[n]} minutes"
 
 
 class AgesView(View):
-    """Recipients that wait at most 5, 10, 20 … minutes; `f` splits providers by stream."""
+    """Recipients that wait at most 5, 10, 20 … minutes; `f` splits providers by stream, arrows choose a bucket."""
 
     TAB = "Ages"
     COLUMNS = COLUMNS
     EMPTY = "asking the hosts …"
-    HINTS = (("enter", "messages"), ("f", "by stream"), ("o", "order"))
+    HINTS = (("enter", "messages"), ("← →", "age"), ("f", "by stream"), ("w", "trace"), ("o", "order"))
     DEFAULT_CSS = """
     AgesView FleetTable { height: 1fr; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "streams", "By stream", show=False, id="ages.streams"),
+        Binding("left", "bucket(-1)", "Younger", show=False, priority=True, id="ages.younger"),
+        Binding("right", "bucket(1)", "Older", show=False, priority=True, id="ages.older"),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self._parts: tuple[tuple[HostName, AgeView], ...] = ()
         self._by_stream = False
+        self._bucket: int | None = None  # the chosen one
 
     def body(self) -> Iterable[Widget]:
         """The grid."""
@@ -112,21 +135,47 @@ class AgesView(View):
         )
         self.table.show(listing)
 
+    def action_bucket(self, by: int) -> None:
+        """Choose the next older or younger bucket, which `enter` goes into; before the first, none."""
+        chosen = (-1 if self._bucket is None else self._bucket) + by
+        self._bucket = min(chosen, len(BUCKET_MINUTES)) if chosen >= 0 else None
+        self._aim()
+        self.say("all ages" if self._bucket is None else f"mail that waits {bucket_words(self._bucket)}")
+
+    def _aim(self) -> None:
+        bucket = self._bucket
+        self.table.aim(None if bucket is None else _FIRST_BUCKET - (not self._by_stream) + bucket)
+
     def action_streams(self) -> None:
         """One row for each provider, or for each provider and stream."""
         self._by_stream = not self._by_stream
+        self._aim()
         self.say("by provider and stream" if self._by_stream else "by provider")
         self.show(self.desk.state, self.desk.now())
 
     def on_fleet_table_chosen(self, event: FleetTable.Chosen) -> None:
-        """The messages behind the row, in order of arrival: the oldest first."""
-        source = self.table.source
-        row = source.record(event.key) if isinstance(source, Listing) else None
+        """The messages behind the row, or behind its chosen bucket, in order of arrival: the oldest first."""
+        row = self._row(event.key)
         if row is None or row.provider == UNKNOWN:
-            self.say("their provider is not known before the first look-up of MX", Tone.WARN)
+            self.say(NO_PROVIDER, Tone.WARN)
             return
-        stream = ((TermKind.STREAM, row.stream),) if row.stream else ()
-        self.desk.go_down("Messages", self.filter.having((TermKind.PROVIDER, row.provider), *stream))
+        terms = [(TermKind.PROVIDER, row.provider)]
+        terms += [(TermKind.STREAM, row.stream)] if row.stream else []
+        terms += [] if self._bucket is None else bucket_terms(self._bucket)
+        self.desk.go_down("Messages", self.filter.having(*terms))
+
+    def _row(self, key: str | None) -> AgeRow | None:
+        source = self.table.source
+        return source.record(key) if key and isinstance(source, Listing) else None
+
+    def traced(self) -> Traced:
+        """The provider, on the hosts where its mail waits."""
+        row = self._row(self.table.cursor)
+        if row is None:
+            return "choose a row first"
+        if row.provider == UNKNOWN:
+            return NO_PROVIDER
+        return row.hosts, TraceRequest(kind=TraceKind.PROVIDER, name=row.provider)
 
 
 def _cells(row: AgeRow, now: datetime) -> tuple[Cell, ...]:

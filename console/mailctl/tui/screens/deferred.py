@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from mailagent.api.replies import DeferredGroups, MessagePage
 from mailagent.api.requests import PageRequest
+from mailagent.api.trace import TraceKind, TraceRequest
 from mailagent.api.views import DeferredGroup, MessageSummary
 from mailctl.fleet.state import FleetState, oldest
 from mailctl.ops.errors import SelectorError
@@ -19,7 +20,7 @@ from mailctl.ops.filters import Filter
 from mailctl.ops.mail import ON_MAIL
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
-from mailctl.tui.desk import MessageRef
+from mailctl.tui.desk import MessageRef, Traced
 from mailctl.tui.listing import Cell, Column, Listing
 from mailctl.tui.screens.columns import age, number
 from mailctl.tui.screens.mail import MailView
@@ -281,6 +282,15 @@ class DeferredView(MailView):
     def has_held(self) -> bool:
         """Whether some of it is held."""
         return any(row.group.held for row in self._chosen())
+
+    def traced(self) -> Traced:
+        """The provider, on the hosts that have the group."""
+        row = self._row()
+        if row is None:
+            return "choose a reply first"
+        if not row.group.provider:
+            return "their provider is not known before the first look-up of MX"
+        return row.hosts, TraceRequest(kind=TraceKind.PROVIDER, name=row.group.provider)
 
     def subject(self, verb: Verb) -> Subject | None:
         """The mail of the groups; for verbs on paths, the provider under the cursor."""

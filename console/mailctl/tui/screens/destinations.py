@@ -18,13 +18,12 @@ from mailagent.api.views import Flow
 from mailctl.fleet.state import DestinationRow, DirectiveRow, FleetState, HostState, deferral_share, oldest, sum_flows
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
-from mailctl.tui.desk import Scope
+from mailctl.tui.desk import Scope, Traced
 from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
 from mailctl.tui.roster import Part, Roster
 from mailctl.tui.screens.columns import age, failing, gauge, number, rate, trend
 from mailctl.tui.screens.orders import limited, lowering
 from mailctl.tui.screens.reasons import reason_mark
-from mailctl.tui.screens.trace import TraceView
 from mailctl.tui.screens.view import View
 from mailctl.tui.text import clean, listed, plural, some, until
 from mailctl.tui.theme import Tone
@@ -69,7 +68,6 @@ class DestinationsView(View):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("w", "trace", "Trace", show=False, id="destinations.trace"),
         Binding("P", "verb('probe')", "Probe", show=False, id="verb.probe"),
         Binding("a", "ages", "Ages", show=False, id="destinations.ages"),
     ]
@@ -192,16 +190,10 @@ class DestinationsView(View):
             return Subject(TermKind.CELL, tuple(dict.fromkeys(row.key for row in rows)))
         return Subject(TermKind.VMTA, tuple(dict.fromkeys(row.view.vmta for row in rows)))
 
-    def action_trace(self) -> None:
-        """Follow the SMTP sessions of the cell on its host."""
+    def traced(self) -> Traced:
+        """The cell on its host."""
         row = self._cell()
-        if row is None:
-            self.say("choose a row first", Tone.WARN)
-            return
-        view = self.app.get_screen("Trace")
-        assert isinstance(view, TraceView)  # noqa: S101  the app installs it
-        view.follow(row.host, TraceRequest(kind=TraceKind.CELL, name=row.key))
-        self.desk.go_down("Trace")
+        return ((row.host,), TraceRequest(kind=TraceKind.CELL, name=row.key)) if row else "choose a row first"
 
     def action_ages(self) -> None:
         """How long mail waits, by provider."""

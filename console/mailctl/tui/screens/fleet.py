@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from time import monotonic
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -12,12 +13,13 @@ from textual.widgets import Static
 
 from mailagent.api.directives import Directive
 from mailagent.api.requests import HistoryScope
+from mailagent.api.trace import TraceKind, TraceRequest
 from mailctl.fleet.machines import HostLine, host_lines
 from mailctl.fleet.state import FleetState, FleetTotals, HostState, LinkState
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.ops.timeline import live_notes
-from mailctl.tui.desk import Scope
+from mailctl.tui.desk import Scope, Traced
 from mailctl.tui.evacuation import Evacuations
 from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
 from mailctl.tui.screens.columns import age, failing, number, rate, trend
@@ -85,8 +87,14 @@ class FleetView(View):
     def poll(self) -> None:
         """Also how far evacuations are, which no host reports by itself."""
         super().poll()
-        if self.evacuations.carried:
+        if not self.is_asking("evacuations"):
+            self.fetch("evacuations", self._look)
+        if self.evacuations.carried or self.evacuations.others:
             self.show(self.desk.state, self.desk.now())
+
+    async def _look(self) -> None:
+        fresh = [host.name for host in self.desk.state.hosts if host.state.is_fresh]
+        await self.evacuations.look(self.desk.source, fresh, monotonic)
 
     def body(self) -> Iterable[Widget]:
         """Notes of whoever was here before, the table, detail below."""
@@ -126,6 +134,15 @@ class FleetView(View):
         """The host under the cursor."""
         line = self._line()
         return Scope(line.host.name, HistoryScope.HOST, "", line.names) if line else None
+
+    def traced(self) -> Traced:
+        """All that leaves the host."""
+        line = self._line()
+        if line is None:
+            return "no host under the cursor"
+        if line.parts:
+            return f"{line.host.name} has several agents; open it with enter and choose one"
+        return (line.host.name,), TraceRequest(kind=TraceKind.HOST, name=line.host.name)
 
     def subject(self, verb: Verb) -> Subject | None:
         """Hosts; of a machine, all its agents."""

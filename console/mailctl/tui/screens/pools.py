@@ -12,11 +12,12 @@ from textual.widget import Widget
 from mailagent.api.dkim import DkimSelector, DkimSelectors, SelectorState
 from mailagent.api.feedback import FeedbackRate, FeedbackRequest, FeedbackView
 from mailagent.api.requests import Empty, HistoryScope
+from mailagent.api.trace import TraceKind, TraceRequest
 from mailagent.api.views import MemberState
 from mailctl.fleet.state import FleetState, PoolRow, VmtaRow
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
-from mailctl.tui.desk import Scope
+from mailctl.tui.desk import Scope, Traced
 from mailctl.tui.listing import BLANK, Cell, Column, Listing
 from mailctl.tui.screens.columns import failing, number, rate, trend
 from mailctl.tui.screens.view import View
@@ -265,6 +266,13 @@ class PoolsView(View):
             return Scope(name, HistoryScope.VMTA, name, (entry.vmta.host,))
         hosts = tuple(str(host) for host, _ in entry.pool.parts)
         return Scope(f"{entry.pool.name} on {plural(len(hosts), 'host')}", HistoryScope.POOL, entry.pool.name, hosts)
+
+    def traced(self) -> Traced:
+        """The virtual MTA on its host."""
+        entry = self._entry()
+        if entry is None or entry.vmta is None:
+            return "a pool is not traced: choose one of its IPs"
+        return (entry.vmta.host,), TraceRequest(kind=TraceKind.VMTA, name=entry.vmta.view.name)
 
     def subject(self, verb: Verb) -> Subject | None:
         """Pools or virtual MTAs, of the hosts that the filter names; marks of both kinds are of no one kind."""

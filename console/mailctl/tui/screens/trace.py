@@ -1,7 +1,8 @@
-"""Trace: SMTP sessions of one provider and virtual MTA on one host, as they happen."""
+"""Trace: SMTP sessions of one path, provider, virtual MTA or host, as they happen."""
 
+import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import ClassVar, NamedTuple
@@ -15,16 +16,20 @@ from mailctl.fleet.errors import LinkError
 from mailctl.fleet.lists import reason
 from mailctl.fleet.state import FleetState
 from mailctl.ops import trace
+from mailctl.ops.selector import TermKind
 from mailctl.tui.listing import Cell, Column, Listing
 from mailctl.tui.screens.view import View
-from mailctl.tui.text import clean, count, span
+from mailctl.tui.text import clean, count, listed, span
 from mailctl.tui.theme import Tone
 from mailctl.tui.widgets.table import FleetTable
 
 MOST_LINES = 5000
 """Lines that are kept, the newest."""
+MOST_HOSTS = 16
+"""Hosts that are followed at once; a filter on the screen before is the way to others."""
 COLUMNS = (
     Column("TIME", 12),
+    Column("HOST", 5, grow=1, most=12, drop=3),
     Column("SESSION", 7, drop=2),
     Column("QUEUE", 12, grow=1, most=24, drop=1),
     Column("", 1),
@@ -41,6 +46,7 @@ class _Numbered(NamedTuple):
     """A line with its place among all."""
 
     n: int
+    host: str
     line: TraceLine
 
 
@@ -49,7 +55,7 @@ class TraceView(View):
 
     TAB = "Trace"
     COLUMNS = COLUMNS
-    EMPTY = "w on a row of Destinations follows its SMTP sessions"
+    EMPTY = "w on a destination, an IP, a provider or a host follows its SMTP sessions"
     HINTS = (("f", "pause"), ("w", "again"), ("esc", "end"))
     DEFAULT_CSS = """
     TraceView FleetTable { height: 1fr; }
@@ -61,7 +67,7 @@ class TraceView(View):
 
     def __init__(self) -> None:
         super().__init__()
-        self._about: tuple[str, TraceRequest] | None = None
+        self._about: tuple[tuple[str, ...], TraceRequest] | None = None
         self._lines: deque[_Numbered] = deque(maxlen=MOST_LINES)
         self._shown: tuple[_Numbered, ...] = ()
         self._came = self._dropped = 0
@@ -72,9 +78,9 @@ class TraceView(View):
         """The lines."""
         yield FleetTable(empty=self.EMPTY)
 
-    def follow(self, host: str, request: TraceRequest) -> None:
+    def follow(self, hosts: Sequence[str], request: TraceRequest) -> None:
         """Begin to follow something; what was followed before ends."""
-        self._about = (host, request)
+        self._about = (tuple(hosts[:MOST_HOSTS]), request)
         self._lines.clear()
         self._came = self._dropped = 0
         self._paused = False
@@ -89,22 +95,28 @@ class TraceView(View):
         if self._about is not None:
             self.fetch("trace", self._follow, *self._about)
 
-    async def _follow(self, host: str, request: TraceRequest) -> None:
-        what = f"{request.kind}:{request.name} on {host}"
+    async def _follow(self, hosts: tuple[str, ...], request: TraceRequest) -> None:
+        what = f"{request.kind}:{request.name} on {listed(hosts)}"
         self.desk.say(f"tracing {what} for {span(request.seconds)}; this is on record")
+        async with asyncio.TaskGroup() as group:
+            for host in hosts:
+                group.create_task(self._follow_one(host, request), name=f"trace:{host}")
+
+    async def _follow_one(self, host: str, request: TraceRequest) -> None:
+        what = f"{request.kind}:{request.name} on {host}"
         try:
             async with aclosing(self.desk.source.trace(host, request)) as batches:
                 async for batch in batches:
-                    self._take(batch)
+                    self._take(host, batch)
                     if batch.ended:
                         self.desk.say(f"trace of {what} ended: {batch.ended}; w begins again", Tone.WARN)
         except (LinkError, ApiError) as exc:
             self.desk.say(f"{what}: {reason(exc)}", Tone.WARN)
 
-    def _take(self, batch: TraceLines) -> None:
+    def _take(self, host: str, batch: TraceLines) -> None:
         for line in batch.lines:
             self._came += 1
-            self._lines.append(_Numbered(self._came, line))
+            self._lines.append(_Numbered(self._came, host, line))
         self._dropped += batch.dropped
         if self.is_drawable and not self._paused:
             self.show(self.desk.state, self.desk.now())
@@ -114,13 +126,15 @@ class TraceView(View):
         del state, now
         table = self.table
         if not self._paused:
-            words = (*self.filter.words, *(name.lower() for _, name in self.filter.selection.terms))
-            self._shown = tuple(one for one in self._lines if trace.admits(one.line, words))
+            terms = (name.lower() for kind, name in self.filter.selection.terms if kind is not TermKind.HOST)
+            words = (*self.filter.words, *terms)
+            lines = (one for one in self._lines if self.filter.admits_host(one.host))
+            self._shown = tuple(one for one in lines if trace.admits(one.line, words))
         follows = not self._paused and table.cursor in (None, self._last)
         if self._about is not None:
-            host, request = self._about
+            hosts, request = self._about
             lost = f", {count(self._dropped)} left out" if self._dropped else ""
-            table.empty = f"nothing said yet: {request.kind}:{request.name} on {host}{lost}"
+            table.empty = f"nothing said yet: {request.kind}:{request.name} on {listed(hosts)}{lost}"
         table.show(Listing.of(COLUMNS, self._shown, lambda one: str(one.n), _cells))
         self._last = str(self._shown[-1].n) if self._shown else ""
         if follows and self._last and table.cursor != self._last:
@@ -160,6 +174,7 @@ def _cells(one: _Numbered) -> tuple[Cell, ...]:
         tone = Tone.WARN if line.text[0] == "4" else Tone.BAD
     return (
         Cell(line.at.strftime("%H:%M:%S.%f")[:-3], Tone.QUIET),
+        Cell(one.host, Tone.QUIET),
         Cell(clean(line.session), Tone.QUIET),
         Cell(clean(line.queue), Tone.TEXT),
         _MARKS[line.side],

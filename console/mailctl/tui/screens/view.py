@@ -22,7 +22,7 @@ from mailctl.ops.errors import FilterSyntaxError
 from mailctl.ops.filters import Filter
 from mailctl.ops.own import READ_ONLY_REFUSAL
 from mailctl.ops.plan import Options, Verb
-from mailctl.tui.desk import Desk, Scope
+from mailctl.tui.desk import Desk, Scope, Traced, Tracer
 from mailctl.tui.keymap import bindings_of
 from mailctl.tui.listing import Column, Listing, Record
 from mailctl.tui.past import Past
@@ -86,6 +86,7 @@ class View(Screen[None]):
         Binding("T", "verb('retry')", "Retry now", show=False, id="verb.retry"),
         Binding("U", "undo", "Undo", show=False, id="verb.undo"),
         Binding("h", "span", "Span", show=False, id="view.span"),
+        Binding("w", "trace", "Trace", show=False, id="view.trace"),
     ]
 
     def __init__(self) -> None:
@@ -293,6 +294,19 @@ class View(Screen[None]):
     def action_up(self) -> None:
         """Back to where we came from; else take the filter away; else to the fleet."""
         self.desk.go_up()
+
+    def traced(self) -> Traced:
+        """What `w` follows."""
+        return "no SMTP sessions to follow here: choose a host, an IP, a provider or a destination"
+
+    def action_trace(self) -> None:
+        """Follow the SMTP sessions of what the cursor stands on."""
+        wanted = self.traced()
+        if isinstance(wanted, str):
+            self.say(wanted, Tone.WARN)
+            return
+        cast(Tracer, self.app.get_screen("Trace")).follow(*wanted)
+        self.desk.go_down("Trace")
 
     def action_order(self) -> None:
         """Order by the next column that can be ordered by; after the last, the screen's own order."""

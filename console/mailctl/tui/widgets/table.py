@@ -23,6 +23,7 @@ from mailctl.tui.listing import GAP, Cell, Column, Listing, Row, RowSource, fit
 from mailctl.tui.theme import Tone
 
 _GUTTER = 2  # cursor bar and mark
+_AIMED = Style(reverse=True, bold=True)
 _EMPTY: Listing[None] = Listing((), (), (), {}, lambda _: ())
 
 
@@ -117,6 +118,7 @@ class FleetTable(ScrollView, can_focus=True):
         self._source: RowSource = _EMPTY
         self._cursor: str | None = None
         self._cursor_index = 0
+        self._aimed: int | None = None  # column that stands out in the cursor's row
         self._is_led = False  # somebody put the cursor where it is
         self._fitted: tuple[tuple[int, int], ...] = ()
         self._drawn: list[object] = []  # per visible line: what was drawn last
@@ -171,6 +173,13 @@ class FleetTable(ScrollView, can_focus=True):
         self._set_cursor(0)
         self._is_led = False
 
+    def aim(self, column: int | None) -> None:
+        """Let a column stand out in the header and in the cursor's row."""
+        if column != self._aimed:
+            self._aimed = column
+            self._forget_drawn()
+            self.refresh()
+
     def selected(self) -> tuple[str, ...]:
         """Keys that a verb acts on: the marked rows in their order, else the one under the cursor."""
         if self.marks:
@@ -206,6 +215,9 @@ class FleetTable(ScrollView, can_focus=True):
 
     def _refit(self) -> None:
         self._fitted = fit(self._source.columns, max(0, self.scrollable_content_region.width - _GUTTER - 1))
+        self._forget_drawn()
+
+    def _forget_drawn(self) -> None:
         self._strips.clear()
         self._drawn = []
 
@@ -219,9 +231,8 @@ class FleetTable(ScrollView, can_focus=True):
     def notify_style_update(self) -> None:
         """New theme or focus: strips hold colours, so they go."""
         super().notify_style_update()
-        self._strips.clear()
         self._tones.clear()
-        self._drawn = []
+        self._forget_drawn()
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002
         """Lines of header, rows and sum; one more to say that there is nothing."""
@@ -275,7 +286,8 @@ class FleetTable(ScrollView, can_focus=True):
                 style = self._band(band if cursor else "table--marked" if marked else "")
                 bar = Segment("▌" if cursor else " ", style + self.get_component_rich_style("table--bar", partial=True))
                 mark = Segment("•" if marked else " ", style + self._tone(Tone.ACCENT))
-                return Strip([bar, mark, *self._cells(row.cells, style)]).adjust_cell_length(width, style)
+                aimed = self._aimed if cursor else None
+                return Strip([bar, mark, *self._cells(row.cells, style, aimed)]).adjust_cell_length(width, style)
             case ("sum", Row() as row):
                 style = self._band("table--sum")
                 return Strip([Segment("  ", style), *self._cells(row.cells, style)]).adjust_cell_length(width, style)
@@ -296,14 +308,15 @@ class FleetTable(ScrollView, can_focus=True):
             style = self._tones[tone] = self.get_component_rich_style(f"table--{tone}", partial=True)
         return style
 
-    def _cells(self, cells: tuple[Cell, ...], band: Style) -> Iterable[Segment]:
+    def _cells(self, cells: tuple[Cell, ...], band: Style, aimed: int | None = None) -> Iterable[Segment]:
         gap = Segment(" " * GAP, band)
         for place, (index, width) in enumerate(self._fitted):
             if place:
                 yield gap
             cell, column = cells[index], self._source.columns[index]
             text = cell.text[-width:].rjust(width) if column.tail else sized(cell.text, width, right=column.right)
-            yield Segment(text, band + self._tone(cell.tone))
+            style = band + self._tone(cell.tone)
+            yield Segment(text, style + _AIMED if index == aimed else style)
 
     def _header(self, width: int) -> Strip:
         plain = self._band("table--header")
@@ -316,6 +329,8 @@ class FleetTable(ScrollView, can_focus=True):
                 style = self._band("table--sorted")
                 arrow = "▾" if ordered[1] else "▴"
                 title = f"{arrow}{title}" if column.right else f"{title}{arrow}"
+            if index == self._aimed:
+                style += _AIMED
             if place:
                 segments.append(Segment(" " * GAP, plain))
             segments.append(Segment(sized(title, cells, right=column.right), style))
