@@ -408,7 +408,7 @@ def _within(steps: tuple[Step, ...], most: int | None) -> tuple[Step, ...]:
 def _within_budget(fleet: Fleet, verb: Verb, steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """`steps`, refused (or warned of, when overridden) where they would leave too little in the fleet."""
     acts = {
-        budget.Taken(step.host, target): step
+        budget.Taken(step.host, target, getattr(step.request, "standby", "")): step
         for step in steps
         if step.state is StepState.READY and (target := getattr(step.request, "target", None)) is not None
     }
