@@ -70,6 +70,7 @@ from mailagent.spool.records import LedgerEntry, NewMessage, Waiting
 from mailagent.spool.store import Spool
 from mailagent.suppressing import Suppressing
 from mailagent.telemetry.archive import Archive
+from mailagent.telemetry.connect_times import ConnectTimes
 from mailagent.telemetry.counters import Counters
 from mailagent.telemetry.history import History
 from mailagent.tls_reporting import TlsReporting
@@ -118,6 +119,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._counters = Counters()
         self._history = History(self._counters)
+        self._connect_times = ConnectTimes()
 
     @property
     def config(self) -> AgentConfig:
@@ -187,6 +189,7 @@ class Engine:
             self._history,
             self._control.generations,
             attempts.last_replies,
+            self._connect_times,
         )
         self._feedback = Feedback(
             config,
@@ -428,7 +431,8 @@ class Engine:
         try:
             security = self._tls.towards(queue.site, queue.next_recipient)
             tap = self._tracing.outbound(queue)
-            await connect(security.ordered(path), source, self._config.delivery.timeouts, queue, security, tap)
+            made = await connect(security.ordered(path), source, self._config.delivery.timeouts, queue, security, tap)
+            self._connect_times.took(queue.site.provider, made.connect_s)
         except BindFailed as exc:
             queue.failed(exc.reply, bind=True)
         except ConnectFailed as exc:

@@ -26,6 +26,7 @@ from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.spool.records import DeferredTotal
 from mailagent.spool.store import Spool
+from mailagent.telemetry.connect_times import ConnectTimes
 from mailagent.telemetry.history import History
 
 QUEUES_SHOWN = 8
@@ -51,6 +52,7 @@ class Overview:
         history: History,
         generations: Generations,
         last_replies: Mapping[Cell, SmtpReply],
+        connect_times: ConnectTimes,
     ) -> None:
         self.config = config
         self._spool = spool
@@ -59,6 +61,7 @@ class Overview:
         self._history = history
         self._generations = generations
         self._last_replies = last_replies
+        self._connect_times = connect_times
         self.mail: Callable[[Directive], MailProgress | None] = lambda _: None
         """How far an order on mail is."""
 
@@ -145,6 +148,7 @@ class Overview:
                     oldest_at=_oldest([oldest.get(name)], own),
                     flow=flow,
                     generation=self._generations.provider(name),
+                    connect_ms=self._connect_times.median_ms(name),
                 )
             )
         return tuple(rows)

@@ -119,6 +119,7 @@ class LoopbackAgent:
     empty: bool = True  # progress of drains
     lock_of: str = ""  # who else holds the lock
     sums: Sums | None = None
+    connect_ms: dict[str, float] = field(default_factory=dict)  # by provider
     pending: int = 0  # suppressions that nobody decided about
     messages: tuple[views.MessageSummary, ...] = ()
     groups: tuple[views.DeferredGroup, ...] = ()
@@ -243,6 +244,7 @@ class LoopbackAgent:
                     oldest_at=START,
                     flow=flow,
                     generation=0,
+                    connect_ms=self.connect_ms.get(provider),
                 )
                 for provider in PROVIDERS
             ),

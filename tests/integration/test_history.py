@@ -27,3 +27,11 @@ async def test_minutes_and_hours_stay_over_a_restart(tmp_path: Path) -> None:
         paths = [f"default/marketing/{vmta}" for vmta in ("mkt-1", "mkt-2")]
         assert sum([await delivered(HistoryScope.PATH, path, 60) for path in paths]) == 2
         assert (await one.call("history", scope=HistoryScope.HOST, seconds=60)).step_s == 1
+
+
+async def test_the_time_to_connect_is_known_once_there_was_a_connection(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        await one.accepted("a@a.example")
+        await one.delivered("a@a.example")
+        snapshot = await one.shows(lambda now: any(row.connect_ms is not None for row in now.providers), "a time")
+        assert [0 <= (row.connect_ms or 0) < 60_000 for row in snapshot.providers] == [True]

@@ -144,6 +144,7 @@ class ProviderView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     oldest_at: datetime | None
     flow: Flow
     generation: int
+    connect_ms: float | None = None  # median time of the last 64 TCP connections there; None: none was opened
 
 
 class DestinationView(msgspec.Struct, frozen=True, kw_only=True, gc=False):

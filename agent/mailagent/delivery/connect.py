@@ -127,6 +127,7 @@ async def _open(hop: Hop, source: Source, waits: Waits, step: Step, tap: Tap | N
             if exc.errno == errno.EADDRINUSE:
                 raise AddressesExhausted(address) from exc
             raise BindFailed(address, _words(exc)) from exc
+        began = loop.time()
         try:
             async with asyncio.timeout(waits.connect):
                 await loop.sock_connect(sock, (str(hop.address), hop.port))
@@ -136,7 +137,7 @@ async def _open(hop: Hop, source: Source, waits: Waits, step: Step, tap: Tap | N
             if exc.errno == errno.EADDRNOTAVAIL:  # the port is chosen here, not at bind
                 raise AddressesExhausted(address) from exc
             raise _failed(hop, _words(exc)) from exc
-        make = partial(Connection, hop, source, waits, loop, step, tap)
+        make = partial(Connection, hop, source, waits, loop, step, tap, loop.time() - began)
         if step.auth is not None:
             connection = make()
             await log_in(connection, sock, hop, step, secret, waits)

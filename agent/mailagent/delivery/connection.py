@@ -148,6 +148,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_waits",
         "at_dot",
+        "connect_s",
         "guard",
         "hop",
         "level",
@@ -170,6 +171,7 @@ class Connection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         step: Step = CLEAR,
         tap: Tap | None = None,
+        connect_s: float = 0.0,
     ) -> None:
         """Raises ValueError for an EHLO name that cannot be sent."""
         address = source.towards(hop.address)
@@ -178,6 +180,8 @@ class Connection(asyncio.Protocol):
         self.hop = hop
         self.mx = hop.mx
         self.remote = f"[{hop.address}]:{hop.port}" if hop.address.version == 6 else f"{hop.address}:{hop.port}"
+        self.connect_s = connect_s
+        """Time that TCP took to connect."""
         self.session_id = f"{_RUN}{next(_sessions):x}"
         """Tells this connection from all others of this host."""
         self.sent = 0

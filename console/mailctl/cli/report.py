@@ -1,4 +1,4 @@
-"""`mailctl report`: which destinations defer, and what a day was."""
+"""`mailctl report`: which destinations defer, what a day was, and which host is nearest to whom."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @click.group()
 def report() -> None:
-    """Report deferrals, or a day.
+    """Report deferrals, a day, or how near providers are.
 
-    From the history and the accounting files of all hosts. Each report says what it does not know.
+    From what all hosts know: history, accounting files, connections. Each report says what it does not know.
     """
 
 
@@ -90,6 +90,35 @@ def day(setup: Setup, selection: Sequence[str], date: datetime | None, as_json: 
         return Shown([found], day_text(found, width()), partial=partial_of(fleet, found.unchecked))
 
     show(setup, "report-day", selection, look, as_json=as_json)
+
+
+@report.command()
+@selectors
+@as_json
+@pass_setup
+def connect(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
+    """Show how long hosts take to connect to providers.
+
+    Per provider, the nearest host first: the median of its last 64 TCP connections. Which host or region should send to
+    whom shows here.
+
+    \b
+    Examples:
+      mailctl report connect
+      mailctl report connect provider:gmail --json
+    """
+    from mailctl.cli.report_text import connect_text
+    from mailctl.cli.show import Shown, selected, show
+    from mailctl.ops import SelectorError, TermKind
+    from mailctl.ops.reports import connect_report
+
+    async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
+        if set(selection.kinds) - {TermKind.PROVIDER}:
+            raise SelectorError("report connect is narrowed by host: and provider:")
+        rows = connect_report(selected(fleet.state, selection), selection.names(TermKind.PROVIDER))
+        return Shown(rows, connect_text(rows, width()))
+
+    show(setup, "report-connect", selection, look, as_json=as_json)
 
 
 async def deferrals_of(

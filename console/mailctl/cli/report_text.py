@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mailctl.cli.checkup_text import checkup_text
 from mailctl.ops.checkup import Unchecked
-from mailctl.ops.reports import WORST, Act, DayReport, DeferralReport, DeferralRow, FlowRow, share
+from mailctl.ops.reports import WORST, Act, ConnectRow, DayReport, DeferralReport, DeferralRow, FlowRow, share
 from mailctl.ops.routine import Routine
 from mailctl.output.human import NOTHING, clock, count, percent, plural
 from mailctl.output.tables import Column, table, wrapped
@@ -41,6 +41,18 @@ def _deferrals(title: str, rows: Sequence[DeferralRow], width: int | None) -> st
             row.level,
         ]
         for row in rows
+    ]
+    return table(columns, cells, width=width)
+
+
+def connect_text(rows: Sequence[ConnectRow], width: int | None) -> str:
+    """Each provider's hosts, the nearest first."""
+    if not rows:
+        return "no host has opened a connection to a provider yet"
+    columns = [Column("PROVIDER"), Column("HOST"), Column("REGION"), Column("MS", right=True)]
+    cells = [
+        ["" if row.provider == before else row.provider, row.host, row.region or NOTHING, f"{row.connect_ms:,.1f}"]
+        for before, row in zip(["", *(row.provider for row in rows)], rows, strict=False)
     ]
     return table(columns, cells, width=width)
 

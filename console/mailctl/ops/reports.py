@@ -10,6 +10,7 @@ from mailagent.api.operations import OperationRecord
 from mailagent.api.outcomes import Outcomes
 from mailagent.api.requests import HistoryScope
 from mailagent.config.thresholds import Limits, Thresholds
+from mailctl.fleet import HostState
 from mailctl.ops.checkup import Level, Measured, Sum, Unchecked, Unit, Verdict, judge, summed
 from mailctl.ops.facts import Answers
 from mailctl.ops.journal import operation_of
@@ -44,6 +45,15 @@ class DeferralReport(msgspec.Struct, frozen=True, kw_only=True):
     def level(self) -> Level:
         """That of the worst row."""
         return max((row.level for row in (*self.providers, *self.domains)), key=_ORDER.index, default=Level.OK)
+
+
+class ConnectRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a provider is from a host."""
+
+    provider: str
+    host: HostName
+    region: str
+    connect_ms: float  # median of the last 64 TCP connections
 
 
 class FlowRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +116,18 @@ _ORDER = (Level.OK, Level.WARNING, Level.CRITICAL)
 def share(deferred: int, delivered: int) -> float:
     """t / (t + d), 0 for nothing."""
     return deferred / (deferred + delivered) if deferred else 0.0
+
+
+def connect_report(hosts: Iterable[HostState], providers: Sequence[str] = ()) -> tuple[ConnectRow, ...]:
+    """Which host reaches which provider how fast, from what they say now; the nearest first."""
+    rows = [
+        ConnectRow(provider=view.name, host=host.name, region=snapshot.host.region, connect_ms=view.connect_ms)
+        for host in hosts
+        if (snapshot := host.snapshot) is not None
+        for view in snapshot.providers
+        if view.connect_ms is not None and (not providers or view.name in providers)
+    ]
+    return tuple(sorted(rows, key=lambda row: (row.provider, row.connect_ms, row.host)))
 
 
 def deferral_report(

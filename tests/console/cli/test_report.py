@@ -50,3 +50,19 @@ async def test_what_every_host_knows_in_part_is_one_and_not_three(agents: Agents
     assert len(ran.document["errors"]) == 3
     assert "the history begins at" in ran.document["errors"][0]
     assert (await mailctl("report", "deferrals")).err == ""
+
+
+async def test_the_nearest_host_of_each_provider_comes_first(agents: Agents, mailctl: Mailctl) -> None:
+    assert "no host has opened a connection" in (await mailctl("report", "connect")).out
+    for name, times in (("mx1", {"gmail": 80.5, "yahoo": 9}), ("mx2", {"gmail": 12.25})):
+        agents[name].connect_ms = times
+    ran = await mailctl("report", "connect", "--json")
+    assert ran.code == 0
+    assert [(row["provider"], row["host"], row["connect_ms"]) for row in ran.document["rows"]] == [
+        ("gmail", "mx2", 12.25),
+        ("gmail", "mx1", 80.5),
+        ("yahoo", "mx1", 9),
+    ]
+    lines = (await mailctl("report", "connect", "provider:gmail")).out.splitlines()
+    assert [line.split() for line in lines[1:]] == [["gmail", "mx2", "eu", "12.2"], ["mx1", "eu", "80.5"]]
+    assert (await mailctl("report", "connect", "pool:x")).code == 2
