@@ -418,7 +418,7 @@ class LoopbackAgent:
                 created = (self.directive("lock", params, Target(kind=TargetKind.HOST, name=HostName(self.name))),)
             case "lock_release":
                 cancelled = tuple(one for one in self.live.values() if one.kind is DirectiveKind.LOCK)
-            case "hold" | "release" | "rebind" | "bounce" | "delete":
+            case "hold" | "release" | "rebind" | "bounce" | "delete" | "requeue":
                 which = params.filter
                 if params.max_affected is not None and self.waiting > params.max_affected:
                     raise Refused(f"{self.waiting} recipients match, more than {params.max_affected}")

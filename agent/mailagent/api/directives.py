@@ -27,6 +27,8 @@ class DirectiveKind(StrEnum):
     REBIND = "rebind"  # matching mail is being moved to another pool; ends itself
     BOUNCE = "bounce"  # matching mail waits, and is given up with a DSN at the end of this
     DELETE = "delete"  # the same without a DSN
+    RETRY = "retry"  # deferred mail is being tried, paced; ends itself (Postfix; the engine has it done at once)
+    REQUEUE = "requeue"  # mail is being put through the queue anew; ends itself (Postfix)
     DKIM_PREPARE = "dkim-prepare"  # a key is made, its record is to be published
     DKIM_SIGN = "dkim-sign"  # sign with this selector instead of the configured one
     DKIM_KEEP = "dkim-keep"  # the record of a selector out of use stays published until the end of this
@@ -62,7 +64,7 @@ class Directive(msgspec.Struct, frozen=True, kw_only=True):
     standby: str = ""  # rotate: the virtual MTA that took over
     refuse: bool = False  # drain of a pool: answer 451 4.3.2 to new mail instead of keeping it
     limit: str = ""  # limit: name of the key (`connections`, `rate`, `provider_rate` …); dkim: the algorithm
-    value: str = ""  # limit: its value, as in the configuration; dkim: the selector; rebind: the pool
+    value: str = ""  # limit: its value, as in the configuration; dkim: the selector; rebind: the pool; retry: seconds
     bounce: bool = False  # job-cancel: tell the senders
     continues: str = ""  # id of the directive that an undo or an edit brought back with this one
     rule: str = ""  # made by automation: the rule, `gmail.unusual-rate`

@@ -35,6 +35,13 @@ class Rebind(MailVerb, frozen=True, kw_only=True):
     pool: str
 
 
+class Requeue(MailVerb, frozen=True, kw_only=True):
+    """Matching mail goes through its host's queue anew: addresses are rewritten and routes looked up again.
+
+    Only hosts that run Postfix have it. A message gets another id by it.
+    """
+
+
 class Probe(Mutation, frozen=True, kw_only=True):
     """One waiting message goes through a path although an order holds it. Target: queue or cell."""
 
@@ -47,3 +54,4 @@ class MailProgress(msgspec.Struct, frozen=True, kw_only=True):
     held: int  # that it has now
     in_flight: int = 0  # that were on their way when it came to them, and were left alone
     settled: bool = True  # all that matched was looked at
+    note: str = ""  # what was left alone and why, or what the order waits for, as a sentence

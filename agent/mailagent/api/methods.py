@@ -106,6 +106,7 @@ METHODS: dict[str, Method] = {
         Method("probe", mail.Probe, OperationResult, Role.OPERATOR),
         Method("bounce", mail.Bounce, OperationResult, Role.OPERATOR),
         Method("delete", mail.Delete, OperationResult, Role.OPERATOR),
+        Method("requeue", mail.Requeue, OperationResult, Role.OPERATOR),
         Method("cancel", requests.Cancel, OperationResult, Role.OPERATOR),
         Method("edit", requests.Edit, OperationResult, Role.OPERATOR),
         Method("undo", requests.Undo, OperationResult, Role.OPERATOR),

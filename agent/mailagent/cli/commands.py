@@ -19,6 +19,7 @@ from mailagent.cli.failure import (
 from mailagent.cli.feedback import feedback
 from mailagent.cli.log import log
 from mailagent.cli.options import config_option, socket_option, timeout_option
+from mailagent.cli.postfix import postfix
 from mailagent.cli.rules import classify, rules
 from mailagent.cli.spool import spool
 from mailagent.version import __version__
@@ -146,7 +147,7 @@ def checks(config_path: Path, socket: Path | None, timeout: float, as_json: bool
         click.echo(f"{row.stream:24} {row.check:16} warned {row.warned}, refused {row.refused}, moved {row.moved}")
 
 
-for _command in (spool, credentials, log, classify, rules, feedback):
+for _command in (spool, credentials, log, classify, rules, feedback, postfix):
     cli.add_command(_command)
 
 

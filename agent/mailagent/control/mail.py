@@ -9,6 +9,7 @@ from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.errors import InvalidRequest, Refused
 from mailagent.api.mail import MailVerb
 from mailagent.api.operations import Impact
+from mailagent.api.requests import Retry
 from mailagent.api.targets import Target, TargetKind
 from mailagent.control.changes import SUSPEND_MAX_S, SUSPEND_S, Change, Situation, guard
 from mailagent.control.targets import require
@@ -21,14 +22,23 @@ ORDERS: Final = (
     DirectiveKind.REBIND,
     DirectiveKind.BOUNCE,
     DirectiveKind.DELETE,
+    DirectiveKind.RETRY,
+    DirectiveKind.REQUEUE,
 )
 ENDS_MAIL: Final = (DirectiveKind.BOUNCE, DirectiveKind.DELETE)
 
 
 def order(
-    at: Situation, request: MailVerb, *, kind: DirectiveKind, counted: Impact, on_the_way: int, pool: str = ""
+    at: Situation,
+    request: MailVerb | Retry,
+    *,
+    kind: DirectiveKind,
+    counted: Impact,
+    on_the_way: int,
+    pool: str = "",
+    value: str = "",
 ) -> Change:
-    """Give an order on the mail that `request.filter` matches, of which there is `counted`.
+    """Give an order on the mail that `request.filter` matches, of which there is `counted`; `value` goes into it.
 
     Raises:
         Refused: more recipients match than the request allows.
@@ -48,7 +58,7 @@ def order(
     made = at.directive(kind, target, request, default_s=_LIFE_S[kind])
     before = {part.pool for part in counted.parts}
     made = msgspec.structs.replace(
-        made, filter=which, value=pool, base=before.pop() if pool and len(before) == 1 else ""
+        made, filter=which, value=pool or value, base=before.pop() if pool and len(before) == 1 else ""
     )
     undoable = kind is not DirectiveKind.REBIND or bool(made.base)
     change = replace(
@@ -67,8 +77,8 @@ def order(
     return replace(change, warnings=warnings)
 
 
-def finished(at: Situation, *, done: Directive, empty: frozenset[str]) -> Change:
-    """A release or a rebind has nothing left to do; holds that have no mail any more end with it."""
+def finished(at: Situation, *, done: Directive, empty: frozenset[str], detail: str = "") -> Change:
+    """A release, rebind, retry or requeue has nothing left to do; holds that have no mail any more end with it."""
     over = tuple(
         one
         for one in at.state.directives
@@ -76,7 +86,7 @@ def finished(at: Situation, *, done: Directive, empty: frozenset[str]) -> Change
     )
     return Change(
         target=done.target,
-        detail=f"{done.filter or 'mail'} " + (f"is in pool {done.value}" if done.value else "is free again"),
+        detail=detail or f"{done.filter or 'mail'} " + (f"is in pool {done.value}" if done.value else "is free again"),
         ended=over,
         undoable=False,
         undo_note="undo the order itself",
@@ -97,6 +107,10 @@ def _detail(made: Directive, count: int) -> str:
             return f"{what} {waits}, and {are} given up with a DSN at {until}"
         case DirectiveKind.DELETE:
             return f"{what} {waits}, and {are} deleted without a DSN at {until}"
+        case DirectiveKind.RETRY:
+            return f"{what} {'becomes' if one else 'become'} due within {made.value} s"
+        case DirectiveKind.REQUEUE:
+            return f"{what} {'goes' if one else 'go'} through the queue anew"
         case _:
             return f"{what} may go again"
 
@@ -108,6 +122,8 @@ _LIFE_S: Final = {
     DirectiveKind.REBIND: None,
     DirectiveKind.BOUNCE: GRACE_S,
     DirectiveKind.DELETE: GRACE_S,
+    DirectiveKind.RETRY: None,
+    DirectiveKind.REQUEUE: None,
 }
 _UNDO_NOTE: Final = {
     DirectiveKind.HOLD: "",
@@ -115,4 +131,6 @@ _UNDO_NOTE: Final = {
     DirectiveKind.REBIND: "undo moves what matches back, also what was in that pool before",
     DirectiveKind.BOUNCE: f"for {GRACE_S // 60} minutes; then it is final",
     DirectiveKind.DELETE: f"for {GRACE_S // 60} minutes; then it is final",
+    DirectiveKind.RETRY: "undo stops what is left of it; mail that was tried cannot be called back",
+    DirectiveKind.REQUEUE: "undo stops what is left of it",
 }

@@ -81,6 +81,8 @@ _WORD = {
     DirectiveKind.REBIND: "being moved to another pool",
     DirectiveKind.BOUNCE: "to be bounced",
     DirectiveKind.DELETE: "to be deleted",
+    DirectiveKind.RETRY: "being tried again",
+    DirectiveKind.REQUEUE: "being requeued",
     DirectiveKind.DKIM_PREPARE: "prepared",
     DirectiveKind.DKIM_SIGN: "switched",
     DirectiveKind.DKIM_KEEP: "kept",

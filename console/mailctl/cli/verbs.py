@@ -283,6 +283,25 @@ def rebind(setup: Setup, /, **given: Any) -> None:
 
 @click.command()
 @targets
+@filtered
+@_most
+@common
+@pass_setup
+def requeue(setup: Setup, /, **given: Any) -> None:
+    """Put waiting mail through a Postfix queue anew.
+
+    Addresses are rewritten and routes looked up again, as after a change of its maps; each message gets a new queue id.
+    Held mail is left alone. Only hosts that run Postfix have this.
+
+    \b
+    Example:
+      mailctl requeue domain:moved.example --reason "new transport"
+    """
+    hand_over(setup, "requeue", **given)
+
+
+@click.command()
+@targets
 @common
 @pass_setup
 def probe(setup: Setup, /, **given: Any) -> None:
@@ -408,6 +427,7 @@ COMMANDS = (
     probe,
     bounce,
     delete,
+    requeue,
     cancel,
     edit,
     undo,

@@ -19,6 +19,7 @@ ORDERS: Final[dict[Verb, type[mail.MailVerb]]] = {
     Verb.REBIND: mail.Rebind,
     Verb.BOUNCE: mail.Bounce,
     Verb.DELETE: mail.Delete,
+    Verb.REQUEUE: mail.Requeue,
 }
 """Standing orders on mail; each is frozen when it is planned."""
 ON_MAIL: Final = frozenset({Verb.RETRY, *ORDERS})

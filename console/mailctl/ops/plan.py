@@ -27,6 +27,7 @@ class Verb(StrEnum):
     PROBE = "probe"
     BOUNCE = "bounce"
     DELETE = "delete"
+    REQUEUE = "requeue"
     CANCEL = "cancel"
     EDIT = "edit"
     UNDO = "undo"

@@ -42,6 +42,8 @@ _ORDERS = {
     DirectiveKind.REBIND: "being moved to another pool",
     DirectiveKind.BOUNCE: "to be bounced",
     DirectiveKind.DELETE: "to be deleted",
+    DirectiveKind.RETRY: "being tried again",
+    DirectiveKind.REQUEUE: "being requeued",
     DirectiveKind.DKIM_PREPARE: "given a new DKIM key",
     DirectiveKind.DKIM_SIGN: "signed with another selector",
     DirectiveKind.DKIM_KEEP: "out of use with its old selector",

@@ -15,7 +15,7 @@ async def test_a_plan_says_in_one_document_what_it_touches(mailctl: Mailctl) -> 
     ]
 
 
-@pytest.mark.parametrize("verb", ["hold", "release", "bounce", "delete"])
+@pytest.mark.parametrize("verb", ["hold", "release", "bounce", "delete", "requeue"])
 async def test_without_a_terminal_a_bound_is_wanted_and_kept_over_all_hosts(mailctl: Mailctl, verb: str) -> None:
     unbound = await mailctl(verb, "provider:gmail", "--yes")
     assert (unbound.code, "--max-affected" in unbound.err) == (2, True)

@@ -17,11 +17,18 @@ MOST_NAMES = 60
 class MailView(View):
     """A screen whose rows are waiting mail. `E` releases what a hold has, and else ends what holds the path."""
 
-    VERBS: ClassVar[dict[str, Verb]] = {**View.VERBS, "H": Verb.HOLD, "B": Verb.BOUNCE, "X": Verb.DELETE}
+    VERBS: ClassVar[dict[str, Verb]] = {
+        **View.VERBS,
+        "H": Verb.HOLD,
+        "B": Verb.BOUNCE,
+        "X": Verb.DELETE,
+        "R": Verb.REQUEUE,
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("H", "verb('hold')", "Hold", show=False, id="verb.hold"),
         Binding("B", "verb('bounce')", "Bounce", show=False, id="verb.bounce"),
         Binding("X", "verb('delete')", "Delete", show=False, id="verb.delete"),
+        Binding("R", "verb('requeue')", "Requeue", show=False, id="verb.requeue"),
         Binding("M", "rebind", "Move to a pool", show=False, id="verb.rebind"),
     ]
 

@@ -1,0 +1,145 @@
+"""The helper that runs as root, and how the agent asks it. A script stands for postsuper."""
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from mailagent.postfix import helper
+from mailagent.postfix.acts import Act
+from mailagent.postfix.hands import Helped
+
+ONE, TWO = "4jXnt21FWbzJMGw", "4jXnt21G2mzJMMQ"
+POSTSUPER = """\
+#!/bin/sh
+echo "$@" >> {log}
+while read id; do
+  [ "$id" = 4jXnt21G2mzJMMQ ] && {{ echo "postsuper: fatal: disk on fire" >&2; exit 1; }}
+  echo "postsuper: $id: placed on hold" >&2
+done
+"""
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    script = tmp_path / "postsuper"
+    script.write_text(POSTSUPER.format(log=tmp_path / "ran"))
+    script.chmod(0o755)
+    return tmp_path
+
+
+def ask(programs: Path, request: object) -> tuple[set[str], str]:
+    done = helper.answer(json.dumps(request).encode(), Path("/etc/postfix"), programs)
+    return set(done.ids), done.trouble
+
+
+def test_it_does_what_is_on_its_list_with_fixed_arguments(programs: Path) -> None:
+    assert ask(programs, {"act": "hold", "ids": [ONE]}) == ({ONE}, "")
+    assert (programs / "ran").read_text() == "-c /etc/postfix -h -\n"
+
+
+def test_half_of_it_done_is_told_with_the_reason(programs: Path) -> None:
+    done, trouble = ask(programs, {"act": "hold", "ids": [ONE, TWO]})
+    assert (done, trouble) == ({ONE}, "postsuper: exit code 1: postsuper: fatal: disk on fire")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"act": "purge", "ids": [ONE]},
+        {"act": "delete", "ids": ["ALL"]},
+        {"act": "delete", "ids": [[ONE]]},
+        {"act": "delete", "ids": ONE},
+        {"act": "delete"},
+        [],
+        None,
+    ],
+)
+def test_anything_else_is_refused_and_nothing_runs(programs: Path, request_: object) -> None:
+    done, trouble = ask(programs, request_)
+    assert not done
+    assert trouble.startswith("the request is none")
+    assert not (programs / "ran").exists()
+
+
+def test_a_program_that_is_missing_is_trouble(tmp_path: Path) -> None:
+    assert ask(tmp_path, {"act": "hold", "ids": [ONE]})[1] == "postsuper: No such file or directory"
+
+
+def test_the_peer_of_a_connection_counts_and_sudo_says_who_called_it() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        assert helper.caller({"SUDO_UID": "12345"}, there.fileno()) == os.getuid()
+        here.sendall(b'{"act":')
+        here.sendall(b"1}\nrest")
+        assert helper.read_request(there.fileno()) == b'{"act":1}'
+    reading, writing = os.pipe()
+    assert helper.caller({"SUDO_UID": "12345"}, reading) == 12345
+    os.write(writing, b"x" * 10)
+    os.close(writing)
+    assert helper.read_request(reading) == b"x" * 10
+    os.close(reading)
+
+
+SERVE = """\
+import sys
+from pathlib import Path
+from mailagent.postfix import helper
+sys.exit(helper.serve(Path("/etc/postfix"), {user!r}, Path({programs!r})))
+"""
+
+
+def user_name() -> str:
+    import pwd
+
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+async def test_the_agent_asks_by_command(programs: Path) -> None:
+    code = SERVE.format(user=user_name(), programs=str(programs))
+    done = await Helped([sys.executable, "-c", code]).act(Act.HOLD, [ONE])
+    assert (set(done.ids), done.trouble) == ({ONE}, "")
+
+
+async def test_the_agent_asks_by_socket(programs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "helper.sock"
+    code = SERVE.format(user=user_name(), programs=str(programs))
+
+    async def accept(server: socket.socket) -> None:
+        """As systemd does with Accept=yes: standard input is the connection."""
+        loop = asyncio.get_running_loop()
+        connection, _ = await loop.sock_accept(server)
+        connection.setblocking(True)
+        with connection:
+            process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdin=connection.fileno())
+            assert await process.wait() == 1
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        server.setblocking(False)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(accept(server), name="accept")
+            done = await Helped([str(path)]).act(Act.HOLD, [ONE, TWO])
+    assert done.ids == {ONE}
+    assert "disk on fire" in done.trouble
+
+
+async def test_a_helper_that_is_not_there_or_says_nothing_is_trouble(tmp_path: Path) -> None:
+    missing = await Helped([str(tmp_path / "none")]).act(Act.HOLD, [ONE])
+    assert "cannot be asked" in missing.trouble
+    silent = await Helped(["/bin/true"]).act(Act.HOLD, [ONE])
+    assert (silent.ids, "did not answer" in silent.trouble) == (frozenset(), True)
+
+
+def test_another_user_is_refused(
+    programs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(helper, "caller", lambda _: 54321)
+    assert helper.serve(Path("/etc/postfix"), "root", programs) == 1
+    assert "may not ask" in json.loads(capfd.readouterr().out)["trouble"]
+    assert helper.serve(Path("/etc/postfix"), "no-such-user-here", programs) == 2
