@@ -1,6 +1,6 @@
 """Tables of lists that live on the hosts, and one message in full."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,11 +10,13 @@ from mailagent.api.ids import HostName
 from mailagent.api.operations import OperationRecord
 from mailagent.api.parts import MessageParts
 from mailagent.api.reasons import WaitReason
+from mailagent.api.targets import TargetKind
 from mailagent.api.views import InDoubt, MessageDetail, MessageSummary, QueueView
 from mailctl.cli.rows import binding
 from mailctl.fleet.lists import FleetGroup
+from mailctl.ops.acts import by_operation, operation_of, undo_words
 from mailctl.ops.filters import described
-from mailctl.output.human import ago, clock, count, duration, printable, size, until
+from mailctl.output.human import NOTHING, ago, clock, count, duration, printable, size, until
 from mailctl.output.tables import Column, fields, table, wrapped
 from mailctl.output.tables import cells as cells_of
 
@@ -191,41 +193,57 @@ def _whole(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int 
     return "\n".join(lines)
 
 
-def operation_table(rows: Rows, width: int | None) -> str:
-    """Executed operations."""
+def operation_table(rows: Sequence[tuple[HostName, OperationRecord]], live: Collection[str], width: int | None) -> str:
+    """Executed operations; one line for what is the same on several hosts. `live`: orders that stand."""
     now = datetime.now(UTC)
     columns = [
         Column("AGE", right=True),
         Column("OPERATION"),
         Column("VERB"),
         Column("TARGET", flex=True),
-        Column("HOST", spare=1),
+        Column("HOSTS", flex=True, spare=1),
         Column("BY", spare=2),
         Column("RESULT"),
         Column("UNDO", spare=3),
         Column("REASON", flex=True),
     ]
     cells = []
-    for host, row in rows:
-        record: OperationRecord = row
-        undo = f"undone by {record.undone_by}" if record.undone_by else "possible" if record.undoable else "no"
+    for parts in by_operation(rows):
+        record = parts[0][1]
+        undo = " ".join(dict.fromkeys(undo_words(one, live) for _, one in parts))
         cells.append(
             [
                 ago(record.at, now),
-                record.op_id,
+                operation_of(record),
                 record.verb,
-                str(record.target) if record.target else _filter(record),
-                host,
+                _about(record, alone=len(parts) == 1),
+                " ".join(sorted({host for host, _ in parts})),
                 record.author,
                 record.result,
                 undo,
                 record.reason,
             ]
         )
-    return table(columns, cells, width=width) if cells else "no operations in the last 7 days"
+    return (
+        table(columns, cells, width=width)
+        if cells
+        else "nobody ordered anything in the last 7 days; --all has what agents did by themselves"
+    )
 
 
-def record_table(rows: Rows, without: Sequence[str], width: int | None) -> str:
+def _about(record: OperationRecord, *, alone: bool) -> str:
+    """Its target; of several hosts' records, each about its own host, nothing."""
+    if record.target is None:
+        return _filter(record)
+    return str(record.target) if alone or record.target.kind is not TargetKind.HOST else NOTHING
+
+
+def record_table(
+    rows: Sequence[tuple[HostName, OperationRecord]],
+    without: Sequence[str],
+    live: Collection[str],
+    width: int | None,
+) -> str:
     """What one operation did on each host; hosts without a record last."""
     columns = [
         Column("HOST"),
@@ -245,7 +263,7 @@ def record_table(rows: Rows, without: Sequence[str], width: int | None) -> str:
             record.result,
             f"{record.at:%Y-%m-%d %H:%M:%S} UTC",
             record.author,
-            f"undone by {record.undone_by}" if record.undone_by else "possible" if record.undoable else "no",
+            undo_words(record, live),
             record.detail,
         ]
         for host, record in rows

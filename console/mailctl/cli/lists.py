@@ -1,6 +1,6 @@
 """Reads of lists that live on the hosts: queues, deferred, messages, message, operations, in-doubt."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -170,22 +170,34 @@ def message(setup: Setup, message_id: str, number: int | None, parts: bool, part
 
 @click.command()
 @selectors
+@click.option("--all", "with_agents", is_flag=True, help="Also what agents did by themselves, and how orders went on.")
 @limit(ROWS)
 @as_json
 @pass_setup
-def operations(setup: Setup, selection: Sequence[str], limit: int, as_json: bool) -> None:
-    """List executed operations, newest first.
+def operations(setup: Setup, selection: Sequence[str], with_agents: bool, limit: int, as_json: bool) -> None:
+    """List what people ordered, newest first.
 
     \b
-    Example:
+    Examples:
       mailctl operations host:mx1 --limit 20
+      mailctl operations --all
     """
     from mailctl.cli import listings
     from mailctl.cli.show import show
+    from mailctl.ops.acts import is_act
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
-        found = await _window(setup, fleet, selection, "operations", limit, lambda row: row.at, newest_first=True)
-        return _shown(found, listings.operation_table(found.rows, width()))
+        found = await _window(
+            setup,
+            fleet,
+            selection,
+            "operations",
+            limit,
+            lambda row: row.at,
+            newest_first=True,
+            wanted=None if with_agents else is_act,
+        )
+        return _shown(found, listings.operation_table(found.rows, fleet.state.live, width()))
 
     show(setup, "operations", selection, look, as_json=as_json)
 
@@ -218,7 +230,7 @@ def operation(setup: Setup, operation: str, as_json: bool) -> None:
             for host, records in found.items()
             if records is None and (state := fleet.state.host(host)) and state.state.is_fresh
         }
-        text = listings.record_table(rows, without, width()) if rows else ""
+        text = listings.record_table(rows, without, fleet.state.live, width()) if rows else ""
         missing = "" if rows else f"no host that answers has executed an operation {operation}"
         return Shown([at_host(host, record) for host, record in rows], text, failed=failed, missing=missing)
 
@@ -263,20 +275,22 @@ async def _window(
     newest_first: bool = False,
     deferred_only: bool = False,
     line: str = "",
+    wanted: Callable[[Any], bool] | None = None,
 ) -> "Gathered":
     from mailctl.cli.show import admitted
     from mailctl.fleet.lists import gather
     from mailctl.ops import Filter
 
-    wanted = Filter.of(selection, line)
+    asked = Filter.of(selection, line)
     return await gather(
         fleet,
         method,
-        wanted.message_filter(deferred_only=deferred_only),
+        asked.message_filter(deferred_only=deferred_only),
         limit=limit,
-        hosts=admitted(fleet.state, wanted),
+        hosts=admitted(fleet.state, asked),
         order=order,
         newest_first=newest_first,
+        wanted=wanted,
         deadline_s=setup.timeout_s,
     )
 

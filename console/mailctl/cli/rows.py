@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from mailagent.api.directives import Directive, DrainProgress
 from mailagent.api.ids import HostName
 from mailagent.api.reasons import WaitReason
+from mailagent.api.targets import TargetKind
 from mailagent.api.views import Flow, PoolState
 from mailctl.cli.narrow import Names, narrow
 from mailctl.fleet import FleetState, HostState
@@ -230,7 +231,7 @@ def directive_table(rows: Sequence[DirectiveRow], width: int | None) -> str:
     cells = [
         [
             order(row.directive),
-            str(row.directive.target),
+            about(row),
             " ".join(row.hosts),
             row.directive.author,
             ago(row.directive.created_at, now),
@@ -266,6 +267,12 @@ def lock_table(rows: Sequence[tuple[HostName, Directive]], width: int | None) ->
         for host, lock in rows
     ]
     return table(columns, cells, width=width) if rows else "no host is locked"
+
+
+def about(row: DirectiveRow) -> str:
+    """Its target; of what stands on several hosts about each of them, nothing."""
+    target = row.directive.target
+    return NOTHING if target.kind is TargetKind.HOST and len(row.hosts) > 1 else str(target)
 
 
 def order(directive: Directive) -> str:

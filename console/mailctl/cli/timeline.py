@@ -102,6 +102,7 @@ def listing(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
     from datetime import UTC, datetime
 
     from mailagent.api.directives import DirectiveKind
+    from mailagent.api.ids import DirectiveId
     from mailctl.cli.show import Shown, show
     from mailctl.output.document import at_host
     from mailctl.output.human import ago, until
@@ -117,16 +118,26 @@ def listing(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
             if view.directive.kind is DirectiveKind.NOTE and (not wanted or host in wanted)
         ]
         columns = [
-            Column("HOST"),
+            Column("HOSTS"),
             Column("BY"),
             Column("AGE", right=True),
             Column("ENDS", right=True),
             Column("ID", spare=1),
             Column("NOTE", flex=True),
         ]
+        hosts: dict[DirectiveId, list[str]] = {}
+        for host, one in parts:
+            hosts.setdefault(one.id, []).append(host)
         cells = [
-            [host, one.author, ago(one.created_at, now), until(one.expires_at, now), one.id, one.reason]
-            for host, one in parts
+            [
+                " ".join(hosts[one.id]),
+                one.author,
+                ago(one.created_at, now),
+                until(one.expires_at, now),
+                one.id,
+                one.reason,
+            ]
+            for one in {one.id: one for _, one in parts}.values()
         ]
         text = table(columns, cells, width=width()) if cells else "no notes"
         return Shown([at_host(host, one) for host, one in parts], text)

@@ -19,6 +19,9 @@ from mailctl.fleet.errors import LinkError
 from mailctl.fleet.fleet import Fleet
 from mailctl.fleet.state import oldest
 
+MOST_PAGES = 40
+"""Pages of one host that are read for rows of which not all are wanted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
@@ -56,12 +59,18 @@ async def gather(
     hosts: Sequence[HostName],
     order: Callable[[Any], Any],
     newest_first: bool = False,
+    wanted: Callable[[Any], bool] | None = None,
     deadline_s: float,
 ) -> Gathered:
-    """At most `limit` rows of a paged list over `hosts`, in `order`; each host is read as far as it could fill them."""
+    """At most `limit` rows of a paged list over `hosts`, in `order`; each host is read as far as it could fill them.
+
+    Of rows that are not all `wanted`, a host is read for `MOST_PAGES` pages at most.
+    """
     async with asyncio.TaskGroup() as group:
         tasks = {
-            host: group.create_task(_read(fleet, host, method, filter, limit, deadline_s), name=f"list:{method}:{host}")
+            host: group.create_task(
+                _read(fleet, host, method, filter, limit, wanted, deadline_s), name=f"list:{method}:{host}"
+            )
             for host in hosts
         }
     parts = {host: task.result() for host, task in tasks.items()}
@@ -79,20 +88,29 @@ class _Part:
 
 
 async def _read(
-    fleet: Fleet, host: HostName, method: str, filter: MessageFilter, limit: int, deadline_s: float
+    fleet: Fleet,
+    host: HostName,
+    method: str,
+    filter: MessageFilter,
+    limit: int,
+    wanted: Callable[[Any], bool] | None,
+    deadline_s: float,
 ) -> _Part:
     """One host's rows, page by page; an error ends them."""
     rows: list[Any] = []
     cursor = ""
+    pages = 0
     while True:
-        request = PageRequest(filter=filter, cursor=cursor, limit=min(limit - len(rows), PAGE_LIMIT))
+        asked = PAGE_LIMIT if wanted else min(limit - len(rows), PAGE_LIMIT)
+        request = PageRequest(filter=filter, cursor=cursor, limit=asked)
         try:
             page = await fleet.ask(host, method, request, deadline_s=deadline_s)
         except (LinkError, ApiError) as exc:
             return _Part(rows, more=bool(rows), error=reason(exc))
-        rows += page.rows
+        rows += [row for row in page.rows if wanted is None or wanted(row)]
         cursor = page.cursor
-        if not cursor or len(rows) >= limit:
+        pages += 1
+        if not cursor or len(rows) >= limit or (wanted and pages == MOST_PAGES):
             return _Part(rows, more=bool(cursor))
 
 

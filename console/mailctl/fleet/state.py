@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mailagent.api.directives import Directive, DirectiveView, DrainProgress
+from mailagent.api.directives import Directive, DirectiveKind, DirectiveView, DrainProgress
 from mailagent.api.ids import HostName, OpId, PoolName, ProviderName, StreamName
 from mailagent.api.replies import Hello
 from mailagent.api.views import (
@@ -273,6 +273,12 @@ class FleetState:
         return tuple(rows)
 
     @cached_property
+    def live(self) -> frozenset[str]:
+        """Orders that stand on any host, and those that they continue."""
+        orders = [view.directive for host in self.hosts if host.snapshot for view in host.snapshot.directives]
+        return frozenset(one for order in orders for one in (order.id, order.continues) if one)
+
+    @cached_property
     def streams(self) -> tuple[StreamName, ...]:
         """Streams that any host knows, by name."""
         return tuple(sorted({name for host in self.hosts if host.snapshot for name in host.snapshot.streams}))
@@ -356,7 +362,8 @@ class FleetState:
 
 def _identity(order: Directive) -> tuple[str, ...]:
     """What makes directives of several hosts one row. One operation may limit several keys of one target."""
-    return (order.op_id, order.kind, str(order.target), order.limit)
+    about = "" if order.kind in (DirectiveKind.NOTE, DirectiveKind.LOCK) else str(order.target)  # of each its own host
+    return (order.op_id, order.kind, about, order.limit)
 
 
 _NOTABLE = (PoolState.DRAINING, PoolState.SUSPENDED, PoolState.EMPTY, PoolState.ACTIVE)

@@ -11,12 +11,11 @@ from mailagent.api.operations import OperationRecord, Result
 from mailagent.api.requests import PAGE_LIMIT, OperationRequest, PageRequest
 from mailctl.fleet import Fleet, LinkError
 from mailctl.ops import op_ids
+from mailctl.ops.acts import is_act
 
 MOST_PAGES = 40
 """Pages of one host's log that are read; automation may have filled many of them."""
 PAGE_DEADLINE_S = 5.0
-_NO_ACTS = frozenset(("undo", "released", "rebound", "evacuate_end"))
-"""The rest is what an order came to, noted by the host in the name of who gave it: the order itself is undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +28,30 @@ class Journal:
     @property
     def last(self) -> OperationRecord | None:
         """The newest over all hosts, by their clocks."""
+        return self._newest(lambda _: True)
+
+    @property
+    def last_undoable(self) -> OperationRecord | None:
+        """The newest that has a way back."""
+        return self._newest(lambda record: record.undoable)
+
+    def _newest(self, wanted: Callable[[OperationRecord], bool]) -> OperationRecord | None:
         return max(
-            (record for records in self.records.values() for record in records),
+            (record for records in self.records.values() for record in records if wanted(record)),
             key=lambda record: (record.at, record.op_id),
             default=None,
         )
 
 
-def operation_of(record: OperationRecord) -> OpId:
-    """The id of the whole operation that a host's record is a step of."""
-    return OpId(record.op_id.partition(".")[0])
-
-
 def stands(record: OperationRecord) -> bool:
     """Whether an undo may be about it: it did something, nobody undid it, and it is no undo or outcome itself."""
-    return record.result is Result.APPLIED and record.undone_by is None and record.verb not in _NO_ACTS
+    return record.result is Result.APPLIED and record.undone_by is None and record.verb != "undo" and is_act(record)
 
 
 async def of_mine(fleet: Fleet, *, since: datetime | None = None) -> Journal:
     """What I did that stands, by the account under which each host knows me.
 
-    Without `since`, each host is read back only to the newest such record.
+    Without `since`, each host is read back only to the newest such record that has a way back.
     """
 
     me = {host.name: host.hello.user for host in fleet.state.hosts if host.hello is not None}
@@ -126,7 +128,7 @@ async def _read(
             return None
         found += [record for record in page.rows if wanted(record) and (since is None or record.at >= since)]
         cursor = page.cursor
-        enough = page.rows[-1].at < since if since is not None and page.rows else bool(found)
+        enough = page.rows[-1].at < since if since and page.rows else any(record.undoable for record in found)
         if enough or not cursor:
             break
     return tuple(found)

@@ -11,9 +11,9 @@ from mailagent.api.outcomes import Outcomes
 from mailagent.api.requests import HistoryScope
 from mailagent.config.thresholds import Limits, Thresholds
 from mailctl.fleet import HostState
+from mailctl.ops.acts import operation_of
 from mailctl.ops.checkup import Level, Measured, Sum, Unchecked, Unit, Verdict, judge, summed
 from mailctl.ops.facts import Answers
-from mailctl.ops.journal import operation_of
 
 WORST = 10
 AUTOMATION = "automation"

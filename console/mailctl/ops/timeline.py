@@ -14,8 +14,10 @@ import msgspec
 
 from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.operations import OperationRecord, Result
+from mailagent.api.targets import TargetKind
 from mailagent.api.views import EngineState, Series
 from mailctl.fleet.state import FleetState, HostState, LinkState
+from mailctl.ops.acts import OF_HOSTS, by_operation, is_act
 
 BASE_STEPS: Final = 10
 """Minutes before a change that it is measured against."""
@@ -25,9 +27,6 @@ RISE: Final = 2.0
 FALL: Final = 0.5
 FAILING: Final = 0.30
 """Share of failed attempts from which on a minute is bad; it is good again below a third of it."""
-_OF_HOSTS: Final = frozenset({"start", "stop"})
-_OF_AGENTS: Final = {"mailagent", "automation"}
-"""Authors that are no people."""
 
 
 class EventKind(StrEnum):
@@ -76,11 +75,7 @@ def merged(*parts: Iterable[TimelineEvent], since: datetime) -> tuple[TimelineEv
 
 def of_operations(records: Iterable[tuple[str, OperationRecord]]) -> list[TimelineEvent]:
     """Executed verbs; the steps of one operation that say the same of the same target are one event."""
-    groups: dict[tuple[str, str, str, str], list[tuple[str, OperationRecord]]] = {}
-    for host, record in records:
-        what = str(record.target or record.undoes or "")
-        groups.setdefault((record.op_id.partition(".")[0], record.verb, what, record.result), []).append((host, record))
-    return [_operation(parts) for parts in groups.values()]
+    return [_operation(parts) for parts in by_operation(records)]
 
 
 def _operation(parts: Sequence[tuple[str, OperationRecord]]) -> TimelineEvent:
@@ -100,22 +95,30 @@ def _operation(parts: Sequence[tuple[str, OperationRecord]]) -> TimelineEvent:
         at=record.at,
         kind=kind,
         hosts=hosts,
-        subject=str(record.target or record.undoes or (host if kind in (EventKind.HOST, EventKind.RELOAD) else "")),
+        subject=_subject(record, host if len(hosts) == 1 else "", kind),
         text=text,
         by=record.author,
         op_id=record.op_id if len(hosts) == 1 else record.op_id.partition(".")[0],
-        weight=Weight.WARN if record.verb in _OF_HOSTS else Weight.PLAIN,
+        weight=Weight.WARN if record.verb in OF_HOSTS else Weight.PLAIN,
     )
 
 
+def _subject(record: OperationRecord, host: str, kind: EventKind) -> str:
+    """What it is about; of what is about each host itself, the host if it is one."""
+    target = record.target
+    if kind in (EventKind.HOST, EventKind.RELOAD) or (target is not None and target.kind is TargetKind.HOST):
+        return f"host:{host}" if host else ""
+    return str(target or record.undoes or "")
+
+
 def _kind(record: OperationRecord) -> EventKind:
-    if record.verb in _OF_HOSTS:
+    if record.verb in OF_HOSTS:
         return EventKind.HOST
     if record.verb == "reload":
         return EventKind.RELOAD
     if record.verb == "note_add":
         return EventKind.NOTE
-    return EventKind.AUTOMATION if record.author in _OF_AGENTS else EventKind.OPERATOR
+    return EventKind.OPERATOR if is_act(record) else EventKind.AUTOMATION
 
 
 def of_orders(orders: Iterable[tuple[str, Directive]], known: Iterable[str]) -> list[TimelineEvent]:

@@ -20,6 +20,7 @@ from mailagent.api.targets import TargetKind
 from mailctl.fleet import Fleet, LinkError
 from mailctl.fleet.errors import LinkLost, NoAnswer
 from mailctl.ops import budget, command, journal, mail, op_ids, targets
+from mailctl.ops.acts import operation_of, told
 from mailctl.ops.errors import NothingSelected, OptionError, SelectorError
 from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
@@ -195,7 +196,8 @@ async def plan_undo(fleet: Fleet, operation: OpId, options: Options = DEFAULTS) 
 async def plan_undo_last(fleet: Fleet, options: Options = DEFAULTS) -> Plan:
     """What undoing the last thing would do that I did and that stands, on every host that executed it.
 
-    Undos do not count, so that each call goes one step further back. When it cannot be undone the plan says why.
+    Undos do not count, so that each call goes one step further back. When it cannot be undone the plan says why, and
+    which one before it can be: it is not passed over, because undoing something else unasked would be a surprise.
 
     Raises:
         NothingSelected: no host that answers knows one.
@@ -203,7 +205,18 @@ async def plan_undo_last(fleet: Fleet, options: Options = DEFAULTS) -> Plan:
     mine = await journal.of_mine(fleet)
     if mine.last is None:
         raise NothingSelected(f"nothing of yours stands that could be undone{_not_asked(mine.silent)}")
-    return await plan_undo(fleet, journal.operation_of(mine.last), options)
+    plan = await plan_undo(fleet, operation_of(mine.last), options)
+    if plan.is_possible or mine.last.undoable:
+        return plan
+    return replace(plan, warnings=(*plan.warnings, _beyond(mine.last, mine.last_undoable)))
+
+
+def _beyond(last: OperationRecord, before: OperationRecord | None) -> str:
+    """What stops `undo last`, and how to go on."""
+    stopped = f"the last of yours is {told(last)}, which has no way back"
+    if before is None:
+        return f"{stopped}; nothing of yours before it has one either"
+    return f"{stopped}; the one before it that has: {told(before)}: mailctl undo {operation_of(before)}"
 
 
 async def plan_undo_since(fleet: Fleet, since: datetime, options: Options = DEFAULTS) -> Plan:

@@ -1,5 +1,8 @@
 """`mailctl timeline` and `mailctl note`, against three agents."""
 
+import msgspec
+
+from mailagent.api.ids import OpId
 from tests.console.cli.conftest import Mailctl
 from tests.console.loopback import LoopbackAgent
 
@@ -29,3 +32,22 @@ async def test_a_note_is_left_listed_and_ended(agents: Agents, mailctl: Mailctl)
     assert "ticket" in line
     assert (await mailctl("note", "end", row["id"], "--yes")).code == 0
     assert (await mailctl("note", "list")).out == "no notes\n"
+
+
+async def test_a_note_on_three_hosts_is_one_line_wherever_it_is_told(agents: Agents, mailctl: Mailctl) -> None:
+    assert (await mailctl("note", "add", "ticket 4711", "--yes")).code == 0
+    for listing in (("note", "list"), ("operations",), ("directives",)):
+        [_, line] = (await mailctl(*listing)).out.splitlines()
+        assert "mx1 mx2 mx3" in line, listing
+    [line] = (await mailctl("timeline", "--kind", "note")).out.splitlines()
+    assert line.endswith("[mx1,mx2,mx3]")
+
+
+async def test_operations_are_acts_of_people_unless_all_are_wanted(agents: Agents, mailctl: Mailctl) -> None:
+    assert (await mailctl("drain", "pool:marketing", "host:mx1", "--yes")).code == 0
+    [(op_id, record)] = agents["mx1"].records.items()
+    agents["mx1"].records["auto-1"] = msgspec.structs.replace(record, op_id=OpId("auto-1"), author="automation")
+    assert "automation" not in (await mailctl("operations")).out
+    everything = await mailctl("operations", "--all")
+    assert "automation" in everything.out
+    assert str(op_id).partition(".")[0] in everything.out

@@ -103,3 +103,17 @@ async def test_the_past_before_the_time_stays(fleet: Fleet) -> None:
     await do(fleet, Verb.DRAIN, "pool:cold")
     with pytest.raises(ops.NothingSelected, match="nothing of yours since"):
         await ops.plan_undo_since(fleet, datetime.now(UTC) + timedelta(seconds=5))
+
+
+async def test_the_last_without_a_way_back_is_named_with_the_one_before_it(agents: Agents, fleet: Fleet) -> None:
+    await do(fleet, Verb.RETRY, "provider:gmail host:mx1")
+    [warning] = (await ops.plan_undo_last(fleet)).warnings
+    assert warning.endswith("nothing of yours before it has one either")
+    drain = await do(fleet, Verb.DRAIN, "pool:cold")
+    await do(fleet, Verb.RETRY, "provider:gmail host:mx1")
+    undo = await ops.plan_undo_last(fleet)
+    assert not undo.is_possible
+    [warning] = undo.warnings
+    assert warning.startswith("the last of yours is retry")
+    assert "drain pool:cold" in warning
+    assert warning.endswith(f"mailctl undo {drain.op_id}")

@@ -697,7 +697,7 @@ def operations(host: str) -> tuple[OperationRecord, ...]:
             verb=verb,
             target=Target(kind=TargetKind(kind), name=name),
             filter=None,
-            author="alice" if minutes < 60 else "bob",
+            author="automation" if verb == "shape" else "alice" if minutes < 60 else "bob",
             reason="gmail throttles, ticket 4711",
             at=NOW - timedelta(minutes=minutes),
             result=Result.APPLIED,

@@ -19,6 +19,7 @@ from mailagent.api.operations import OperationRecord
 from mailagent.api.replies import OperationPage
 from mailagent.api.requests import PageRequest
 from mailctl.fleet.state import DirectiveRow, FleetState
+from mailctl.ops.acts import is_act, operation_of
 from mailctl.ops.moments import past
 from mailctl.ops.plan import Options, Plan, Verb
 from mailctl.ops.selector import TermKind
@@ -32,8 +33,6 @@ from mailctl.tui.theme import Tone
 from mailctl.tui.widgets.table import FleetTable
 
 LOG_ROWS = 500
-OWN_VERBS = ("shape", "expire", "start", "stop")
-"""What agents do by themselves."""
 
 ORDER_COLUMNS = (
     Column("ORDER", 8, grow=1, most=12),
@@ -41,13 +40,13 @@ ORDER_COLUMNS = (
     Column("HOSTS", 7, grow=1, most=16),
     Column("BY", 10, grow=1, most=12),
     Column("AGE", 5, right=True, drop=1),
-    Column("ENDS", 8, right=True),
+    Column("ENDS", 9, right=True),
     Column("PROGRESS", 12, grow=2, most=44),
     Column("REASON", 12, grow=3, drop=2),
 )
 LOG_COLUMNS = (
     Column("DONE", 8),
-    Column("VERB", 8),
+    Column("VERB", 8, grow=2, most=19),
     Column("TARGET", 14, grow=3, most=34),
     Column("HOSTS", 7, grow=1, most=16),
     Column("BY", 6, grow=1, most=12),
@@ -69,13 +68,13 @@ class LogRow:
 
 def logged(pages: dict[str, OperationPage]) -> list[LogRow]:
     """Operations of all hosts, newest first; what belongs to one operation is one row."""
-    parts: dict[str, list[tuple[str, OperationRecord]]] = {}
+    parts: dict[OpId, list[tuple[str, OperationRecord]]] = {}
     for host, page in pages.items():
         for record in page.rows:
-            parts.setdefault(record.op_id.partition(".")[0], []).append((host, record))
+            parts.setdefault(operation_of(record), []).append((host, record))
     rows = [
         LogRow(
-            OpId(op_id),
+            op_id,
             same[0][1],
             tuple(dict.fromkeys(host for host, _ in same)),
             all(record.undone_by is not None for _, record in same),
@@ -144,7 +143,7 @@ class OperationsView(View):
         log = [
             row
             for row in self._log
-            if (self._with_automation or row.record.verb not in OWN_VERBS)
+            if (self._with_automation or is_act(row.record))
             and self.filter.admits({}, f"{row.record.verb} {row.record.target} {row.record.author}")
         ]
         self.query_one("#orders", FleetTable).show(
@@ -164,7 +163,7 @@ class OperationsView(View):
         self._with_automation = not self._with_automation
         self.show(self.desk.state, self.desk.now())
         shown = "with" if self._with_automation else "without"
-        self.say(f"the log {shown} steps of automation and orders that expired")
+        self.say(f"the log {shown} what hosts and automation did, and how orders went on")
 
     def _order(self) -> DirectiveRow | None:
         """The standing order under the cursor of the upper table."""

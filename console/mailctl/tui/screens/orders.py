@@ -21,6 +21,10 @@ def order_words(order: Directive) -> str:
     """Its target, and of a limit the values first, so that a narrow column shows them: `gmail/mkt-1 5 → 2 rate`."""
     if order.kind is DirectiveKind.ROTATE:
         return clean(f"{order.target.name} → {order.standby}")
+    if order.kind is DirectiveKind.NOTE:
+        return clean(order.reason)
+    if order.kind is DirectiveKind.LOCK:
+        return "all verbs"
     if order.kind is DirectiveKind.LIMIT:
         return clean(f"{order.target.name} {_values(order)} {order.limit}")
     return clean(f"{order.target} {limited(order)}".rstrip())
