@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.agent.dns.responder import Responder, responding
 from tests.integration.preload import preload
-from tests.integration.processes import agent, free_port
+from tests.integration.processes import ONE_VMTA, agent, free_port
 from tests.integration.rpc import Caller
 
 from bench.load import LONGEST_S, Load, hand_in, sink
@@ -22,25 +22,16 @@ from mailagent.api.targets import Target, TargetKind
 
 WAITING = 200_000
 LOAD = Load()
-CONFIG = """\
-host: mx1
-state_dir: ./state
-rpc: {{socket: ./state/rpc.sock}}
-intake:
-  listeners: [{{address: 127.0.0.1, port: {port}}}]
-  relay_from: [127.0.0.0/8]
-virtual_mtas:
-  a1: {{address: 127.0.0.1, ehlo: mx1.example.test}}
-pools:
-  default: {{active: [a1]}}
-streams:
-  default: {{pool: default}}
+CONFIG = (
+    ONE_VMTA
+    + """\
 dns: {{servers: ["127.0.0.1:{dns}"]}}
 tls: {{mta_sts: {{enabled: false}}}}
 delivery: {{port: {sink}, allow_networks: [127.0.0.0/8]}}
 providers:
   default: {{connections: 20, messages_per_connection: 100000, rate: 1000000/s, connect_rate: 1000/s}}
 """
+)
 
 
 @dataclass(frozen=True)

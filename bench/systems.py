@@ -10,24 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.integration.postfix import postfix
-from tests.integration.processes import agent
+from tests.integration.processes import ONE_VMTA, agent
 
-AGENT = """\
-host: mx1
-state_dir: ./state
-rpc: {{socket: ./state/rpc.sock}}
-intake:
-  listeners: [{{address: 127.0.0.1, port: {port}}}]
-  relay_from: [127.0.0.0/8]
-virtual_mtas:
-  a1: {{address: 127.0.0.1, ehlo: mx1.example.test}}
-pools:
-  default: {{active: [a1]}}
-streams:
-  default: {{pool: default}}
+AGENT = (
+    ONE_VMTA
+    + """\
 routes:
   - {{match: "*", to: "127.0.0.1:{sink}"{route}}}
 {more}"""
+)
 
 POSTFIX = {
     "default_process_limit": "100",

@@ -15,7 +15,7 @@ from random import SystemRandom
 
 from tests.conftest import program as installed
 
-AGENT_YAML = """\
+ONE_VMTA = """\
 host: mx1
 state_dir: ./state                 # spool, accounting, audit
 rpc: {{socket: ./state/rpc.sock}}
@@ -28,9 +28,12 @@ pools:
   default: {{active: [a1]}}
 streams:
   default: {{pool: default}}
-routes:
-  - {{match: "*", to: "127.0.0.1:{sink}"}}      # fixed next hop instead of MX lookup
 """
+AGENT_YAML = f"""\
+{ONE_VMTA}routes:
+  - {{{{match: "*", to: "127.0.0.1:{{sink}}"}}}}      # fixed next hop instead of MX lookup
+"""
+"""The file of the README."""
 
 
 _ports = itertools.cycle(SystemRandom().sample(range(10_000, 20_000), 10_000))

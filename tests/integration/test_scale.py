@@ -11,28 +11,19 @@ from mailagent.api.views import Snapshot
 from tests.agent.dns.responder import Responder, responding
 from tests.integration.client import Client
 from tests.integration.preload import preload
-from tests.integration.processes import agent, free_port, until
+from tests.integration.processes import ONE_VMTA, agent, free_port, until
 from tests.integration.rpc import Caller
 from tests.integration.sink import Sink
 
 MANY = 200_000
 
-TEXT = """\
-host: mx1
-state_dir: ./state
-rpc: {{socket: ./state/rpc.sock}}
-intake:
-  listeners: [{{address: 127.0.0.1, port: {port}}}]
-  relay_from: [127.0.0.0/8]
-virtual_mtas:
-  a1: {{address: 127.0.0.1, ehlo: mx1.example.test}}
-pools:
-  default: {{active: [a1]}}
-streams:
-  default: {{pool: default}}
+TEXT = (
+    ONE_VMTA
+    + """\
 dns: {{servers: ["127.0.0.1:{dns}"]}}
 delivery: {{port: {sink}, allow_networks: [127.0.0.0/8]}}
 """
+)
 
 
 @pytest.mark.timeout(180)
