@@ -3,7 +3,7 @@
 import gzip
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,33 +12,17 @@ from hypothesis import strategies as st
 
 from mailagent.api.accounting import EventType
 from mailagent.config.accounting import Accounting
-from mailagent.outcome.accounting import AccountingLog, AccountingRecord, event_id, finished_files, line
+from mailagent.outcome.accounting import AccountingLog, AccountingRecord, finished_files
 from mailagent.outcome.accounting import search as module
 from mailagent.outcome.accounting.search import Wanted, search
+from tests.agent.outcome.records import NOW, written
 
-NOW = datetime(2030, 1, 1, tzinfo=UTC)
 RECIPIENTS = ("bob@two.test", "Bob@Two.test", "eve@two.test.example", '"a,\\"b"@two.test', "josé@zwei.test", "")
 JOBS = ("", "spring", "spring-2")
 
 
 def record(number: int, recipient: str = "bob@two.test", job: str = "", kind: EventType = EventType.DELIVERED) -> bytes:
-    return line(
-        AccountingRecord(
-            event=event_id(f"0MSG{number}", 0, 1, kind),
-            type=kind,
-            time=NOW + timedelta(seconds=number),
-            host="mx1",
-            message_id=f"0MSG{number}",
-            n=0,
-            sender="news@one.test",
-            recipient=recipient,
-            stream="news",
-            pool="marketing",
-            size_bytes=1,
-            job=job,
-            text="line\nbreak and bob@two.test in a reply",
-        )
-    )
+    return written(number, kind, recipient=recipient, job=job, text="line\nbreak and bob@two.test in a reply")
 
 
 def numbers(found: Iterator[tuple[AccountingRecord, bytes]]) -> list[int]:

@@ -20,33 +20,20 @@ from mailagent.api.events import SinkState
 from mailagent.api.ids import StreamName
 from mailagent.config.accounting import Accounting
 from mailagent.config.events import EventSink
-from mailagent.outcome.accounting import AccountingLog, AccountingRecord, event_id, line
+from mailagent.outcome.accounting import AccountingLog
 from mailagent.outcome.events import cursor as cursors
 from mailagent.outcome.events import sinks as module
 from mailagent.outcome.events.cursor import Cursor
 from mailagent.outcome.events.delivery import NotTaken, Webhook
 from mailagent.outcome.events.sinks import Events, Sink
+from tests.agent.outcome.records import written
 from tests.agent.outcome.webhook import SECRET, application
 from tests.certificates import Authority
 from tests.integration.processes import wait_until
 
 
 def record(number: int, kind: EventType = EventType.DELIVERED, stream: str = "news") -> bytes:
-    return line(
-        AccountingRecord(
-            event=event_id(f"0MSG{number}", 0, 1, kind),
-            type=kind,
-            time=datetime.now(UTC),
-            host="mx1",
-            message_id=f"0MSG{number}",
-            n=0,
-            sender="news@one.test",
-            recipient=f"r{number}@two.test",
-            stream=stream,
-            pool="marketing",
-            size_bytes=1,
-        )
-    )
+    return written(number, kind, time=datetime.now(UTC), stream=stream)
 
 
 def secret_in(directory: Path) -> Path:

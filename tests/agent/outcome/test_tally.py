@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,42 +14,27 @@ from mailagent.api.accounting import EventType
 from mailagent.api.errors import InvalidRequest
 from mailagent.api.outcomes import OutcomesRequest
 from mailagent.config.accounting import Accounting
-from mailagent.outcome.accounting import AccountingLog, AccountingRecord, event_id, line
+from mailagent.outcome.accounting import AccountingLog
 from mailagent.outcome.accounting import tally as module
 from mailagent.outcome.accounting.tallies import Tallies
 from mailagent.outcome.accounting.tally import tally
+from tests.agent.outcome.records import NOW, written
 
-NOW = datetime(2030, 1, 1, tzinfo=UTC)
 Event = tuple[EventType, str, str]
 events = st.tuples(
     st.sampled_from(EventType), st.sampled_from(["gmail", "yahoo", ""]), st.sampled_from(["a@One.test", "b@two.test"])
 )
 
 
-def written(number: int, kind: EventType, provider: str, recipient: str) -> bytes:
-    return line(
-        AccountingRecord(
-            event=event_id(f"0MSG{number}", 0, 1, kind),
-            type=kind,
-            time=NOW + timedelta(seconds=number),
-            host="mx1",
-            message_id=f"0MSG{number}",
-            n=0,
-            sender="news@one.test",
-            recipient=recipient,
-            stream="news",
-            pool="marketing",
-            size_bytes=1,
-            provider=provider,
-            category="bad-mailbox" if kind is EventType.BOUNCED else "",
-        )
-    )
+def line_of(number: int, kind: EventType, provider: str, recipient: str) -> bytes:
+    category = "bad-mailbox" if kind is EventType.BOUNCED else ""
+    return written(number, kind, recipient=recipient, provider=provider, category=category)
 
 
 def fill(directory: Path, lines: list[Event]) -> None:
     log = AccountingLog(directory, Accounting(), clock=lambda: NOW.timestamp() + len(lines))
     for number, event in enumerate(lines):
-        log.write([written(number, *event)])
+        log.write([line_of(number, *event)])
     log.close()
 
 
@@ -63,7 +48,7 @@ def test_it_counts_what_the_lines_say(lines: list[Event], rotate: int, first: in
         log = AccountingLog(Path(name), Accounting(rotate_bytes=rotate), clock=lambda: at)
         for number, event in enumerate(lines):
             at = NOW.timestamp() + number
-            log.write([written(number, *event)])
+            log.write([line_of(number, *event)])
         found = tally(Path(name), since, until, limit=100, within_s=60)
         log.close()
     assert (found.since, found.until, found.truncated) == (since, until, False)
@@ -83,7 +68,7 @@ def test_when_the_time_is_over_the_newest_files_count_and_the_answer_says_from_w
     log = AccountingLog(tmp_path, Accounting(rotate_bytes=1), clock=lambda: at)
     for number in range(3):  # a file for each
         at = NOW.timestamp() + number
-        log.write([written(number, EventType.DEFERRED, "gmail", "a@one.test")])
+        log.write([line_of(number, EventType.DEFERRED, "gmail", "a@one.test")])
     ticks = iter([0.0, 0.0, 0.0, 5.0])  # the start, then one look for each file
     found = tally(tmp_path, NOW, NOW + timedelta(hours=1), limit=9, within_s=3, clock=lambda: next(ticks))
     log.close()
