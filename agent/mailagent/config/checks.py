@@ -14,6 +14,7 @@ from mailagent.config.checks_dkim import check_dkim
 from mailagent.config.checks_events import check_events
 from mailagent.config.checks_feedback import check_feedback
 from mailagent.config.checks_machines import check_machines
+from mailagent.config.checks_postfix import check_postfix
 from mailagent.config.checks_streams import check_stream_rules
 from mailagent.config.checks_suppression import check_suppression
 from mailagent.config.checks_thresholds import check_thresholds
@@ -128,6 +129,7 @@ def _check_host(host: _Host, prefix: Key, report: Reader) -> None:
         if not all(groups):
             report.follow_up((*prefix, "rpc", "roles", role), "has an empty group name")
     _check_intake(host.intake, (*prefix, "intake"), report)
+    check_postfix(host, prefix, report)
     if host.log.level not in _LEVELS:
         report.follow_up((*prefix, "log", "level"), f"`{host.log.level}` is none of {', '.join(_LEVELS)}")
     if isinstance(host, FleetHost) and (re.search(r"[\s\0]", host.ssh.address) or host.ssh.address.startswith("-")):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from mailagent.config.checks_words import bad_name, is_name
+from mailagent.config.postfix import EngineKind
 from mailagent.config.reading import Reader
 from mailagent.config.structs import FleetConfig, FleetHost
 
@@ -28,5 +29,7 @@ def check_machines(config: FleetConfig, report: Reader) -> None:
 def _owned(host: FleetHost) -> Iterator[tuple[tuple[str | int, ...], str]]:
     yield ("state_dir",), f"state_dir {host.state_dir}"
     yield ("rpc", "socket"), f"socket {host.rpc.socket}"
+    if host.engine is EngineKind.POSTFIX:
+        yield ("postfix", "instance"), f"Postfix instance {host.postfix.identity}"
     for n, listener in enumerate(host.intake.listeners):
         yield ("intake", "listeners", n), f"listener {listener.address}, port {listener.port},"

@@ -29,8 +29,9 @@ from mailagent.config.structs import (
     Shared,
     Stream,
 )
+from mailagent.config.tls import Tls
 
-_HOST_KEYS = ("region", "state_dir", "rpc", "intake", "virtual_mtas", "log")
+_HOST_KEYS = ("region", "state_dir", "rpc", "engine", "postfix", "intake", "virtual_mtas", "log")
 _TEXT: dict[type, Callable[[Any], str]] = {
     timedelta: format_duration,
     Path: str,
@@ -67,6 +68,7 @@ def host_part(fleet: FleetConfig, host: HostName) -> AgentConfig:
         "default_stream": fleet.default_stream if fleet.default_stream in streams else None,
         "dkim": msgspec.structs.replace(fleet.dkim, keys=tuple(key for key in fleet.dkim.keys if key.pool in pools)),
         "providers": merge_providers(fleet.providers),
+        "tls": _cut_tls(fleet.tls, streams),
         "events": tuple(cut for sink in fleet.events if (cut := _cut_sink(sink, streams)) is not None),
     }
     return AgentConfig(host=host, **shared, **{name: getattr(entry, name) for name in _HOST_KEYS})
@@ -118,6 +120,13 @@ def _cut_sink(sink: EventSink, streams: Any) -> EventSink | None:
         return sink
     own = tuple(name for name in sink.streams if name in streams)
     return msgspec.structs.replace(sink, streams=own) if own else None
+
+
+def _cut_tls(tls: Tls, streams: Any) -> Tls:
+    """TLS reports leave by the usual rules where their stream is not."""
+    if tls.reports.stream in ("", *streams):
+        return tls
+    return msgspec.structs.replace(tls, reports=msgspec.structs.replace(tls.reports, stream=""))
 
 
 def _without_shipped(config: AgentConfig) -> AgentConfig:

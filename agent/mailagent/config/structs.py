@@ -23,6 +23,7 @@ from mailagent.config.dsn import Dsn
 from mailagent.config.events import EventSink
 from mailagent.config.feedback import Bounces, Feedback
 from mailagent.config.intake import Certificate, ListenerAuth, ListenerKind, ListenerTls
+from mailagent.config.postfix import EngineKind, Postfix
 from mailagent.config.rates import ByteRate as ByteRate
 from mailagent.config.rates import Rate as Rate
 from mailagent.config.safety import Environment
@@ -332,6 +333,8 @@ class FleetHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     region: str = ""
     state_dir: Path = Path("/var/lib/mailagent")
     rpc: Rpc = Rpc()
+    engine: EngineKind = EngineKind.MAILAGENT  # `postfix`: a Postfix that is already there carries the mail
+    postfix: Postfix = Postfix()
     intake: Intake = Intake()
     virtual_mtas: dict[VmtaName, VirtualMta] = {}
     log: Log = Log()
@@ -352,6 +355,8 @@ class AgentConfig(Shared, frozen=True, kw_only=True, forbid_unknown_fields=True)
     region: str = ""
     state_dir: Path = Path("/var/lib/mailagent")
     rpc: Rpc = Rpc()
+    engine: EngineKind = EngineKind.MAILAGENT  # `postfix`: a Postfix that is already there carries the mail
+    postfix: Postfix = Postfix()
     intake: Intake = Intake()
     virtual_mtas: dict[VmtaName, VirtualMta] = {}
     log: Log = Log()

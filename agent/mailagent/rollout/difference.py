@@ -22,6 +22,8 @@ from mailagent.routing.rollup import ROUTE_PROVIDER, Site
 RESTART_ONLY: Final = (
     "host",
     "state_dir",
+    "engine",
+    "postfix",
     "rpc.socket",
     "rpc.backlog",
     "intake.listeners",

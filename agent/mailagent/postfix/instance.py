@@ -1,0 +1,151 @@
+"""What `postconf` says of an instance: where it lives, what it can, and the bounds it has."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from mailagent.config.postfix import Postfix
+from mailagent.postfix.commands import Programs, run
+from mailagent.postfix.errors import InstanceUnusable, PostfixError
+
+OLDEST: Final = (3, 5)
+"""First version with everything that seeing and the queue verbs need (`postsuper -f`, `forced_expire`)."""
+ACTIVE_ALARM: Final = 50_000
+ACTIVE_ALARM_SHARE: Final = 0.8
+DEFAULT_LOG: Final = "/var/log/mail.log"
+_ASKED: Final = (
+    "mail_version", "config_directory", "queue_directory", "data_directory", "multi_instance_name", "myhostname",
+    "syslog_name", "maillog_file", "enable_long_queue_ids", "qmgr_message_active_limit", "minimal_backoff_time",
+    "maximal_backoff_time", "queue_run_delay", "maximal_queue_lifetime", "bounce_queue_lifetime", "mail_owner",
+)  # fmt: skip
+
+
+class Capability(StrEnum):
+    """What depends on the version."""
+
+    QUEUE = "queue"  # see the queue, and the verbs on its mail: 3.5
+    VIRTUAL_MTAS = "virtual_mtas"  # smtp_bind_address_enforce, without which mail leaves from another address: 3.7
+    JSON = "json"  # orig_address and bounce_reason in listings, `postconf -j`: 3.11
+
+
+_SINCE: Final = {Capability.QUEUE: (3, 5), Capability.VIRTUAL_MTAS: (3, 7), Capability.JSON: (3, 11)}
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One Postfix instance. Paths are as its own programs see them."""
+
+    name: str  # of postmulti; `-` is the default one
+    version_text: str  # as it says: 3.7.11, 3.9-20240115
+    config_dir: str
+    queue_dir: str
+    data_dir: str
+    hostname: str
+    syslog_name: str
+    log_file: str  # maillog_file; empty: syslog
+    long_ids: bool
+    active_limit: int  # messages in the active queue
+    settings: Mapping[str, str]  # everything that was asked, as text
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Major and minor."""
+        return version_of(self.version_text)
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this version can."""
+        return frozenset(one for one, since in _SINCE.items() if self.version >= since)
+
+    def why_not(self, capability: Capability) -> str:
+        """Why this version cannot do it; empty when it can."""
+        if capability in self.capabilities:
+            return ""
+        return f"this is Postfix {self.version_text}; it needs {'.'.join(map(str, _SINCE[capability]))}"
+
+    @property
+    def active_alarm(self) -> int:
+        """Messages in the active queue from which the alarm stands."""
+        return min(ACTIVE_ALARM, int(self.active_limit * ACTIVE_ALARM_SHARE))
+
+
+def version_of(text: str) -> tuple[int, int]:
+    """Major and minor of `3.7.11`; (0, 0) for what is no version."""
+    match = re.match(r"(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def parameters(text: str) -> dict[str, str]:
+    """`name = value` lines of postconf; a value may go on in lines that begin with a blank."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        if line[:1].isspace() and name:
+            found[name] = f"{found[name]} {line.strip()}".strip()
+        elif "=" in line:
+            name, _, value = line.partition("=")
+            name = name.strip()
+            found[name] = value.strip()
+    return found
+
+
+def instance_of(settings: Mapping[str, str], config_dir: str) -> Instance:
+    """The instance that these answers of postconf describe.
+
+    Raises:
+        InstanceUnusable: it is older than OLDEST, or does not say what every Postfix says.
+    """
+    version = settings.get("mail_version", "")
+    if version_of(version) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise InstanceUnusable(f"Postfix {version or 'of an unknown version'} is too old; {oldest} or newer is needed")
+    if "queue_directory" not in settings:
+        raise InstanceUnusable(f"postconf does not say where the queue of {config_dir or 'the default instance'} is")
+    limit = settings.get("qmgr_message_active_limit", "")
+    return Instance(
+        name=settings.get("multi_instance_name", "") or "-",
+        version_text=version,
+        config_dir=config_dir or settings.get("config_directory", ""),
+        queue_dir=settings["queue_directory"],
+        data_dir=settings.get("data_directory", ""),
+        hostname=settings.get("myhostname", ""),
+        syslog_name=settings.get("syslog_name", ""),
+        log_file=settings.get("maillog_file", ""),
+        long_ids=settings.get("enable_long_queue_ids", "") == "yes",
+        active_limit=int(limit) if limit.isdigit() else 20_000,
+        settings=settings,
+    )
+
+
+async def find_programs(config: Postfix) -> Programs:
+    """The programs of the instance that the configuration names.
+
+    Raises:
+        PostfixError: postmulti does not know the name, or cannot be run.
+    """
+    programs = Programs(config)
+    if config.instance in ("", "-"):
+        return programs
+    if config.instance.startswith("/"):
+        return programs.of(config.instance)
+    listing = programs.other("postmulti", "-l", "-i", config.instance)
+    try:
+        said = await run(listing, timeout_s=programs.timeout_s)
+    except PostfixError as exc:
+        raise InstanceUnusable(f"postfix.instance: there is no instance {config.instance}: {exc}") from exc
+    words = said.decode("utf-8", "replace").split()
+    if len(words) < 4 or not words[3].startswith("/"):
+        raise InstanceUnusable(f"postfix.instance: postmulti does not say where {config.instance} is configured")
+    return programs.of(words[3])
+
+
+async def read_instance(programs: Programs) -> Instance:
+    """What the instance is now.
+
+    Raises:
+        PostfixError: postconf cannot be run, or the instance cannot be used.
+    """
+    said = await programs.run("postconf", "-x", *_ASKED)
+    return instance_of(parameters(said.decode("utf-8", "replace")), programs.directory)
