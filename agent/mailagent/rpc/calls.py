@@ -63,6 +63,7 @@ class Calls:
         self._host = host
         self._audit = audit
         self._boot_id = secrets.token_hex(8)
+        self._under_way: dict[asyncio.Task[Any], str] = {}  # verbs that have not come to their end -> op_id
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -114,6 +115,8 @@ class Calls:
                 return requests.Empty()
         try:
             async with asyncio.timeout(READ_S):
+                if isinstance(params, requests.OperationRequest):
+                    await self._ended(params.op_id)
                 result = await self._host.reads[method.name](params)
         except ValueError as exc:
             if isinstance(params, requests.PageRequest) and params.cursor:
@@ -132,6 +135,14 @@ class Calls:
         else:
             talk.stream = stream
         return stream.started
+
+    async def _ended(self, op_id: str) -> None:
+        """Wait for the verbs of that op_id, so that no record means that nothing was done and nothing will be.
+
+        A verb whose caller has gone comes to its end all the same, perhaps after the caller is back and asks.
+        """
+        if tasks := [task for task, one in self._under_way.items() if one == op_id]:
+            await asyncio.wait(tasks)
 
     async def _admit(self, talk: Conversation, role: requests.Role, method: Method, raw: msgspec.Raw) -> None:
         """Let a read happen: the role is high enough, and what is to go on record is there."""
@@ -195,6 +206,9 @@ class Calls:
         caller = Principal(user=talk.user, role=role)
         if request.dry_run:
             return await _in_time(method.name, execute(request, caller))
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._under_way[task] = request.op_id
+        task.add_done_callback(self._under_way.pop)
         try:
             await self._note(talk, Event.ASKED, role, method.name, op_id=request.op_id, request=raw)
         except OSError as exc:

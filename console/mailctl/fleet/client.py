@@ -39,12 +39,18 @@ class Client:
     def __init__(self, host: str) -> None:
         self.host = host
         self.lost: asyncio.Future[LinkError] = asyncio.get_running_loop().create_future()
+        self._given_up = False  # a call without an answer
         self.on_changes: Callable[[msgspec.Raw], None] = lambda _: None
         self.on_trace: Callable[[msgspec.Raw], None] = lambda _: None
         self._channel: Channel | None = None
         self._pending: dict[int, asyncio.Future[codec.Frame]] = {}
         self._next_id = 0
         self._buffer = bytearray()
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether an answer has not come: its call may still be on its way."""
+        return self._given_up or bool(self._pending)
 
     async def call(self, method: str, params: msgspec.Struct, *, deadline_s: float = CALL_DEADLINE_S) -> Any:
         """The decoded result of `method`.
@@ -71,6 +77,7 @@ class Client:
             raise LinkLost(self.host, "connection lost before the call") from exc
         finally:
             del self._pending[call_id]
+            self._given_up = self._given_up or not answer.done() or answer.cancelled()
         if frame.error is not None:
             raise codec.to_exception(frame.error)
         try:

@@ -10,6 +10,7 @@ import logging
 import os
 import shlex
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -55,11 +56,22 @@ class SshLink:
 
     client: Client
     connection: asyncssh.SSHClientConnection
+    wire: Any  # its socket; None: through a bastion, which others share
 
     async def close(self) -> None:
-        """Close the channel, then the connection; bounded."""
+        """Close the channel, then the connection; bounded.
+
+        When an answer is owed, what the host has not got is dropped. The kernel would go on sending it for minutes,
+        and a verb would be executed after somebody was told that it was not.
+        """
+        is_owed = self.client.is_owed
         self.client.close()
-        await _close(self.connection)
+        if not is_owed:
+            await _close(self.connection)
+            return
+        if self.wire is not None:
+            self.wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.abort()
 
 
 @asynccontextmanager
@@ -124,7 +136,7 @@ class SshDialler:
         except BaseException:
             connection.abort()
             raise
-        return SshLink(client, connection)
+        return SshLink(client, connection, None if jump else connection.get_extra_info("socket"))
 
     async def close(self) -> None:
         """Close the bastions; bounded."""

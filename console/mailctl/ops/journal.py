@@ -87,6 +87,8 @@ async def records_of(fleet: Fleet, host: HostName, operation: OpId) -> tuple[Ope
     """The steps of one operation on one host, the last one first; None when the host does not answer."""
     found: dict[str, OperationRecord] = {}
     try:
+        # Answered when the host is no longer at it, so that the page is whole.
+        await fleet.ask(host, "operation", OperationRequest(op_id=operation), deadline_s=PAGE_DEADLINE_S)
         page = await fleet.ask(host, "operations", PageRequest(), deadline_s=PAGE_DEADLINE_S)
         found = {record.op_id: record for record in page.rows if op_ids.belongs(record.op_id, operation)}
         step = 0

@@ -228,7 +228,6 @@ class Line:
     detail: str
     op_id: OpId
     stale: bool = False  # refused because the object has moved on: plan again
-    severed: bool = False  # unknown because the connection broke, not because the host was slow
     answer: OperationResult | None = None
 
 

@@ -568,7 +568,7 @@ async def _execute_step(fleet: Fleet, verb: Verb, step: Step) -> Line:
     try:
         answer: OperationResult = await fleet.ask(step.host, verb, step.request, deadline_s=EXECUTE_DEADLINE_S)
     except (NoAnswer, LinkLost) as exc:
-        return replace(line(LineResult.UNKNOWN, exc.reason), severed=isinstance(exc, LinkLost))
+        return line(LineResult.UNKNOWN, exc.reason)
     except LinkError as exc:
         return line(LineResult.UNREACHABLE, exc.reason)
     except (Refused, RoleRefused) as exc:
@@ -587,9 +587,9 @@ async def _what_became_of(fleet: Fleet, line: Line) -> Line:
     except (LinkError, ApiError):
         return line
     if record is None:
-        # After a broken connection this question came on a later one, so the call is over. A host that was only slow
-        # may still be at it.
-        return replace(line, result=LineResult.FAILED, detail=f"not done: {line.detail}") if line.severed else line
+        # The host answers when it has come to the end of what it was told. Nothing can arrive late: the call went over
+        # this connection, or over one that is gone with all that it had not delivered.
+        return replace(line, result=LineResult.FAILED, detail=f"not done: {line.detail}")
     return replace(line, result=LineResult(record.result.value), detail=record.detail)
 
 

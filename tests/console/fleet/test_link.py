@@ -1,6 +1,7 @@
 """SSH links against OpenSSH's own server."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mailagent.api import requests
-from mailagent.api.ids import HostName
+from mailagent.api.ids import HostName, OpId
 from mailagent.config.structs import FleetConfig, FleetHost, Ssh
 from mailctl.fleet import Fleet, LinkState, link
 from mailctl.fleet.errors import (
@@ -19,6 +20,7 @@ from mailctl.fleet.errors import (
     HostKeyUnknown,
     LinkError,
     LoginRefused,
+    NoAnswer,
     SocketMissing,
     SshMisconfigured,
     Unreachable,
@@ -100,6 +102,46 @@ async def test_hosts_that_take_a_connection_and_say_nothing_hold_up_no_other(
             state = await fleet.settled(10, hosts=["mx1"])
             assert state.hosts[-1].state is LinkState.LIVE
             assert [host.state for host in state.hosts[:-1]] == [LinkState.CONNECTING] * 5
+
+
+async def test_a_call_that_was_given_up_does_not_arrive_later(server: Sshd, agent: LoopbackAgent) -> None:
+    """Closed with a reset: else the kernel goes on sending it, and the host obeys when the line is back."""
+    assert server.known_hosts
+    agent.faults.mute = {"operation"}
+    ends: asyncio.Queue[str] = asyncio.Queue()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", server.port)
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                sink.write(data)
+
+        answering = asyncio.create_task(pump(there, writer), name="answers")
+        try:
+            await pump(reader, back)
+            ends.put_nowait("closed")
+        except ConnectionResetError:
+            ends.put_nowait("reset")
+        finally:
+            answering.cancel()
+            back.close()
+            writer.close()
+
+    between = await asyncio.start_server(relay, "127.0.0.1", 0)
+    known = f"[127.0.0.1]:{between.sockets[0].getsockname()[1]} {server.host_key}"
+    (server.directory / "known_hosts").write_text(f"{known}\n")
+    host = server.host(agent.socket, port=between.sockets[0].getsockname()[1])
+    async with between:
+        for method in ("snapshot", "operation"):
+            dialler = SshDialler()
+            link = await dialler.dial(MX1, host)
+            params = requests.Empty() if method == "snapshot" else requests.OperationRequest(op_id=OpId("o"))
+            with contextlib.suppress(NoAnswer):
+                await link.client.call(method, params, deadline_s=5 if method == "snapshot" else 0.05)
+            await link.close()
+            assert await ends.get() == ("closed" if method == "snapshot" else "reset")
+            await dialler.close()
 
 
 async def test_a_reply_of_nearly_a_megabyte_passes(server: Sshd, agent: LoopbackAgent) -> None:
