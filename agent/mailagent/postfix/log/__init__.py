@@ -1,0 +1,1 @@
+"""What Postfix's log tells: lines, followed through rotation, joined to outcomes."""
