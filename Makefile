@@ -47,7 +47,8 @@ $(RUN):
 		|| { echo "Python 3.11 or newer with venv is missing: apt-get install python3 python3-venv" >&2; exit 1; }
 	@echo "making .venv; this is needed once"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	@$(PIP) install --require-hashes -r requirements.lock
+	@# twice quiet: dkimpy has no wheel, and how pip builds it is no warning to who installs it; errors are still told
+	@$(PIP) --quiet install --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@rm -f .venv/.run-* .venv/.dev-* && touch $@
 

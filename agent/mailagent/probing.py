@@ -82,7 +82,11 @@ class Probing:
             return result
         self._started.discard(told)
         done, _ = await asyncio.wait([told], timeout=ANSWER_S)
-        said = f"the reply: {told.result().line()}" if done else "no reply yet; its attempts will tell"
+        name = result.detail.partition(" ")[0]
+        late = (
+            f"no reply within {ANSWER_S:g} s, the attempt goes on: see `mailctl message {name}`, or `find {name}` later"
+        )
+        said = f"the reply: {told.result().line()}" if done else late
         return msgspec.structs.replace(result, detail=f"{result.detail}; {said}")
 
     def _path(self, request: api.Probe) -> tuple[VmtaName, MessageFilter]:

@@ -111,6 +111,17 @@ def parse_byte_rate(text: str) -> ByteRate:
         raise ValueError(f"`{text}` is no rate of bytes; write 10M/s or 2G/h") from None
 
 
+def parse_limit(name: str, value: str) -> int | Rate:
+    """The value of a limit: `5` for connections, messages, recipients, `10/s` for rates, `10M/s` for that of bytes.
+
+    Raises:
+        ValueError: not such a value; the message says what is wrong.
+    """
+    if name == "bytes_rate":
+        return parse_byte_rate(value)
+    return parse_rate(value) if name.endswith("rate") else parse_count(value)
+
+
 def parse_endpoint(text: str) -> Endpoint:
     """Host and port: `127.0.0.1:2525`, `[::1]:2525`, `relay.example.com:25`."""
     host, colon, port = text.rpartition(":")

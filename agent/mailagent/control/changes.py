@@ -17,9 +17,10 @@ from mailagent.api.suppression import SuppressionFreeze, SuppressionThaw
 from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.api.terms import Field
 from mailagent.api.views import MemberState
+from mailagent.config.scalars import parse_limit
 from mailagent.config.structs import AgentConfig
 from mailagent.control.generations import Change as Raised
-from mailagent.control.limits import limit_names, parse_limit
+from mailagent.control.limits import limit_names
 from mailagent.control.state import IN_SERVICE, HostState, MemberStatus, PoolStatus, host_state, sentence
 from mailagent.control.targets import near, pool_of, require
 from mailagent.spool.records import Credential, DueChange, StoredOperation

@@ -9,8 +9,8 @@ from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.errors import InvalidRequest
 from mailagent.api.jobs import JobCancel, JobSet
 from mailagent.api.targets import MessageFilter, TargetKind
+from mailagent.config.scalars import parse_limit
 from mailagent.control.changes import Change, Situation, directive_id, due_change
-from mailagent.control.limits import parse_limit
 from mailagent.control.state import sentence
 from mailagent.control.targets import require
 

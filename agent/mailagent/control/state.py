@@ -23,8 +23,8 @@ from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import TargetKind
 from mailagent.api.views import MemberState, PoolState
+from mailagent.config.scalars import parse_limit
 from mailagent.config.structs import AgentConfig, Pool, Rate
-from mailagent.control.limits import parse_limit
 from mailagent.routing.limits import Limit
 
 IN_SERVICE: Final = frozenset((MemberState.ACTIVE, MemberState.WARMING))

@@ -12,8 +12,8 @@ from mailagent.api.ids import PoolName, ProviderName, SiteName, VmtaName
 from mailagent.api.rollout import Ceiling, ConfigChange, How, Misfit
 from mailagent.api.targets import TargetKind
 from mailagent.config.parts import plain
+from mailagent.config.scalars import parse_limit
 from mailagent.config.structs import AgentConfig
-from mailagent.control.limits import parse_limit
 from mailagent.control.state import is_stricter
 from mailagent.control.targets import pool_of, require
 from mailagent.routing.limits import LIMIT_NAMES, VMTA_LIMITS, LimitTable

@@ -69,6 +69,8 @@ def act(
         complain(READ_ONLY_REFUSAL)
         leave(Exit.REFUSED)
     attended = sys.stdin.isatty() and sys.stderr.isatty()
+    if asked is None and not subject and since is None:
+        ops.check(verb, selection, options)  # what is missing is said before anything else
     if not attended and not manner.dry_run:
         _check_unattended(verb, options, manner)
 

@@ -51,7 +51,7 @@ def event_table(rows: Sequence[tuple[HostName, EventSinkView]], width: int | Non
 
 
 def age_table(rows: Sequence[tuple[HostName, AgeView]], width: int | None) -> str:
-    """Ages of waiting mail, one row per host, provider and stream; buckets in minutes."""
+    """Ages of waiting mail, one row per host, provider and stream; and what the columns of minutes mean."""
     now = datetime.now(UTC)
     columns = [
         Column("PROVIDER"),
@@ -60,7 +60,7 @@ def age_table(rows: Sequence[tuple[HostName, AgeView]], width: int | None) -> st
         Column("OLDEST", right=True, spare=2),
         Column("P50", right=True, spare=4),
         Column("P95", right=True, spare=3),
-        Column("T", right=True),
+        Column("ALL", right=True),
         *(Column(str(minutes), right=True) for minutes in BUCKET_MINUTES),
         Column(f"{BUCKET_MINUTES[-1]}+", right=True),
     ]
@@ -78,8 +78,15 @@ def age_table(rows: Sequence[tuple[HostName, AgeView]], width: int | None) -> st
         for host, row in sorted(rows, key=lambda pair: -pair[1].waiting)
     ]
     sums = [sum(row.buckets[n] for _, row in rows) for n in range(len(BUCKET_MINUTES) + 1)]
-    total = ["TOTAL", "", "", "", "", "", str(sum(row.waiting for _, row in rows)), *map(str, sums)]
-    return table(columns, cells, total=total, width=width) if cells else "nothing waits"
+    if not cells:
+        return "nothing waits"
+    first = ago(min((row.oldest_at for _, row in rows if row.oldest_at), default=None), now)
+    total = ["TOTAL", "", "", first, "", "", str(sum(row.waiting for _, row in rows)), *map(str, sums)]
+    low, next_, last = BUCKET_MINUTES[0], BUCKET_MINUTES[1], BUCKET_MINUTES[-1]
+    told = (
+        f"numbers are minutes: {low} has waited up to {low}, {next_} from {low} to {next_}, {last}+ longer than {last}"
+    )
+    return "\n".join([table(columns, cells, total=total, width=width), *wrapped(told, indent=0, width=width)])
 
 
 def reason_list(host: HostName, reasons: Sequence[WaitReason], width: int | None) -> str:
@@ -88,7 +95,7 @@ def reason_list(host: HostName, reasons: Sequence[WaitReason], width: int | None
     lines = []
     for one in reasons:
         value = " ".join(filter(None, (one.key, one.value, f"({one.origin})" if one.origin else "")))
-        end = f"until {clock(one.until)}, {until(one.until, now)}" if one.until else ""
+        end = _end(one.until, now)
         lines.append(f"{one.kind}: {', '.join(filter(None, (value, end))) or one.detail}")
         below = [one.detail if value or end else ""]
         below += [
@@ -102,6 +109,13 @@ def reason_list(host: HostName, reasons: Sequence[WaitReason], width: int | None
         for text in filter(None, below):
             lines += wrapped(printable(text), indent=2, width=width)
     return "\n".join([f"{host}:", *lines]) if lines else f"{host}: nothing holds it"
+
+
+def _end(moment: datetime | None, now: datetime) -> str:
+    """`until 14:05:00, in 4m`; of one that has come, that it is due."""
+    if moment is None:
+        return ""
+    return f"until {clock(moment)}, {until(moment, now)}" if moment > now else f"due since {clock(moment)}"
 
 
 def queue_why(host: HostName, why: QueueWhy, width: int | None) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -110,4 +109,9 @@ def leave(code: Exit) -> NoReturn:
 
 def width() -> int | None:
     """Columns of the terminal that the result goes to; None when it goes elsewhere and nothing may be cut."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if not sys.stdout.isatty():
+        return None
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None  # $COLUMNS may be that of another terminal
+    except OSError:
+        return None

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 ROWS = 100
 _REASONS = ("hard-bounce", "soft-bounces", "complaint", "unsubscribe", "manual")
 
-_reason_code = click.option("--because", type=click.Choice(_REASONS), default="manual", show_default=True, help="Why.")
+_reason_code = click.option(
+    "--because",
+    type=click.Choice(_REASONS),
+    help="What put them there, kept with the entries; --reason is in your own words. [default: manual]",
+)
 _stream = click.option("--stream", default="", help="Only mail of this stream.")
 _life = click.option("--for", "ttl_s", type=Duration(), help="How long. [default: as the configuration says]")
 _host = click.option("--host", "hosts", multiple=True, metavar="NAME", help="Only on this host; may be given again.")
@@ -88,7 +92,7 @@ def listing(setup: Setup, /, address: str, hosts: Sequence[str], as_json: bool, 
 @_life
 @common
 @pass_setup
-def add(setup: Setup, /, addresses: Sequence[str], because: str, stream: str, **given: Any) -> None:
+def add(setup: Setup, /, addresses: Sequence[str], because: str | None, stream: str, **given: Any) -> None:
     """Put addresses on the list.
 
     \b
@@ -97,9 +101,11 @@ def add(setup: Setup, /, addresses: Sequence[str], because: str, stream: str, **
     """
     from mailagent.api.suppression import SuppressionAdd, SuppressionEntry, SuppressionReason
 
-    reason = SuppressionReason(because)
+    if because is None and given["reason"] in _REASONS:
+        raise click.UsageError(f"--reason is for words of your own; say --because {given['reason']}")
+    reason = SuppressionReason(because or "manual")
     entries = tuple(SuppressionEntry(address=one, stream=stream, reason=reason) for one in addresses)
-    words = [*addresses, *(("--because", because) if because != "manual" else ()), *_said(stream)]
+    words = [*addresses, *(("--because", because) if because not in (None, "manual") else ()), *_said(stream)]
     _ask(setup, "suppression_add", SuppressionAdd(op_id=_UNNAMED, entries=entries), addresses, words, **given)
 
 

@@ -8,6 +8,7 @@ from mailctl.ops.rollout import Course, HostPlan, RolledOut, compare, plan_apply
 from mailctl.ops.selector import Selection, parse
 from mailctl.ops.verbs import (
     ACTS_ON,
+    check,
     execute,
     plan,
     plan_cancel,
@@ -41,6 +42,7 @@ __all__ = [
     "TermKind",
     "Verb",
     "WaitResult",
+    "check",
     "compare",
     "execute",
     "parse",

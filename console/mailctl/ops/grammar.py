@@ -51,6 +51,8 @@ SHORT = {"to": TermKind.RECIPIENT, "from": TermKind.SENDER, "id": TermKind.MESSA
 """Other words for kinds."""
 _KINDS = {str(kind): kind for kind in TermKind} | SHORT
 _LOOKS_LIKE_A_KIND = re.compile(r"([A-Za-z][A-Za-z_-]*):(?=\S)")
+_GLUED = re.compile(rf"(?<=\S)(?:{'|'.join(sorted(_KINDS, key=len, reverse=True))}):")
+"""A term that follows a bare value without a blank."""
 _AGE = re.compile(r"([<>])(.+)", re.DOTALL)
 
 
@@ -137,6 +139,8 @@ def _scan(text: str, *, whole: bool) -> Iterator[Token]:
         elif (colon := text.find(":", at)) > 0 and text[at:colon] in _KINDS and not text[colon + 1 : colon + 2].strip():
             raise FilterSyntaxError(text, colon + 1, f"a name after {text[at:colon]}:")
         value, after = _value(text, at, whole=whole)
+        if kind is not None and text[at] != '"' and (glued := _GLUED.search(value)):
+            raise FilterSyntaxError(text, at + glued.start(), f"a blank before {glued[0]}")
         if kind is TermKind.AGE:
             try:
                 age_s(value)

@@ -69,7 +69,7 @@ def aims(
         NothingSelected: an empty selection without `everything`, or names that no host has.
     """
     hosts = selected_hosts(state, selection)
-    kind = _acting_kind(selection, kinds, verb, everything=everything)
+    kind = acting_kind(selection, kinds, verb, everything=everything)
     if kind is TargetKind.HOST:
         return tuple(Aim(host.name, Target(kind=kind, name=host.name)) for host in hosts)
     pools = selection.names(TermKind.POOL) if kind is TargetKind.VMTA else ()
@@ -91,8 +91,8 @@ def aims(
     return tuple(sorted(found, key=lambda aim: order[aim.host]))
 
 
-def _acting_kind(selection: Selection, kinds: Collection[TargetKind], verb: str, *, everything: bool) -> TargetKind:
-    """The one kind of object that the verb acts on."""
+def acting_kind(selection: Selection, kinds: Collection[TargetKind], verb: str, *, everything: bool) -> TargetKind:
+    """The one kind of object that the verb acts on. Raises as `aims` does."""
     can = ", ".join(f"{kind}:" for kind in kinds)
     given = set(selection.kinds)
     if foreign := [kind for kind in selection.kinds if kind not in OBJECTS]:

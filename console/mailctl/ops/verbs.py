@@ -17,6 +17,7 @@ from mailagent.api.errors import ApiError, GuardRefused, Locked, Refused, RoleRe
 from mailagent.api.ids import DirectiveId, HostName, OpId
 from mailagent.api.operations import OperationRecord, OperationResult, Result
 from mailagent.api.targets import TargetKind
+from mailagent.config.scalars import parse_limit
 from mailctl.fleet import Fleet, LinkError
 from mailctl.fleet.errors import LinkLost, NoAnswer
 from mailctl.ops import budget, command, journal, mail, op_ids, targets
@@ -75,16 +76,26 @@ async def plan(fleet: Fleet, verb: Verb, selection: Selection, options: Options 
         NothingSelected: an empty selection without `options.everything`, or names that no host has.
         OptionError: options that do not go together.
     """
-    _check(verb, options)
+    check(verb, selection, options)
     title = str(selection)
     if verb in mail.ON_MAIL:
         wanted = Filter.of(selection, options.filter)
         title, drafts = str(wanted), _on_mail(fleet, verb, wanted, options)
-    elif verb in ACTS_ON:
+    else:
         drafts = _directed(fleet, verb, selection, options)
+    return await _planned(fleet, verb, drafts, options, title, selection.words)
+
+
+def check(verb: Verb, selection: Selection, options: Options) -> None:
+    """Whether a verb and its selection go together, as far as it shows before hosts are asked. Raises as `plan`."""
+    _check(verb, options)
+    if verb in mail.ON_MAIL:
+        if not Filter.of(selection, options.filter) and not options.everything:
+            raise NothingSelected(f"nothing is selected; --all means every {_which(verb)} message of the fleet")
+    elif verb in ACTS_ON:
+        targets.acting_kind(selection, ACTS_ON[verb], verb, everything=options.everything)
     else:
         raise SelectorError(f"{verb} takes an id, not a selection")
-    return await _planned(fleet, verb, drafts, options, title, selection.words)
 
 
 async def plan_cancel(fleet: Fleet, directive: DirectiveId, options: Options = DEFAULTS) -> Plan:
@@ -307,6 +318,11 @@ def _check(verb: Verb, options: Options) -> None:
         raise OptionError(f"{verb} has no refuse option; it belongs to drain")
     if verb is Verb.LIMIT and not (options.limit and options.value):
         raise OptionError("limit wants a key and a value, such as connections=2")
+    if verb is Verb.LIMIT:
+        try:
+            parse_limit(options.limit, options.value)
+        except ValueError as exc:
+            raise OptionError(f"{options.limit}: {exc}") from exc
 
 
 def _directed(fleet: Fleet, verb: Verb, selection: Selection, options: Options) -> list[_Draft]:
@@ -360,12 +376,14 @@ def _request(verb: Verb, aim: targets.Aim, options: Options) -> requests.Mutatio
 
 def _on_mail(fleet: Fleet, verb: Verb, wanted: Filter, options: Options) -> list[_Draft]:
     """Drafts of a verb on messages: one per host that may hold matching mail."""
-    what = "deferred" if verb is Verb.RETRY else "held" if verb is Verb.RELEASE else "waiting"
-    if not wanted and not options.everything:
-        raise NothingSelected(f"nothing is selected; --all means every {what} message of the fleet")
     request = mail.request(verb, wanted.message_filter(deferred_only=verb is Verb.RETRY), options, _UNNAMED)
-    words = str(wanted.anywhere) or f"all {what} mail"
+    words = str(wanted.anywhere) or f"all {_which(verb)} mail"
     return [_Draft(host.name, words, request) for host in targets.filtered_hosts(fleet.state, wanted)]
+
+
+def _which(verb: Verb) -> str:
+    """Mail that a verb on messages is about."""
+    return "deferred" if verb is Verb.RETRY else "held" if verb is Verb.RELEASE else "waiting"
 
 
 def _last_known(fleet: Fleet, host: HostName, operation: OpId) -> list[OpId]:

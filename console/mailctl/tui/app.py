@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -437,4 +438,6 @@ def run(config: FleetConfig, path: Path, *, as_role: Role | None = None, read_on
     )
     app.collector, app.is_first_time = Collector(), is_first_time()
     app.theme = load_theme(config_path())
+    for name in ("COLUMNS", "LINES"):  # Textual would believe them, though the terminal may have another size by now
+        os.environ.pop(name, None)
     return app.run() or 0

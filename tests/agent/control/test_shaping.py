@@ -19,9 +19,9 @@ from mailagent.api.views import Flow
 from mailagent.config.automation import Automation as Settings
 from mailagent.config.automation import AutomationMode, Rule, RuleAct, RuleScope
 from mailagent.config.providers import merge_providers, shipped_providers
+from mailagent.config.scalars import parse_limit
 from mailagent.config.structs import AgentConfig, Provider, Rate
 from mailagent.control.automation import Automation
-from mailagent.control.limits import parse_limit
 from mailagent.control.shaping import (
     AUTHOR,
     Matches,

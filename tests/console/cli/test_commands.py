@@ -474,3 +474,15 @@ def test_details_that_do_not_fit_stand_whole_below_their_line() -> None:
     assert head.split() == ["HOST", "TARGET", "RESULT"]
     assert line.split() == ["mx1", "dkim:example.com/marketing", "applied"]
     assert " ".join(part.strip() for part in below) == record
+
+
+async def test_a_missing_target_is_said_before_a_missing_yes(agents: Agents, mailctl: Mailctl) -> None:
+    bare = await mailctl("drain")
+    assert (bare.code, "nothing is selected; drain acts on pool:" in bare.err, "--yes" in bare.err) == (2, True, False)
+    assert "--all means every deferred message" in (await mailctl("retry")).err
+    assert "--yes" in (await mailctl("drain", "pool:cold")).err
+
+
+async def test_a_reason_code_in_place_of_words_is_pointed_to_its_option(agents: Agents, mailctl: Mailctl) -> None:
+    ran = await mailctl("suppression", "add", "anna@example.com", "--reason", "complaint", "--yes")
+    assert (ran.code, "say --because complaint" in ran.err) == (2, True)

@@ -74,6 +74,8 @@ def test_what_becomes_a_filter_of_an_agent_is_what_agents_take(text: str) -> Non
         ("!", 1, "a term after the exclamation mark"),
         ('say "rate limit', 15, "a closing quotation mark"),
         ('"rate"limit', 6, "a blank after"),
+        ("!vmta:mkt-1vmta:mkt-2", 11, "a blank before vmta:"),
+        ("pool:bulkto:*@a.example", 9, "a blank before to:"),
         ('pool:""', 6, "something between"),
         ("age:2h", 4, "> or < and a duration"),
         ("age:>2", 4, "> or < and a duration"),

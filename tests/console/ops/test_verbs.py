@@ -282,3 +282,12 @@ async def test_waiting_gives_up_after_its_time(agents: Agents, fleet: Fleet) -> 
     result = await ops.wait_empty(fleet, report, timeout_s=0.3)
     assert not result.is_empty
     assert result.drains[0].state is DrainState.DRAINING
+
+
+def test_what_hosts_would_refuse_by_its_form_is_said_before_they_are_asked() -> None:
+    options = Options(limit="rate", value="5")
+    with pytest.raises(ops.OptionError, match="rate: `5` is no rate; write 100/s"):
+        ops.check(Verb.LIMIT, ops.parse("vmta:mkt-1"), options)
+    ops.check(Verb.LIMIT, ops.parse("vmta:mkt-1"), Options(limit="rate", value="5/s"))
+    with pytest.raises(ops.NothingSelected, match="nothing is selected"):
+        ops.check(Verb.DRAIN, ops.parse(""), Options())

@@ -1,18 +1,26 @@
 """Tables, words and documents."""
 
 import json
+import os
+import pty
+import termios
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mailagent.api.ids import HostName
+from mailagent.api.reasons import ReasonKind, WaitReason
+from mailctl.cli.record_tables import age_table, reason_list
+from mailctl.cli.setup import width
 from mailctl.fleet.state import FleetState, HostState, LinkState
 from mailctl.output import human
 from mailctl.output.document import at_host, document
 from mailctl.output.tables import Column, cells, cut, fields, table, wrapped
 from tests.console.loopback import LoopbackAgent
+from tests.console.records import ages
 
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
 
@@ -138,3 +146,30 @@ def test_a_document_has_the_shape_of_the_conventions() -> None:
     assert made["rows"][0]["flow"]["delivered_1m"] == 600
     assert made["errors"] == ["mx2: lost: no route"]
     assert "operation" not in made
+
+
+def test_ages_say_what_their_columns_mean_and_the_oldest_of_all() -> None:
+    rows = [(HostName("mx1"), row) for row in ages().rows]
+    text = age_table(rows, None)
+    assert "ALL" in text.split("\n")[0]
+    assert "5 has waited up to 5, 10 from 5 to 10, 1280+ longer than 1280" in text.replace("\n", " ")
+    total = next(line for line in text.split("\n") if line.startswith("TOTAL"))
+    assert total.split()[1] == text.split("\n")[1].split()[3]
+
+
+def test_a_wait_that_is_over_is_due_and_not_until_now() -> None:
+    past = WaitReason(kind=ReasonKind.SCHEDULE, detail="attempt 2", until=NOW)
+    assert "due since 2026-09-01" in reason_list(HostName("mx1"), [past], None)
+
+
+def test_the_width_is_that_of_the_terminal_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    leader, terminal = pty.openpty()
+    try:
+        termios.tcsetwinsize(terminal, (24, 70))
+        with os.fdopen(os.dup(terminal), "w") as out:
+            monkeypatch.setattr("sys.stdout", out)
+            monkeypatch.setenv("COLUMNS", "200")
+            assert width() == 70
+    finally:
+        os.close(leader)
+        os.close(terminal)

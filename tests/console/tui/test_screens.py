@@ -5,13 +5,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Verb
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.prompt import PromptDialog
-from mailctl.tui.screens.help import HelpScreen
+from mailctl.tui.screens.help import HelpScreen, page
 from mailctl.tui.screens.view import View
 from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
@@ -334,3 +336,28 @@ async def test_hosts_have_no_limit_and_the_key_says_so() -> None:
         await ready(pilot)
         await pilot.press("L")
         await until(pilot, lambda: "a host has no limits" in pilot.app.screen.query_one(StatusLine).message)
+
+
+@pytest.mark.parametrize("width", [30, 50, 71])
+def test_the_page_of_keys_fits_into_its_width(width: int) -> None:
+    text = page({}, width).plain
+    assert all(cell_len(line.rstrip()) <= width for line in text.split("\n")[:-1])
+    for word in ("go into the row", "find mail", "evacuate a host", "to:", "category:"):
+        assert word in text
+
+
+async def test_what_is_typed_behind_a_filter_that_stands_is_a_term_of_its_own() -> None:
+    async with app_over().run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        screen = pilot.app.screen
+        assert isinstance(screen, View)
+        screen.narrow(Filter.parse("!vmta:mkt-1"))
+        await pilot.press("slash", *"host:mx1", "enter")
+        await until(pilot, lambda: str(screen.filter) == "host:mx1 !vmta:mkt-1")
+
+
+async def test_an_empty_message_screen_says_where_messages_are_found() -> None:
+    async with app_over().run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("5")
+        await until(pilot, lambda: "find one (ctrl+f)" in shown(pilot))

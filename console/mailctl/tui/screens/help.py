@@ -1,5 +1,6 @@
 """Help: the keys, the states and the words of the filter, on one page."""
 
+import textwrap
 from itertools import zip_longest
 from typing import ClassVar
 
@@ -59,6 +60,9 @@ _ACT = (
 )
 _WIDTH = 22  # of a column
 _KEY = 7
+_STATE = 17
+_PAGE = 71  # cells of the whole page
+_FRAME = 7  # of border, padding and scroll bar
 
 
 class HelpScreen(Modal[None]):
@@ -68,7 +72,7 @@ class HelpScreen(Modal[None]):
     HelpScreen {
         align: center middle; background: $background 60%;
         & > Vertical {
-            width: 78; height: auto; max-height: 100%; background: $band; border: round $tone-accent;
+            width: 78; max-width: 100%; height: auto; max-height: 100%; background: $band; border: round $tone-accent;
             border-title-color: $tone-strong; padding: 0 2;
         }
         & VerticalScroll { height: auto; max-height: 100%; scrollbar-size-vertical: 1; }
@@ -85,32 +89,41 @@ class HelpScreen(Modal[None]):
         box = Vertical()
         box.border_title = " Keys "
         with box, VerticalScroll():
-            yield Static(page(self._keys), markup=False)
+            yield Static(page(self._keys, min(_PAGE, self.app.size.width - _FRAME)), markup=False)
+
+    def on_resize(self) -> None:
+        """In as many columns as fit."""
+        self.query_one(Static).update(page(self._keys, min(_PAGE, self.app.size.width - _FRAME)))
 
     def action_close(self) -> None:
         """Back."""
         self.dismiss(None)
 
 
-def page(own: Keymap) -> Content:
-    """Keys in three columns, then states and filter terms, then keys of one's own."""
-    titles = ("Move and mark", "Look", "Act")
-    rows = [Content.assemble(*((title.ljust(_WIDTH + 1), f"bold {Tone.ACCENT.style}") for title in titles))]
-    rows += [
-        Content.assemble(*(piece for entry in entries for piece in _entry(*entry)))
-        for entries in zip_longest(_MOVE, _LOOK, _ACT, fillvalue=("", ""))
-    ]
+def page(own: Keymap, width: int = _PAGE) -> Content:
+    """Keys in up to three columns, as many as fit, then states and filter terms, then keys of one's own."""
+    sections = (("Move and mark", _MOVE), ("Look", _LOOK), ("Act", _ACT))
+    beside = max(1, min(len(sections), width // (_WIDTH + 1)))
+    rows: list[Content] = []
+    for first in range(0, len(sections), beside):
+        shown = sections[first : first + beside]
+        rows += [Content("")] if first else []
+        rows.append(Content.assemble(*((title.ljust(_WIDTH + 1), f"bold {Tone.ACCENT.style}") for title, _ in shown)))
+        rows += [
+            Content.assemble(*(piece for entry in entries for piece in _entry(*entry)))
+            for entries in zip_longest(*(entries for _, entries in shown), fillvalue=("", ""))
+        ]
     states = [*(link_cell(state) for state in LinkState), *(member_cell(state) for state in MemberState)]
     rows += [Content(""), Content.styled("States", f"bold {Tone.ACCENT.style}")]
-    by_four = [states[start : start + 4] for start in range(0, len(states), 4)]
-    rows += [Content.assemble(*((cell.text.ljust(17), cell.tone.style) for cell in cells)) for cells in by_four]
+    each = max(1, width // _STATE)
+    in_rows = [states[start : start + each] for start in range(0, len(states), each)]
+    rows += [Content.assemble(*((cell.text.ljust(_STATE), cell.tone.style) for cell in cells)) for cells in in_rows]
     short = {kind: word for word, kind in SHORT.items()}
     kinds = [f"{short.get(kind, kind)}:" for kind in TermKind]
     rows += [
         Content(""),
         Content.styled("Filter", f"bold {Tone.ACCENT.style}"),
-        Content.styled(" ".join(kinds[:10]), Tone.TEXT.style),
-        Content.styled(" ".join(kinds[10:]), Tone.TEXT.style),
+        *(Content.styled(line, Tone.TEXT.style) for line in textwrap.wrap(" ".join(kinds), width)),
         Content.styled('and words: to:*@a.example code:4.7.* age:>2h !pool:cold "rate limit"', Tone.QUIET.style),
     ]
     rows += [

@@ -121,7 +121,9 @@ class MessageView(MailView):
         del state
         ref = self.desk.message
         if ref is None:
-            page = Content.styled("no message chosen: open one from Deferred (4)", Tone.QUIET.style)
+            page = Content.styled(
+                "no message chosen: open one from Deferred (4), or find one (ctrl+f)", Tone.QUIET.style
+            )
         elif self._detail is None:
             page = Content.styled(self._trouble or f"asking {ref.host} for {ref.message_id} …", Tone.QUIET.style)
         else:

@@ -16,6 +16,7 @@ from textual.widgets import Input
 
 from mailagent.api.requests import HistoryRequest
 from mailagent.api.views import Series
+from mailagent.config.scalars import parse_limit
 from mailctl.fleet.lists import summed
 from mailctl.fleet.state import FleetState
 from mailctl.ops.errors import FilterSyntaxError
@@ -390,7 +391,7 @@ class View(Screen[None]):
         self.desk.prompt(
             f"Lower a limit of {listed(subject.names)}",
             "connections=2, rate=10/s, messages_per_connection=20 …",
-            lambda text: "" if all(text.partition("=")) else f"{text!r} is not KEY=VALUE",
+            _wrong_limit,
             plan,
         )
 
@@ -430,3 +431,15 @@ class View(Screen[None]):
             if binding.key == wanted and binding.id:
                 return self.desk.keys.get(binding.id, key).partition(",")[0]
         return key
+
+
+def _wrong_limit(text: str) -> str:
+    """What is wrong with `connections=2`; mostly nothing."""
+    name, _, value = text.partition("=")
+    if not name or not value:
+        return f"{text!r} is not KEY=VALUE"
+    try:
+        parse_limit(name, value)
+    except ValueError as exc:
+        return f"{name}: {exc}"
+    return ""

@@ -36,8 +36,8 @@ class FilterBar(Input):
         """Show the line with `text` in it."""
         self.can_focus = True
         self.add_class("-open")
-        self.value = text
-        self.cursor_position = len(text)
+        self.value = f"{text} " if text else ""  # what is typed next is a term of its own
+        self.cursor_position = len(self.value)
         self.focus()
 
     def _close(self, *, keep: bool) -> None:
