@@ -119,6 +119,7 @@ def version() -> None:
 
 _LOOK = (
     *(
+        "alarms",
         "status",
         "hosts",
         "pools",

@@ -28,6 +28,7 @@ from mailctl.ops.filters import Filter
 from mailctl.ops.own import READ_ONLY_REFUSAL, config_path
 from mailctl.ops.plan import Options, Plan, Verb
 from mailctl.ops.selector import Selection
+from mailctl.tui.alarms import Alarms
 from mailctl.tui.collecting import Collector
 from mailctl.tui.desk import DEFAULTS, MessageRef, Planner
 from mailctl.tui.dialogs.confirm import Changed, ConfirmDialog
@@ -150,6 +151,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
         self.operator = operator
         self.state: FleetState = source.state
         self.happened: deque[Event] = deque(maxlen=MOST_EVENTS)
+        self.alarms = Alarms()
         self.said: tuple[str, Tone] = ("", Tone.TEXT)
         self.message: MessageRef | None = None
         self._now = now
@@ -214,6 +216,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
             return
         self.happened.extend(events_between(self.state, state, now))
         self.state, self._drawn_second = state, int(now.timestamp())
+        self.alarms.look(state)
         view = self._view()
         if view is not None and view.is_drawable:
             view.draw(state, now)

@@ -11,6 +11,7 @@ from mailctl.fleet.state import FleetState
 from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Options, Plan, Verb
 from mailctl.ops.selector import Selection
+from mailctl.tui.alarms import Alarms
 from mailctl.tui.events import Event
 from mailctl.tui.incidents import Incidents
 from mailctl.tui.keymap import Keymap
@@ -61,6 +62,7 @@ class Desk(Protocol):
     state: FleetState  # what is on the screens
     happened: Sequence[Event]  # newest last
     incidents: Incidents
+    alarms: Alarms  # what is wrong
     said: tuple[str, Tone]  # to all screens, last
     footer: tuple[Hint, ...]  # hints in place of the screens' own verbs
     message: MessageRef | None  # the one to show on the message screen

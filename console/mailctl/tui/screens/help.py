@@ -31,6 +31,7 @@ _MOVE = (
     ("\\", "take marks away"),
 )
 _LOOK = (
+    ("!", "the worst alarm"),
     ("/", "filter"),
     ("o", "order by …"),
     ("f", "fold a pool"),

@@ -4,7 +4,7 @@ Cost of a frame does not depend on the number of rows. Rows are values, so the s
 a changed row is another key, and nothing has to be invalidated but on a new width or theme.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import ClassVar
 
@@ -167,6 +167,20 @@ class FleetTable(ScrollView, can_focus=True):
         index = self._source.index_of(key)
         if index is not None:
             self._set_cursor(index)
+
+    def point_at(self, keys: Sequence[str]) -> bool:
+        """Put the cursor on the first of `keys` that is there, and mark them if they are several."""
+        known = [key for key in keys if self._source.index_of(key) is not None]
+        if not known:
+            return False
+        self.marks = set(known) if len(known) > 1 else set()
+        self.post_message(self.Marked(self, 0))
+        self.move_to(known[0])
+        return True
+
+    def lead(self) -> None:
+        """From now on the cursor stays with its row, as if somebody had moved it there."""
+        self._is_led = True
 
     def rewind(self) -> None:
         """Put cursor and view on the first row, where they stay until somebody moves the cursor."""
