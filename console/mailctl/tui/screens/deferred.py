@@ -1,6 +1,6 @@
 """Deferred mail: groups of equal replies over the fleet, and the messages of a group."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import monotonic
@@ -139,6 +139,7 @@ class DeferredView(MailView):
 
     TAB = "Deferred"
     COLUMNS = GROUP_COLUMNS
+    TABLES: ClassVar[Mapping[str, tuple[Column, ...]]] = {"": GROUP_COLUMNS, "categories": CATEGORY_COLUMNS}
     EMPTY = "asking the hosts …"
     HINTS = (("enter", "messages"), ("c", "category"), ("T", "retry"), ("H", "hold"), ("S", "suspend"))
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -385,6 +386,7 @@ class MessagesView(MailView):
     """Waiting recipients: a window that grows as one scrolls, never the whole queue."""
 
     TAB = "Deferred"
+    TABLES: ClassVar[Mapping[str, tuple[Column, ...]]] = {"": MESSAGE_COLUMNS}
     EMPTY = "asking the hosts …"
     HINTS = (("enter", "why it waits"), ("T", "retry"), ("H", "hold"), ("X", "delete"), ("esc", "back"))
 

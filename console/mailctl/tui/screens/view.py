@@ -57,6 +57,8 @@ class View(Screen[None]):
     TAB: ClassVar[str] = ""
     EMPTY: ClassVar[str] = "nothing here"
     COLUMNS: ClassVar[tuple[Column, ...]] = ()
+    TABLES: ClassVar[Mapping[str, tuple[Column, ...]]] = {}
+    """All columns of each table where there are several, or where they are not to be ordered by."""
     HINTS: ClassVar[tuple[tuple[str, str], ...]] = (("D", "drain"), ("R", "rotate"), ("S", "suspend"), ("E", "resume"))
     VERBS: ClassVar[dict[str, Verb]] = {
         "D": Verb.DRAIN,
@@ -112,6 +114,20 @@ class View(Screen[None]):
         """The app, as screens see it."""
         return cast(Desk, self.app)
 
+    @classmethod
+    def tables(cls) -> dict[str, tuple[Column, ...]]:
+        """All columns of each table, by the name that it has in files: `fleet`, `operations.log`."""
+        own = cls.__name__.removesuffix("View").lower()
+        tables = cls.TABLES or {"": cls.COLUMNS}
+        return {f"{own}.{name}" if name else own: columns for name, columns in tables.items() if columns}
+
+    @property
+    def table_name(self) -> str | None:
+        """Name of the table with the focus, as it stands now."""
+        shown = set(self.table.source.columns) if self.query(FleetTable) else set()
+        found = (name for name, columns in self.tables().items() if shown and shown <= set(columns))
+        return next(found, None)
+
     # frame
 
     def compose(self) -> ComposeResult:
@@ -148,20 +164,28 @@ class View(Screen[None]):
 
     def on_screen_resume(self) -> None:
         """Come back up to date."""
+        self.redraw()
         if self.is_drawable:
-            self.draw(self.desk.state, self.desk.now())
             self.poll()
 
     def draw(self, state: FleetState, now: datetime) -> None:
         """Show `state`."""
         self.query_one(Vitals).show(state, now)
+        layouts = self.desk.layouts
+        arranged = {columns: layouts[name] for name, columns in self.tables().items() if name in layouts}
         for table in self.query(FleetTable):
             table.silent = not state.coverage.fresh
+            table.lay_out(arranged)
         self.show(state, now)
         if self._sought and self.query(FleetTable) and self.table.point_at(self._sought):
             self._sought = ()
         self._draw_alarms()
         self._draw_hints()
+
+    def redraw(self) -> None:
+        """Draw what is known once more."""
+        if self.is_drawable:
+            self.draw(self.desk.state, self.desk.now())
 
     def show(self, state: FleetState, now: datetime) -> None:
         """Show the body."""
@@ -352,6 +376,13 @@ class View(Screen[None]):
     def order_by(self, index: int) -> None:
         """Order by the column at `index`, in the direction that makes sense for it."""
         self._order_at, self.order = index, (index, self.COLUMNS[index].descending)
+
+    def order_as(self, title: str, *, descending: bool) -> None:
+        """Order by the column of that title; in the screen's own order where there is none."""
+        sortable = (index for index, column in enumerate(self.COLUMNS) if column.sort and column.title == title)
+        index = next(sortable, None)
+        self._order_at, self.order = (-1, None) if index is None else (index, (index, descending))
+        self._sorted_at = -RESORT_S
 
     def copied(self) -> str:
         """What `y` copies."""
