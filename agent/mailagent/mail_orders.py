@@ -36,7 +36,7 @@ from mailagent.control.verbs import Control
 from mailagent.host import Act, Principal
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.settlement import Settler
-from mailagent.spool import held
+from mailagent.spool import crash, held
 from mailagent.spool.errors import StorageError
 from mailagent.spool.ids import arrival_ms, now_ms
 from mailagent.spool.records import MailOrder, Settlement, Waiting
@@ -369,6 +369,7 @@ class MailOrders:
         self._spool.settle(settlements, stored.set)
         async with asyncio.timeout(COMMIT_S):
             await stored.wait()
+        crash.at("order_given_up")
         self._settled(settlements)
 
     def _settled(self, settlements: Sequence[Settlement]) -> None:

@@ -31,6 +31,13 @@ PARCEL_POINTS = (
     "parcel_settled",
 )
 """Places that only an evacuation comes to."""
+ORDER_POINTS = (
+    "order_taken",  # each of these: one step of an order on mail is written, not committed
+    "order_freed",
+    "order_rebound",
+    "order_given_up",  # some of its mail has got its outcome, durable
+)
+"""Places that only orders on mail come to."""
 
 
 def _armed() -> tuple[str, int]:

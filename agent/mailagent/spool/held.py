@@ -11,6 +11,7 @@ import msgspec
 
 from mailagent.api.directives import Directive
 from mailagent.api.operations import MailPart
+from mailagent.spool import crash
 from mailagent.spool.bulk import execute_rows, fetch, json_text, rows_of
 from mailagent.spool.ids import RECIPIENT_BITS
 from mailagent.spool.inspection import next_slice
@@ -107,6 +108,7 @@ def take(transaction: Transaction, order: MailOrder, recipients: Sequence[int]) 
         " DO UPDATE SET after = excluded.after, in_flight = excluded.in_flight, settled = excluded.settled",
         (order.id, order.after, order.in_flight, order.settled),
     )
+    crash.at("order_taken")
 
 
 def free(transaction: Transaction, recipients: Sequence[int], now: int, spread: int) -> None:
@@ -125,6 +127,7 @@ def free(transaction: Transaction, recipients: Sequence[int], now: int, spread: 
         ") AS v WHERE queue.id = v.queue",
         (listed,),
     )
+    crash.at("order_freed")
 
 
 def rebind(
@@ -186,6 +189,7 @@ def rebind(
         list(added.items()),
     )
     db.execute(f"DELETE FROM held WHERE recipient IN {_LISTED}", (listed,))
+    crash.at("order_rebound")
     return set(leaving)
 
 
