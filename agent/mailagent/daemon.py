@@ -15,8 +15,10 @@ import uvloop
 
 from mailagent.api.errors import ApiError
 from mailagent.config import AgentConfig, Origins, load_agent_with_origins
+from mailagent.config.postfix import EngineKind
 from mailagent.config.structs import Log
 from mailagent.engine import Engine
+from mailagent.postfix.host import PostfixHost
 from mailagent.rpc import RpcServer
 from mailagent.version import __version__
 
@@ -92,7 +94,8 @@ def run(path: Path) -> int:
 
 
 async def _serve(config: AgentConfig, origins: Origins, path: Path, stream: LogStream) -> int:
-    engine = Engine(config, origins, path=path)
+    kind = PostfixHost if config.engine is EngineKind.POSTFIX else Engine
+    engine = kind(config, origins, path=path)
     await engine.start()
     try:
         rpc = RpcServer(config.rpc, engine, config.state_dir / AUDIT_FILE)
@@ -108,7 +111,7 @@ async def _serve(config: AgentConfig, origins: Origins, path: Path, stream: LogS
     return code
 
 
-async def _until_stopped(engine: Engine, rpc: RpcServer, stream: LogStream) -> int:
+async def _until_stopped(engine: Engine | PostfixHost, rpc: RpcServer, stream: LogStream) -> int:
     """Serve SIGHUP until a stop signal comes or the engine fails; from then on a second stop signal ends at once."""
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[int] = asyncio.Queue()
@@ -129,7 +132,7 @@ async def _until_stopped(engine: Engine, rpc: RpcServer, stream: LogStream) -> i
     return 0
 
 
-async def _reload(engine: Engine) -> None:
+async def _reload(engine: Engine | PostfixHost) -> None:
     """Load the file again; the old configuration stays, and the log says why, when it cannot be used."""
     try:
         await engine.reload_config()

@@ -6,7 +6,6 @@ needs from the others, and answers for the whole: it is the effects of control a
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,7 @@ from mailagent.control.lock import LockVerbs
 from mailagent.control.state import HostState
 from mailagent.control.users import UserVerbs
 from mailagent.control.verbs import AGENT, Control
-from mailagent.delivery import BindFailed, ConnectFailed, Source, TlsPolicies, connect
+from mailagent.delivery import BindFailed, ConnectFailed, Source, TlsPolicies, bind_problem, connect
 from mailagent.dkim import Signing, load_ring
 from mailagent.dns import Resolver
 from mailagent.evacuating import Evacuating
@@ -464,15 +463,7 @@ class Engine:
 
     def bind_problem(self, vmta: str) -> str | None:
         """Why the addresses of `vmta` cannot be bound now; None when they can."""
-        config = self._config.virtual_mtas[VmtaName(vmta)]
-        for address, family in ((config.address, socket.AF_INET), (config.address6, socket.AF_INET6)):
-            if address is not None:
-                with socket.socket(family, socket.SOCK_STREAM) as sock:
-                    try:
-                        sock.bind((str(address), 0))
-                    except OSError as exc:
-                        return f"{address} cannot be bound: {exc.strerror}"
-        return None
+        return bind_problem(self._config.virtual_mtas[VmtaName(vmta)])
 
     def progress(self, target: Target) -> DrainProgress:
         """How far a drain of `target` is."""
@@ -497,6 +488,11 @@ class Engine:
     def verbs(self) -> Mapping[str, Act]:
         """What this host can be told to do."""
         return self._verbs
+
+    @property
+    def emulated(self) -> Mapping[str, str]:
+        """Nothing: every verb is the engine's own."""
+        return {}
 
     @property
     def name(self) -> str:

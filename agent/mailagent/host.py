@@ -55,5 +55,9 @@ class Host(Protocol):
     def verbs(self) -> Mapping[str, Act]:
         """What this host can be told to do, by the names of the method table."""
 
+    @property
+    def emulated(self) -> Mapping[str, str]:
+        """Verbs that are done by other means than those of our own engine, each with a sentence about the gap."""
+
     def snapshot(self) -> views.Snapshot:
         """The state now; cheap, made at most once per tick (`seq` grows by one with each new one)."""

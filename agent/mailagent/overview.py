@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -23,7 +23,6 @@ from mailagent.control.generations import Generations
 from mailagent.control.state import IN_SERVICE, HostState
 from mailagent.scheduling.holds import binding
 from mailagent.scheduling.ready import ReadyQueue
-from mailagent.scheduling.scheduler import Scheduler
 from mailagent.spool.records import DeferredTotal
 from mailagent.spool.store import Spool
 from mailagent.telemetry.connect_times import ConnectTimes
@@ -40,6 +39,14 @@ Cell = tuple[ProviderName, VmtaName]
 K = TypeVar("K")
 
 
+class Ready(Protocol):
+    """Who has ready queues."""
+
+    @property
+    def ready(self) -> Mapping[tuple[str, VmtaName], ReadyQueue]:
+        """By site and virtual MTA."""
+
+
 class Overview:
     """Builds rows, and keeps none."""
 
@@ -47,7 +54,7 @@ class Overview:
         self,
         config: AgentConfig,
         spool: Spool,
-        scheduler: Scheduler,
+        scheduler: Ready,
         census: Census,
         history: History,
         generations: Generations,

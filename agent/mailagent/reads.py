@@ -53,17 +53,11 @@ class Reads:
 
     async def history(self, request: requests.HistoryRequest) -> views.Series:
         """Counts of one scope per second, minute or hour."""
-        if request.step_s == 1:
-            return self._history.series(request)
-        if request.step_s not in KEPT_S or request.seconds < 0:
-            raise InvalidRequest(f"history has steps of 1, 60 and 3600 s, not of {request.step_s}")
-        return await asyncio.to_thread(self._archive.series, request)
+        return await history(request, self._history, self._archive)
 
     async def sums(self, request: SumsRequest) -> Sums:
         """What happened in each pool, stream, provider … in a time."""
-        if not MINUTE <= request.seconds <= KEPT_S[HOUR]:
-            raise InvalidRequest(f"sums are kept of 60 s to 400 days, not of {request.seconds} s")
-        return await asyncio.to_thread(self._archive.sums, request)
+        return await sums(request, self._archive)
 
     async def queues(self, request: requests.PageRequest) -> replies.QueuePage:
         """Ready queues after the cursor, by key."""
@@ -113,6 +107,30 @@ class Reads:
         """What became of one operation."""
         stored = await self._spool.stored_operation(request.op_id)
         return stored.record if stored is not None else None
+
+
+async def history(request: requests.HistoryRequest, recent: History, archive: Archive) -> views.Series:
+    """Counts of one scope: seconds are in memory, minutes and hours in the archive.
+
+    Raises:
+        InvalidRequest: a step that is not counted.
+    """
+    if request.step_s == 1:
+        return recent.series(request)
+    if request.step_s not in KEPT_S or request.seconds < 0:
+        raise InvalidRequest(f"history has steps of 1, 60 and 3600 s, not of {request.step_s}")
+    return await asyncio.to_thread(archive.series, request)
+
+
+async def sums(request: SumsRequest, archive: Archive) -> Sums:
+    """What the archive has of a time.
+
+    Raises:
+        InvalidRequest: a time that it does not keep.
+    """
+    if not MINUTE <= request.seconds <= KEPT_S[HOUR]:
+        raise InvalidRequest(f"sums are kept of 60 s to 400 days, not of {request.seconds} s")
+    return await asyncio.to_thread(archive.sums, request)
 
 
 def matches(filter: MessageFilter, row: views.QueueView) -> bool:

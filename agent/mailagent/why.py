@@ -78,8 +78,8 @@ class Why:
         if trouble is not None:
             found.insert(0, trouble)
         if summary.next_try_at > datetime.now(UTC):
-            cause = [_cause(last)] if last is not None else []
-            found = [self._schedule(summary), *cause, *(one for one in found if one.kind in _HELD)]
+            behind = [cause(last)] if last is not None else []
+            found = [self._schedule(summary), *behind, *(one for one in found if one.kind in _HELD)]
         return [self._placed(one) for one in found]
 
     def _held(self, summary: MessageSummary) -> WaitReason:
@@ -148,7 +148,7 @@ class Why:
         deferred = sum(group.count for group in groups)
         next_try = min((group.next_try_at for group in groups if group.next_try_at), default=None)
         if groups:
-            reasons.append(_deferred_reason(found, deferred, next_try, f"{site}/{vmta}"))
+            reasons.append(deferred_reason(found, deferred, next_try, f"{site}/{vmta}"))
         return QueueWhy(
             key=queue_key(SiteName(site), VmtaName(vmta)),
             site=SiteName(site),
@@ -175,7 +175,7 @@ class Why:
         return reason
 
 
-def _cause(last: Attempt) -> WaitReason:
+def cause(last: Attempt) -> WaitReason:
     """What the last attempt met: a reply, DNS, connections that fail, or a host that is short of something."""
     reply, verdict = last.reply, last.verdict
     category = verdict.category if verdict is not None else ""
@@ -207,7 +207,8 @@ def _cause(last: Attempt) -> WaitReason:
     )
 
 
-def _deferred_reason(found: DeferredGroups, count: int, next_try: datetime | None, key: str) -> WaitReason:
+def deferred_reason(found: DeferredGroups, count: int, next_try: datetime | None, key: str) -> WaitReason:
+    """What the deferred mail of the queue `key` waits for, in one reason."""
     first = found.groups[0]
     site, _, vmta = key.rpartition("/")
     return WaitReason(

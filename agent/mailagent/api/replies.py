@@ -21,6 +21,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     user: str  # the caller as the kernel names it
     role: Role
     server_time: datetime
+    emulated: dict[str, str] = {}  # methods that this host does by other means, each with a sentence about the gap
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):

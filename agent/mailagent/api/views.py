@@ -73,7 +73,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     host: HostName
     region: str
     version: str
-    engine: str  # `mailagent`
+    engine: str  # `mailagent`, or `postfix 3.7.11`
     state: EngineState
     accepting: bool
     intake_reason: str  # why intake refuses, empty while accepting
@@ -94,6 +94,8 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     history_bytes: int
     generation: int
     config_hash: str
+    notice: str = ""  # what these numbers lack, or an alarm that stands, as a sentence
+    unknown: tuple[str, ...] = ()  # fields whose value the engine does not tell; what stands there means nothing
 
 
 class PoolView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -251,6 +253,7 @@ class MessageSummary(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     reply: SmtpReply | None
     held: str = ""  # id of the order on mail that has it
+    unknown: tuple[str, ...] = ()  # fields whose value nobody can tell; what stands there means nothing
 
 
 class MessageDetail(msgspec.Struct, frozen=True, kw_only=True):

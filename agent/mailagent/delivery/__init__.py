@@ -1,5 +1,6 @@
 """SMTP out: one session, one connection, from a virtual MTA's own address."""
 
+from mailagent.delivery.bindable import bind_problem
 from mailagent.delivery.connect import connect
 from mailagent.delivery.connection import Connection, Owner, Source, Transaction
 from mailagent.delivery.errors import AddressesExhausted, AddressNotOnHost, BindFailed, ConnectFailed, DeliveryError
@@ -21,5 +22,6 @@ __all__ = [
     "TlsPolicies",
     "TlsResult",
     "Transaction",
+    "bind_problem",
     "connect",
 ]

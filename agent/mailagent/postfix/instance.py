@@ -15,6 +15,7 @@ OLDEST: Final = (3, 5)
 ACTIVE_ALARM: Final = 50_000
 ACTIVE_ALARM_SHARE: Final = 0.8
 DEFAULT_LOG: Final = "/var/log/mail.log"
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _ASKED: Final = (
     "mail_version", "config_directory", "queue_directory", "data_directory", "multi_instance_name", "myhostname",
     "syslog_name", "maillog_file", "enable_long_queue_ids", "qmgr_message_active_limit", "minimal_backoff_time",
@@ -47,6 +48,8 @@ class Instance:
     log_file: str  # maillog_file; empty: syslog
     long_ids: bool
     active_limit: int  # messages in the active queue
+    lifetime_s: int  # after which a message is bounced
+    bounce_lifetime_s: int  # the same of a notification
     settings: Mapping[str, str]  # everything that was asked, as text
 
     @property
@@ -75,6 +78,12 @@ def version_of(text: str) -> tuple[int, int]:
     """Major and minor of `3.7.11`; (0, 0) for what is no version."""
     match = re.match(r"(\d+)\.(\d+)", text)
     return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def seconds(text: str, unit: str, default: int) -> int:
+    """A time of main.cf: `5d`, `300s`, or a number of `unit`s; `default` for what is no time."""
+    match = re.fullmatch(r"(\d+)([smhdw]?)", text)
+    return int(match[1]) * _UNITS[match[2] or unit] if match else default
 
 
 def parameters(text: str) -> dict[str, str]:
@@ -115,6 +124,8 @@ def instance_of(settings: Mapping[str, str], config_dir: str) -> Instance:
         log_file=settings.get("maillog_file", ""),
         long_ids=settings.get("enable_long_queue_ids", "") == "yes",
         active_limit=int(limit) if limit.isdigit() else 20_000,
+        lifetime_s=seconds(settings.get("maximal_queue_lifetime", ""), "d", 5 * 86_400),
+        bounce_lifetime_s=seconds(settings.get("bounce_queue_lifetime", ""), "d", 5 * 86_400),
         settings=settings,
     )
 

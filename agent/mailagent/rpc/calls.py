@@ -188,6 +188,7 @@ class Calls:
             user=talk.user,
             role=role,
             server_time=codec.now(),
+            emulated=dict(self._host.emulated),
         )
 
     def _subscribe(self, talk: Conversation, request: requests.SubscribeRequest) -> replies.Subscription:

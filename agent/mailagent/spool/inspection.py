@@ -20,7 +20,7 @@ from mailagent.api.views import DeferredGroup, InDoubt, MessageSummary
 from mailagent.spool import bodies
 from mailagent.spool.bulk import fetch, rows_of
 from mailagent.spool.ids import RECIPIENT_BITS, arrival_ms, group_key, message_name, parse_message_name, split
-from mailagent.spool.records import HELD_DUE
+from mailagent.spool.records import HELD_DUE, UNKNOWN_DUE
 from mailagent.spool.selection import JOINED, Selection
 from mailagent.spool.terms import PROVIDER, SITE
 
@@ -273,7 +273,7 @@ def group_views(db: apsw.Connection, groups: Mapping[int, Group], limit: int) ->
                     sample=codec.cut(sample),
                     count=count,
                     oldest_at=when(arrival_ms(lowest)),
-                    next_try_at=when(due) if due < HELD_DUE else None,
+                    next_try_at=when(due) if due < UNKNOWN_DUE else None,
                     category=Category(category) if category else None,
                     rule=rule,
                     held=held,

@@ -12,6 +12,8 @@ from mailagent.api.targets import MessageFilter
 
 HELD_DUE = 253_402_300_799_000
 """Due time of recipients that an order on mail has: the last second of the year 9999. `held` knows their own."""
+UNKNOWN_DUE = HELD_DUE - 1
+"""Due time of recipients whose next try nobody can tell."""
 WINDOW = "window"
 """Parking key of a scheduled queue whose due rows are (partly) in the active window."""
 

@@ -480,6 +480,20 @@ class Spool:
         """The same without waiting, after every change asked for before; with an error there is no result."""
         self._submit(Job(lambda transaction: work(transaction.db), done))
 
+    # --- a mirror of another server's queue ------------------------------------------------------------------------
+
+    async def on_mirror(self, read: Callable[[apsw.Connection], T]) -> T:
+        """What one of the reading functions of `mailagent.spool.mirror` finds in some recent commit."""
+        return await self._list(read)
+
+    def change_mirror(self, work: Callable[[Transaction], T]) -> "asyncio.Future[T]":
+        """The result of one of its writing functions, once that is durable; it happens whether or not anybody waits."""
+        return self.change_parcels(work)
+
+    def found_sites(self) -> None:
+        """Queues got sites by another way than `placed`."""
+        self._found_sites = True
+
     # --- evacuation -----------------------------------------------------------------------------------------------
 
     async def on_evacuations(self, read: Callable[[apsw.Connection], T]) -> T:

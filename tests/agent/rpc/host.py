@@ -93,6 +93,8 @@ class QuietHost:
     lacks: tuple[str, ...] = ()
     other: dict[str, Read] = field(default_factory=dict)  # answers of a test's own
 
+    emulated: Mapping[str, str] = field(default_factory=dict)
+
     def snapshot(self) -> views.Snapshot:
         return self.now
 

@@ -29,11 +29,8 @@ _MOVE = (
     ("space", "mark the row"),
     ("*", "mark all shown"),
     ("\\", "take marks away"),
-    ("|", "columns"),
-    ("s z", "save, open views"),
 )
 _LOOK = (
-    ("!", "the worst alarm"),
     ("/", "filter"),
     ("o", "order by …"),
     ("f", "fold a pool"),
@@ -42,7 +39,7 @@ _LOOK = (
     ("w", "trace sessions"),
     ("v", "message parts"),
     ("ctrl+f", "find mail"),
-    ("y e", "copy, export"),
+    ("y", "copy"),
     (": ctrl+p", "palette"),
     ("? q", "this page, quit"),
     ("F5 … 8", "demo incidents"),

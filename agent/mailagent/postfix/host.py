@@ -1,0 +1,284 @@
+"""A host whose mail a Postfix carries: the composition root of the agent that stands in front of it.
+
+The agent looks and orders; Postfix does not know about it. Nothing here starts or stops Postfix: an agent that stops or
+crashes changes nothing in its delivery.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from mailagent.ages import Ages
+from mailagent.api import views
+from mailagent.api.errors import InvalidRequest
+from mailagent.api.ids import VmtaName
+from mailagent.api.operations import Impact
+from mailagent.api.targets import MessageFilter, Target
+from mailagent.census import Census
+from mailagent.config import Origins, load_agent_with_origins
+from mailagent.config.structs import AgentConfig
+from mailagent.control.lock import LockVerbs
+from mailagent.control.state import HostState
+from mailagent.control.verbs import AGENT, Control
+from mailagent.delivery import bind_problem
+from mailagent.dns import Resolver
+from mailagent.host import Act, Read
+from mailagent.outcome.accounting import AccountingLog, Finder
+from mailagent.outcome.accounting.tallies import Tallies
+from mailagent.outcome.classification import Classifier, load_rules
+from mailagent.outcome.events import Events
+from mailagent.overview import Overview
+from mailagent.postfix.instance import find_programs, read_instance
+from mailagent.postfix.mirror import Mirror
+from mailagent.postfix.names import Names
+from mailagent.postfix.reads import Reads
+from mailagent.postfix.snapshots import Snapshots
+from mailagent.rollout.difference import changed_sections, restart_keys
+from mailagent.routing import Router
+from mailagent.scheduling.ready import ReadyQueue
+from mailagent.spool.errors import StorageFailed
+from mailagent.spool.store import Spool
+from mailagent.telemetry.archive import Archive
+from mailagent.telemetry.connect_times import ConnectTimes
+from mailagent.telemetry.counters import Counters
+from mailagent.telemetry.history import History
+from mailagent.upkeep import Upkeep
+from mailagent.version import __version__
+
+log = logging.getLogger(__name__)
+
+STANDING: Final = frozenset({"control", "census", "ages", "upkeep", "mirror", "places"})
+"""Tasks whose end is the end of the agent."""
+OF_CONTROL: Final = ("cancel", "edit", "undo", "note_add")
+"""Verbs of control that need nothing of Postfix."""
+SIGHUP: Final = "SIGHUP"
+
+
+class NoReadyQueues:
+    """Postfix tells of no ready queue: its scheduler's state cannot be read."""
+
+    ready: Mapping[tuple[str, VmtaName], ReadyQueue] = {}
+
+
+class PostfixHost:
+    """One Postfix instance and the agent's own state. `start`, then `stop`."""
+
+    def __init__(self, config: AgentConfig, origins: Origins, *, path: Path) -> None:
+        """`path` is the configuration file, to be read again."""
+        self._config = config
+        self._origins = origins
+        self._path = path
+        self._classifier = Classifier(load_rules(config.classification.rules))
+        self.on_reload: Callable[[AgentConfig], None] = lambda _: None
+        """Told of each configuration that was taken over."""
+        self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Done when the agent cannot go on."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._counters = Counters()
+        self._history = History(self._counters)
+
+    @property
+    def config(self) -> AgentConfig:
+        """The configuration in effect."""
+        return self._config
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Ask Postfix what it is, then look at its queue.
+
+        Raises:
+            PostfixError: there is no such instance, or none that can be used.
+            StorageError: the agent's own state cannot be opened.
+        """
+        config = self._config
+        programs = await find_programs(config.postfix)
+        instance = await read_instance(programs)
+        self._spool = await Spool.open(config.state_dir, before_commit=self._account, on_failure=self._storage_failed)
+        self._accounting = AccountingLog(config.state_dir / "accounting", config.accounting)
+        self._events = Events(config.host, self._accounting, config.state_dir / "events")
+        await asyncio.to_thread(self._events.configure, config.events)
+        self._resolver = Resolver(config.dns)
+        self._router = Router(config, self._resolver)
+        self._control = Control(config, ledger=self._spool, effects=self)
+        self._state = await self._control.load()
+        self._census = Census(self._spool)
+        ages = Ages(self._spool)
+        self._mirror = Mirror(
+            programs,
+            instance,
+            self._spool,
+            router=lambda: self._router,
+            classify=lambda reply, provider: self._classifier.verdict(reply, provider),
+            poll_s=config.postfix.poll.total_seconds(),
+        )
+        self._overview = Overview(
+            config,
+            self._spool,
+            NoReadyQueues(),
+            self._census,
+            self._history,
+            self._control.generations,
+            {},
+            ConnectTimes(),
+        )
+        self._snapshots = Snapshots(
+            config,
+            spool=self._spool,
+            mirror=self._mirror,
+            census=self._census,
+            history=self._history,
+            overview=self._overview,
+            generations=self._control.generations,
+        )
+        archive = await asyncio.to_thread(Archive, config.state_dir / "history.db")
+        self._upkeep = Upkeep(self._history, archive, self._accounting)
+        self._names = Names(self._spool)
+        reads = Reads(config.host, self._spool, self._mirror, self._names, programs, self._history, archive)
+        self._reads: dict[str, Read] = {
+            **reads.methods,
+            "find": Finder(self._accounting).find,
+            "ages": ages.ages,
+            "outcomes": Tallies(self._accounting.directory, lambda: self._config.accounting.records).outcomes,
+            "events": self._events.events,
+        }
+        self._verbs: dict[str, Act] = {
+            **{name: self._control.verbs[name] for name in OF_CONTROL},
+            **LockVerbs(self._control).verbs,
+        }
+        self._emulated: dict[str, str] = {}
+        self._spawn(self._control.run(), "control")
+        self._spawn(self._census.run(), "census")
+        self._spawn(ages.run(), "ages")
+        self._spawn(self._upkeep.run(), "upkeep")
+        self._spawn(self._mirror.run(), "mirror")
+        self._spawn(self._mirror.place(), "places")
+        log.info(
+            "postfix host runs host=%s version=%s queue=%s", config.host, instance.version_text, instance.queue_dir
+        )
+        await self._control.note("start", AGENT, f"version {__version__}, Postfix {instance.version_text}")
+
+    async def stop(self, grace_s: float) -> None:  # noqa: ARG002 - nothing is in flight here
+        """Look no more. Postfix goes on."""
+        self._stopping = True
+        if not (self.failed.done() or self._spool.stuck):
+            await self._control.note("stop", AGENT, "Postfix goes on without the agent")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._resolver.close()
+        await self._spool.close(clean=not self.failed.done())
+        await self._upkeep.stop()
+        await asyncio.to_thread(self._events.stop)
+        self._accounting.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `work` as a task that the host owns; its unforeseen end is logged, and fatal for the standing ones."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task=%s failed", task.get_name(), exc_info=error)
+            if task.get_name() in STANDING:
+                self._fail(f"{task.get_name()} failed: {error!r}")
+
+    def _account(self, lines: list[bytes]) -> None:
+        self._accounting.write(lines)
+
+    def _storage_failed(self, error: StorageFailed) -> None:
+        self._fail(str(error))
+
+    def _fail(self, why: str) -> None:
+        log.critical("the agent stops, Postfix goes on: %s", why)
+        if not self.failed.done():
+            self.failed.set_result(why)
+
+    # -- effects of control --------------------------------------------------------------------------------------
+
+    def apply(self, state: HostState) -> None:
+        """Directives or configuration have changed: take effect."""
+        self._state = state
+        self._snapshots.expire()
+
+    def bind_problem(self, vmta: str) -> str | None:
+        """Why the addresses of `vmta` cannot be bound now; None when they can."""
+        return bind_problem(self._config.virtual_mtas[VmtaName(vmta)])
+
+    async def impact(self, target: Target | None, filter: MessageFilter | None) -> Impact:
+        """Size of what a verb on `target` or `filter` touches."""
+        await self._census.count()
+        chosen = await self._names.filter(filter) if filter is not None else None
+        return await self._overview.impact(target, chosen, self._snapshots.waiting)
+
+    # -- host ----------------------------------------------------------------------------------------------------
+
+    @property
+    def reads(self) -> Mapping[str, Read]:
+        """What this host answers."""
+        return self._reads
+
+    @property
+    def verbs(self) -> Mapping[str, Act]:
+        """What this host can be told to do."""
+        return self._verbs
+
+    @property
+    def emulated(self) -> Mapping[str, str]:
+        """Verbs that Postfix has no means for of its own."""
+        return self._emulated
+
+    @property
+    def name(self) -> str:
+        """The host's name in the fleet."""
+        return self._config.host
+
+    @property
+    def spool_id(self) -> str:
+        """Identity of the agent's state."""
+        return self._spool.spool_id
+
+    def snapshot(self) -> views.Snapshot:
+        """The state now, a moment old at most."""
+        return self._snapshots.now(self._state, state_of=self._engine_state())
+
+    def _engine_state(self) -> views.EngineState:
+        if self.failed.done():
+            return views.EngineState.FAILED
+        if self._stopping:
+            return views.EngineState.STOPPING
+        return views.EngineState.RUNNING if self._state.host_drain is None else views.EngineState.DRAINING
+
+    async def reload_config(self, author: str = SIGHUP) -> list[str]:
+        """Take over what the configuration file says now; the sections that changed.
+
+        Raises:
+            InvalidRequest: the file is wrong, or changes what needs a restart; everything stays as it was.
+        """
+        try:
+            config, origins = load_agent_with_origins(self._path)
+            classifier = Classifier(load_rules(config.classification.rules))
+        except (OSError, ValueError) as exc:
+            raise InvalidRequest(str(exc)) from exc
+        if keys := restart_keys(self._config, config):
+            raise InvalidRequest(f"{', '.join(keys)}: only a restart of the agent changes that")
+        changed = changed_sections(self._config, config)
+        self._config, self._origins, self._classifier = config, origins, classifier
+        if changed:
+            self._snapshots.configure(config)
+            self._overview.config = config
+            if "dns" in changed:
+                self._resolver.configure(config.dns)
+            self._router = Router(config, self._resolver, before=self._router)
+            await asyncio.to_thread(self._accounting.configure, config.accounting)
+            await asyncio.to_thread(self._events.configure, config.events)
+            self._control.reconfigure(config, author)
+            self.on_reload(config)
+            await self._control.note("reload", author, f"changed {', '.join(changed)}")
+        return changed

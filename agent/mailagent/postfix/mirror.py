@@ -1,0 +1,302 @@
+"""Postfix's queue as rows of the spool, kept in step by listing it again and again.
+
+A listing is not atomic: while files move between folders, entries may come twice or be missed. So a message that is
+missing leaves only when the next whole listing misses it too; an entry that comes twice is written twice. A listing is
+read line by line and written in batches; an entry that has not changed costs one look-up.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from array import array
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Final
+
+from mailagent.api.classification import Verdict
+from mailagent.api.smtp import SmtpReply
+from mailagent.postfix.commands import Programs
+from mailagent.postfix.errors import PostfixError
+from mailagent.postfix.instance import Instance
+from mailagent.postfix.listing import Entry, ListingError, Recipient, parse
+from mailagent.postfix.log.replies import said
+from mailagent.postfix.next_tries import NextTries, read_names
+from mailagent.postfix.queue_ids import digest, message_number
+from mailagent.routing import Router, Site
+from mailagent.spool import mirror
+from mailagent.spool.errors import StorageError
+from mailagent.spool.ids import now_ms
+from mailagent.spool.mirror import Known, Listed, ListedRecipient
+from mailagent.spool.records import HELD_DUE, UNKNOWN_DUE
+from mailagent.spool.store import Spool
+from mailagent.spool.transaction import Transaction
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 500
+"""Entries that are written together: some tens of milliseconds."""
+COST_FACTOR: Final = 4
+"""A pass that took t seconds is followed by a pause of at least 4 t: Postfix reads every queue file for a listing."""
+LOOKUPS: Final = 32
+"""Domains that are looked up at a time."""
+MOST_WANTED: Final = 100_000
+MOST_GONE: Final = 50_000
+DOWN: Final = "Mail system is down"
+"""What postqueue says before it reads the queue without Postfix's help."""
+_QUEUE_ID: Final = re.compile(rb'"queue_id": ?"([^"\\]+)"')
+_UNKNOWN_SITE: Final = ("", "")
+
+
+class Mirror:
+    """Keeps the rows, and what is known of the queue as a whole."""
+
+    def __init__(
+        self,
+        programs: Programs,
+        instance: Instance,
+        spool: Spool,
+        *,
+        router: Callable[[], Router],
+        classify: Callable[[SmtpReply, str], Verdict],
+        poll_s: float,
+    ) -> None:
+        self._programs = programs
+        self.instance = instance
+        self._spool = spool
+        self._router = router
+        self._classify = classify
+        self._poll_s = poll_s
+        self.folders: Counter[str] = Counter()
+        """Messages by folder: by the names of the files until the first listing was read, then by listings."""
+        self.complete = False
+        """Whether a listing was read to its end since the agent started."""
+        self.read = 0
+        """Messages that the listing under way has given so far."""
+        self.oldest_us: int | None = None
+        self.trouble = ""
+        """Why the last pass came to no end; empty while all is well."""
+        self.names_trouble = ""
+        """Why next tries are not known."""
+        self.running = True
+        """Whether Postfix runs, as far as its programs say."""
+        self._missing: set[int] = set()
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._wanted: set[str] = set()
+        self._asked = asyncio.Event()
+        self._domains = asyncio.Event()
+        self._reply = lru_cache(maxsize=8192)(_reply)
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            started = time.monotonic()
+            self._asked.clear()
+            try:
+                await self.look()
+                self.trouble = ""
+            except (PostfixError, StorageError) as exc:
+                if not self.trouble:
+                    log.error("queue not read: %s", exc)
+                self.trouble = str(exc)
+            pause_s = max(self._poll_s, (time.monotonic() - started) * COST_FACTOR)
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._asked.wait()
+            except TimeoutError:
+                pass
+
+    def look_soon(self) -> None:
+        """Something was done to the queue: look again without waiting."""
+        self._asked.set()
+
+    async def place(self) -> None:
+        """Look up the sites of domains as they are found, until cancelled."""
+        while True:
+            await self._domains.wait()
+            self._domains.clear()
+            while self._wanted:
+                batch = [self._wanted.pop() for _ in range(min(LOOKUPS, len(self._wanted)))]
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(self._router().site(one), name=f"site:{one}") for one in batch]
+                for domain, task in zip(batch, tasks, strict=True):
+                    site = task.result()
+                    if isinstance(site, Site):
+                        await self._spool.change_mirror(
+                            partial(mirror.place, domain=domain, site=site.name, provider=site.provider)
+                        )
+            self._spool.found_sites()
+
+    # -- one pass ------------------------------------------------------------------------------------------------
+
+    async def look(self) -> None:
+        """Read the names, then the whole listing.
+
+        Raises:
+            PostfixError: it came to no end; what was read so far is written, and nothing has left.
+            StorageError: it could not be written.
+        """
+        names = await self._names()
+        seen = array("q")
+        folders: Counter[str] = Counter()
+        self.read = 0
+        lines: list[bytes] = []
+        pending: asyncio.Future[list[int]] | None = None
+        async with self._programs.stream(self._programs.argv("postqueue", "-j")) as stream:
+            async for some in stream:
+                lines += some
+                while len(lines) >= BATCH:
+                    pending = await self._take(lines[:BATCH], names, seen, folders, pending)
+                    del lines[:BATCH]
+            pending = await self._take(lines, names, seen, folders, pending)
+            self.running = DOWN not in stream.words
+        await self._written(pending)
+        self.folders = folders
+        self.complete = True
+        await self._leave(seen)
+
+    async def _names(self) -> NextTries:
+        try:
+            names = await read_names(self._programs, self.instance)
+        except PostfixError as exc:
+            if not self.names_trouble:
+                log.warning("next tries are unknown: %s", exc)
+            self.names_trouble = str(exc)
+            return NextTries()
+        self.names_trouble = ""
+        self.oldest_us = names.oldest_us
+        if not self.complete:
+            self.folders = names.folders
+        return names
+
+    async def _take(
+        self,
+        lines: Sequence[bytes],
+        names: NextTries,
+        seen: "array[int]",
+        folders: Counter[str],
+        pending: asyncio.Future[list[int]] | None,
+    ) -> asyncio.Future[list[int]] | None:
+        """Write what is new in some lines; at most one batch is being written while the next one is made."""
+        by_id: dict[str, bytes] = {}
+        for line in lines:
+            found = _QUEUE_ID.search(line)
+            if found is not None and (queue_id := found[1].decode("ascii", "replace")) not in self._gone:
+                by_id[queue_id] = line
+        known = await self._spool.on_mirror(partial(mirror.known, queue_ids=list(by_id)))
+        listed: list[Listed] = []
+        dues: dict[int, int] = {}
+        for queue_id, line in by_id.items():
+            before = known.get(queue_id)
+            key = digest(line)
+            if before is not None and before.digest == key:
+                folders[before.folder] += 1
+                seen.append(before.message)
+                due = names.due_ms(queue_id) if before.folder == "deferred" else None
+                if due is not None and due != before.due:
+                    dues[before.message] = due
+                continue
+            try:
+                entry = parse(line)
+            except ListingError as exc:
+                log.warning("%s", exc)
+                continue
+            folders[entry.queue_name] += 1
+            listed.append(self._listed(entry, key, names, before))
+        self.read += len(by_id)
+        await self._written(pending)
+        if not listed and not dues:
+            return None
+        now = now_ms()
+        future = self._spool.change_mirror(partial(_change, listed=listed, dues=dues, now=now))
+        seen.extend([one.message for one in listed])
+        return future
+
+    async def _written(self, pending: asyncio.Future[list[int]] | None) -> None:
+        if pending is not None:
+            self._spool.touch(await pending)
+        if self._wanted:
+            self._domains.set()
+
+    def _listed(self, entry: Entry, key: int, names: NextTries, before: Known | None) -> Listed:
+        received_at = entry.arrival_time * 1000
+        lifetime_s = self.instance.lifetime_s if entry.mail_from else self.instance.bounce_lifetime_s
+        return Listed(
+            message=before.message if before is not None else message_number(entry.queue_id, entry.arrival_time),
+            queue_id=entry.queue_id,
+            folder=entry.queue_name,
+            digest=key,
+            received_at=received_at,
+            expires_at=received_at + lifetime_s * 1000,
+            sender=entry.mail_from.encode("utf-8", "surrogateescape"),
+            size=entry.message_size,
+            due=self._due(entry, names),
+            recipients=tuple({one.address: self._recipient(one) for one in entry.recipients}.values()),
+        )
+
+    def _due(self, entry: Entry, names: NextTries) -> int:
+        match entry.queue_name:
+            case "hold":
+                return HELD_DUE
+            case "deferred":
+                due = names.due_ms(entry.queue_id)
+                return UNKNOWN_DUE if due is None else due
+        return entry.arrival_time * 1000  # on its way
+
+    def _recipient(self, recipient: Recipient) -> ListedRecipient:
+        domain = recipient.address.rpartition("@")[2].lower()
+        site, provider = self._site(domain)
+        reply = verdict = None
+        if recipient.delay_reason:
+            reply = self._reply(recipient.delay_reason)
+            verdict = self._classify(reply, provider)
+        return ListedRecipient(recipient.address.encode(), domain, reply, verdict, site, provider)
+
+    def _site(self, domain: str) -> tuple[str, str]:
+        """What DNS said a while ago; what it has not said yet is looked up, and the rows follow."""
+        if not domain:
+            return _UNKNOWN_SITE
+        site = self._router().cached(domain)
+        if site is not None:
+            return site.name, site.provider
+        if len(self._wanted) < MOST_WANTED:
+            self._wanted.add(domain)
+        return _UNKNOWN_SITE
+
+    # -- what has left -------------------------------------------------------------------------------------------
+
+    async def _leave(self, seen: "array[int]") -> None:
+        """Drop what this listing and the one before have missed."""
+        there = set(seen)
+        missing: set[int] = set()
+        after = -1
+        while numbers := await self._spool.on_mirror(partial(mirror.numbers_after, after=after, limit=10_000)):
+            after = numbers[-1]
+            missing.update(number for number in numbers if number not in there)
+        twice = sorted(missing & self._missing)
+        self._missing = missing.difference(twice)
+        for first in range(0, len(twice), BATCH):
+            part = twice[first : first + BATCH]
+            self._spool.touch(await self._spool.change_mirror(partial(mirror.drop, messages=part)))
+        if twice:
+            log.info("left the queue unseen by the log messages=%d", len(twice))
+        await self._spool.change_mirror(mirror.sweep)
+
+    def gone(self, queue_id: str) -> None:
+        """The log has told that this message left: a listing from before that does not bring it back."""
+        self._gone[queue_id] = None
+        if len(self._gone) > MOST_GONE:
+            self._gone.popitem(last=False)
+
+
+def _change(transaction: Transaction, listed: Sequence[Listed], dues: dict[int, int], now: int) -> list[int]:
+    if dues:
+        mirror.set_due(transaction, dues)
+    return mirror.put(transaction, listed, now) if listed else []
+
+
+def _reply(delay_reason: str) -> SmtpReply:
+    return said("", "deferred", delay_reason).reply

@@ -1,0 +1,144 @@
+"""Snapshots of a Postfix host: the same rows as of our own engine, and by name what Postfix does not tell."""
+
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+from mailagent.api import requests, views
+from mailagent.census import Census
+from mailagent.config import config_hash
+from mailagent.config.structs import AgentConfig
+from mailagent.control.generations import Generations
+from mailagent.control.state import HostState
+from mailagent.intake.pressure import rss_bytes
+from mailagent.overview import Overview
+from mailagent.postfix.mirror import Mirror
+from mailagent.spool.store import Spool
+from mailagent.telemetry.history import History
+from mailagent.version import __version__
+
+SNAPSHOT_S: Final = 0.2
+UNKNOWN: Final = ("connections_in", "connections_out", "in_doubt", "in_doubt_listed")
+"""Of a host: Postfix does not tell."""
+
+
+class Snapshots:
+    """Made when somebody asks."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        *,
+        spool: Spool,
+        mirror: Mirror,
+        census: Census,
+        history: History,
+        overview: Overview,
+        generations: Generations,
+    ) -> None:
+        self._started_at = datetime.now(UTC)
+        self._spool = spool
+        self._mirror = mirror
+        self._census = census
+        self._history = history
+        self._overview = overview
+        self._generations = generations
+        self._seq = 0
+        self._last: views.Snapshot | None = None
+        self._made_at = 0.0
+        self.configure(config)
+
+    def configure(self, config: AgentConfig) -> None:
+        """Describe another configuration from now on."""
+        self._config = config
+        self._config_hash = config_hash(config)
+        self.expire()
+
+    def expire(self) -> None:
+        """Make the next one anew, so that whoever looks after a verb sees its effect."""
+        self._last = None
+
+    @property
+    def waiting(self) -> int:
+        """Recipients that wait; messages, until the first listing was read."""
+        counted = sum(total.count for total in self._census.waiting)
+        return counted if self._mirror.complete else max(counted, sum(self._mirror.folders.values()))
+
+    def now(self, state: HostState, *, state_of: views.EngineState) -> views.Snapshot:
+        """The state, at most SNAPSHOT_S old."""
+        now = time.monotonic()
+        if self._last is None or now - self._made_at >= SNAPSHOT_S:
+            self._seq += 1
+            self._last, self._made_at = self._make(state, state_of), now
+        return self._last
+
+    def _make(self, state: HostState, state_of: views.EngineState) -> views.Snapshot:
+        overview = self._overview
+        return views.Snapshot(
+            seq=self._seq,
+            at=datetime.now(UTC),
+            host=self._host(state_of),
+            pools=overview.pools(state),
+            vmtas=overview.vmtas(state),
+            providers=overview.providers(state),
+            destinations=overview.destinations(state),
+            directives=overview.directives(state, self.waiting),
+            streams=tuple(self._config.streams),
+        )
+
+    def _host(self, state_of: views.EngineState) -> views.HostView:
+        mirror, waiting = self._mirror, self.waiting
+        folders = mirror.folders
+        deferred = sum(total.count for total in self._census.deferred)
+        return views.HostView(
+            host=self._config.host,
+            region=self._config.region,
+            version=__version__,
+            engine=f"postfix {mirror.instance.version_text}",
+            state=state_of,
+            accepting=mirror.running,
+            intake_reason="" if mirror.running else "Postfix is not running",
+            started_at=self._started_at,
+            waiting=waiting,
+            deferred=min(waiting, deferred if mirror.complete else max(deferred, folders["deferred"])),
+            ready=folders["active"] + folders["incoming"],
+            window=folders["active"],
+            window_limit=mirror.instance.active_limit,
+            oldest_at=self._oldest(),
+            connections_in=0,
+            connections_out=0,
+            in_doubt=0,
+            in_doubt_listed=0,
+            flow=self._history.flow(requests.HistoryScope.HOST),
+            disk_free_bytes=self._spool.free.free_bytes,
+            rss_bytes=rss_bytes(),
+            history_bytes=self._history.memory_bytes,
+            generation=self._generations.host,
+            config_hash=self._config_hash,
+            notice=notice(mirror),
+            unknown=UNKNOWN,
+        )
+
+    def _oldest(self) -> datetime | None:
+        oldest_ms = self._census.oldest
+        if oldest_ms is None and not self._mirror.complete and self._mirror.oldest_us is not None:
+            oldest_ms = self._mirror.oldest_us // 1000
+        return datetime.fromtimestamp(oldest_ms / 1000, UTC) if oldest_ms is not None else None
+
+
+def notice(mirror: Mirror) -> str:
+    """What an operator must know about the queue before reading its figures; empty: nothing."""
+    found = []
+    if mirror.trouble:
+        found.append(f"the queue could not be read, these figures are old: {mirror.trouble}")
+    elif not mirror.complete:
+        found.append(f"first figures, by the names of the queue files; {mirror.read:,} messages read so far")
+    active, alarm = mirror.folders["active"], mirror.instance.active_alarm
+    if active >= alarm:
+        found.append(
+            f"the active queue holds {active:,} messages, the alarm stands at {alarm:,} (limit"
+            f" {mirror.instance.active_limit:,}): when it is full, mail for every destination waits in `incoming`"
+        )
+    if mirror.names_trouble:
+        found.append(f"next tries are unknown: {mirror.names_trouble}")
+    return "; ".join(found)
