@@ -4,10 +4,8 @@ Writes an SVG and a PNG of each screen beside this file. Takes about two minutes
 """
 
 import asyncio
-import html
 import json
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -16,7 +14,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from mailagent.config import load_fleet
@@ -24,6 +21,7 @@ from mailctl.fleet import Fleet
 from mailctl.fleet.state import LinkState
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import ConfirmDialog
+from mailctl.tui.export import self_contained
 from mailctl.tui.incidents import Incidents
 from mailctl.tui.screens.orders import order_key
 from mailctl.tui.source import FleetOperator
@@ -234,45 +232,6 @@ class Walk:
         drawing = directory / f"{name}.svg"
         drawing.write_text(self_contained(self._app.export_screenshot(title="mailctl")), encoding="utf-8")
         return drawing
-
-
-# -- drawings that show the same everywhere
-
-FONT = "'DejaVu Sans Mono', Menlo, 'Liberation Mono', Consolas, monospace"
-FONT_PX = 20.27
-"""DejaVu Sans Mono is 0.602 of its size wide: this fills cells of 12.2."""
-_FACE = re.compile(r"@font-face\s*{[^}]*}\s*")
-_FAMILY = re.compile(r"(-matrix {\s*)font-family: [^;]+;\s*font-size: 20px;")
-_TEXT = re.compile(
-    r'<text class="(?P<kind>[^"]*)" x="(?P<x>[\d.]+)" y="(?P<y>[\d.]+)" textLength="(?P<length>[\d.]+)"'
-    r' (?P<clip>clip-path="[^"]*")>(?P<text>[^<]*)</text>'
-)
-_WORDS = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*|[^\x20-\x7e]")
-
-
-def self_contained(svg: str) -> str:
-    """`svg` without web fonts, and each character outside ASCII in a place of its own.
-
-    Fonts that lack a sign borrow it from another one with another width; standing alone it moves nothing else.
-    """
-    svg = _FAMILY.sub(rf"\g<1>font-family: {FONT}; font-size: {FONT_PX}px;", _FACE.sub("", svg))
-    return _TEXT.sub(_placed, svg)
-
-
-def _placed(found: re.Match[str]) -> str:
-    text = html.unescape(found["text"]).replace("\xa0", " ")
-    if not text.strip():
-        return ""
-    cell = float(found["length"]) / cell_len(text)
-    parts = []
-    for words in _WORDS.finditer(text):
-        x = float(found["x"]) + cell * cell_len(text[: words.start()])
-        length = cell * cell_len(words[0])
-        parts.append(
-            f'<text class="{found["kind"]}" x="{x:.6g}" y="{found["y"]}" textLength="{length:.6g}" {found["clip"]}>'
-            f"{html.escape(words[0], quote=False)}</text>"
-        )
-    return "".join(parts)
 
 
 if __name__ == "__main__":

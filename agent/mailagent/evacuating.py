@@ -21,7 +21,7 @@ from mailagent.api.errors import InvalidRequest, NotFound, Refused, Unavailable
 from mailagent.api.evacuation import Direction, EvacuationState, ParcelState
 from mailagent.api.ids import HostName, OpId, PoolName, ProviderName, StreamName
 from mailagent.api.operations import OperationResult
-from mailagent.api.requests import Empty, Mutation
+from mailagent.api.requests import Empty, Mutation, Undo
 from mailagent.api.targets import TargetKind
 from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState
@@ -49,7 +49,7 @@ STANDING: Final = 50
 """Recipients that one parcel takes out of ready queues; the size of their messages is not asked for."""
 HOLD_JOBS: Final = (DirectiveKind.SUSPEND, DirectiveKind.JOB_START, DirectiveKind.JOB_CANCEL)
 MOST_SHOWN: Final = 50
-UNDO_NOTE: Final = "mailctl evacuate HOST --cancel brings back what has not left; what has left can be evacuated back"
+UNDO_NOTE: Final = "what has left by then stays where it is, and can be evacuated back"
 
 
 class Evacuating:
@@ -97,7 +97,12 @@ class Evacuating:
     @property
     def verbs(self) -> Mapping[str, Act]:
         """By wire name."""
-        return {"evacuate": self.evacuate, "evacuate_admit": self.admit, "evacuate_end": self.end}
+        return {
+            "evacuate": self.evacuate,
+            "evacuate_admit": self.admit,
+            "evacuate_end": self.end,
+            "undo": self.undo,
+        }
 
     async def load(self) -> None:
         """Read what was under way when the last run ended."""
@@ -213,7 +218,9 @@ class Evacuating:
             await self._write(msgspec.structs.replace(made, streams=request.streams, targets=request.targets))
             return True, detail
 
-        return await self._control.carry_out("evacuate", request, caller, plan=plan, act=act, undo_note=UNDO_NOTE)
+        return await self._control.carry_out(
+            "evacuate", request, caller, plan=plan, act=act, undoable=True, undo_note=UNDO_NOTE
+        )
 
     async def admit(self, request: api.EvacuateAdmit, caller: Principal) -> OperationResult:
         """Target: take parcels of an evacuation."""
@@ -246,22 +253,60 @@ class Evacuating:
             does, detail = await plan()
             if not does:
                 return False, detail
-            async with self._packing:
-                back = 0
-                if request.cancel and one.direction is Direction.OUT:
-                    try:
-                        back = await self._take_back(one)
-                    except StorageError as exc:
-                        raise Unavailable(f"not all of it is back: {exc}; ask again") from exc
-                else:
-                    left = await self._open_parcels(one)
-                    if left:
-                        raise Refused(f"{len(left)} parcels of evacuation {one.id} are on their way; resume it first")
-                state = EvacuationState.CANCELLED if request.cancel else EvacuationState.DONE
-                await self._write(msgspec.structs.replace(one, state=state, ended_at=datetime.now(UTC)))
+            back = await self._end(one, cancel=request.cancel)
             return True, f"{detail}; {back} recipients are back in the queue" if back else detail
 
         return await self._control.carry_out("evacuate_end", request, caller, plan=plan, act=act)
+
+    async def undo(self, request: Undo, caller: Principal) -> OperationResult:
+        """Take back any operation; of an evacuation from here what has not left, and say how the rest comes back."""
+        one = self._known.get(request.undoes)
+        if one is None or one.direction is not Direction.OUT:
+            return await self._control.undo(request, caller)
+
+        async def plan() -> tuple[bool, str]:
+            view = await self._view(one)
+            streams = " ".join(f"--stream {stream}" for stream in one.streams)
+            back = "; ".join(f"mailctl evacuate {peer} --to {one.source} {streams}" for peer in view.peers)
+            left = (
+                f"{view.moved} recipients have left for good; what waits there of these streams comes back with {back}"
+            )
+            if one.state is EvacuationState.OPEN:
+                stops = f"evacuation {one.id} ends, and {view.inert} recipients in parcels come back"
+                return True, f"{stops}; {left}" if view.moved else stops
+            if view.moved:
+                raise Refused(f"evacuation {one.id} is {one.state}: {left}")
+            return False, f"evacuation {one.id} is {one.state}, and nothing has left"
+
+        async def act() -> tuple[bool, str]:
+            does, detail = await plan()
+            if does:
+                await self._end(one, cancel=True)
+            return does, detail
+
+        return await self._control.carry_out("undo", request, caller, plan=plan, act=act, undoes=one.id)
+
+    async def _end(self, one: Evacuation, *, cancel: bool) -> int:
+        """End it: the recipients that are back in the queue.
+
+        Raises:
+            Refused: parcels are on their way, and are not to be cancelled.
+            Unavailable: not all of it could be written.
+        """
+        async with self._packing:
+            back = 0
+            if cancel and one.direction is Direction.OUT:
+                try:
+                    back = await self._take_back(one)
+                except StorageError as exc:
+                    raise Unavailable(f"not all of it is back: {exc}; ask again") from exc
+            else:
+                left = await self._open_parcels(one)
+                if left:
+                    raise Refused(f"{len(left)} parcels of evacuation {one.id} are on their way; resume it first")
+            state = EvacuationState.CANCELLED if cancel else EvacuationState.DONE
+            await self._write(msgspec.structs.replace(one, state=state, ended_at=datetime.now(UTC)))
+        return back
 
     async def _take_back(self, one: Evacuation) -> int:
         """Return every parcel that is not given up: the recipients that wait again."""

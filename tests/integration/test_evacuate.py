@@ -29,6 +29,7 @@ from mailctl.cli.exits import Exit
 from mailctl.fleet.errors import LinkLost, NoAnswer
 from mailctl.ops import courier
 from mailctl.ops.courier import Courier
+from tests.console.fleet.sshd import Sshd, sshd
 from tests.integration.client import BODY, hand_in
 from tests.integration.processes import AGENT_YAML, Agent, accepts, agent, free_port, until
 from tests.integration.rpc import Caller
@@ -104,7 +105,14 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair(directory: Path) -> AsyncIterator[Pair]:
+async def pair(directory: Path, server: Sshd | None = None) -> AsyncIterator[Pair]:
+    """The agents; the command line reaches them through `server`, or by their sockets."""
+    way = "transport: local"
+    if server is not None:
+        way = (
+            f"ssh: {{address: 127.0.0.1, port: {server.port}, identity: {server.identity}, "
+            f"known_hosts: {server.known_hosts}, config: none}}"
+        )
     async with AsyncExitStack() as stack:
         sink = await stack.enter_async_context(Sink())
         agents = []
@@ -119,7 +127,7 @@ async def pair(directory: Path) -> AsyncIterator[Pair]:
         fleet.write_text(
             "hosts:\n"
             + "".join(
-                f"  {host}:\n    transport: local\n    virtual_mtas: {{{host}-a: {{address: 127.0.0.{n}}}}}\n"
+                f"  {host}:\n    {way}\n    virtual_mtas: {{{host}-a: {{address: 127.0.0.{n}}}}}\n"
                 f"    rpc: {{socket: {one.socket}}}\n"
                 for n, (host, one) in enumerate(zip(("mx1", "mx2"), agents, strict=True), 1)
             )
@@ -190,6 +198,37 @@ async def test_a_cancel_brings_back_what_has_not_left(tmp_path: Path) -> None:
             await two.call(host, "retry", Retry(op_id=OpId("now"), filter=MessageFilter(), spread_s=0))
         await until(_arrived(two), "everything at the receiver")
         assert two.sink.received == Counter(RECIPIENTS)
+
+
+@pytest.mark.needs("sshd", "ssh-keygen")
+async def test_an_undo_brings_back_what_has_not_left_and_says_how_the_rest_comes_back(tmp_path: Path) -> None:
+    """Over SSH, as in life."""
+    async with sshd(tmp_path / "ssh") as server, pair(tmp_path, server) as two:
+        await two.fill()
+        command = await two.mailctl("evacuate", "mx1", "--to", "mx2", "--rate", "100/s", "--wait", "--yes")
+        await until(_moved(two), "something has left")
+        command.kill()
+        await command.communicate()
+        (out,) = [row for row in (await two.ran("evacuate", "--list"))["rows"] if row["direction"] == "out"]
+        undone = await two.ran("undo", out["id"], "--yes")
+        results = {line["host"]: line["detail"] for line in undone["operation"]["results"]}
+        assert results["mx1"].startswith(f"evacuation {out['id']} ends, and ")
+        way = "mailctl evacuate mx2 --to mx1 --stream default"
+        assert results["mx1"].endswith(
+            f"recipients have left for good; what waits there of these streams comes back with {way}"
+        )
+        here, there = await two.waiting("mx1"), await two.waiting("mx2")
+        assert here
+        assert Counter([*here, *there]) == Counter(RECIPIENTS)
+        assert {(row["state"], row["inert"]) for row in (await two.ran("evacuate", "--list"))["rows"]} == {
+            ("cancelled", 0),
+            ("done", 0),
+        }
+        refused = await two.ran("undo", out["id"], "--yes", code=Exit.REFUSED)
+        assert way in refused["operation"]["results"][0]["detail"]
+        await two.ran(*way.split()[1:], "--wait", "--yes")
+        assert await two.waiting("mx1") == dict.fromkeys(RECIPIENTS, 1)
+        assert server.logins >= 6
 
 
 class Partitioned:

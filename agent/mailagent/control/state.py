@@ -340,17 +340,18 @@ class HostState:
 
     def _derive(self, name: PoolName, pool: Pool) -> None:
         held = self._held(TargetKind.POOL, name)
-        fit = []
+        fit = [
+            one for one in pool.members if self._service[one] in IN_SERVICE and self._held(TargetKind.VMTA, one) is None
+        ]
+        others = f": mail that it tried leaves from {' or '.join(fit[:3])} when it is due" if fit else ""
         for vmta in pool.members:
             status = self._members[vmta] = self._member(vmta, held)
-            if self._service[vmta] in IN_SERVICE and self._held(TargetKind.VMTA, vmta) is None:
-                fit.append(vmta)
             if status.directive is not None and status.state not in IN_SERVICE:
                 self._vmta_blocks[vmta] = wait_reason(status.directive)
             elif status.state not in IN_SERVICE:
                 self._vmta_blocks[vmta] = WaitReason(
                     kind=ReasonKind.NO_SOURCE,
-                    detail=f"virtual MTA {vmta} is {status.state} in pool {name}",
+                    detail=f"virtual MTA {vmta} is {status.state} in pool {name}{others}",
                     key=f"pools.{name}",
                 )
             else:

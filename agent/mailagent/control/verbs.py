@@ -221,12 +221,15 @@ class Control:
         plan: Step,
         act: Step,
         ends: Callable[[], Sequence[Directive]] = tuple,
+        undoable: bool = False,
         undo_note: str = "",
+        undoes: OpId | None = None,
     ) -> OperationResult:
         """Execute a verb whose effect is no directive: once per op_id, and recorded.
 
         `act` has its effect on disk when it returns; after a crash before the record it is called again. `ends` is
-        asked after it for live directives that have become idle by it, and end with it.
+        asked after it for live directives that have become idle by it, and end with it. Where it is `undoable`, its
+        owner answers `undo` of it, and names what that `undoes`.
 
         Raises:
             InvalidRequest, Unavailable: as for the other verbs; and whatever `plan` and `act` raise.
@@ -238,12 +241,16 @@ class Control:
                 broken = self._locked(request, caller)
                 does, detail = await plan()
                 result = Result.PLANNED if does else Result.NOTHING_TO_DO
-                return OperationResult(op_id=request.op_id, result=result, detail=detail + broken, undo_note=undo_note)
+                return OperationResult(
+                    op_id=request.op_id, result=result, detail=detail + broken, undoable=undoable, undo_note=undo_note
+                )
             if (done := await self._done(verb, request)) is not None:
                 return done
             broken = self._locked(request, caller)
             did, detail = await act()
-            change = Change(detail=detail + broken, ended=tuple(ends()), undoable=False, undo_note=undo_note)
+            change = Change(
+                detail=detail + broken, ended=tuple(ends()), undoable=undoable, undo_note=undo_note, undoes=undoes
+            )
             outcome = Result.APPLIED if did else Result.NOTHING_TO_DO
             return await self._commit(verb, request, caller.user, self._clock(), change, Impact(), outcome)
 
@@ -327,7 +334,7 @@ class Control:
         entry = LedgerEntry(
             operation=StoredOperation(digest=_digest(verb, request), record=record, result=result),
             directives=result.directives,
-            undone=(change.undoes,) if change.undoes is not None and not change.is_nothing else (),
+            undone=(change.undoes,) if change.undoes is not None and outcome is not Result.NOTHING_TO_DO else (),
             due=change.due,
             credential=change.credential,
         )
@@ -383,7 +390,7 @@ class Control:
             impact=impact,
             warnings=change.warnings,
             generation=generation,
-            undoable=change.undoable and not change.is_nothing,
+            undoable=change.undoable and result is not Result.NOTHING_TO_DO,
             undo_note=change.undo_note,
         )
 

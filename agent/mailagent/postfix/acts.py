@@ -74,8 +74,8 @@ def checked(ids: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def commands(act: Act, ids: Iterable[str], config: str) -> list[tuple[tuple[str, ...], bytes]]:
-    """What to run, one after the other, each with its standard input, for the instance with directory `config`.
+def commands(act: Act, ids: Iterable[str]) -> list[tuple[str, tuple[str, ...], bytes]]:
+    """What to run, one after the other: a program, its arguments and its standard input.
 
     Ids go to postsuper by standard input; postqueue takes one, and only those that pass the pattern come there.
 
@@ -84,8 +84,8 @@ def commands(act: Act, ids: Iterable[str], config: str) -> list[tuple[tuple[str,
     """
     found = checked(ids)
     if act is Act.FLUSH:
-        return [(("postqueue", "-c", config, "-i", one), b"") for one in found]
-    return [(("postsuper", "-c", config, _OPTION[act], "-"), "".join(f"{one}\n" for one in found).encode("ascii"))]
+        return [("postqueue", ("-i", one), b"") for one in found]
+    return [("postsuper", (_OPTION[act], "-"), "".join(f"{one}\n" for one in found).encode("ascii"))]
 
 
 def said(act: Act, output: bytes) -> frozenset[str]:

@@ -53,9 +53,25 @@ class Programs:
         """
         return await run(self.argv(program, *arguments), stdin=stdin, timeout_s=timeout_s or self.timeout_s)
 
+    async def told(self, program: str, *arguments: str, stdin: bytes = b"", timeout_s: float | None = None) -> "Told":
+        """How one of Postfix's programs ended, and what it said on standard error, also when it failed.
+
+        Raises:
+            ProgramMissing, ProgramSlow: it did not come to its end.
+        """
+        return await told(self.argv(program, *arguments), stdin=stdin, timeout_s=timeout_s or self.timeout_s)
+
     def stream(self, argv: Sequence[str]) -> "Stream":
         """The lines of a program, as they come: `programs.stream(programs.argv("postqueue", "-j"))`."""
         return Stream(argv, self.timeout_s * LISTING_FACTOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How a program ended that says on standard error what it does."""
+
+    code: int
+    complaint: bytes  # the last OUTPUT_BYTES of it
 
 
 class Stream:
@@ -142,21 +158,39 @@ async def run(argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float, limi
     return bytes(said)
 
 
+async def told(argv: Sequence[str], *, stdin: bytes, timeout_s: float) -> Told:
+    """How the program ended, and what it said on standard error.
+
+    Raises:
+        ProgramMissing, ProgramSlow: it did not come to its end.
+    """
+    try:
+        async with asyncio.timeout(timeout_s), _running(argv, stdin, OUTPUT_BYTES) as running:
+            while await running.stdout.read(_CHUNK):
+                pass
+            return Told(await running.process.wait(), await running.words)
+    except TimeoutError:
+        raise ProgramSlow(argv, timeout_s) from None
+
+
 @dataclass(frozen=True, slots=True)
 class _Running:
     """A program, and the task that keeps its last words."""
 
     process: asyncio.subprocess.Process
     stdout: asyncio.StreamReader
-    words: asyncio.Task[str]
+    words: asyncio.Task[bytes]
 
     async def end(self) -> tuple[int, str]:
         """Its exit code and last words."""
-        return await self.process.wait(), await self.words
+        code, words = await self.process.wait(), await self.words
+        return code, " ".join(words.decode("utf-8", "backslashreplace").split())[-WORDS_CHARS:]
 
 
 @asynccontextmanager
-async def _running(argv: Sequence[str], stdin: bytes = b"") -> AsyncIterator[_Running]:
+async def _running(
+    argv: Sequence[str], stdin: bytes = b"", words_bytes: int = 4 * WORDS_CHARS
+) -> AsyncIterator[_Running]:
     """A program in a process group of its own, which ends with the block whatever happens."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN))
     try:
@@ -171,7 +205,7 @@ async def _running(argv: Sequence[str], stdin: bytes = b"") -> AsyncIterator[_Ru
     except OSError as exc:
         raise ProgramMissing(argv, exc.strerror or str(exc)) from exc
     stdout, stderr = cast(asyncio.StreamReader, process.stdout), cast(asyncio.StreamReader, process.stderr)
-    words = asyncio.create_task(_last_words(stderr), name="postfix:words")
+    words = asyncio.create_task(_last_words(stderr, words_bytes), name="postfix:words")
     feed = asyncio.create_task(_feed(process.stdin, stdin), name="postfix:input")
     try:
         yield _Running(process, stdout, words)
@@ -192,8 +226,8 @@ async def _feed(stdin: asyncio.StreamWriter | None, data: bytes) -> None:
         stdin.close()
 
 
-async def _last_words(stderr: asyncio.StreamReader) -> str:
+async def _last_words(stderr: asyncio.StreamReader, most: int) -> bytes:
     tail = b""
     while chunk := await stderr.read(_CHUNK):
-        tail = (tail + chunk)[-4 * WORDS_CHARS :]
-    return " ".join(tail.decode("utf-8", "backslashreplace").split())[-WORDS_CHARS:]
+        tail = (tail + chunk)[-most:]
+    return tail

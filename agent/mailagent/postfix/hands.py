@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from mailagent.postfix.acts import Act, Done, commands, last_words, said
+from mailagent.postfix.commands import Programs
+from mailagent.postfix.errors import PostfixError
 from mailagent.postfix.helper import ACT_S, question, understood
 
 ANSWER_S: Final = ACT_S + 10.0
@@ -25,57 +27,43 @@ class Hands(Protocol):
         """
 
 
-class Ran(Protocol):
-    """How a program ended."""
-
-    @property
-    def code(self) -> int:
-        """Its exit code."""
-
-    @property
-    def complaint(self) -> bytes:
-        """What it wrote to standard error."""
-
-
-class Programs(Protocol):
-    """Runs one of Postfix's programs. An OSError or TimeoutError says that it did not run, or not to its end."""
-
-    async def run(self, arguments: Sequence[str], given: bytes, timeout_s: float) -> Ran:
-        """Run it with `given` on standard input."""
-
-
 class Own:
     """The agent runs the programs by itself: as root, or in a container that it may enter."""
 
-    def __init__(self, programs: Programs, config: str) -> None:
+    def __init__(self, programs: Programs) -> None:
         self._programs = programs
-        self._config = config
 
     async def act(self, act: Act, ids: Sequence[str]) -> Done:
         """See `Hands.act`. A program that is stopped for its time has not said what it did."""
         done: set[str] = set()
-        for arguments, given in commands(act, ids, self._config):
+        for program, arguments, given in commands(act, ids):
             try:
-                ran = await self._programs.run(arguments, given, ACT_S)
-            except OSError as exc:  # also TimeoutError
-                return Done(frozenset(done), f"{arguments[0]}: {exc or 'no end in time'}")
+                ran = await self._programs.told(program, *arguments, stdin=given, timeout_s=ACT_S)
+            except PostfixError as exc:
+                return Done(frozenset(done), str(exc))
             if act is not Act.FLUSH:
                 done |= said(act, ran.complaint)
             elif ran.code == 0:
                 done.add(arguments[-1])
             if ran.code:
-                return Done(frozenset(done), f"{arguments[0]}: {last_words(ran.code, ran.complaint)}")
+                return Done(frozenset(done), f"{program}: {last_words(ran.code, ran.complaint)}")
         return Done(frozenset(done))
 
 
 class Helped:
-    """The helper does it: `asked` is the path of its socket, or the command that starts it (sudo)."""
+    """The helper does it: `asked` is the path of its socket, or the command that starts it (sudo).
 
-    def __init__(self, asked: Sequence[str]) -> None:
+    What any user may ask of Postfix (`authorized_flush_users`) the agent does by itself.
+    """
+
+    def __init__(self, asked: Sequence[str], own: Own) -> None:
         self._asked = tuple(asked)
+        self._own = own
 
     async def act(self, act: Act, ids: Sequence[str]) -> Done:
         """See `Hands.act`."""
+        if act is Act.FLUSH:
+            return await self._own.act(act, ids)
         line = question(act, ids)
         try:
             async with asyncio.timeout(ANSWER_S):

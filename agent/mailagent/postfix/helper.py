@@ -44,10 +44,10 @@ def answer(request: bytes, config: Path, programs: Path = PROGRAMS) -> Done:
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         return Done(frozenset(), f"the request is none: {exc}")
     done: set[str] = set()
-    for (program, *arguments), given in commands(act, ids, str(config)):
+    for program, arguments, given in commands(act, ids):
         try:
             ran = subprocess.run(
-                [str(programs / program), *arguments],
+                [str(programs / program), "-c", str(config), *arguments],
                 input=given,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

@@ -259,6 +259,21 @@ CREATE TABLE mail_order (
 ) STRICT, WITHOUT ROWID;
 """
 _SUPPRESSION_BY_PROVIDER = "CREATE INDEX suppression_provider ON suppression (provider, added_at);"
+# Messages that orders on a Postfix queue are about: `mailagent.spool.frozen`.
+_FROZEN = """
+CREATE TABLE frozen (
+    mail_order TEXT NOT NULL,
+    name TEXT NOT NULL,
+    message INTEGER NOT NULL,
+    arrived_at INTEGER NOT NULL,
+    sender BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    recipients INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    PRIMARY KEY (mail_order, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX frozen_message ON frozen (message);
+"""
 # Messages of another mail server's queue: `mailagent.spool.mirror`.
 _MIRRORED = """
 CREATE TABLE mirrored (
@@ -280,6 +295,7 @@ _STEPS = (
     _PARCELS,
     _HELD,
     _SUPPRESSION_BY_PROVIDER,
+    _FROZEN,
     _MIRRORED,
 )
 """What makes each version out of the one before, the first out of nothing. A step is never changed, only followed."""

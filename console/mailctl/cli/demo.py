@@ -24,6 +24,6 @@ def demo(context: click.Context, arguments: tuple[str, ...]) -> None:
 
 def _open_console(fleet_file: Path) -> int:
     from mailagent.config import load_fleet
-    from mailctl.tui.app import run
+    from mailctl.tui.start import run
 
     return run(load_fleet(fleet_file), fleet_file)

@@ -17,6 +17,7 @@ from mailctl.cli import (
     demo,
     dkim,
     evacuate,
+    export,
     feedback,
     files,
     find,
@@ -105,7 +106,7 @@ def cli(
         if not sys.stdout.isatty():
             raise click.UsageError("the console needs a terminal; for scripts there is `mailctl status --json`")
         from mailagent.api.requests import Role
-        from mailctl.tui.app import run
+        from mailctl.tui.start import run
 
         as_role = Role(role) if role else None
         context.exit(run(config, setup.path(), as_role=as_role, read_only=setup.read_only))
@@ -119,6 +120,7 @@ def version() -> None:
 
 _LOOK = (
     *(
+        "alarms",
         "status",
         "hosts",
         "pools",
@@ -181,7 +183,15 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         dkim.dkim,
         credentials.credentials,
     ),
-    "Files and demo": (*files.COMMANDS, *rollout.COMMANDS, *replay.COMMANDS, completion.completion, demo.demo, version),
+    "Files and demo": (
+        *files.COMMANDS,
+        *rollout.COMMANDS,
+        *replay.COMMANDS,
+        export.export,
+        completion.completion,
+        demo.demo,
+        version,
+    ),
 }
 for _commands in SECTIONS.values():
     for _command in _commands:

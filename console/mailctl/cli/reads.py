@@ -1,4 +1,4 @@
-"""Reads of what every agent reports by itself: status, hosts, pools, ips, destinations, directives."""
+"""Reads of what every agent reports by itself: alarms, status, hosts, pools, ips, destinations, directives."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -153,4 +153,28 @@ def directives(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
     show(setup, "directives", selection, look, as_json=as_json)
 
 
-COMMANDS = (status, hosts, pools, ips, destinations, directives)
+@click.command()
+@selectors
+@as_json
+@pass_setup
+def alarms(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
+    """Show what is wrong now, the worst first, and what makes it safe.
+
+    For thresholds of monitoring there is `mailctl check`.
+
+    \b
+    Examples:
+      mailctl alarms
+      mailctl alarms host:mx1 --json
+    """
+    from mailctl.cli import rows
+    from mailctl.cli.show import Shown, show
+
+    async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
+        found = rows.alarms(fleet.state, selection)
+        return Shown(found, rows.alarm_table(found, width()))
+
+    show(setup, "alarms", selection, look, as_json=as_json)
+
+
+COMMANDS = (alarms, status, hosts, pools, ips, destinations, directives)

@@ -12,6 +12,8 @@ from mailctl.cli.narrow import Names, narrow
 from mailctl.fleet import FleetState, HostState
 from mailctl.fleet.state import DestinationRow, DirectiveRow, PoolRow, VmtaRow, deferral_share
 from mailctl.ops import Selection, TermKind
+from mailctl.ops.alarms import Alarm
+from mailctl.ops.alarms import alarms as all_alarms
 from mailctl.output.human import NOTHING, ago, count, duration, percent, size, until
 from mailctl.output.tables import Column, table
 
@@ -54,6 +56,34 @@ def directives(state: FleetState, selection: Selection) -> tuple[DirectiveRow, .
 
     objects = (TermKind.POOL, TermKind.VMTA, TermKind.PROVIDER, TermKind.QUEUE, TermKind.STREAM)
     return narrow(state.directives, selection, {kind: names(kind) for kind in objects}, view="directives")
+
+
+def alarms(state: FleetState, selection: Selection) -> tuple[Alarm, ...]:
+    """Alarms about hosts of the selection, the worst first."""
+    shown = {host.name for host in hosts(state, selection, view="alarms")}
+    return tuple(alarm for alarm in all_alarms(state) if shown.intersection(alarm.hosts))
+
+
+def alarm_table(found: Sequence[Alarm], width: int | None) -> str:
+    """What is wrong, what was said, and the command that makes it safe."""
+    columns = [
+        Column("ALARM"),
+        Column("HOSTS", spare=2),
+        Column("WAITING", right=True, spare=1),
+        Column("BECAUSE", flex=True),
+        Column("DO", flex=True),
+    ]
+    cells = [
+        [
+            alarm.text,
+            " ".join(alarm.hosts),
+            count(alarm.waiting),
+            alarm.evidence,
+            alarm.command or alarm.advice,
+        ]
+        for alarm in found
+    ]
+    return table(columns, cells, width=width) if cells else "nothing is wrong that the agents know of"
 
 
 def status(state: FleetState, shown: Sequence[HostState], width: int | None) -> str:

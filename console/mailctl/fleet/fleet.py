@@ -5,8 +5,9 @@ import contextlib
 import importlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import msgspec
 
@@ -17,7 +18,7 @@ from mailagent.api.requests import Role
 from mailagent.api.trace import TraceLines, TraceRequest
 from mailagent.config.structs import FleetConfig, FleetHost, Transport
 from mailctl.fleet.client import CALL_DEADLINE_S, connect_local
-from mailctl.fleet.errors import LinkError
+from mailctl.fleet.errors import LinkError, Unreachable
 from mailctl.fleet.inventory import Inventory
 from mailctl.fleet.state import FleetState
 from mailctl.fleet.watch import SILENCE_S, HostWatch, Link, Tap
@@ -76,25 +77,24 @@ class Fleet:
         self.read_only = read_only
         self.path = path
         self.inventory = Inventory.of(config, only)
+        self._only = tuple(only)
         self._dialler = Dialler()
         self._dirty = asyncio.Event()
         self._news = asyncio.Event()  # like _dirty, without the pause of a tick
         self._listeners: list[Callable[[FleetState], None]] = []
-        self._watches = {
-            name: HostWatch(
-                name,
-                host,
-                self._dialler.dial,
-                as_role=as_role,
-                interval_s=interval_s,
-                patience_s=patience_s,
-                silence_s=silence_s,
-                on_change=self._note,
-                tap=tap,
-            )
-            for name, host in self.inventory.hosts.items()
-        }
-        self._tasks: list[asyncio.Task[None]] = []
+        self._watch = partial(
+            HostWatch,
+            dial=self._dialler.dial,
+            as_role=as_role,
+            interval_s=interval_s,
+            patience_s=patience_s,
+            silence_s=silence_s,
+            on_change=self._note,
+            tap=tap,
+        )
+        self._watches = {name: self._watch(name, host) for name, host in self.inventory.hosts.items()}
+        self._links: dict[HostName, asyncio.Task[None]] = {}
+        self._ticking: asyncio.Task[None] | None = None
         self._group = asyncio.TaskGroup()
         self._state = FleetState(pool_hosts=self.inventory.pools)
         self._merge()
@@ -108,6 +108,38 @@ class Fleet:
         """The state with all that has come in, merged out of turn."""
         return self._merge()
 
+    def take_over(self, config: FleetConfig) -> "Turnover":
+        """Follow another fleet file from now on: new hosts are dialled, those it lacks are left, the others stay.
+
+        Only a host that is reached in another way than before is dialled anew. Call it while the context is open.
+
+        Raises:
+            LookupError: this fleet is cut to a host that the file does not have.
+        """
+        before, inventory = self.inventory.hosts, Inventory.of(config, self._only)
+        gone = tuple(name for name in before if name not in inventory.hosts)
+        fresh = tuple(name for name in inventory.hosts if name not in before)
+        moved = tuple(
+            name for name, host in inventory.hosts.items() if name in before and _way(before[name]) != _way(host)
+        )
+        for name in (*gone, *moved):
+            self._links.pop(name).cancel()
+            del self._watches[name]
+        self.config, self.inventory = config, inventory
+        for name, host in inventory.hosts.items():
+            if (watch := self._watches.get(name)) is not None:
+                watch.host = host
+            else:
+                self._watches[name] = self._watch(name, host)
+                self._follow(name)
+        self._watches = {name: self._watches[name] for name in inventory.hosts}  # in the order of the file
+        self._merge()
+        self._note()
+        return Turnover(fresh, gone, moved)
+
+    def _follow(self, name: HostName) -> None:
+        self._links[name] = self._group.create_task(self._watches[name].run(), name=f"watch:{name}")
+
     def on_change(self, listener: Callable[[FleetState], None]) -> Callable[[], None]:
         """Call `listener` with each new state, at most four times a second; the result ends that."""
         self._listeners.append(listener)
@@ -115,15 +147,15 @@ class Fleet:
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
-        self._tasks = [
-            self._group.create_task(watch.run(), name=f"watch:{name}") for name, watch in self._watches.items()
-        ]
-        self._tasks.append(self._group.create_task(self._tick(), name="fleet:tick"))
+        for name in self._watches:
+            self._follow(name)
+        self._ticking = self._group.create_task(self._tick(), name="fleet:tick")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
+        for task in (*self._links.values(), self._ticking):
+            if task is not None:
+                task.cancel()
         # The body's own error travels on by itself; the group would wrap it.
         await self._group.__aexit__(None, None, None)
         await self._dialler.close()
@@ -138,7 +170,18 @@ class Fleet:
         """
         if self.read_only and METHODS[method].mutates and not getattr(params, "dry_run", False):
             raise RoleRefused(f"{method} is not sent to {host}: read-only mode")
-        return await self._watches[HostName(host)].ask(method, params, deadline_s)
+        return await self._watched(host).ask(method, params, deadline_s)
+
+    def _watched(self, host: str) -> HostWatch:
+        """The watch of a host.
+
+        Raises:
+            Unreachable: the fleet file has no such host, or no more.
+        """
+        name = HostName(host)
+        if name not in self._watches:
+            raise Unreachable(name, "not in the fleet file")
+        return self._watches[name]
 
     async def trace(self, host: str, request: TraceRequest) -> AsyncGenerator[TraceLines]:
         """Lines of a live trace on one host, until it ends or the generator is closed.
@@ -147,7 +190,7 @@ class Fleet:
             LinkError: the host cannot be asked, or the link broke.
             ApiError: the host refuses.
         """
-        async with contextlib.aclosing(self._watches[HostName(host)].trace(request)) as batches:
+        async with contextlib.aclosing(self._watched(host).trace(request)) as batches:
             async for batch in batches:
                 yield batch
 
@@ -217,6 +260,19 @@ class Fleet:
         hosts = tuple(watch.state() for watch in self._watches.values())
         self._state = FleetState(tick=self._state.tick + 1, hosts=hosts, pool_hosts=self.inventory.pools)
         return self._state
+
+
+class Turnover(NamedTuple):
+    """What another fleet file changed in the links."""
+
+    fresh: tuple[HostName, ...]
+    gone: tuple[HostName, ...]
+    moved: tuple[HostName, ...]  # dialled anew, since they are reached in another way
+
+
+def _way(host: FleetHost) -> tuple[object, ...]:
+    """How a host is reached."""
+    return host.transport, host.ssh, host.rpc.socket
 
 
 class Dialler:

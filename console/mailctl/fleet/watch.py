@@ -84,7 +84,7 @@ class HostWatch:
         A link that is silent for `silence_s` is given up.
         """
         self.name = name
-        self._host = host
+        self.host = host  # as the fleet file has it
         self._dial = dial
         self._as_role = as_role
         self._interval_s = interval_s
@@ -120,8 +120,8 @@ class HostWatch:
             next_try_s = max(0.0, self._next_try_at - now) if self._next_try_at else None
         return HostState(
             name=self.name,
-            region=self._host.region,
-            machine=self._host.machine,
+            region=self.host.region,
+            machine=self.host.machine,
             state=state,
             age_s=age_s,
             error=error,
@@ -183,7 +183,7 @@ class HostWatch:
         """One connection from dialling to its end, which is always a LinkError."""
         try:
             async with asyncio.timeout(CONNECT_DEADLINE_S):
-                link = await self._dial(self.name, self._host)
+                link = await self._dial(self.name, self.host)
         except TimeoutError:
             raise Unreachable(self.name, f"no connection within {CONNECT_DEADLINE_S:g} s") from None
         client = link.client

@@ -13,7 +13,9 @@ Host = TypeVar("Host", bound=str)
 AGENTS: Final = frozenset(("mailagent", "automation"))
 """Authors that are no people."""
 OF_HOSTS: Final = frozenset(("start", "stop"))
-OUTCOMES: Final = frozenset(("released", "rebound", "evacuate_admit", "evacuate_end"))
+OUTCOMES: Final = frozenset(
+    ("released", "rebound", "requeued", "retried", "freed", "bounced", "deleted", "evacuate_admit", "evacuate_end")
+)
 """What an order came to, noted by the host in the name of who gave it."""
 
 

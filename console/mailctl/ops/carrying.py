@@ -1,13 +1,15 @@
 """An evacuation from its plan to its report: begin, carry, end; and what a question about it shows."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from mailagent.api import evacuation as api
-from mailagent.api.errors import Refused
+from mailagent.api.errors import ApiError, Refused
 from mailagent.api.evacuation import EvacuationState, EvacuationView
 from mailagent.api.ids import HostName, OpId, StreamName
 from mailagent.api.operations import Impact
+from mailagent.api.requests import Empty
 from mailctl.fleet import Fleet, LinkError
 from mailctl.fleet.lists import reason as why_not
 from mailctl.ops.courier import PATIENCE_S, Courier, Progress
@@ -108,6 +110,18 @@ async def bring_back(fleet: Fleet, source: HostName, view: EvacuationView, *, re
     courier = _courier(fleet, source, view, patience_s=IMPATIENT_S)
     await courier.finish_open()
     return await _ended(fleet, source, view, courier, None, cancelled=True)
+
+
+async def after_undo(fleet: Fleet, source: HostName, evacuation: OpId, undo: OpId) -> list[Line]:
+    """Let the targets drop their copies of what an undo brought back: what became of it on each of them."""
+    try:
+        known: api.Evacuations = await fleet.ask(source, "evacuations", Empty())
+        view = next(one for one in known.rows if one.id == evacuation)
+        lines = (await bring_back(fleet, source, view)).lines
+    except (LinkError, ApiError) as exc:
+        detail = f"targets may keep copies that nothing sends: {why_not(exc)}; mailctl evacuate {source} --cancel"
+        return [_line(source, source, undo, LineResult.FAILED, detail)]
+    return [replace(line, op_id=undo) for line in lines if line.host != source or line.result is LineResult.FAILED]
 
 
 def _courier(

@@ -9,6 +9,7 @@ from mailagent.config.nodes import Mapping, Node, Scalar, compose
 
 READ_ONLY = "read_only"
 THEME = "theme"
+COLUMNS = "columns"
 READ_ONLY_REFUSAL = "read-only mode: nothing is changed from here (--read-write allows it)"
 
 

@@ -20,8 +20,8 @@ from mailagent.api.targets import TargetKind
 from mailagent.config.scalars import parse_limit
 from mailctl.fleet import Fleet, LinkError
 from mailctl.fleet.errors import LinkLost, NoAnswer
-from mailctl.ops import budget, command, journal, mail, op_ids, targets
-from mailctl.ops.acts import operation_of, told
+from mailctl.ops import budget, carrying, command, journal, mail, op_ids, targets
+from mailctl.ops.acts import OUTCOMES, operation_of, told
 from mailctl.ops.errors import NothingSelected, OptionError, SelectorError
 from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
@@ -196,7 +196,7 @@ async def plan_undo(fleet: Fleet, operation: OpId, options: Options = DEFAULTS) 
             drafts += [_Draft(host, f"operation {one}", requests.Undo(op_id=_UNNAMED, undoes=one)) for one in known]
             silent += [] if known else [host]
         else:
-            drafts += [_undo_draft(host, record) for record in records]
+            drafts += [_undo_draft(host, record) for record in records if record.verb not in OUTCOMES]
     if not drafts:
         raise NothingSelected(f"no host knows an operation {operation}{_not_asked(silent)}")
     undo = await _planned(fleet, Verb.UNDO, drafts, options, operation, (operation,))
@@ -266,7 +266,19 @@ async def execute(fleet: Fleet, plan: Plan, *, settle_s: float = SETTLE_S) -> Re
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(at_host(steps), name=f"{plan.verb}:{host}") for host, steps in by_host.items()]
     report = _report(plan, tuple(line for task in tasks for line in task.result()))
-    return await settle(fleet, report, within_s=settle_s)
+    report = await settle(fleet, report, within_s=settle_s)
+    return await _with_copies_dropped(fleet, plan, report) if plan.verb is Verb.UNDO else report
+
+
+async def _with_copies_dropped(fleet: Fleet, plan: Plan, report: Report) -> Report:
+    """After the undo of an evacuation its targets drop what the source has back: their lines, too."""
+    done = {line.op_id for line in report.lines if line.result is LineResult.APPLIED}
+    lines = list(report.lines)
+    for step in plan.steps:
+        request = step.request
+        if isinstance(request, requests.Undo) and step.target == Verb.EVACUATE and request.op_id in done:
+            lines += await carrying.after_undo(fleet, step.host, request.undoes, request.op_id)
+    return replace(report, lines=tuple(lines))
 
 
 async def settle(fleet: Fleet, report: Report, *, within_s: float = SETTLE_S) -> Report:

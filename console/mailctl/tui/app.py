@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -17,26 +16,27 @@ from textual.screen import Screen
 
 from mailagent.api.errors import ApiError
 from mailagent.api.ids import OpId
-from mailagent.api.requests import Role
 from mailagent.config.safety import Environment
-from mailagent.config.structs import FleetConfig
-from mailctl.fleet import Fleet
 from mailctl.fleet.errors import LinkError
 from mailctl.fleet.state import FleetState
 from mailctl.ops.errors import OpsError
 from mailctl.ops.filters import Filter
-from mailctl.ops.own import READ_ONLY_REFUSAL, config_path
+from mailctl.ops.own import READ_ONLY_REFUSAL
 from mailctl.ops.plan import Options, Plan, Verb
 from mailctl.ops.selector import Selection
+from mailctl.tui.alarms import Alarms
 from mailctl.tui.collecting import Collector
-from mailctl.tui.desk import DEFAULTS, MessageRef, Planner
+from mailctl.tui.comfort import BINDINGS as COMFORT_KEYS
+from mailctl.tui.comfort import Comfort
+from mailctl.tui.desk import DEFAULTS, Desk, MessageRef, Planner
 from mailctl.tui.dialogs.confirm import Changed, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.dialogs.report import ReportDialog
-from mailctl.tui.dialogs.welcome import WelcomeScreen, is_first_time
+from mailctl.tui.dialogs.welcome import WelcomeScreen
 from mailctl.tui.events import Event, events_between
 from mailctl.tui.incidents import IncidentError, Incidents
-from mailctl.tui.keymap import Keymap, bindings_of, load_keymap
+from mailctl.tui.keymap import Keymap
+from mailctl.tui.layout import Layouts, Tables
 from mailctl.tui.palette import IncidentProvider, PlaceProvider, commands_of
 from mailctl.tui.screens.ages import AgesView
 from mailctl.tui.screens.deferred import DeferredView, MessagesView
@@ -52,12 +52,10 @@ from mailctl.tui.screens.suppression import SuppressionView
 from mailctl.tui.screens.timeline import TimelineView
 from mailctl.tui.screens.trace import TraceView
 from mailctl.tui.screens.view import View
-from mailctl.tui.source import FleetOperator, FleetSource, Operator
-from mailctl.tui.text import clean
-from mailctl.tui.theme import DARK, THEMES, Tone, load_theme
+from mailctl.tui.source import FleetSource, Operator
+from mailctl.tui.theme import DARK, THEMES, Tone
 from mailctl.tui.visited import Visited
 from mailctl.tui.widgets.status import Hint
-from mailctl.tui.widgets.table import FleetTable
 from mailctl.tui.widgets.topbar import BY_LETTER, TABS
 
 DRAW_S = 0.25
@@ -85,9 +83,6 @@ VIEWS: dict[str, type[View]] = {
     "Find": FindView,
 }
 
-PATIENCE_S = 5.0
-"""How long a host may take to answer for the first time before the screen calls it lost."""
-
 
 class ConsoleApp(App[int], inherit_bindings=False):
     """All screens over one fleet."""
@@ -113,6 +108,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
             Binding(f"f{number}", f"incident({number - FIRST_INCIDENT_KEY})", show=False, id=f"demo.incident-{number}")
             for number in range(FIRST_INCIDENT_KEY, FIRST_INCIDENT_KEY + 4)
         ),
+        *COMFORT_KEYS,
         Binding("minus", "step(-1)", "Back", show=False, id="go.back"),
         Binding("plus", "step(1)", "Forward", show=False, id="go.on"),
         Binding("colon", "command_palette", "Palette", show=False, id="app.palette"),
@@ -135,11 +131,9 @@ class ConsoleApp(App[int], inherit_bindings=False):
     ) -> None:
         super().__init__()
         self.read_only = read_only
-        production = environment == Environment.PRODUCTION
-        self.set_class(production, "-production")
-        words = [environment.upper() if production else environment, "read-only" if read_only else ""]
-        self.title = " ".join(filter(None, words)) or self.TITLE
         self.keys = keys or {}
+        self.comfort = Comfort(cast(Desk, self), all_tables)
+        self.dress(environment)
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = DARK.name
@@ -150,6 +144,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
         self.operator = operator
         self.state: FleetState = source.state
         self.happened: deque[Event] = deque(maxlen=MOST_EVENTS)
+        self.alarms = Alarms()
         self.said: tuple[str, Tone] = ("", Tone.TEXT)
         self.message: MessageRef | None = None
         self._now = now
@@ -159,6 +154,18 @@ class ConsoleApp(App[int], inherit_bindings=False):
         self.is_first_time = False
         self._drawn_second = -1
         self._last_operation: OpId | None = None
+
+    def dress(self, environment: str) -> None:
+        """Look like the fleet that this is."""
+        production = environment == Environment.PRODUCTION
+        self.set_class(production, "-production")
+        words = [environment.upper() if production else environment, "read-only" if self.read_only else ""]
+        self.title = " ".join(filter(None, words)) or self.TITLE
+
+    @property
+    def layouts(self) -> Layouts:
+        """Columns of one's own."""
+        return self.comfort.layouts
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Our own variables in every theme, also Textual's."""
@@ -175,6 +182,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
         yield SystemCommand("Forward", "the screen that you came back from", lambda: self.action_step(1))
         if isinstance(screen, View):
             yield from commands_of(screen)
+            yield from self.comfort.commands(screen)
         if isinstance(screen, FleetView):
             yield SystemCommand("Evacuate", "move the queue of a host to others", screen.action_evacuate)
         yield SystemCommand("Quit", "leave the console; the fleet goes on", self.exit)
@@ -214,11 +222,13 @@ class ConsoleApp(App[int], inherit_bindings=False):
             return
         self.happened.extend(events_between(self.state, state, now))
         self.state, self._drawn_second = state, int(now.timestamp())
+        self.alarms.look(state)
         view = self._view()
         if view is not None and view.is_drawable:
             view.draw(state, now)
 
     def _poll(self) -> None:
+        self.comfort.look()
         view = self._view()
         if view is not None and view.is_drawable:
             view.poll()
@@ -282,6 +292,10 @@ class ConsoleApp(App[int], inherit_bindings=False):
         else:
             self._open("Fleet")
 
+    def action_comfort(self, name: str) -> None:
+        """Columns, saved views, export."""
+        self.comfort.act(name)
+
     def action_help(self) -> None:
         """Keys and words."""
         if isinstance(self.screen, View):
@@ -299,33 +313,22 @@ class ConsoleApp(App[int], inherit_bindings=False):
 
     # incidents of the demo
 
-    def toggle_incident(self, name: str) -> None:
-        """Start or stop an incident of the demo."""
-        self.run_worker(self._toggle(name), name="incident", group="incident")
+    def toggle_incident(self, which: str | int) -> None:
+        """Start or stop an incident of the demo, by its name or its place."""
+        self.run_worker(self._toggle(which), name="incident", group="incident")
 
     def action_incident(self, index: int) -> None:
         """The incident behind a function key."""
         if self.incidents.exist:
-            self.run_worker(self._toggle_at(index), name="incident", group="incident")
+            self.toggle_incident(index)
         else:
             self.say("incidents are for the demo: mailctl demo", Tone.WARN)
 
-    async def _toggle_at(self, index: int) -> None:
+    async def _toggle(self, which: str | int) -> None:
         try:
-            known = await self.incidents.list()
+            self.say(await self.incidents.told(which), Tone.WARN)
         except IncidentError as exc:
             self.say(str(exc), Tone.WARN)
-        else:
-            if index < len(known):
-                await self._toggle(known[index].name)
-
-    async def _toggle(self, name: str) -> None:
-        try:
-            incident = await self.incidents.toggle(name)
-        except IncidentError as exc:
-            self.say(str(exc), Tone.WARN)
-        else:
-            self.say(f"incident {'begins' if incident.running else 'ends'}: {clean(incident.description)}", Tone.WARN)
 
     # verbs
 
@@ -348,7 +351,14 @@ class ConsoleApp(App[int], inherit_bindings=False):
         if self.read_only:  # what is asked for leads to a verb
             self.say(READ_ONLY_REFUSAL, Tone.WARN)
             return
-        self.push_screen(PromptDialog(title, hint, check), lambda text: then(text) if text is not None else None)
+        self.ask(title, hint, check, then)
+
+    def ask(
+        self, title: str, hint: str, check: Callable[[str], str], then: Callable[[str], None], text: str = ""
+    ) -> None:
+        """Ask for one line that changes no host; `text` stands there already."""
+        dialog = PromptDialog(title, hint, check, text)
+        self.push_screen(dialog, lambda typed: then(typed) if typed is not None else None)
 
     def carry_out(self, title: str, planner: Planner, options: Options = DEFAULTS) -> None:
         """Plan, ask for confirmation, execute, and tell what became of it."""
@@ -404,40 +414,6 @@ class ConsoleApp(App[int], inherit_bindings=False):
         return True
 
 
-def binding_ids() -> frozenset[str]:
-    """Ids of all bindings of the console, those of the replay too: one file of keys is for both."""
-    from mailctl.tui.replay import ReplayApp  # it is made from this app
-
-    kinds: tuple[type, ...] = (
-        ReplayApp,
-        *VIEWS.values(),
-        FleetTable,
-        ConfirmDialog,
-        PromptDialog,
-        ReportDialog,
-        HelpScreen,
-    )
-    return frozenset(binding.id for kind in kinds for binding in bindings_of(kind) if binding.id)
-
-
-def run(config: FleetConfig, path: Path, *, as_role: Role | None = None, read_only: bool = False) -> int:
-    """Open the console on a fleet; the exit code of the process.
-
-    Raises:
-        ConfigError: the file with keys of one's own has mistakes.
-    """
-    keys = load_keymap(config_path(), binding_ids())
-    fleet = Fleet(config, path=path, as_role=as_role, read_only=read_only, patience_s=PATIENCE_S)
-    app = ConsoleApp(
-        fleet,
-        FleetOperator(fleet),
-        path=path,
-        keys=keys,
-        environment=config.environment or "",
-        read_only=read_only,
-    )
-    app.collector, app.is_first_time = Collector(), is_first_time()
-    app.theme = load_theme(config_path())
-    for name in ("COLUMNS", "LINES"):  # Textual would believe them, though the terminal may have another size by now
-        os.environ.pop(name, None)
-    return app.run() or 0
+def all_tables() -> Tables:
+    """All columns of each table of the console."""
+    return {name: columns for view in VIEWS.values() for name, columns in view.tables().items()}

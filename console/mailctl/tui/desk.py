@@ -11,9 +11,11 @@ from mailctl.fleet.state import FleetState
 from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Options, Plan, Verb
 from mailctl.ops.selector import Selection
+from mailctl.tui.alarms import Alarms
 from mailctl.tui.events import Event
 from mailctl.tui.incidents import Incidents
 from mailctl.tui.keymap import Keymap
+from mailctl.tui.layout import Layouts
 from mailctl.tui.source import FleetSource, Operator
 from mailctl.tui.theme import Tone
 from mailctl.tui.widgets.status import Hint
@@ -58,9 +60,11 @@ class Desk(Protocol):
     operator: Operator
     read_only: bool  # nothing may be changed
     keys: Keymap  # of one's own, by the id of the binding
+    layouts: Layouts  # of one's own, by the name of the table
     state: FleetState  # what is on the screens
     happened: Sequence[Event]  # newest last
     incidents: Incidents
+    alarms: Alarms  # what is wrong
     said: tuple[str, Tone]  # to all screens, last
     footer: tuple[Hint, ...]  # hints in place of the screens' own verbs
     message: MessageRef | None  # the one to show on the message screen
@@ -87,7 +91,12 @@ class Desk(Protocol):
         """Plan, ask for confirmation, execute, and tell what became of it."""
 
     def prompt(self, title: str, hint: str, check: Callable[[str], str], then: Callable[[str], None]) -> None:
-        """Ask for one line; `check` says what is wrong with it, else `then` gets it."""
+        """Ask for one line that leads to a verb; `check` says what is wrong with it, else `then` gets it."""
+
+    def ask(
+        self, title: str, hint: str, check: Callable[[str], str], then: Callable[[str], None], text: str = ""
+    ) -> None:
+        """Ask for one line that changes no host, also where nothing may be changed; `text` stands there already."""
 
     async def agreed(self, title: str, planner: Planner, options: Options, note: str = "") -> Plan | None:
         """Plan and ask until the answer is yes, with that plan, or no."""

@@ -59,6 +59,20 @@ class Incidents:
                 return incident
         raise IncidentError(f"the demo has no incident {name}")
 
+    async def told(self, which: str | int) -> str:
+        """Toggle an incident by its name or its place among all; what became of it.
+
+        Raises:
+            IncidentError: the demo does not answer, or has no such incident.
+        """
+        if isinstance(which, int):
+            known = await self.list()
+            if which >= len(known):
+                raise IncidentError(f"the demo has {len(known)} incidents")
+            which = known[which].name
+        incident = await self.toggle(which)
+        return f"incident {'begins' if incident.running else 'ends'}: {clean(incident.description)}"
+
     async def _ask(self, command: dict[str, str]) -> tuple[Incident, ...]:
         try:
             async with asyncio.timeout(DEADLINE_S):

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 
 from mailagent.config.errors import ConfigError, Problem
 from mailagent.config.nodes import Scalar
-from mailctl.ops.own import READ_ONLY, THEME, entries, read_own
+from mailctl.ops.own import COLUMNS, READ_ONLY, THEME, entries, read_own
 from mailctl.ops.selector import near
 
 Keymap = Mapping[str, str]
@@ -31,10 +31,10 @@ def load_keymap(path: Path, known: Collection[str]) -> Keymap:
         problems.append(Problem(str(path), line, key, what))
 
     for name, section in entries(read_own(path, problems), "", wrong):
-        if name in (READ_ONLY, THEME):
+        if name in (READ_ONLY, THEME, COLUMNS):
             continue
         if name != "keys":
-            wrong(section.line, name, f"no such key{near(name, ('keys', READ_ONLY, THEME))}")
+            wrong(section.line, name, f"no such key{near(name, ('keys', READ_ONLY, THEME, COLUMNS))}")
             continue
         for binding, value in entries(section, name, wrong):
             if binding not in known:

@@ -7,15 +7,14 @@ from typing import Any, ClassVar, NoReturn, cast
 from textual.binding import Binding, BindingType
 
 from mailctl.ops.errors import OpsError
-from mailctl.ops.own import config_path
 from mailctl.replay import Player
-from mailctl.tui.app import ConsoleApp, binding_ids
-from mailctl.tui.collecting import Collector
+from mailctl.tui.app import ConsoleApp
 from mailctl.tui.desk import DEFAULTS, Planner
-from mailctl.tui.keymap import Keymap, load_keymap
+from mailctl.tui.keymap import Keymap
 from mailctl.tui.source import Operator
+from mailctl.tui.start import load_everything, settle
 from mailctl.tui.text import clock, span
-from mailctl.tui.theme import Tone, load_theme
+from mailctl.tui.theme import Tone
 from mailctl.tui.widgets.status import Hint
 
 REFUSAL = "this is a recording: nothing in it can be changed; open the fleet itself with `mailctl`"
@@ -101,8 +100,7 @@ def run(player: Player, path: Path) -> int:
     Raises:
         ConfigError: the file with keys of one's own has mistakes.
     """
-    keys = load_keymap(config_path(), binding_ids())
-    app = ReplayApp(player, path=path, keys=keys)
-    app.collector = Collector()
-    app.theme = load_theme(config_path())
+    own = load_everything()
+    app = ReplayApp(player, path=path)
+    settle(app, own)
     return app.run() or 0

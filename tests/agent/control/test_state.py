@@ -54,6 +54,7 @@ def test_a_standby_may_not_send() -> None:
     assert block is not None
     assert block.kind is ReasonKind.NO_SOURCE
     assert "mkt-2 is standby" in block.detail
+    assert block.detail.endswith("mail that it tried leaves from mkt-1 when it is due")  # after an undone rotation
 
 
 def test_a_drained_member_leaves_its_mail_to_the_others() -> None:

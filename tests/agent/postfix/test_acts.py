@@ -34,11 +34,9 @@ def test_no_id_has_anything_but_letters_and_digits(text: str) -> None:
 
 
 def test_ids_go_to_postsuper_on_standard_input_only() -> None:
-    assert commands(Act.DELETE, [LONG, LONG], "/etc/postfix") == [
-        (("postsuper", "-c", "/etc/postfix", "-d", "-"), f"{LONG}\n".encode())
-    ]
-    assert commands(Act.EXPIRE, [LONG], "/e")[0][0][3] == "-f"
-    assert commands(Act.FLUSH, [LONG], "/e") == [(("postqueue", "-c", "/e", "-i", LONG), b"")]
+    assert commands(Act.DELETE, [LONG, LONG]) == [("postsuper", ("-d", "-"), f"{LONG}\n".encode())]
+    assert commands(Act.EXPIRE, [LONG])[0][1] == ("-f", "-")
+    assert commands(Act.FLUSH, [LONG]) == [("postqueue", ("-i", LONG), b"")]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +44,7 @@ def test_ids_go_to_postsuper_on_standard_input_only() -> None:
 )
 def test_what_is_no_id_or_too_many_is_run_for_none(ids: list[str]) -> None:
     with pytest.raises(ValueError, match=r"queue id"):
-        commands(Act.HOLD, ids, "/e")
+        commands(Act.HOLD, ids)
     assert MOST_IDS == 1000
     assert checked([]) == ()
 

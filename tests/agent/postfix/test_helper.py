@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from mailagent.config.postfix import Postfix
 from mailagent.postfix import helper
 from mailagent.postfix.acts import Act
-from mailagent.postfix.hands import Helped
+from mailagent.postfix.commands import Programs
+from mailagent.postfix.hands import Helped, Own
 
+OWN = Own(Programs(Postfix()))
 ONE, TWO = "4jXnt21FWbzJMGw", "4jXnt21G2mzJMMQ"
 POSTSUPER = """\
 #!/bin/sh
@@ -88,6 +91,7 @@ def test_the_peer_of_a_connection_counts_and_sudo_says_who_called_it() -> None:
 SERVE = """\
 import sys
 from pathlib import Path
+from mailagent.config.postfix import Postfix
 from mailagent.postfix import helper
 sys.exit(helper.serve(Path("/etc/postfix"), {user!r}, Path({programs!r})))
 """
@@ -101,7 +105,7 @@ def user_name() -> str:
 
 async def test_the_agent_asks_by_command(programs: Path) -> None:
     code = SERVE.format(user=user_name(), programs=str(programs))
-    done = await Helped([sys.executable, "-c", code]).act(Act.HOLD, [ONE])
+    done = await Helped([sys.executable, "-c", code], OWN).act(Act.HOLD, [ONE])
     assert (set(done.ids), done.trouble) == ({ONE}, "")
 
 
@@ -124,15 +128,15 @@ async def test_the_agent_asks_by_socket(programs: Path, tmp_path: Path) -> None:
         server.setblocking(False)
         async with asyncio.TaskGroup() as group:
             group.create_task(accept(server), name="accept")
-            done = await Helped([str(path)]).act(Act.HOLD, [ONE, TWO])
+            done = await Helped([str(path)], OWN).act(Act.HOLD, [ONE, TWO])
     assert done.ids == {ONE}
     assert "disk on fire" in done.trouble
 
 
 async def test_a_helper_that_is_not_there_or_says_nothing_is_trouble(tmp_path: Path) -> None:
-    missing = await Helped([str(tmp_path / "none")]).act(Act.HOLD, [ONE])
+    missing = await Helped([str(tmp_path / "none")], OWN).act(Act.HOLD, [ONE])
     assert "cannot be asked" in missing.trouble
-    silent = await Helped(["/bin/true"]).act(Act.HOLD, [ONE])
+    silent = await Helped(["/bin/true"], OWN).act(Act.HOLD, [ONE])
     assert (silent.ids, "did not answer" in silent.trouble) == (frozenset(), True)
 
 

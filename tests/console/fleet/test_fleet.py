@@ -11,7 +11,7 @@ from mailagent.api.errors import NotFound, RoleRefused
 from mailagent.api.ids import HostName, OpId
 from mailagent.api.methods import METHODS
 from mailctl.fleet import Fleet, LinkState
-from mailctl.fleet.errors import LinkError, LinkLost, NoAnswer
+from mailctl.fleet.errors import LinkError, LinkLost, NoAnswer, Unreachable
 from tests.console.loopback import LoopbackAgent, fleet_config, summary
 
 
@@ -157,3 +157,41 @@ async def test_a_fleet_for_reading_sends_nothing_that_changes_something(agents: 
             with pytest.raises(RoleRefused, match="read-only mode"):
                 await fleet.ask("mx1", method.name, requests.Mutation(op_id=OpId("x")))
         assert not agents["mx1"].executed
+
+
+async def test_another_file_brings_hosts_takes_hosts_and_leaves_the_other_links(
+    agents: dict[str, LoopbackAgent], sockets: Path
+) -> None:
+    first = {name: agents[name] for name in ("mx1", "mx2")}
+    async with Fleet(fleet_config(first)) as fleet:
+        await fleet.settled(5)
+        kept = fleet.state.host("mx2")
+        assert kept is not None
+        turnover = fleet.take_over(fleet_config({name: agents[name] for name in ("mx2", "mx3")}))
+        assert turnover == (("mx3",), ("mx1",), ())
+        assert [host.name for host in fleet.state.hosts] == ["mx2", "mx3"]
+        assert fleet.state.hosts[0].state is LinkState.LIVE
+        state = await fleet.settled(5)
+        assert [host.state for host in state.hosts] == [LinkState.LIVE] * 2
+        assert state.hosts[0].hello is kept.hello  # nobody said hello again
+        assert fleet.state.pool_hosts["marketing"] == ("mx2", "mx3")
+        with pytest.raises(Unreachable, match="not in the fleet file"):
+            await fleet.ask("mx1", "snapshot", requests.Empty())
+        elsewhere = LoopbackAgent("mx3", 2, sockets / "elsewhere.sock")
+        async with elsewhere.running():
+            moved = fleet.take_over(fleet_config({"mx2": agents["mx2"], "mx3": elsewhere}))
+            assert moved == ((), (), ("mx3",))
+            state = await fleet.settled(5)
+            assert [host.state for host in state.hosts] == [LinkState.LIVE] * 2
+            assert fleet.take_over(fleet.config) == ((), (), ())
+
+
+async def test_a_fleet_that_is_cut_to_a_host_refuses_a_file_without_it(agents: dict[str, LoopbackAgent]) -> None:
+    config = fleet_config(agents)
+    async with Fleet(config, only=("mx1",)) as fleet:
+        await fleet.settled(5)
+        with pytest.raises(LookupError, match="no host mx1"):
+            fleet.take_over(fleet_config({"mx2": agents["mx2"]}))
+        assert fleet.config is config
+        assert fleet.take_over(fleet_config(agents)) == ((), (), ())
+        assert [host.name for host in fleet.state.hosts] == ["mx1"]

@@ -6,11 +6,12 @@ import pytest
 from textual.theme import Theme
 
 from mailagent.config.errors import ConfigError
-from mailctl.tui.app import ConsoleApp, binding_ids
+from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import ConfirmDialog
 from mailctl.tui.dialogs.welcome import WelcomeScreen, is_first_time
 from mailctl.tui.keymap import load_keymap
 from mailctl.tui.screens.view import View
+from mailctl.tui.start import binding_ids
 from mailctl.tui.theme import CONTRAST, DARK, LIGHT, MONO, THEMES, Tone, load_theme
 from mailctl.tui.visited import Visited
 from mailctl.tui.widgets.topbar import Tabs

@@ -7,9 +7,10 @@ from textual.dom import DOMNode
 
 from mailagent.config.errors import ConfigError
 from mailctl.ops.own import config_path
-from mailctl.tui.app import ConsoleApp, binding_ids
+from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import ConfirmDialog
 from mailctl.tui.keymap import load_keymap
+from mailctl.tui.start import binding_ids
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator
 from tests.console.tui.test_screens import ready, shown, table
 from tests.console.tui.waiting import until

@@ -12,6 +12,8 @@ from mailctl.ops.plan import Verb
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
+from mailctl.tui.screens import deferred
+from mailctl.tui.screens.deferred import MessagesView
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import ready, shown, table
@@ -123,3 +125,37 @@ async def test_one_path_is_probed_from_destinations() -> None:
         (plan,) = operator.plans
         assert plan.verb is Verb.PROBE
         assert plan.selection.startswith("cell:")
+
+
+class LeavingFleet(StillFleet):
+    """Its first message leaves."""
+
+    gone = False
+
+    def _answer(self, host: str, method: str, params: msgspec.Struct) -> Any:
+        answer = super()._answer(host, method, params)
+        if isinstance(answer, MessagePage) and self.gone:
+            return MessagePage(rows=answer.rows[1:], cursor=answer.cursor)
+        return answer
+
+
+async def test_a_message_that_has_left_leaves_the_list_and_the_others_keep_their_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fleet = LeavingFleet()
+    app = ConsoleApp(fleet, StillOperator(), now=lambda: NOW, clock=Clock())
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await until(pilot, lambda: table(pilot).cursor == "g1")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, MessagesView) and table(pilot).row_count > 2)
+        screen = app.screen
+        assert isinstance(screen, MessagesView)
+        before = [row.key for row in screen.rows]
+        fleet.gone = True
+        monkeypatch.setattr(deferred, "AGAIN_S", 0.0)
+        await until(pilot, lambda: len(screen.rows) < len(before))
+        left = [row.key for row in screen.rows]
+        assert left == [key for key in before if key in left]
+        assert table(pilot).row_count == len(left)

@@ -5,17 +5,16 @@
 
 import contextlib
 import difflib
-import html
 import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from mailctl.tui.dialogs.confirm import ConfirmDialog
+from mailctl.tui.export import as_text
 from mailctl.tui.screens.view import View
 from tests.console.tui.doubles import StillFleet, troubled
 from tests.console.tui.test_screens import app_over, ready
@@ -23,7 +22,6 @@ from tests.console.tui.waiting import until
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 WRITE = os.environ.get("SNAPSHOTS") == "write"
-CELL = 12.2  # width of a character in the picture
 FRAME = "#c5c8c6"
 SETTLED = 40  # equal pictures in a row
 
@@ -37,16 +35,6 @@ CASES = [
 
 def picture(pilot: Pilot[Any]) -> str:
     return pilot.app.export_screenshot(simplify=True)
-
-
-def as_text(svg: str, width: int) -> str:
-    """The lines of a picture."""
-    lines: dict[float, list[str]] = {}
-    for x, y, text in re.findall(r'<text [^>]*x="([\d.]+)" y="([\d.]+)"[^>]*clip-path[^>]*>([^<]*)</text>', svg):
-        line = lines.setdefault(float(y), [])
-        before = sum(map(cell_len, line))
-        line.append(" " * (round(float(x) / CELL) - before) + html.unescape(text).replace("\xa0", " "))
-    return "".join(f"{''.join(lines[y])[:width].rstrip()}\n" for y in sorted(lines))
 
 
 def colours(svg: str) -> set[str]:
@@ -80,7 +68,7 @@ async def test_a_screen_looks_as_it_did(
         def settled() -> bool:
             """Whether it looks as it did; to be written again: whether nothing moves any more."""
             nonlocal last, same
-            now = as_text(picture(pilot), size[0])
+            now = as_text(picture(pilot))
             same = same + 1 if now == last else 0
             last = now
             return same >= SETTLED if WRITE else now == expected

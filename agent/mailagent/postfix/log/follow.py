@@ -5,11 +5,13 @@ or copied and truncated. No clock and no event loop: who reads says when.
 """
 
 import bz2
+import errno
 import gzip
 import logging
 import lzma
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import blake2b
@@ -36,7 +38,7 @@ _UNPACK: dict[str, Callable[[Path], gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]
 log = logging.getLogger(__name__)
 
 
-class Position(msgspec.Struct, frozen=True):
+class Position(msgspec.Struct, frozen=True, tag="file"):
     """Up to where a file was read."""
 
     offset: int
@@ -54,9 +56,12 @@ class Chunk(msgspec.Struct, frozen=True):
 
 class _Plain:
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        stat = os.fstat(self._fd)
-        self.key = (stat.st_dev, stat.st_ino)
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        found = os.fstat(self._fd)
+        self.key = (found.st_dev, found.st_ino)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(self._fd)
+            raise OSError(errno.EINVAL, "no regular file", str(path))
 
     def at(self, offset: int, most: int) -> bytes:
         return os.pread(self._fd, most, offset)
@@ -115,6 +120,11 @@ class FileTail:
     def position(self) -> Position | None:
         """Where reading stands; None: nothing to stand in was found yet."""
         return self._position() if self._file is not None or self._open() else None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a log."""
+        return self._file is not None
 
     @property
     def behind(self) -> int:
@@ -250,10 +260,10 @@ class FileTail:
         A file of which nothing was read is no place to be: a position in it would have no checksum.
         """
         try:
-            stat = self.path.stat()
+            found = self.path.stat()
         except FileNotFoundError:
             return None
-        if (stat.st_dev, stat.st_ino) == file.key:
+        if (found.st_dev, found.st_ino) == file.key:
             return None
         if not self._ended:  # its writer may still have it open: look once more
             self._ended = True
@@ -272,8 +282,8 @@ class FileTail:
         newer_than = file.stat().st_mtime_ns
         for path in self._rotated():
             with suppress(FileNotFoundError):
-                stat = path.stat()
-                if stat.st_mtime_ns > newer_than and (stat.st_dev, stat.st_ino) != file.key:
+                found = path.stat()
+                if found.st_mtime_ns > newer_than and (found.st_dev, found.st_ino) != file.key:
                     yield path
         yield self.path
 

@@ -131,6 +131,7 @@ class Parsed(NamedTuple):
     """A journal entry: where it stands, and its line when it is one of ours."""
 
     cursor: str
+    at: float
     line: Line | None
 
 
@@ -169,7 +170,7 @@ class LineParser:
             return None
         tag = _TAG.fullmatch(entry.tag or "")
         line = self._line(at, tag["name"], tag["service"], text, raw) if tag is not None else None
-        return Parsed(entry.cursor, line)
+        return Parsed(entry.cursor, at, line)
 
     def _line(self, at: float, name: str, service: str, text: str, raw: bytes) -> Line | None:
         found = _ID.match(text)

@@ -31,18 +31,19 @@ class PromptDialog(Modal[str | None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel", id="prompt.cancel")]
 
-    def __init__(self, title: str, hint: str, check: Callable[[str], str]) -> None:
+    def __init__(self, title: str, hint: str, check: Callable[[str], str], text: str = "") -> None:
         super().__init__()
         self._title = title
         self._hint = hint
         self._check = check
+        self._text = text
 
     def compose(self) -> ComposeResult:
         """The line, and below it what may stand there."""
         box = Vertical()
         box.border_title = f" {clean(self._title)} "
         with box:
-            yield Input(compact=True)
+            yield Input(self._text, compact=True, select_on_focus=False)
             yield Static(Content.styled(f"{self._hint}   enter goes on, esc cancels", Tone.QUIET.style), classes="hint")
 
     @on(Input.Submitted)

@@ -14,6 +14,7 @@ from mailctl.tui.dialogs.modal import Modal
 from mailctl.tui.theme import Tone
 
 _KEYS = (
+    ("!", "goes to what is wrong, and says which key makes it safe"),
     ("1 … 8", "screens: Fleet, Pools, Destinations, Deferred, Message …"),
     ("enter esc", "into the row under the cursor, and back up"),
     ("- +", "back and forward through the screens that you saw"),

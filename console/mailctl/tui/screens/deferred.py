@@ -1,8 +1,9 @@
 """Deferred mail: groups of equal replies over the fleet, and the messages of a group."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from time import monotonic
 from typing import ClassVar, NamedTuple
 
 from textual.binding import Binding, BindingType
@@ -34,6 +35,8 @@ from mailctl.tui.widgets.table import FleetTable
 POLL_S = 2.0
 PAGE_ROWS = 200
 """Rows asked of each host for one page of messages."""
+AGAIN_S = 5.0
+"""For each page of messages that is here, the time before it is asked for again."""
 MOST_ROWS = 5_000
 """Messages that one screen collects; a filter is the way to the others."""
 
@@ -136,6 +139,7 @@ class DeferredView(MailView):
 
     TAB = "Deferred"
     COLUMNS = GROUP_COLUMNS
+    TABLES: ClassVar[Mapping[str, tuple[Column, ...]]] = {"": GROUP_COLUMNS, "categories": CATEGORY_COLUMNS}
     EMPTY = "asking the hosts …"
     HINTS = (("enter", "messages"), ("c", "category"), ("T", "retry"), ("H", "hold"), ("S", "suspend"))
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -382,22 +386,33 @@ class MessagesView(MailView):
     """Waiting recipients: a window that grows as one scrolls, never the whole queue."""
 
     TAB = "Deferred"
+    TABLES: ClassVar[Mapping[str, tuple[Column, ...]]] = {"": MESSAGE_COLUMNS}
     EMPTY = "asking the hosts …"
     HINTS = (("enter", "why it waits"), ("T", "retry"), ("H", "hold"), ("X", "delete"), ("esc", "back"))
 
     def __init__(self) -> None:
         super().__init__()
-        self._rows: list[MessageRow] = []
+        self.rows: list[MessageRow] = []  # in the order in which they are shown
         self._seen: set[str] = set()
         self._cursors: dict[str, str] | None = None  # host -> cursor of its next page; None: first page not asked
         self._asked: Filter | None = None
+        self._read_at = 0.0
 
     def poll(self) -> None:
-        """Ask for the first page when the filter is new and its line whole."""
-        if self._asked != self.filter and not self.is_typing:
+        """Ask for the first page when the filter is new and its line whole; later again for what is here."""
+        if self.is_typing:
+            return
+        if self._asked != self.filter:
             self._asked, self._cursors = self.filter, None
-            self._rows, self._seen = [], set()
+            self.rows, self._seen = [], set()
             self.fetch("messages", self._fetch, self.filter)
+        elif not self.is_asking("messages") and self._cursors is not None and self._is_old:
+            self.fetch("messages", self._fetch_again, self.filter)
+
+    @property
+    def _is_old(self) -> bool:
+        """Whether it is time to ask again."""
+        return monotonic() - self._read_at > AGAIN_S * (1 + len(self.rows) // PAGE_ROWS)
 
     def narrow(self, wanted: Filter) -> None:
         """Narrow at once by the words, in what is here; ask again when the line is whole."""
@@ -409,10 +424,10 @@ class MessagesView(MailView):
         index = self.table.source.index_of(self.table.cursor or "")
         if (
             index is not None
-            and index > len(self._rows) - 50
+            and index > len(self.rows) - 50
             and self._cursors
             and not self.is_asking("messages")
-            and len(self._rows) < MOST_ROWS
+            and len(self.rows) < MOST_ROWS
         ):
             self.fetch("messages", self._fetch, self.filter)
 
@@ -438,28 +453,64 @@ class MessagesView(MailView):
                     continue
                 self._add(host, answer)
         self.table.empty = "no message waits here"
+        self._read_at = monotonic()
         if first:
-            self._rows.sort(key=lambda row: row.summary.received_at)
+            self.rows.sort(key=lambda row: row.summary.received_at)
         if failed:
             self.say(f"without {listed(failed)}: no answer", Tone.WARN)
         else:
             more = ", more below" if self._cursors else ""
-            self.say(f"{plural(len(self._rows), 'recipient')}{more}", Tone.QUIET)
+            self.say(f"{plural(len(self.rows), 'recipient')}{more}", Tone.QUIET)
         self.show(self.desk.state, self.desk.now())
+
+    async def _fetch_again(self, wanted: Filter) -> None:
+        """What is here, as it is now: rows that have left go, and those that stay keep their places."""
+        now: dict[str, MessageRow] = {}
+        cursors: dict[str, str] = {}
+        for host in self.admitted(wanted):
+            here = [row for row in self.rows if row.host == host]
+            found, cursor = await self._window(host, wanted, len(here))
+            if wanted != self.filter or not self.is_drawable:
+                return
+            now |= {row.key: row for row in (here if found is None else found)}
+            if cursor is None:
+                cursor = (self._cursors or {}).get(host, "")
+            if cursor:
+                cursors[host] = cursor
+        kept = [now.pop(row.key) for row in self.rows if row.key in now]
+        self.rows = [*kept, *now.values()]
+        self._seen = {row.key for row in self.rows}
+        self._cursors, self._read_at = cursors, monotonic()
+        self.show(self.desk.state, self.desk.now())
+
+    async def _window(self, host: str, wanted: Filter, least: int) -> tuple[list[MessageRow] | None, str | None]:
+        """The first rows of a host, `least` if it has as many, and the cursor behind them; (None, None): no answer."""
+        rows: list[MessageRow] = []
+        cursor = ""
+        while True:
+            request = PageRequest(filter=wanted.message_filter(), cursor=cursor, limit=PAGE_ROWS)
+            answers = await self.desk.source.ask_all("messages", request, hosts=(host,), deadline_s=ASK_DEADLINE_S)
+            page = next(iter(answers.values()), None)
+            if not isinstance(page, MessagePage):
+                return None, None
+            rows += [MessageRow(host, summary) for summary in page.rows]
+            cursor = page.cursor
+            if not cursor or len(rows) >= least:
+                return rows, cursor
 
     def _add(self, host: str, page: MessagePage) -> None:
         for summary in page.rows:
             row = MessageRow(host, summary)
             if row.key not in self._seen:
                 self._seen.add(row.key)
-                self._rows.append(row)
+                self.rows.append(row)
         if page.cursor and self._cursors is not None:
             self._cursors[host] = page.cursor
 
     def show(self, state: FleetState, now: datetime) -> None:
         """Draw the recipients."""
         del state
-        rows = [row for row in self._rows if self.filter.admits({}, row.text)] if self.is_typing else self._rows
+        rows = [row for row in self.rows if self.filter.admits({}, row.text)] if self.is_typing else self.rows
         self.table.show(Listing.of(MESSAGE_COLUMNS, rows, lambda row: row.key, lambda row: _message_cells(row, now)))
 
     def _chosen(self) -> list[MessageRow]:

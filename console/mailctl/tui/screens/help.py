@@ -29,8 +29,11 @@ _MOVE = (
     ("space", "mark the row"),
     ("*", "mark all shown"),
     ("\\", "take marks away"),
+    ("|", "columns"),
+    ("s z", "save, open views"),
 )
 _LOOK = (
+    ("!", "the worst alarm"),
     ("/", "filter"),
     ("o", "order by …"),
     ("f", "fold a pool"),
@@ -39,7 +42,7 @@ _LOOK = (
     ("w", "trace sessions"),
     ("v", "message parts"),
     ("ctrl+f", "find mail"),
-    ("y", "copy"),
+    ("y e", "copy, export"),
     (": ctrl+p", "palette"),
     ("? q", "this page, quit"),
     ("F5 … 8", "demo incidents"),

@@ -3,7 +3,7 @@
 Orders of automation stand among the others: with their rule, the value before and now, and the reply behind them.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -89,6 +89,7 @@ class OperationsView(View):
     """Standing orders above, log below; tab goes from one to the other."""
 
     TAB = "Operations"
+    TABLES: ClassVar[Mapping[str, tuple[Column, ...]]] = {"orders": ORDER_COLUMNS, "log": LOG_COLUMNS}
     VERBS: ClassVar[dict[str, Verb]] = {}
     HINTS = (("U", "undo"), ("M", "undo mine"), ("X", "cancel"), ("P", "pin"), ("T", "time"), ("a", "all log"))
     AUTO_FOCUS = "#orders"

@@ -20,6 +20,7 @@ from mailctl.ops.happened import happened
 from mailctl.ops.selector import TermKind
 from mailctl.ops.timeline import EventKind, TimelineEvent, Weight
 from mailctl.tui.events import Event
+from mailctl.tui.export import taken, write_new
 from mailctl.tui.listing import Cell, Column, Listing
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import ASK_DEADLINE_S
@@ -139,16 +140,17 @@ class TimelineView(View):
             self.say("nothing to export", Tone.WARN)
             return
         events = self._shown
-        self.desk.prompt(
+        self.desk.ask(
             f"Write {plural(len(events), 'event')} as text to a new file",
-            f"timeline-{self.desk.now():%Y%m%dT%H%M%SZ}.txt",
-            lambda text: f"{text} exists already" if Path(text).expanduser().exists() else "",
+            "a new file",
+            taken,
             lambda text: self.fetch("export", self._export, Path(text).expanduser(), events),
+            f"timeline-{self.desk.now():%Y%m%dT%H%M%SZ}.txt",
         )
 
     async def _export(self, path: Path, events: tuple[TimelineEvent, ...]) -> None:
         try:
-            await asyncio.to_thread(_write, path, timeline.as_lines(events, clean) + "\n")
+            await asyncio.to_thread(write_new, path, timeline.as_lines(events, clean) + "\n")
         except OSError as exc:
             self.say(f"{path}: {exc.strerror or exc}", Tone.BAD)
         else:
@@ -209,8 +211,3 @@ def _cells(event: TimelineEvent) -> tuple[Cell, ...]:
         Cell(clean(event.text), _TONES[event.weight]),
         Cell(event.hosts[0] if len(event.hosts) == 1 else plural(len(event.hosts), "host"), Tone.QUIET),
     )
-
-
-def _write(path: Path, text: str) -> None:
-    with path.open("x", encoding="utf-8") as file:
-        file.write(text)

@@ -32,7 +32,7 @@ COLUMNS = (
     Column("HOST", 5, grow=1, most=12, drop=3),
     Column("SESSION", 7, drop=2),
     Column("QUEUE", 12, grow=1, most=24, drop=1),
-    Column("", 1),
+    Column(">", 1),
     Column("SAID", 30, grow=8),
 )
 _MARKS = {

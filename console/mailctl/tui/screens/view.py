@@ -23,6 +23,7 @@ from mailctl.ops.errors import FilterSyntaxError
 from mailctl.ops.filters import Filter
 from mailctl.ops.own import READ_ONLY_REFUSAL
 from mailctl.ops.plan import Options, Verb
+from mailctl.tui.alarms import rows_of, screen_of
 from mailctl.tui.desk import Desk, Scope, Traced, Tracer
 from mailctl.tui.keymap import bindings_of
 from mailctl.tui.listing import Column, Listing, Record
@@ -31,6 +32,7 @@ from mailctl.tui.source import ASK_DEADLINE_S
 from mailctl.tui.text import clean, listed
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject, Verdict, verdict
+from mailctl.tui.widgets.alarmline import AlarmLine
 from mailctl.tui.widgets.detail import Detail
 from mailctl.tui.widgets.filterbar import FilterBar
 from mailctl.tui.widgets.status import Hint, Hints, StatusLine
@@ -55,6 +57,8 @@ class View(Screen[None]):
     TAB: ClassVar[str] = ""
     EMPTY: ClassVar[str] = "nothing here"
     COLUMNS: ClassVar[tuple[Column, ...]] = ()
+    TABLES: ClassVar[Mapping[str, tuple[Column, ...]]] = {}
+    """All columns of each table where there are several, or where they are not to be ordered by."""
     HINTS: ClassVar[tuple[tuple[str, str], ...]] = (("D", "drain"), ("R", "rotate"), ("S", "suspend"), ("E", "resume"))
     VERBS: ClassVar[dict[str, Verb]] = {
         "D": Verb.DRAIN,
@@ -76,6 +80,7 @@ class View(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "down", "Open", show=False, id="view.open"),
         Binding("escape", "up", "Up", show=False, id="view.up"),
+        Binding("exclamation_mark", "alarm", "Alarm", show=False, id="go.alarm"),
         Binding("slash", "filter", "Filter", show=False, id="view.filter"),
         Binding("o", "order", "Order", show=False, id="view.order"),
         Binding("y", "copy", "Copy", show=False, id="view.copy"),
@@ -102,11 +107,26 @@ class View(Screen[None]):
         self._past = Past()
         self._span = 0
         self._copied = ""
+        self._sought: tuple[str, ...] = ()  # rows to stand on as soon as they are there
 
     @property
     def desk(self) -> Desk:
         """The app, as screens see it."""
         return cast(Desk, self.app)
+
+    @classmethod
+    def tables(cls) -> dict[str, tuple[Column, ...]]:
+        """All columns of each table, by the name that it has in files: `fleet`, `operations.log`."""
+        own = cls.__name__.removesuffix("View").lower()
+        tables = cls.TABLES or {"": cls.COLUMNS}
+        return {f"{own}.{name}" if name else own: columns for name, columns in tables.items() if columns}
+
+    @property
+    def table_name(self) -> str | None:
+        """Name of the table with the focus, as it stands now."""
+        shown = set(self.table.source.columns) if self.query(FleetTable) else set()
+        found = (name for name, columns in self.tables().items() if shown and shown <= set(columns))
+        return next(found, None)
 
     # frame
 
@@ -114,6 +134,7 @@ class View(Screen[None]):
         """Two lines above, two below, the body between."""
         yield Tabs(self.TAB)
         yield Vitals()
+        yield AlarmLine()
         yield from self.body()
         yield FilterBar()
         yield StatusLine(*self.desk.said)
@@ -137,23 +158,34 @@ class View(Screen[None]):
     @property
     def is_drawable(self) -> bool:
         """Whether the frame stands: not before it is composed, and no more while the app shuts down."""
-        return self.is_attached and all(self.query(kind) for kind in (Vitals, FilterBar, StatusLine, Hints))
+        return self.is_attached and all(self.query(kind) for kind in (Vitals, AlarmLine, FilterBar, StatusLine, Hints))
 
     # data
 
     def on_screen_resume(self) -> None:
         """Come back up to date."""
+        self.redraw()
         if self.is_drawable:
-            self.draw(self.desk.state, self.desk.now())
             self.poll()
 
     def draw(self, state: FleetState, now: datetime) -> None:
         """Show `state`."""
         self.query_one(Vitals).show(state, now)
+        layouts = self.desk.layouts
+        arranged = {columns: layouts[name] for name, columns in self.tables().items() if name in layouts}
         for table in self.query(FleetTable):
             table.silent = not state.coverage.fresh
+            table.lay_out(arranged)
         self.show(state, now)
+        if self._sought and self.query(FleetTable) and self.table.point_at(self._sought):
+            self._sought = ()
+        self._draw_alarms()
         self._draw_hints()
+
+    def redraw(self) -> None:
+        """Draw what is known once more."""
+        if self.is_drawable:
+            self.draw(self.desk.state, self.desk.now())
 
     def show(self, state: FleetState, now: datetime) -> None:
         """Show the body."""
@@ -245,6 +277,7 @@ class View(Screen[None]):
     @on(FleetTable.CursorMoved)
     def _cursor_moved(self) -> None:
         self.show(self.desk.state, self.desk.now())
+        self._draw_alarms()
         self._draw_hints()
         self.poll_history()
 
@@ -287,6 +320,22 @@ class View(Screen[None]):
 
     # moving
 
+    def action_alarm(self) -> None:
+        """Go to the worst alarm; from there to the next."""
+        self.desk.alarms.look(self.desk.state)
+        alarm = self.desk.alarms.next()
+        if alarm is None:
+            self.say("nothing is wrong that this console knows of")
+            return
+        target = self.app.get_screen(screen_of(alarm))
+        assert isinstance(target, View)  # noqa: S101  the app installs it
+        target._sought = rows_of(alarm)
+        if target is self:
+            self.narrow(Filter())
+            self.draw(self.desk.state, self.desk.now())
+        else:
+            self.desk.go_down(screen_of(alarm), Filter())
+
     def action_down(self) -> None:
         """Go into the row."""
         if self.query(FleetTable):
@@ -327,6 +376,13 @@ class View(Screen[None]):
     def order_by(self, index: int) -> None:
         """Order by the column at `index`, in the direction that makes sense for it."""
         self._order_at, self.order = index, (index, self.COLUMNS[index].descending)
+
+    def order_as(self, title: str, *, descending: bool) -> None:
+        """Order by the column of that title; in the screen's own order where there is none."""
+        sortable = (index for index, column in enumerate(self.COLUMNS) if column.sort and column.title == title)
+        index = next(sortable, None)
+        self._order_at, self.order = (-1, None) if index is None else (index, (index, descending))
+        self._sorted_at = -RESORT_S
 
     def copied(self) -> str:
         """What `y` copies."""
@@ -375,6 +431,7 @@ class View(Screen[None]):
         if answer.verb is None or subject is None:
             self.say(answer.why_not, Tone.WARN)
         else:
+            self.table.lead()  # what becomes of the row is the proof
             self.desk.ask_before(answer.verb, subject.selection, Options(filter=subject.line))
 
     def action_limit(self) -> None:
@@ -417,6 +474,11 @@ class View(Screen[None]):
         parts = [f"/{self.filter}" if self.filter else "", f"{marks} marked" if marks else ""]
         self.query_one(StatusLine).aside("  ".join(part for part in parts if part))
 
+    def _draw_alarms(self) -> None:
+        table = self.table if self.query(FleetTable) else None
+        here = (self.TAB, table.cursor or "") if table is not None else None
+        self.query_one(AlarmLine).show(self.desk.alarms.standing, here, self._own_key)
+
     def _draw_hints(self) -> None:
         hints = self.desk.footer or tuple(
             Hint(self._own_key(key), label, key not in self.VERBS or self.verdict(self.VERBS[key]).verb is not None)
@@ -426,7 +488,7 @@ class View(Screen[None]):
 
     def _own_key(self, key: str) -> str:
         """The key that does what `key` does unless it is remapped."""
-        wanted = {"/": "slash"}.get(key, key)
+        wanted = {"/": "slash", "!": "exclamation_mark"}.get(key, key)
         for binding in bindings_of(type(self)) if self.desk.keys else ():
             if binding.key == wanted and binding.id:
                 return self.desk.keys.get(binding.id, key).partition(",")[0]

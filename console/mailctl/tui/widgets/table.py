@@ -4,7 +4,7 @@ Cost of a frame does not depend on the number of rows. Rows are values, so the s
 a changed row is another key, and nothing has to be invalidated but on a new width or theme.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import ClassVar
 
@@ -19,7 +19,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from mailctl.tui.listing import GAP, Cell, Column, Listing, Row, RowSource, fit
+from mailctl.tui.layout import Layout, fitted
+from mailctl.tui.listing import GAP, Cell, Column, Listing, Row, RowSource
 from mailctl.tui.theme import Tone
 
 _GUTTER = 2  # cursor bar and mark
@@ -120,6 +121,7 @@ class FleetTable(ScrollView, can_focus=True):
         self._cursor_index = 0
         self._aimed: int | None = None  # column that stands out in the cursor's row
         self._is_led = False  # somebody put the cursor where it is
+        self._layouts: Mapping[tuple[Column, ...], Layout] = {}
         self._fitted: tuple[tuple[int, int], ...] = ()
         self._drawn: list[object] = []  # per visible line: what was drawn last
         self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(512)
@@ -168,10 +170,31 @@ class FleetTable(ScrollView, can_focus=True):
         if index is not None:
             self._set_cursor(index)
 
+    def point_at(self, keys: Sequence[str]) -> bool:
+        """Put the cursor on the first of `keys` that is there, and mark them if they are several."""
+        known = [key for key in keys if self._source.index_of(key) is not None]
+        if not known:
+            return False
+        self.marks = set(known) if len(known) > 1 else set()
+        self.post_message(self.Marked(self, 0))
+        self.move_to(known[0])
+        return True
+
+    def lead(self) -> None:
+        """From now on the cursor stays with its row, as if somebody had moved it there."""
+        self._is_led = True
+
     def rewind(self) -> None:
         """Put cursor and view on the first row, where they stay until somebody moves the cursor."""
         self._set_cursor(0)
         self._is_led = False
+
+    def lay_out(self, layouts: Mapping[tuple[Column, ...], Layout]) -> None:
+        """Show the columns of a table as a layout says, while the source has columns of that table."""
+        if layouts != self._layouts:
+            self._layouts = layouts
+            self._refit()
+            self.refresh()
 
     def aim(self, column: int | None) -> None:
         """Let a column stand out in the header and in the cursor's row."""
@@ -214,7 +237,9 @@ class FleetTable(ScrollView, can_focus=True):
             self.refresh(layout=True)
 
     def _refit(self) -> None:
-        self._fitted = fit(self._source.columns, max(0, self.scrollable_content_region.width - _GUTTER - 1))
+        columns, room = self._source.columns, max(0, self.scrollable_content_region.width - _GUTTER - 1)
+        layout = next((one for all_of, one in self._layouts.items() if set(columns) <= set(all_of)), ())
+        self._fitted = fitted(columns, layout, room)
         self._forget_drawn()
 
     def _forget_drawn(self) -> None:

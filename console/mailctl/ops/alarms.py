@@ -1,0 +1,292 @@
+"""What is wrong in the fleet now, the worst first, each with the act that makes it safe. Pure, from one state.
+
+An alarm ends by itself as soon as the trouble ends or somebody has dealt with it: what an order of a person holds, and
+addresses that are not in use, raise none. Thresholds for monitoring are another thing: `mailctl check`.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from mailagent.api.directives import DirectiveKind
+from mailagent.api.ids import HostName
+from mailagent.api.reasons import ReasonKind
+from mailagent.api.views import DestinationView, EngineState, MemberState, Snapshot
+from mailctl.fleet.state import FleetState, HostState, LinkState
+from mailctl.ops import selector
+from mailctl.ops.plan import Verb
+from mailctl.ops.selector import TermKind
+
+FAILING = 0.3
+"""Share of failed attempts of a cell in the last minute; greylisting and full mailboxes alone stay below."""
+FEWEST_FAILURES = 10
+"""In that minute: less is not worth an alarm."""
+FEWEST_WAITING = 20
+"""Behind a limit that automation lowered."""
+_IN_USE = (MemberState.ACTIVE, MemberState.WARMING)
+
+
+class Trouble(StrEnum):
+    """What is wrong, the worst first."""
+
+    FAILED = "failed"  # a host's storage: neither intake nor delivery
+    LOST = "lost"  # a host does not answer
+    REFUSING = "refusing"  # a host takes no mail
+    SOURCE = "source"  # an address cannot be used, or a host is short of something
+    BOUNCING = "bouncing"  # mail is given up
+    BLOCKED = "blocked"  # automation suspended an address at a provider
+    THROTTLED = "throttled"  # a provider defers, or automation lowered a limit
+    UNREACHABLE = "unreachable"  # connections to a provider fail
+    DNS = "dns"  # no answer about destinations
+
+
+ORDER = tuple(Trouble)
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+    """One trouble."""
+
+    trouble: Trouble
+    text: str  # `gmail throttles mkt-1`
+    hosts: tuple[HostName, ...]
+    cells: tuple[str, ...] = ()  # `gmail/mkt-1`, those with most mail first; none: it is about the hosts
+    waiting: int = 0  # recipients behind it
+    evidence: str = ""  # the reply or error, verbatim
+    advice: str = ""  # what to do, a sentence
+    verb: Verb | None = None  # that makes it safe
+    selection: str = ""  # what the verb is about
+
+    @property
+    def command(self) -> str:
+        """The verb for the shell."""
+        return f"mailctl {self.verb.words} {self.selection}" if self.verb is not None else ""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """A cell in trouble."""
+
+    trouble: Trouble
+    host: HostName
+    cell: DestinationView
+    has_standby: bool
+
+
+def alarms(state: FleetState) -> tuple[Alarm, ...]:
+    """All alarms of `state`, the worst first."""
+    return Lookout().see(state)
+
+
+class Lookout:
+    """Alarms of one state after the other; a host that has not changed is not looked through again."""
+
+    def __init__(self) -> None:
+        self._seen: dict[HostName, tuple[HostState, tuple[Finding, ...], Counter[str]]] = {}
+
+    def see(self, state: FleetState) -> tuple[Alarm, ...]:
+        """All alarms of `state`, the worst first."""
+        groups: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
+        using: Counter[str] = Counter()  # addresses in use, by the provider that they have mail for
+        every: list[Alarm] = []
+        for host in state.hosts:
+            seen = self._seen.get(host.name)
+            if seen is None or seen[0].snapshot is not host.snapshot or seen[0].state is not host.state:
+                seen = self._seen[host.name] = (host, findings(host), _using(host))
+            for one in seen[1]:
+                groups[_about(one)].append(one)
+            using += seen[2]
+            if (alarm := _of_host(host)) is not None:
+                every.append(alarm)
+        for group in groups.values():
+            every += [_of_cells(part, using) for part in _parts(group, using)]
+        return tuple(sorted(every, key=lambda alarm: (ORDER.index(alarm.trouble), -alarm.waiting, alarm.text)))
+
+
+def findings(host: HostState) -> tuple[Finding, ...]:
+    """Cells of a host that are in trouble; none of a host that does not answer."""
+    snapshot = host.snapshot
+    if snapshot is None or not host.state.is_fresh:
+        return ()
+    members = {view.name: view for view in snapshot.vmtas}
+    standby = {view.pool for view in snapshot.vmtas if view.state is MemberState.STANDBY}
+    held = _held(snapshot)
+    return tuple(
+        Finding(trouble=trouble, host=host.name, cell=cell, has_standby=cell.pool in standby)
+        for cell in snapshot.destinations
+        if (trouble := _trouble(cell)) is not None
+        and (member := members.get(cell.vmta)) is not None
+        and member.state in _IN_USE
+        and not held & {f"cell:{cell.provider}/{cell.vmta}", f"provider:{cell.provider}", f"pool:{cell.pool}"}
+    )
+
+
+def _held(snapshot: Snapshot) -> set[str]:
+    """What people have suspended."""
+    return {
+        str(one.directive.target)
+        for one in snapshot.directives
+        if one.directive.kind is DirectiveKind.SUSPEND and not one.directive.rule
+    }
+
+
+def _trouble(cell: DestinationView) -> Trouble | None:
+    binding, flow = cell.binding, cell.flow
+    if binding is not None:
+        match binding.kind:
+            case ReasonKind.DIRECTIVE:
+                return None  # somebody has it in hand
+            case ReasonKind.NO_SOURCE | ReasonKind.BIND | ReasonKind.STORAGE | ReasonKind.RESOURCE:
+                return Trouble.SOURCE
+            case ReasonKind.REST:
+                return Trouble.UNREACHABLE
+            case ReasonKind.DNS:
+                return Trouble.DNS
+            case ReasonKind.RULE if binding.value.startswith(DirectiveKind.SUSPEND):
+                return Trouble.BLOCKED
+    failed = flow.deferred_1m + flow.bounced_1m
+    if failed >= FEWEST_FAILURES and failed >= FAILING * (failed + flow.delivered_1m):
+        return Trouble.BOUNCING if flow.bounced_1m > flow.deferred_1m else Trouble.THROTTLED
+    lowered = binding is not None and binding.kind is ReasonKind.RULE
+    return Trouble.THROTTLED if lowered and cell.ready + cell.deferred >= FEWEST_WAITING else None
+
+
+def _about(one: Finding) -> tuple[str, ...]:
+    """Findings with the same are one alarm."""
+    match one.trouble:
+        case Trouble.DNS:
+            return (one.trouble,)
+        case Trouble.SOURCE:
+            return (one.trouble, one.cell.vmta)
+        case _:
+            return (one.trouble, one.cell.provider)
+
+
+def _using(host: HostState) -> Counter[str]:
+    """How many of a host's addresses in use have mail for each provider."""
+    if host.snapshot is None or not host.state.is_fresh:
+        return Counter()
+    used = {view.name for view in host.snapshot.vmtas if view.state in _IN_USE}
+    return Counter(str(cell.provider) for cell in host.snapshot.destinations if cell.vmta in used)
+
+
+def _of_host(host: HostState) -> Alarm | None:
+    view = host.view
+    hosts = (host.name,)
+    if host.state in (LinkState.LOST, LinkState.DENIED, LinkState.INCOMPATIBLE):
+        return Alarm(
+            trouble=Trouble.LOST,
+            text=f"{host.name} does not answer",
+            hosts=hosts,
+            waiting=view.waiting if view is not None else 0,
+            evidence=host.error,
+            advice="what it took is on its disk and is sent when it is back; see that nothing new is handed to it",
+        )
+    if view is None or not host.state.is_fresh:
+        return None
+    if view.state is EngineState.FAILED:
+        return Alarm(
+            trouble=Trouble.FAILED,
+            text=f"storage of {host.name} failed",
+            hosts=hosts,
+            waiting=view.waiting,
+            evidence=view.intake_reason,
+            advice="look at the disk and the agent's log, then start the agent again",
+        )
+    if view.state is EngineState.RUNNING and not view.accepting:
+        return Alarm(
+            trouble=Trouble.REFUSING,
+            text=f"{host.name} takes no mail",
+            hosts=hosts,
+            waiting=view.waiting,
+            evidence=view.intake_reason,
+            advice="make room; meanwhile clients go to the other hosts, and V moves its queue there",
+            verb=Verb.EVACUATE,
+            selection=str(host.name),
+        )
+    return None
+
+
+def _of_cells(group: Sequence[Finding], using: Mapping[str, int]) -> Alarm:
+    group = sorted(group, key=_size, reverse=True)
+    first = group[0]
+    trouble, provider = first.trouble, first.cell.provider
+    cells = tuple(dict.fromkeys(f"{one.cell.provider}/{one.cell.vmta}" for one in group))
+    addresses = tuple(dict.fromkeys(one.cell.vmta for one in group))
+    who = addresses[0] if len(addresses) == 1 else f"{len(addresses)} of {using.get(provider, 0)} addresses"
+    verb, advice = _remedy(group)
+    match verb:
+        case Verb.ROTATE:
+            selection = str(selector.of(TermKind.VMTA, addresses))
+        case Verb.SUSPEND:
+            selection = str(selector.of(TermKind.CELL, cells))
+        case _:
+            selection = ""
+    return Alarm(
+        trouble=trouble,
+        text={
+            Trouble.SOURCE: f"{who} cannot send",
+            Trouble.BOUNCING: f"{provider} refuses mail from {who}",
+            Trouble.BLOCKED: f"{provider} blocks {who}",
+            Trouble.THROTTLED: f"{provider} throttles {who}",
+            Trouble.UNREACHABLE: f"no connection to {provider} from {who}",
+            Trouble.DNS: f"DNS does not answer about {provider}"
+            if len({one.cell.provider for one in group}) == 1
+            else "DNS does not answer",
+        }[trouble],
+        hosts=tuple(dict.fromkeys(one.host for one in group)),
+        cells=cells,
+        waiting=sum(map(_size, group)),
+        evidence=_evidence(group),
+        advice=advice,
+        verb=verb,
+        selection=selection,
+    )
+
+
+def _parts(group: Sequence[Finding], using: Mapping[str, int]) -> list[Sequence[Finding]]:
+    """What belongs into one alarm: trouble with a provider is each address's own, unless most have it."""
+    if group[0].trouble in (Trouble.DNS, Trouble.SOURCE) or _is_common(group, using):
+        return [group]
+    return [[one] for one in group]
+
+
+def _is_common(group: Sequence[Finding], using: Mapping[str, int]) -> bool:
+    """Whether most of several addresses have it: then it is not about an address."""
+    addresses = {one.cell.vmta for one in group}
+    return len(addresses) > 1 and len(addresses) * 2 > using.get(group[0].cell.provider, 0)
+
+
+def _size(one: Finding) -> int:
+    return one.cell.ready + one.cell.deferred
+
+
+def _evidence(group: Iterable[Finding]) -> str:
+    """What the far side said, else what binds."""
+    for one in group:
+        binding, reply = one.cell.binding, one.cell.last_reply
+        if one.trouble in (Trouble.BLOCKED, Trouble.THROTTLED, Trouble.BOUNCING):
+            reply = binding.reply if binding is not None and binding.reply is not None else reply
+            if reply is not None:
+                return reply.line()
+        if binding is not None:
+            return binding.detail
+    return ""
+
+
+def _remedy(group: Sequence[Finding]) -> tuple[Verb | None, str]:
+    """The act that makes it safe, and why this one."""
+    trouble, is_common = group[0].trouble, len({one.cell.vmta for one in group}) > 1
+    match trouble:
+        case Trouble.DNS:
+            return None, "nothing is lost, it is tried again; see to the resolvers of dns.servers"
+        case Trouble.UNREACHABLE:
+            return None, "nothing is lost, it is tried again; w follows it live, the network between may be down"
+    if not is_common and group[0].has_standby:
+        return Verb.ROTATE, "its standby takes over; other addresses are well"
+    if trouble is Trouble.SOURCE:
+        return None, "the pane below says what binds; other members of the pool go on"
+    if trouble is Trouble.BLOCKED:
+        return None, "automation holds it, so nothing burns; ask the provider for delisting"
+    why = "most addresses have it, so another one does not help" if is_common else "there is no standby"
+    return Verb.SUSPEND, f"mail for it waits, nothing burns; {why}"

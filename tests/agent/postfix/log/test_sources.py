@@ -1,0 +1,165 @@
+"""Where a log comes from."""
+
+import asyncio
+import stat
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mailagent.postfix.log import sources
+from mailagent.postfix.log.follow import FileTail
+from mailagent.postfix.log.lines import Activated, Line, LineParser
+from mailagent.postfix.log.sources import (
+    Batch,
+    CommandPosition,
+    CommandSource,
+    FileSource,
+    JournalPosition,
+    JournalSource,
+    Source,
+)
+from tests.agent.spool.mail import until
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source looks again as soon as it may."""
+    monkeypatch.setattr(sources, "POLL_S", 0.001)
+    monkeypatch.setattr(sources, "AGAIN_S", 0.001)
+
+
+def parser() -> LineParser:
+    return LineParser(now=lambda: NOW, zone=UTC)
+
+
+def message(n: int) -> str:
+    return f"4jXnwf43Y2zJMH{n}: from=<a@b.example>, size={n}, nrcpt=1 (queue active)"
+
+
+def line(n: int, second: int = 18) -> str:
+    return f"Nov 23 01:12:{second} mx1 postfix/qmgr[7]: {message(n)}"
+
+
+def entry(n: int, cursor: str) -> str:
+    return (
+        f'{{"__CURSOR":"{cursor}","__REALTIME_TIMESTAMP":"179539633{n}000000","SYSLOG_IDENTIFIER":"postfix/qmgr",'
+        f'"MESSAGE":"{message(n)}"}}'
+    )
+
+
+def sizes(lines: Sequence[Line]) -> list[int]:
+    return [one.size for one in lines if isinstance(one, Activated)]
+
+
+async def read(source: Source, count: int) -> Batch:
+    """Batches until `count` lines have come, as one."""
+    lines: list[Line] = []
+    gap = False
+    async with asyncio.timeout(30):
+        while True:
+            batch = await source.next()
+            lines += batch.lines
+            gap |= batch.gap
+            if len(lines) >= count:
+                return Batch(lines, batch.position, batch.read, gap)
+
+
+def script(path: Path, text: str) -> list[str]:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return [str(path)]
+
+
+async def test_a_file_has_its_context_then_what_is_new(tmp_path: Path) -> None:
+    path = tmp_path / "mail.log"
+    path.write_text(line(1) + "\n")
+    source = FileSource(FileTail(path), parser())
+    context, begin = await source.begin()
+    assert sizes(context) == [1]
+    with path.open("a") as file:
+        file.write(f"{line(2)}\nnoise\n")
+    batch = await read(source, 1)
+    assert sizes(batch.lines) == [2]
+    assert batch.read == 2
+    assert batch.position != begin
+    await source.close()
+
+
+async def test_a_missing_or_unreadable_file_is_told_and_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "mail.log"
+    source = FileSource(FileTail(path), parser())
+    await source.begin()
+    waiting = asyncio.create_task(read(source, 1), name="read")
+    await until(lambda: bool(source.trouble))
+    assert "there is no log" in source.trouble
+    path.mkdir()
+    await until(lambda: "not readable" in source.trouble)
+    path.rmdir()
+    path.write_text(line(3) + "\n")
+    assert sizes((await waiting).lines) == [3]
+    assert source.trouble == ""
+    await source.close()
+
+
+async def test_a_command_that_ends_is_started_again_and_says_nothing_twice(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"{line(1)}\n{line(2)}\n")
+    source = CommandSource(script(tmp_path / "logs", f"cat {log}"), parser())
+    first = await read(source, 2)
+    assert sizes(first.lines) == [1, 2]
+    with log.open("a") as file:
+        file.write(f"{line(3)}\n{line(4, 19)}\n")
+    second = await read(source, 2)
+    assert sizes(second.lines) == [3, 4]
+    await source.close()
+    assert isinstance(first.position, CommandPosition)
+    restarted = CommandSource(script(tmp_path / "logs", f"cat {log}"), parser(), first.position)
+    assert sizes((await read(restarted, 2)).lines) == [3, 4]
+    await restarted.close()
+
+
+async def test_a_command_that_fails_says_why(tmp_path: Path) -> None:
+    source = CommandSource([str(tmp_path / "missing")], parser())
+    waiting = asyncio.create_task(source.next(), name="read")
+    await until(lambda: bool(source.trouble))
+    assert "cannot be started" in source.trouble
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await source.close()
+
+
+async def test_the_journal_goes_on_after_the_cursor(tmp_path: Path) -> None:
+    arguments = tmp_path / "arguments"
+    program = script(
+        tmp_path / "prefix", f'echo "$*" >> {arguments}\ncat <<EOF\n{entry(1, "c1")}\n{entry(2, "c2")}\nEOF\nsleep 60'
+    )
+    source = JournalSource(parser(), command=program)
+    batch = await read(source, 2)
+    await source.close()
+    assert sizes(batch.lines) == [1, 2]
+    assert batch.position == JournalPosition("c2", 1795396332.0)
+    source = JournalSource(parser(), batch.position, command=program)
+    await read(source, 1)
+    await source.close()
+    first, second = arguments.read_text().splitlines()
+    assert first.startswith("journalctl -o json -f")
+    assert first.endswith("-n 0 SYSLOG_FACILITY=2")
+    assert second.endswith("--after-cursor=c2 SYSLOG_FACILITY=2")
+
+
+async def test_a_journal_without_the_cursor_is_a_gap(tmp_path: Path) -> None:
+    program = script(
+        tmp_path / "prefix",
+        'case "$*" in *after-cursor*) echo "Failed to seek to cursor: Invalid argument" >&2; exit 1;; esac\n'
+        f'case "$*" in *--since=@1795396331.000000*) cat <<EOF\n{entry(2, "c2")}\nEOF\n;; esac\nsleep 60',
+    )
+    source = JournalSource(parser(), JournalPosition("gone", 1795396331.0), command=program)
+    batch = await read(source, 1)
+    await source.close()
+    assert sizes(batch.lines) == [2]
+    assert batch.gap

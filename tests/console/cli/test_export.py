@@ -1,0 +1,59 @@
+"""`mailctl export`: screens as files, without a terminal."""
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.console.cli.conftest import Mailctl
+from tests.console.loopback import LoopbackAgent
+
+
+async def test_a_screen_is_drawn_as_a_picture_and_as_text(
+    agents: dict[str, LoopbackAgent], mailctl: Mailctl, tmp_path: Path
+) -> None:
+    ran = await mailctl("export", "destinations", "--svg", "d.svg", "--text", "d.txt", "--filter", "host:mx2")
+    assert (ran.code, ran.out) == (0, ""), ran.err
+    text = (tmp_path / "d.txt").read_text()
+    assert "mx2" in text
+    assert "mx3" not in text
+    assert "/host:mx2" in text
+    assert ET.fromstring((tmp_path / "d.svg").read_text()).tag.endswith("svg")
+    again = await mailctl("export", "destinations", "--svg", "d.svg")
+    assert again.code == 2
+    assert "d.svg exists already" in again.err
+    assert len(agents) == 3
+
+
+async def test_a_saved_view_is_drawn_and_a_lost_host_told(
+    agents: dict[str, LoopbackAgent], mailctl: Mailctl, tmp_path: Path
+) -> None:
+    own = tmp_path / ".config" / "mailctl"
+    own.mkdir(parents=True)
+    (own / "views.yaml").write_text("views: {two: {screen: Fleet, filter: 'host:mx2', columns: {fleet: [HOST]}}}\n")
+    agents["mx1"].faults.mute.add("hello")
+    ran = await mailctl("--timeout", "2", "export", "fleet", "--view", "two", "--text", "two.txt", "--size", "80x24")
+    assert ran.code == 1, ran.err
+    text = (tmp_path / "two.txt").read_text()
+    assert "mx2" in text
+    assert "WAITING" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("fleet",), "nothing to write"),
+        (("message", "--svg", "a.svg"), "no screen 'message'"),
+        (("fleet", "--svg", "a.svg", "--size", "9x9"), "--size 9x9"),
+        (("fleet", "--svg", "none/a.svg"), "there is no directory none"),
+        (("fleet", "--svg", "a.svg", "--view", "x"), "no saved view 'x' of fleet"),
+        (("fleet", "--svg", "a.svg", "--filter", "pol:x"), "no kind 'pol'"),
+    ],
+)
+async def test_what_cannot_be_drawn_is_told(
+    mailctl: Mailctl, tmp_path: Path, arguments: tuple[str, ...], why: str
+) -> None:
+    ran = await mailctl("export", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert why in ran.err
+    assert not any(one.suffix == ".svg" for one in tmp_path.iterdir())  # noqa: ASYNC240  a look into a directory

@@ -1,0 +1,155 @@
+"""Alarms: raised by trouble, ended by whoever deals with it, each with the act that helps."""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from mailagent.api.directives import DirectiveKind
+from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.views import DestinationView, EngineState, Flow, MemberState
+from mailctl.fleet.state import FleetState, HostState, LinkState
+from mailctl.ops.alarms import Lookout, Trouble, alarms
+from mailctl.ops.plan import Verb
+from tests.console.tui.doubles import BUSY, THROTTLE, asleep, healthy, host_state, order, snapshot, troubled
+
+QUIET = FleetState(hosts=tuple(host_state(index, snapshot=snapshot(index)) for index in range(3)))
+FAILING = Flow(delivered_1m=4, deferred_1m=30)
+BOUNCING = Flow(delivered_1m=4, bounced_1m=30)
+
+
+def with_cells(state: FleetState, provider: str, vmtas: tuple[str, ...], **changed: Any) -> FleetState:
+    """`state` with those cells changed."""
+
+    def change(host: HostState) -> HostState:
+        assert host.snapshot is not None
+        cells: list[DestinationView] = [
+            msgspec.structs.replace(cell, **changed) if cell.provider == provider and cell.vmta in vmtas else cell
+            for cell in host.snapshot.destinations
+        ]
+        return replace(host, snapshot=msgspec.structs.replace(host.snapshot, destinations=tuple(cells)))
+
+    return replace(state, hosts=tuple(map(change, state.hosts)))
+
+
+def with_host(fleet: FleetState, **changed: Any) -> FleetState:
+    """`fleet` with the figures of mx1 changed."""
+    first, *others = fleet.hosts
+    assert first.snapshot is not None
+    view = msgspec.structs.replace(first.snapshot.host, **changed)
+    return replace(fleet, hosts=(replace(first, snapshot=msgspec.structs.replace(first.snapshot, host=view)), *others))
+
+
+def test_a_fleet_that_is_well_has_no_alarm() -> None:
+    assert alarms(QUIET) == ()
+    assert alarms(asleep()) == ()
+
+
+def test_one_throttled_address_is_rotated_to_its_standby() -> None:
+    (alarm,) = alarms(healthy())
+    assert (alarm.trouble, alarm.text, alarm.cells) == (Trouble.THROTTLED, "gmail throttles mkt-1", ("gmail/mkt-1",))
+    assert alarm.waiting == 1598
+    assert alarm.evidence.startswith("421 4.7.28 Gmail has detected")
+    assert alarm.command == "mailctl rotate vmta:mkt-1"
+
+
+def test_an_address_that_is_no_longer_used_raises_none() -> None:
+    (alarm,) = alarms(troubled())  # mkt-1 is rotated away, its counters still show the minute before
+    assert (alarm.trouble, alarm.text, alarm.hosts) == (Trouble.LOST, "mx2 does not answer", ("mx2",))
+    assert (alarm.verb, alarm.command) == (None, "")
+    assert alarm.evidence == "connection refused by 192.0.2.2 port 22"
+
+
+def test_without_standby_the_path_is_suspended() -> None:
+    state = with_cells(QUIET, "gmail", ("mkt-1",), flow=FAILING, last_reply=THROTTLE)
+    first, *others = state.hosts
+    assert first.snapshot is not None
+    active = tuple(msgspec.structs.replace(view, state=MemberState.ACTIVE) for view in first.snapshot.vmtas)
+    first = replace(first, snapshot=msgspec.structs.replace(first.snapshot, vmtas=active))
+    (alarm,) = alarms(replace(state, hosts=(first, *others)))
+    assert alarm.command == "mailctl suspend cell:gmail/mkt-1"
+    assert "no standby" in alarm.advice
+
+
+def test_trouble_of_most_addresses_is_one_alarm_that_is_not_about_addresses() -> None:
+    vmtas = ("mkt-1", "mkt-3", "mkt-5", "tx-1", "tx-3")
+    (alarm,) = alarms(with_cells(QUIET, "outlook", vmtas, flow=FAILING, last_reply=BUSY))
+    assert alarm.text == "outlook throttles 5 of 9 addresses"
+    assert set(alarm.cells) == {f"outlook/{vmta}" for vmta in vmtas}
+    assert alarm.verb is Verb.SUSPEND
+    assert alarm.command.split()[2:] == [f"cell:{cell}" for cell in alarm.cells]
+
+
+def test_trouble_of_few_addresses_is_an_alarm_each() -> None:
+    found = alarms(with_cells(QUIET, "outlook", ("mkt-1", "tx-3"), flow=FAILING, last_reply=BUSY))
+    assert {alarm.command for alarm in found} == {"mailctl rotate vmta:mkt-1", "mailctl rotate vmta:tx-3"}
+
+
+def test_mail_that_is_given_up_comes_before_mail_that_waits() -> None:
+    state = with_cells(healthy(), "yahoo", ("tx-3",), flow=BOUNCING, last_reply=None)
+    assert [alarm.text for alarm in alarms(state)] == ["yahoo refuses mail from tx-3", "gmail throttles mkt-1"]
+
+
+def rule(value: str) -> WaitReason:
+    return WaitReason(kind=ReasonKind.RULE, detail="held", value=value, origin="automation", reply=BUSY)
+
+
+def test_what_automation_holds_and_lowers_raises_an_alarm_while_mail_waits_for_it() -> None:
+    held = with_cells(QUIET, "outlook", ("mkt-3",), binding=rule("suspend outlook.block-list"))
+    assert [(one.trouble, one.verb) for one in alarms(held)] == [(Trouble.BLOCKED, Verb.ROTATE)]
+    lowered = with_cells(QUIET, "outlook", ("mkt-3",), binding=rule("11/m"), ready=80)
+    assert [(one.trouble, one.text) for one in alarms(lowered)] == [(Trouble.THROTTLED, "outlook throttles mkt-3")]
+    assert alarms(with_cells(QUIET, "outlook", ("mkt-3",), binding=rule("11/m"), ready=3, deferred=0)) == ()
+
+
+def test_what_a_person_suspended_raises_none() -> None:
+    failing = with_cells(QUIET, "gmail", ("mkt-1",), flow=FAILING, last_reply=THROTTLE)
+    for target in ("cell:gmail/mkt-1", "provider:gmail", "pool:marketing"):
+        first, *others = failing.hosts
+        assert first.snapshot is not None
+        held = msgspec.structs.replace(first.snapshot, directives=(order(DirectiveKind.SUSPEND, target),))
+        assert alarms(replace(failing, hosts=(replace(first, snapshot=held), *others))) == ()
+    by_order = WaitReason(kind=ReasonKind.DIRECTIVE, detail="virtual MTA mkt-1 is rotated away")
+    assert alarms(with_cells(failing, "gmail", ("mkt-1",), binding=by_order)) == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "trouble", "text"),
+    [
+        (ReasonKind.DNS, Trouble.DNS, "DNS does not answer"),
+        (ReasonKind.REST, Trouble.UNREACHABLE, "no connection to default from 9 of 9 addresses"),
+    ],
+)
+def test_faults_between_us_and_providers_want_no_verb(kind: ReasonKind, trouble: Trouble, text: str) -> None:
+    vmtas = tuple(f"{stem}-{number}" for stem in ("tx", "mkt", "cold") for number in (1, 3, 5))
+    state = with_cells(QUIET, "default", vmtas, binding=WaitReason(kind=kind, detail="no answer"))
+    if kind is ReasonKind.DNS:
+        state = with_cells(state, "yahoo", ("tx-1",), binding=WaitReason(kind=kind, detail="no answer"))
+    (alarm,) = alarms(state)
+    assert (alarm.trouble, alarm.text, alarm.verb) == (trouble, text, None)
+    assert "nothing is lost" in alarm.advice
+
+
+def test_an_address_that_cannot_be_bound_is_rotated_away() -> None:
+    bind = WaitReason(kind=ReasonKind.BIND, detail="10.0.0.13 is not on this host")
+    (alarm,) = alarms(with_cells(QUIET, "gmail", ("mkt-1",), binding=bind))
+    assert (alarm.text, alarm.evidence, alarm.verb) == ("mkt-1 cannot send", bind.detail, Verb.ROTATE)
+
+
+def test_a_host_that_takes_no_mail_is_one_unless_somebody_drains_it() -> None:
+    full = {"accepting": False, "intake_reason": "the disk has 1.2 GiB left"}
+    (alarm,) = alarms(with_host(QUIET, **full))
+    assert (alarm.text, alarm.evidence, alarm.verb) == ("mx1 takes no mail", full["intake_reason"], Verb.EVACUATE)
+    assert alarms(with_host(QUIET, **full, state=EngineState.DRAINING)) == ()
+    (alarm,) = alarms(with_host(QUIET, **full, state=EngineState.FAILED))
+    assert (alarm.trouble, alarm.verb) == (Trouble.FAILED, None)
+
+
+def test_a_host_is_looked_through_again_when_it_changed() -> None:
+    lookout = Lookout()
+    assert lookout.see(QUIET) == ()
+    assert len(lookout.see(healthy())) == 1
+    lost = replace(QUIET, hosts=(replace(QUIET.hosts[0], state=LinkState.LOST, error="gone"), *QUIET.hosts[1:]))
+    assert [one.trouble for one in lookout.see(lost)] == [Trouble.LOST]
+    assert lookout.see(QUIET) == ()

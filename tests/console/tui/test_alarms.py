@@ -1,0 +1,96 @@
+"""The line of alarms: there while something is wrong, and a key away from where it is made safe."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from mailctl.ops.plan import Verb
+from mailctl.tui.screens.destinations import DestinationsView
+from mailctl.tui.screens.fleet import FleetView
+from mailctl.tui.screens.operations import OperationsView
+from mailctl.tui.widgets.alarmline import AlarmLine
+from mailctl.tui.widgets.table import FleetTable
+from tests.console.ops.test_alarms import FAILING, QUIET, with_cells
+from tests.console.tui.doubles import BUSY, StillFleet, healthy, troubled
+from tests.console.tui.test_screens import SIZES, app_over, ready, shown, table
+from tests.console.tui.waiting import is_asked, until
+
+
+def line(pilot: Pilot[Any]) -> str:
+    return str(pilot.app.screen.query_one(AlarmLine).render())
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_key_goes_from_the_alarm_to_its_row_and_says_what_helps(size: tuple[int, int]) -> None:
+    async with app_over(StillFleet(healthy())).run_test(size=size) as pilot:
+        await ready(pilot)
+        await until(pilot, lambda: "gmail throttles mkt-1, 1,598 wait" in shown(pilot))
+        assert "! goes there, R rotates" in line(pilot)
+        await pilot.press("!")
+        await until(pilot, lambda: isinstance(pilot.app.screen, DestinationsView) and "R rotate" in line(pilot))
+        assert table(pilot).cursor == "gmail/mkt-1"
+        assert "goes there" not in line(pilot)
+
+
+async def test_without_an_alarm_there_is_no_line() -> None:
+    async with app_over(StillFleet(QUIET)).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        assert not pilot.app.screen.query_one(AlarmLine).display
+        await pilot.press("!")
+        await until(pilot, lambda: "nothing is wrong that this console knows of" in shown(pilot))
+
+
+async def test_the_key_goes_on_to_the_next_and_escape_comes_back() -> None:
+    fleet = with_cells(troubled(), "yahoo", ("tx-5",), flow=FAILING, last_reply=BUSY)
+    async with app_over(StillFleet(fleet)).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("6")
+        await until(pilot, lambda: isinstance(pilot.app.screen, OperationsView))
+        await pilot.press("!")
+        await until(pilot, lambda: isinstance(pilot.app.screen, FleetView) and table(pilot).cursor == "mx2")
+        assert "! next of 2" in line(pilot)
+        await pilot.press("!")
+        await until(pilot, lambda: table(pilot).cursor == "yahoo/tx-5")
+        await pilot.press("!")
+        await until(pilot, lambda: table(pilot).cursor == "mx2")
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, FleetView))
+
+
+async def test_what_concerns_many_rows_marks_them_and_takes_the_filter_away() -> None:
+    vmtas = ("mkt-1", "mkt-3", "mkt-5", "tx-1", "tx-3")
+    fleet = with_cells(QUIET, "outlook", vmtas, flow=FAILING, last_reply=BUSY)
+    async with app_over(StillFleet(fleet)).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("3", "/", *"gmail", "enter", "!")
+        await until(pilot, lambda: len(table(pilot).marks) == len(vmtas))
+        view = pilot.app.screen
+        assert isinstance(view, DestinationsView)
+        subject = view.subject(Verb.SUSPEND)
+        assert subject is not None
+        assert set(subject.names) == {f"outlook/{vmta}" for vmta in vmtas}
+
+
+async def test_the_line_goes_when_the_trouble_does() -> None:
+    source = StillFleet(healthy())
+    async with app_over(source).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await until(pilot, lambda: pilot.app.screen.query_one(AlarmLine).display)
+        source.state = replace(QUIET, tick=7)
+        await until(pilot, lambda: not pilot.app.screen.query_one(AlarmLine).display)
+
+
+async def test_the_cursor_stays_on_the_row_that_a_verb_was_asked_for() -> None:
+    source = StillFleet(healthy())
+    async with app_over(source).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await until(pilot, lambda: table(pilot).cursor == "gmail/mkt-1")
+        view = pilot.app.screen
+        await pilot.press("R")
+        await until(pilot, lambda: is_asked(pilot))
+        source.state = replace(with_cells(healthy(), "outlook", ("tx-3",), deferred=5000), tick=7)
+        await until(pilot, lambda: pilot.app.state.tick == 7)  # type: ignore[attr-defined]
+        assert view.query_one(FleetTable).cursor == "gmail/mkt-1"
