@@ -31,6 +31,8 @@ from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.outcome.events import Events
 from mailagent.overview import Overview
 from mailagent.postfix.instance import find_programs, read_instance
+from mailagent.postfix.log.changes import Changes
+from mailagent.postfix.log.opening import keeper_of
 from mailagent.postfix.mirror import Mirror
 from mailagent.postfix.names import Names
 from mailagent.postfix.reads import Reads
@@ -49,7 +51,7 @@ from mailagent.version import __version__
 
 log = logging.getLogger(__name__)
 
-STANDING: Final = frozenset({"control", "census", "ages", "upkeep", "mirror", "places"})
+STANDING: Final = frozenset({"control", "census", "ages", "upkeep", "mirror", "places", "log"})
 """Tasks whose end is the end of the agent."""
 OF_CONTROL: Final = ("cancel", "edit", "undo", "note_add")
 """Verbs of control that need nothing of Postfix."""
@@ -115,6 +117,15 @@ class PostfixHost:
             classify=lambda reply, provider: self._classifier.verdict(reply, provider),
             poll_s=config.postfix.poll.total_seconds(),
         )
+        self._changes = Changes(config, self._classifier, site_of=self._mirror.site_of, lifetime_s=instance.lifetime_of)
+        self._log = await keeper_of(
+            config.postfix,
+            instance,
+            changes=self._changes,
+            spool=self._spool,
+            counters=self._counters,
+            gone=self._mirror.gone,
+        )
         self._overview = Overview(
             config,
             self._spool,
@@ -129,6 +140,7 @@ class PostfixHost:
             config,
             spool=self._spool,
             mirror=self._mirror,
+            log=self._log,
             census=self._census,
             history=self._history,
             overview=self._overview,
@@ -156,6 +168,7 @@ class PostfixHost:
         self._spawn(self._upkeep.run(), "upkeep")
         self._spawn(self._mirror.run(), "mirror")
         self._spawn(self._mirror.place(), "places")
+        self._spawn(self._log.run(), "log")
         log.info(
             "postfix host runs host=%s version=%s queue=%s", config.host, instance.version_text, instance.queue_dir
         )
@@ -272,6 +285,7 @@ class PostfixHost:
         self._config, self._origins, self._classifier = config, origins, classifier
         if changed:
             self._snapshots.configure(config)
+            self._changes.configure(config, classifier)
             self._overview.config = config
             if "dns" in changed:
                 self._resolver.configure(config.dns)

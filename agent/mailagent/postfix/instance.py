@@ -68,6 +68,10 @@ class Instance:
             return ""
         return f"this is Postfix {self.version_text}; it needs {'.'.join(map(str, _SINCE[capability]))}"
 
+    def lifetime_of(self, sender: str) -> int:
+        """Seconds that mail of `sender` may wait."""
+        return self.lifetime_s if sender else self.bounce_lifetime_s
+
     @property
     def active_alarm(self) -> int:
         """Messages in the active queue from which the alarm stands."""

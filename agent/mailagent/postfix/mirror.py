@@ -81,6 +81,7 @@ class Mirror:
         """Why next tries are not known."""
         self.running = True
         """Whether Postfix runs, as far as its programs say."""
+        self._began = 0
         self._missing: set[int] = set()
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._wanted: set[str] = set()
@@ -139,6 +140,7 @@ class Mirror:
             PostfixError: it came to no end; what was read so far is written, and nothing has left.
             StorageError: it could not be written.
         """
+        self._began = now_ms()
         names = await self._names()
         seen = array("q")
         folders: Counter[str] = Counter()
@@ -210,8 +212,7 @@ class Mirror:
         await self._written(pending)
         if not listed and not dues:
             return None
-        now = now_ms()
-        future = self._spool.change_mirror(partial(_change, listed=listed, dues=dues, now=now))
+        future = self._spool.change_mirror(partial(_change, listed=listed, dues=dues, now=now_ms(), began=self._began))
         seen.extend([one.message for one in listed])
         return future
 
@@ -223,14 +224,13 @@ class Mirror:
 
     def _listed(self, entry: Entry, key: int, names: NextTries, before: Known | None) -> Listed:
         received_at = entry.arrival_time * 1000
-        lifetime_s = self.instance.lifetime_s if entry.mail_from else self.instance.bounce_lifetime_s
         return Listed(
             message=before.message if before is not None else message_number(entry.queue_id, entry.arrival_time),
             queue_id=entry.queue_id,
             folder=entry.queue_name,
             digest=key,
             received_at=received_at,
-            expires_at=received_at + lifetime_s * 1000,
+            expires_at=received_at + self.instance.lifetime_of(entry.mail_from) * 1000,
             sender=entry.mail_from.encode("utf-8", "surrogateescape"),
             size=entry.message_size,
             due=self._due(entry, names),
@@ -248,15 +248,14 @@ class Mirror:
 
     def _recipient(self, recipient: Recipient) -> ListedRecipient:
         domain = recipient.address.rpartition("@")[2].lower()
-        site, provider = self._site(domain)
+        site, provider = self.site_of(domain)
         reply = verdict = None
-        if recipient.delay_reason:
-            reply = self._reply(recipient.delay_reason)
+        if recipient.delay_reason and (reply := self._reply(recipient.delay_reason)) is not None:
             verdict = self._classify(reply, provider)
         return ListedRecipient(recipient.address.encode(), domain, reply, verdict, site, provider)
 
-    def _site(self, domain: str) -> tuple[str, str]:
-        """What DNS said a while ago; what it has not said yet is looked up, and the rows follow."""
+    def site_of(self, domain: str) -> tuple[str, str]:
+        """(site, provider): what DNS said a while ago; what it has not said yet is looked up, and the rows follow."""
         if not domain:
             return _UNKNOWN_SITE
         site = self._router().cached(domain)
@@ -292,11 +291,15 @@ class Mirror:
             self._gone.popitem(last=False)
 
 
-def _change(transaction: Transaction, listed: Sequence[Listed], dues: dict[int, int], now: int) -> list[int]:
+def _change(
+    transaction: Transaction, listed: Sequence[Listed], dues: dict[int, int], now: int, began: int
+) -> list[int]:
     if dues:
         mirror.set_due(transaction, dues)
-    return mirror.put(transaction, listed, now) if listed else []
+    return mirror.put(transaction, listed, now, began=began) if listed else []
 
 
-def _reply(delay_reason: str) -> SmtpReply:
-    return said("", "deferred", delay_reason).reply
+def _reply(delay_reason: str) -> SmtpReply | None:
+    """The reply in a listing; None where a suspension of ours stands in its place: the last real one stays."""
+    found = said("", "deferred", delay_reason)
+    return None if found.emulated else found.reply

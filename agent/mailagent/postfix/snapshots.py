@@ -12,6 +12,7 @@ from mailagent.control.generations import Generations
 from mailagent.control.state import HostState
 from mailagent.intake.pressure import rss_bytes
 from mailagent.overview import Overview
+from mailagent.postfix.log.keeper import LogKeeper
 from mailagent.postfix.mirror import Mirror
 from mailagent.spool.store import Spool
 from mailagent.telemetry.history import History
@@ -31,6 +32,7 @@ class Snapshots:
         *,
         spool: Spool,
         mirror: Mirror,
+        log: LogKeeper,
         census: Census,
         history: History,
         overview: Overview,
@@ -39,6 +41,7 @@ class Snapshots:
         self._started_at = datetime.now(UTC)
         self._spool = spool
         self._mirror = mirror
+        self._log = log
         self._census = census
         self._history = history
         self._overview = overview
@@ -115,7 +118,7 @@ class Snapshots:
             history_bytes=self._history.memory_bytes,
             generation=self._generations.host,
             config_hash=self._config_hash,
-            notice=notice(mirror),
+            notice="; ".join((*notices(mirror), *self._log.notices())),
             unknown=UNKNOWN,
         )
 
@@ -126,8 +129,8 @@ class Snapshots:
         return datetime.fromtimestamp(oldest_ms / 1000, UTC) if oldest_ms is not None else None
 
 
-def notice(mirror: Mirror) -> str:
-    """What an operator must know about the queue before reading its figures; empty: nothing."""
+def notices(mirror: Mirror) -> list[str]:
+    """What an operator must know about the queue before reading its figures."""
     found = []
     if mirror.trouble:
         found.append(f"the queue could not be read, these figures are old: {mirror.trouble}")
@@ -141,4 +144,4 @@ def notice(mirror: Mirror) -> str:
         )
     if mirror.names_trouble:
         found.append(f"next tries are unknown: {mirror.names_trouble}")
-    return "; ".join(found)
+    return found

@@ -142,16 +142,18 @@ def recipients(db: apsw.Connection, message: int) -> list[MirroredRecipient]:
 class _Before(msgspec.Struct):
     """Recipients of one message as they were mirrored, by address, and the first number that is free."""
 
-    recipients: dict[bytes, tuple[int, int, str]] = msgspec.field(default_factory=dict)  # id, attempts, last text
+    recipients: dict[bytes, tuple[int, int, str, int]] = msgspec.field(default_factory=dict)
+    """Id, attempts, and of the last one text and time."""
     free: int = 0
 
 
-def put(transaction: Transaction, messages: Sequence[Listed], now: int) -> list[int]:
-    """These messages are as listed; the recipients that came or went."""
+def put(transaction: Transaction, messages: Sequence[Listed], now: int, *, began: int) -> list[int]:
+    """These messages are as listed, by a listing that began a while ago; the recipients that came or went."""
     db = transaction.db
     numbers = _numbered(db, messages)
     before = _before(db, list(numbers.values()))
     new: list[Sequence[Any]] = []
+    again: list[Sequence[Any]] = []
     rows: list[Sequence[Any]] = []
     dues: list[Sequence[Any]] = []
     queues: dict[int, tuple[QueueName, int, int]] = {}
@@ -164,14 +166,16 @@ def put(transaction: Transaction, messages: Sequence[Listed], now: int) -> list[
         if old is None:
             old = _Before()
             new.append((message, one.received_at, one.expires_at, one.sender, "", "", "", "", one.size, 0, b""))
+        else:
+            again.append((message, one.received_at, one.expires_at, one.sender, one.size))
         left = old.recipients
         for recipient in one.recipients:
             was = left.pop(recipient.address, None)
             if was is not None:
-                id, tried, text = was
+                id, tried, text, told_at = was
                 dues.append((id, one.due))
             elif old.free < MAX_RECIPIENTS:
-                id, tried, text = recipient_id(message, old.free), 0, ""
+                id, tried, text, told_at = recipient_id(message, old.free), 0, "", 0
                 old.free += 1
                 name = QueueName("", "", "normal", recipient.domain)
                 queue = transaction.queue_id(name)
@@ -180,12 +184,13 @@ def put(transaction: Transaction, messages: Sequence[Listed], now: int) -> list[
                 rows.append((id, queue, one.due, recipient.address))
             else:  # the spool has no more numbers in one message
                 continue
-            if recipient.reply is not None and (not tried or recipient.reply.text != text):
+            # what the log has told since is newer than this
+            if recipient.reply is not None and (not tried or (recipient.reply.text != text and told_at < began)):
                 row, reply = _attempt(id, tried + 1, recipient, recipient.reply, now)
                 attempts.append(row)
                 replies[reply[0]] = reply
-        gone += [id for id, _, _ in left.values()]
-    _write(db, new, rows, dues, queues, attempts, replies)
+        gone += [id for id, *_ in left.values()]
+    _write(db, new, again, rows, dues, queues, attempts, replies)
     _name(db, messages, numbers)
     _drop_recipients(db, gone)
     _hold(db, [numbers[one.queue_id] for one in messages])
@@ -215,16 +220,16 @@ def _is_taken(db: apsw.Connection, number: int) -> bool:
 def _before(db: apsw.Connection, numbers: Sequence[int]) -> dict[int, _Before]:
     """What is mirrored of these messages; one that has lost its last recipient counts as not there."""
     found: dict[int, _Before] = {}
-    for id, address, tried, text in fetch(
+    for id, address, tried, text, at in fetch(
         db,
-        "SELECT r.id, r.address, r.attempts, coalesce(a.text, '') FROM json_each(?1) AS w"
+        "SELECT r.id, r.address, r.attempts, coalesce(a.text, ''), coalesce(a.at, 0) FROM json_each(?1) AS w"
         f" JOIN recipient AS r ON r.id BETWEEN {_FIRST.format(message='w.value')}"
         f" AND {_LAST.format(message='w.value')}"
         " LEFT JOIN attempt AS a ON a.recipient = r.id AND a.n = r.attempts",
         (json_text(list(numbers)),),
     ):
         one = found.setdefault(id >> RECIPIENT_BITS, _Before())
-        one.recipients[address] = (id, tried, text)
+        one.recipients[address] = (id, tried, text, at)
         one.free = max(one.free, (id & (MAX_RECIPIENTS - 1)) + 1)
     return found
 
@@ -246,6 +251,7 @@ def _attempt(
 def _write(
     db: apsw.Connection,
     new: Sequence[Sequence[Any]],
+    again: Sequence[Sequence[Any]],
     rows: Sequence[Sequence[Any]],
     dues: Sequence[Sequence[Any]],
     queues: Mapping[int, tuple[QueueName, int, int]],
@@ -257,6 +263,12 @@ def _write(
         "INSERT OR IGNORE INTO message (id, received_at, expires_at, sender, stream, pool, job, client, size, eightbit,"
         " added) {values}",
         new,
+    )
+    execute_rows(  # what the log told first, or postsuper has requeued
+        db,
+        "UPDATE message SET received_at = v.column2, expires_at = v.column3, sender = v.column4, size = v.column5"
+        " FROM ({values}) AS v WHERE message.id = v.column1",
+        again,
     )
     execute_rows(
         db,

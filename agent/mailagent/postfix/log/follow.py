@@ -43,6 +43,7 @@ class Position(msgspec.Struct, frozen=True, tag="file"):
 
     offset: int
     digest: bytes  # of the last 1,024 bytes before `offset`
+    inode: int = 0  # tells files apart of which nothing was read
     inside: bool = False  # in a line too long, whose rest is passed over
 
 
@@ -194,7 +195,8 @@ class FileTail:
         self._tail = (self._tail + data)[-_TAIL:]
 
     def _position(self) -> Position:
-        return Position(self._offset, _digest(self._tail), self._inside)
+        inode = self._file.key[1] if self._file is not None else 0
+        return Position(self._offset, _digest(self._tail), inode, self._inside)
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -321,6 +323,8 @@ def _last_line_end(file: _Plain) -> int:
 
 
 def _fits(file: _File, position: Position) -> bool:
+    if position.offset == 0:
+        return file.key[1] == position.inode
     start = max(0, position.offset - _TAIL)
     try:
         return _digest(file.at(start, position.offset - start)) == position.digest

@@ -24,6 +24,7 @@ class Message(msgspec.Struct):
     """What is known of one message so far."""
 
     fresh: bool = False  # its arrival was seen: what was not seen did not happen
+    arrived_at: float = 0.0  # seconds since 1970; 0: not seen
     announced: bool = False
     requeued_from: str = ""
     client: str = ""
@@ -136,7 +137,7 @@ class Outcomes:
         if isinstance(line, Arrived):
             self._open.pop(line.id, None)
             message = self._message(line.id)
-            message.fresh, message.client, message.user = True, line.client, line.user
+            message.fresh, message.arrived_at, message.client, message.user = True, line.at, line.client, line.user
             if line.service == "pickup":
                 message.requeued_from = line.original
             return None
@@ -145,7 +146,9 @@ class Outcomes:
             if message.announced:
                 del self._open[line.id]
                 message = self._message(line.id)
-            message.fresh, message.message_id = True, line.message_id
+            if not message.fresh:
+                message.fresh, message.arrived_at = True, line.at
+            message.message_id = line.message_id
             return None
         if isinstance(line, Removed):
             self._open.pop(line.id, None)

@@ -10,8 +10,8 @@ import msgspec
 
 from mailagent.api.smtp import SmtpReply, Verb, split_enhanced
 
-EMULATED = "suspended by mailagent"
-"""How the text of a transport begins that stands for a suspension of ours: `retry:4.3.2 suspended by mailagent: …`."""
+EMULATED = "held by mailagent"
+"""How the text of a deferral begins that is a suspension of ours: `mailagent-wait:4.3.2 held by mailagent: …`."""
 
 _HELD_BACK = "delivery temporarily suspended: "
 """qmgr has found the destination dead: nothing was tried, and what follows is why."""

@@ -1,0 +1,267 @@
+"""From what the log tells to changes of the mirror, accounting lines and counters. Pure.
+
+Of what Postfix does not tell, nothing is made up: an attempt's number, a provider or a virtual MTA that is not known
+stays empty. A deferral by our own suspension is no outcome: the last real reply stays what it was.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from mailagent.api.accounting import LETTERS, EventType
+from mailagent.api.classification import Verdict
+from mailagent.api.ids import VmtaName
+from mailagent.api.outcome import Attempt
+from mailagent.api.smtp import SmtpReply
+from mailagent.config.structs import AgentConfig
+from mailagent.outcome.accounting import AccountingRecord, line
+from mailagent.outcome.classification import Classifier
+from mailagent.postfix.acts import is_long
+from mailagent.postfix.log.outcomes import DEFERRED, SENT, Event, GivenUp, Gone, Outcome, Received, Requeued
+from mailagent.postfix.queue_ids import made_at_us, message_number
+from mailagent.routing.providers import DEFAULT_PROVIDER, ProviderTable
+from mailagent.spool.mirror import Listed
+from mailagent.spool.records import UNKNOWN_DUE
+from mailagent.spool.told import Arrival, Change, End, Left, Rename, Try
+from mailagent.telemetry.counters import Counters
+
+SERVICE_PREFIX = "vmta-"
+"""Of the names that services of virtual MTAs log under: `postfix/vmta-mkt-1`."""
+EXPIRED = SmtpReply(code=0, enhanced="4.4.7", text="expired before it could be delivered", local=True)
+FORCED = SmtpReply(code=0, enhanced="5.7.0", text="returned to its sender by an order (postsuper -e, -f)", local=True)
+DELETED = SmtpReply(code=0, enhanced="5.7.0", text="deleted by an order (postsuper -d)", local=True)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a try went, in our words; empty: not known."""
+
+    vmta: str
+    pool: str
+    source: str
+    site: str
+    provider: str
+    mx: str
+    remote: str
+
+
+class Changes:
+    """Makes changes of events."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        classifier: Classifier,
+        *,
+        site_of: Callable[[str], tuple[str, str]],
+        lifetime_s: Callable[[str], int],
+    ) -> None:
+        """`site_of` has (site, provider) of a domain where they are known, `lifetime_s` how long mail of a sender may
+        wait."""
+        self._site_of = site_of
+        self._lifetime_s = lifetime_s
+        self.configure(config, classifier)
+
+    def configure(self, config: AgentConfig, classifier: Classifier) -> None:
+        """Use these from now on."""
+        self._config = config
+        self._classifier = classifier
+        self._providers = ProviderTable(config.providers)
+        self._pools: dict[str, str] = {vmta: name for name, pool in config.pools.items() for vmta in pool.members}
+        self._only_pool = str(next(iter(config.pools))) if len(config.pools) == 1 else ""
+        self._recorded = frozenset(LETTERS[letter] for letter in config.accounting.records)
+
+    def vmta_of(self, syslog_name: str) -> str:
+        """The virtual MTA whose service logs under this name; empty: none that is configured."""
+        name = syslog_name.rpartition("/")[2].removeprefix(SERVICE_PREFIX)
+        return name if name in self._config.virtual_mtas else ""
+
+    def of(self, events: Iterable[Event], counters: Counters) -> list[Change]:
+        """What `events` change; outcomes of recipients are counted in `counters`."""
+        changes: list[Change] = []
+        for event in events:
+            match event:
+                case Outcome():
+                    if not event.said.emulated:
+                        changes.append(self._outcome(event, counters))
+                case Received():
+                    counters.received(self._only_pool, "", event.message.recipients)
+                    if not is_long(event.id):
+                        changes.append(Arrival(event.id, _ms(event.message.arrived_at)))
+                case Gone():
+                    changes.append(End(queue_id=event.id, line=self._deletion(event) if event.deleted else None))
+                case GivenUp():
+                    changes.append(End(queue_id=event.id, line=self._end(event)))
+                case Requeued():
+                    changes.append(Rename(event.before, event.id))
+        return changes
+
+    def left(self, left: Iterable[Left], counters: Counters) -> None:
+        """Count recipients that were given up with their message."""
+        for one in left:
+            counters.bounced(self._pool(one.vmta), "", one.vmta, one.provider)
+
+    # --- tries ----------------------------------------------------------------------------------------------------
+
+    def _outcome(self, event: Outcome, counters: Counters) -> Try:
+        tried = event.tried
+        domain = tried.recipient[tried.recipient.rfind("@") + 1 :].lower()
+        place = self._place(event, domain)
+        reply = event.said.reply
+        verdict: Verdict | None = None
+        attempt: Attempt | None = None
+        count, kind = counters.delivered, EventType.DELIVERED
+        if tried.status != SENT:
+            verdict = self._classifier.verdict(reply, place.provider)
+            count, kind = counters.bounced, EventType.BOUNCED
+        if tried.status == DEFERRED:
+            count, kind = counters.deferred, EventType.DEFERRED
+            attempt = Attempt(
+                number=0,
+                at=datetime.fromtimestamp(event.at, UTC),
+                vmta=place.vmta,
+                source=place.source,
+                site=place.site,
+                mx=place.mx,
+                remote=place.remote,
+                reply=reply,
+                duration_s=event.duration_s,
+                verdict=verdict,
+                tls=_tls(tried.tls),
+            )
+        count(place.pool, "", place.vmta, place.provider)
+        return Try(
+            queue_id=event.id,
+            address=tried.recipient,
+            domain=domain,
+            attempt=attempt,
+            provider=place.provider,
+            fresh=event.message.fresh,
+            line=lambda n, number: self._line(kind, event, place, verdict, n, number),
+            message=self._message(event),
+        )
+
+    def _place(self, event: Outcome, domain: str) -> Place:
+        """What the peer's name says of its provider counts before what DNS says of the recipient's domain."""
+        tried = event.tried
+        site, provider = self._site_of(domain)
+        mx = tried.relay if tried.remote else event.said.host
+        if "." in mx:
+            named = self._providers.provider((mx.lower(),))
+            if named != DEFAULT_PROVIDER or not provider:
+                provider = named
+        vmta = self._config.virtual_mtas.get(VmtaName(event.vmta))
+        address = None if vmta is None else vmta.address6 if "[" in tried.remote else vmta.address
+        source = str(address) if address is not None and tried.remote else ""
+        return Place(event.vmta, self._pool(event.vmta), source, site, provider, mx, tried.remote)
+
+    def _pool(self, vmta: str) -> str:
+        return self._pools.get(vmta, self._only_pool)
+
+    def _message(self, event: Outcome) -> Listed:
+        """Enough to mirror a message by until a listing has it."""
+        made = made_at_us(event.id)
+        received_at = made // 1000 if made is not None else _ms(event.at - event.tried.delay_s)
+        return Listed(
+            message=message_number(event.id, received_at // 1000),
+            queue_id=event.id,
+            folder="deferred",
+            digest=0,
+            received_at=received_at,
+            expires_at=received_at + self._lifetime_s(event.message.sender) * 1000,
+            sender=event.message.sender.encode(),
+            size=event.message.size,
+            due=UNKNOWN_DUE,
+            recipients=(),
+        )
+
+    def _line(
+        self, kind: EventType, event: Outcome, place: Place, verdict: Verdict | None, n: int, number: int
+    ) -> bytes:
+        if kind not in self._recorded:
+            return b""
+        tried, message, reply = event.tried, event.message, event.said.reply
+        return line(
+            AccountingRecord(
+                # of the line in the log alone, so that a line that is read again is the same event
+                event=f"{event.id}-{tried.mark:08x}-{_ms(event.at)}-{kind}",
+                type=kind,
+                time=datetime.fromtimestamp(event.at, UTC),
+                host=self._config.host,
+                message_id=event.id,
+                n=n,
+                sender=message.sender,
+                recipient=tried.recipient,
+                stream="",
+                pool=place.pool,
+                size_bytes=message.size,
+                vmta=place.vmta,
+                source=place.source,
+                site=place.site,
+                provider=place.provider,
+                mx=place.mx,
+                remote=place.remote,
+                attempt=number,
+                smtp_verb=reply.verb,
+                code=reply.code,
+                enhanced=reply.enhanced,
+                text=reply.text,
+                category=verdict.category if verdict is not None else "",
+                action=verdict.action if verdict is not None else "",
+                rule_id=verdict.rule if verdict is not None else "",
+                queued_s=tried.delay_s,
+                duration_s=event.duration_s,
+                client=message.client,
+                user=message.user,
+                tls=_tls(tried.tls),
+            )
+        )
+
+    # --- ends without a try ---------------------------------------------------------------------------------------
+
+    def _deletion(self, event: Gone) -> Callable[[Left], bytes]:
+        return lambda left: self._left(EventType.DELETED, event.id, event.at, left, DELETED)
+
+    def _end(self, event: GivenUp) -> Callable[[Left], bytes]:
+        if event.forced:
+            return lambda left: self._left(EventType.BOUNCED, event.id, event.at, left, FORCED)
+        return lambda left: self._left(
+            EventType.EXPIRED, event.id, event.at, left, left.reply if left.attempts else EXPIRED
+        )
+
+    def _left(self, kind: EventType, queue_id: str, at: float, left: Left, reply: SmtpReply) -> bytes:
+        if kind not in self._recorded:
+            return b""
+        return line(
+            AccountingRecord(
+                event=f"{queue_id}-{left.n}-{_ms(at)}-{kind}",
+                type=kind,
+                time=datetime.fromtimestamp(at, UTC),
+                host=self._config.host,
+                message_id=queue_id,
+                n=left.n,
+                sender=left.sender,
+                recipient=left.address,
+                stream="",
+                pool=self._pool(left.vmta),
+                size_bytes=left.size,
+                vmta=left.vmta,
+                site=left.site,
+                provider=left.provider,
+                attempt=left.attempts,
+                smtp_verb=reply.verb,
+                code=reply.code,
+                enhanced=reply.enhanced,
+                text=reply.text,
+                queued_s=round(max(0.0, at - left.received_at / 1000), 3),
+            )
+        )
+
+
+def _ms(at: float) -> int:
+    return int(at * 1000)
+
+
+def _tls(level: str) -> str:
+    """The security level as 3.11 says it: no protocol, no cipher. `none` is in clear."""
+    return "" if level == "none" else level

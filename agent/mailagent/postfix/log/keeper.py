@@ -1,0 +1,147 @@
+"""The log, from its source to the mirror, accounting and counters: in order, and once."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import msgspec
+
+from mailagent.postfix.log.changes import Changes
+from mailagent.postfix.log.lines import Line
+from mailagent.postfix.log.outcomes import Gone, Outcomes, Requeued
+from mailagent.postfix.log.sources import Batch, Position, Source
+from mailagent.spool import told
+from mailagent.spool.store import Spool
+from mailagent.spool.told import Change, Told
+from mailagent.telemetry.counters import Counters
+
+BEHIND_BYTES = 10 * 1024 * 1024
+"""From here on people are told: 10 s and more of 5,000 lines/s."""
+STORE_S = 30.0
+"""Between two records of the place while the log tells nothing that changes anything."""
+
+log = logging.getLogger(__name__)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Up to where the log is told, as it stands in the spool."""
+
+    position: Position
+    at: float  # of the last line about a message: after a gap, nothing older is told again
+
+
+_place = msgspec.json.Decoder(Place)
+
+
+async def stored_place(spool: Spool) -> Place | None:
+    """Where the last run stopped; None: it never told anything."""
+    found = await spool.on_mirror(told.place)
+    if found is None:
+        return None
+    try:
+        return _place.decode(found)
+    except msgspec.MsgspecError as exc:
+        log.warning("place in the log is not understood; it is followed from its end: %s", exc)
+        return None
+
+
+class LogKeeper:
+    """Reads the log of one instance for as long as it runs."""
+
+    def __init__(
+        self,
+        source: Source,
+        outcomes: Outcomes,
+        changes: Changes,
+        spool: Spool,
+        counters: Counters,
+        *,
+        place: Place | None,
+        gone: Callable[[str], None],
+    ) -> None:
+        """`gone` hears of the queue ids that mean no message any more."""
+        self.source = source
+        self.changes = changes
+        self._outcomes = outcomes
+        self._spool = spool
+        self._counters = counters
+        self._position = place.position if place is not None else None
+        self._at = place.at if place is not None else 0.0
+        self._gone = gone
+        self._stored_at = 0.0
+        self.begun = False
+        """Whether it is known where the log is read from: what is written from now on is told."""
+        self.told = 0
+        """Lines, whatever they were about; what they change is stored."""
+        self.understood = 0
+        """Those about messages of the instance, or another one."""
+        self.gaps = 0
+        """Times that the log was not the one that was read before: what it said meanwhile is unknown."""
+
+    @property
+    def last_at(self) -> float:
+        """When the last line about a message was written, in seconds since 1970; 0: there was none."""
+        return self._at
+
+    def notices(self) -> list[str]:
+        """What an operator must know about the log before reading figures that come from it."""
+        found = []
+        if self.source.trouble:
+            found.append(f"outcomes, rates and attempts are unknown: {self.source.trouble}")
+        elif self.source.behind_bytes > BEHIND_BYTES:
+            found.append(f"the log is {self.source.behind_bytes >> 20:,} MB ahead of these figures")
+        if self.gaps:
+            found.append(
+                f"the log was {self.gaps} time(s) not the one that was read before: what it said meanwhile is unknown"
+            )
+        return found
+
+    async def run(self) -> None:
+        """Follow until cancelled.
+
+        Raises:
+            StorageError: what the log told cannot be stored; it is read again from there.
+        """
+        try:
+            context, begin = await self.source.begin()
+            self._outcomes.context(context)
+            if self._position is None and begin is not None:
+                self._position = begin
+                await self._store([])
+            self.begun = True
+            while True:
+                await self._take(await self.source.next())
+        finally:
+            if self.begun:
+                self._store([])  # nobody waits: the spool commits it before it closes
+            await self.source.close()
+
+    async def _take(self, batch: Batch) -> None:
+        lines: Sequence[Line] = batch.lines
+        if batch.gap:
+            self.gaps += 1
+            lines = [line for line in lines if line.at >= self._at]
+        self.understood += len(lines)
+        if batch.position is not None:
+            self._position = batch.position
+        if lines:
+            self._at = lines[-1].at
+        events = list(self._outcomes.events(lines))
+        for event in events:
+            if isinstance(event, Gone):
+                self._gone(event.id)
+            elif isinstance(event, Requeued):
+                self._gone(event.before)
+        changes = self.changes.of(events, self._counters)
+        if changes or time.monotonic() - self._stored_at > STORE_S:  # a slow disk slows the reading, nothing else
+            done = await self._store(changes)
+            self.changes.left(done.left, self._counters)
+            self._spool.touch(done.touched)
+        self.told += batch.read
+
+    def _store(self, changes: Sequence[Change]) -> "asyncio.Future[Told]":
+        self._stored_at = time.monotonic()
+        place = msgspec.json.encode(Place(self._position, self._at)) if self._position is not None else None
+        return self._spool.change_mirror(partial(told.tell, changes=changes, place=place))

@@ -1,0 +1,52 @@
+"""Which log belongs to an instance."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mailagent.config.postfix import JOURNAL, Postfix
+from mailagent.postfix.instance import DEFAULT_LOG, Instance
+from mailagent.postfix.log import follow
+from mailagent.postfix.log.changes import Changes
+from mailagent.postfix.log.follow import FileTail
+from mailagent.postfix.log.keeper import LogKeeper, stored_place
+from mailagent.postfix.log.lines import LineParser
+from mailagent.postfix.log.outcomes import Outcomes
+from mailagent.postfix.log.sources import CommandSource, FileSource, JournalSource, Position, Source
+from mailagent.spool.store import Spool
+from mailagent.telemetry.counters import Counters
+
+_KEPT_LINES = "10000"
+"""Lines that a file in a container is read from its end: those of the time that the agent was not there."""
+
+
+async def keeper_of(
+    config: Postfix,
+    instance: Instance,
+    *,
+    changes: Changes,
+    spool: Spool,
+    counters: Counters,
+    gone: Callable[[str], None],
+) -> LogKeeper:
+    """What follows the log of `instance` from where the last run stopped."""
+    place = await stored_place(spool)
+    source = source_of(config, instance, place.position if place is not None else None)
+    outcomes = Outcomes(instance.syslog_name or "postfix", changes.vmta_of)
+    return LogKeeper(source, outcomes, changes, spool, counters, place=place, gone=gone)
+
+
+def source_of(config: Postfix, instance: Instance, position: Position | None) -> Source:
+    """`postfix.log_command`, else `postfix.log`, else the file that Postfix says, else where Debian has it.
+
+    With `postfix.command` a file is one of the container's, and read through it.
+    """
+    parser = LineParser(now=lambda: datetime.now(UTC))
+    if config.log_command:
+        return CommandSource(config.log_command, parser, position)
+    if config.log == JOURNAL:
+        return JournalSource(parser, position)
+    path = config.log or instance.log_file or DEFAULT_LOG
+    if config.command:
+        return CommandSource((*config.command, "tail", "-n", _KEPT_LINES, "-F", path), parser, position)
+    return FileSource(FileTail(Path(path), position if isinstance(position, follow.Position) else None), parser)
