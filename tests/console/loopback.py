@@ -111,6 +111,10 @@ class LoopbackAgent:
     number: int
     socket: Path
     faults: Faults = field(default_factory=Faults)
+    engine: str = "mailagent"
+    lacks: tuple[str, ...] = ()  # methods that its engine has not
+    emulated: dict[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()  # fields that its engine does not tell
     waiting: int = 100
     live: dict[str, Directive] = field(default_factory=dict)
     records: dict[str, OperationRecord] = field(default_factory=dict)
@@ -155,7 +159,8 @@ class LoopbackAgent:
                 host=HostName(self.name),
                 region="eu",
                 version="0.1.0",
-                engine="mailagent",
+                engine=self.engine,
+                unknown=self.unknown,
                 state=views.EngineState.RUNNING,
                 accepting=True,
                 intake_reason="",
@@ -599,7 +604,8 @@ class LoopbackAgent:
             host=self.name,
             spool_id="spool",
             boot_id="boot",
-            features=tuple(METHODS),
+            features=tuple(name for name in METHODS if name not in self.lacks),
+            emulated=self.emulated,
             user="alice",
             role=params.as_role or self.faults.role,
             server_time=codec.now(),

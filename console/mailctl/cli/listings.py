@@ -110,11 +110,16 @@ def message_table(rows: Rows, width: int | None) -> str:
                 host,
                 str(message.attempts),
                 ago(message.received_at, now),
-                "held" if message.held else until(message.next_try_at, now),
+                "held" if message.held else _next_try(message, now),
                 message.reply.line() if message.reply else "",
             ]
         )
     return table(columns, cells, width=width) if cells else "no message waits"
+
+
+def _next_try(message: MessageSummary, now: datetime) -> str:
+    """When it is tried next, if anybody can tell."""
+    return NOTHING if "next_try_at" in message.unknown else until(message.next_try_at, now)
 
 
 def message_parts(found: MessageParts, width: int | None) -> str:
@@ -137,7 +142,12 @@ def message_detail(host: HostName, detail: MessageDetail, width: int | None) -> 
                 ("message", f"{summary.message_id} (recipient {summary.n} of {detail.recipients} still waiting)"),
                 ("host", host),
                 ("waits for", "\n".join(map(_reason, detail.reasons)) or "nothing: it is on its way"),
-                ("next try", f"{until(summary.next_try_at, now)} ({clock(summary.next_try_at)})"),
+                (
+                    "next try",
+                    "its engine does not tell"
+                    if "next_try_at" in summary.unknown
+                    else f"{until(summary.next_try_at, now)} ({clock(summary.next_try_at)})",
+                ),
                 ("expires", f"{until(summary.expires_at, now)} ({clock(summary.expires_at)})"),
                 ("recipient", summary.recipient),
                 ("sender", summary.sender or "<>"),
@@ -145,7 +155,7 @@ def message_detail(host: HostName, detail: MessageDetail, width: int | None) -> 
                     "arrived",
                     f"{clock(summary.received_at)} from {detail.client or 'this host'}, {size(summary.size_bytes)}",
                 ),
-                ("stream, pool", f"{summary.stream}, {summary.pool}"),
+                ("stream, pool", f"{summary.stream or NOTHING}, {summary.pool or NOTHING}"),
                 ("site", f"{summary.site or 'not looked up yet'} ({summary.provider or summary.domain})"),
                 *([("job", detail.job)] if detail.job else []),
                 *([("in doubt", "yes: it may have arrived already")] if detail.in_doubt else []),

@@ -14,8 +14,8 @@ from mailctl.fleet.state import DestinationRow, DirectiveRow, PoolRow, VmtaRow, 
 from mailctl.ops import Selection, TermKind
 from mailctl.ops.alarms import Alarm
 from mailctl.ops.alarms import alarms as all_alarms
-from mailctl.output.human import NOTHING, ago, count, duration, percent, size, until
-from mailctl.output.tables import Column, table
+from mailctl.output.human import NOTHING, ago, count, duration, percent, printable, size, until
+from mailctl.output.tables import Column, table, wrapped
 
 
 def hosts(state: FleetState, selection: Selection, *, view: str) -> tuple[HostState, ...]:
@@ -99,6 +99,7 @@ def status(state: FleetState, shown: Sequence[HostState], width: int | None) -> 
 def host_table(rows: Sequence[HostState], width: int | None) -> str:
     """Hosts in detail."""
     shared = any(host.machine for host in rows)
+    mixed = any(host.other_engine for host in rows)
     columns = [
         Column("HOST"),
         *([Column("MACHINE", spare=9)] if shared else []),
@@ -107,6 +108,7 @@ def host_table(rows: Sequence[HostState], width: int | None) -> str:
         Column("VERSION", spare=4),
         Column("USER", spare=6),
         Column("ROLE", spare=7),
+        *([Column("MTA")] if mixed else []),
         Column("ENGINE"),
         Column("INTAKE", flex=True),
         Column("WINDOW", right=True),
@@ -129,18 +131,34 @@ def host_table(rows: Sequence[HostState], width: int | None) -> str:
                 view.version if view else NOTHING,
                 hello.user if hello else NOTHING,
                 hello.role if hello else NOTHING,
+                *([view.engine if view else NOTHING] if mixed else []),
                 view.state if view else NOTHING,
                 ("accepts" if view.accepting else view.intake_reason) if view else NOTHING,
                 f"{count(view.window)}/{count(view.window_limit)}" if view else NOTHING,
-                count(view.connections_in) if view else NOTHING,
-                count(view.connections_out) if view else NOTHING,
-                count(view.in_doubt + view.in_doubt_listed) if view else NOTHING,
+                count(view.connections_in) if view and "connections_in" not in host.untold else NOTHING,
+                count(view.connections_out) if view and "connections_out" not in host.untold else NOTHING,
+                count(view.in_doubt + view.in_doubt_listed) if view and "in_doubt" not in host.untold else NOTHING,
                 size(view.disk_free_bytes) if view else NOTHING,
                 size(view.rss_bytes) if view else NOTHING,
                 view.config_hash if view else NOTHING,
             ]
         )
-    return table(columns, cells, width=width)
+    return "\n".join([table(columns, cells, width=width), *engine_notes(rows, width)])
+
+
+def engine_notes(rows: Sequence[HostState], width: int | None) -> list[str]:
+    """What hosts with another engine do by other means, and what their engine does not tell."""
+    notes = []
+    for host in rows:
+        if not host.other_engine:
+            continue
+        if missing := sorted(name.replace("_", " ") for name in host.untold - {"connections"}):
+            notes.append(f"{host.name}: {host.other_engine} does not tell: {', '.join(missing)}")
+        if host.view is not None and host.view.notice:
+            notes.append(f"{host.name}: {host.view.notice}")
+        emulated = host.hello.emulated if host.hello is not None else {}
+        notes += [f"{host.name}: {verb.replace('_', ' ')} is emulated: {text}" for verb, text in emulated.items()]
+    return [line for note in notes for line in wrapped(printable(note), indent=0, width=width)]
 
 
 def pool_table(rows: Sequence[PoolRow], width: int | None) -> str:
@@ -169,7 +187,7 @@ def pool_table(rows: Sequence[PoolRow], width: int | None) -> str:
             count(row.ready),
             count(row.deferred),
             *_flow(row.flow),
-            count(row.connections),
+            _told(row, "connections", count(row.connections)),
             ago(row.oldest_at, now),
             row.reason,
         ]
@@ -203,7 +221,7 @@ def vmta_table(rows: Sequence[VmtaRow], width: int | None) -> str:
             row.view.ehlo,
             count(row.view.ready),
             *_flow(row.view.flow),
-            count(row.view.connections),
+            _told(row, "connections", count(row.view.connections)),
             row.link,
             row.view.reason,
         ]
@@ -235,7 +253,7 @@ def destination_table(rows: Sequence[DestinationRow], width: int | None) -> str:
             count(row.view.ready),
             count(row.view.deferred),
             ago(row.view.oldest_at, now),
-            f"{row.view.connections}/{row.view.connection_limit or '∞'}",
+            _told(row, "connections", f"{row.view.connections}/{row.view.connection_limit or '∞'}"),
             binding(row.view.binding),
         ]
         for row in rows
@@ -334,6 +352,11 @@ _LOAD = (Column("WAITING", right=True), Column("READY", right=True, spare=1), Co
 _FLOW = (Column("SENT/MIN", right=True), Column("DEFERRALS", right=True))
 
 
+def _told(row: PoolRow | VmtaRow | DestinationRow, name: str, text: str) -> str:
+    """`text`, unless the engine behind the row does not tell it."""
+    return NOTHING if name in row.untold else text
+
+
 def _flow(flow: Flow) -> list[str]:
     return [count(flow.delivered_1m), percent(deferral_share(flow))]
 
@@ -361,8 +384,9 @@ def _status_table(state: FleetState, shown: Sequence[HostState], width: int | No
         load = [NOTHING] * 7
         if view:
             load = [count(view.waiting), count(view.ready), count(view.deferred), *_flow(view.flow)]
-            load += [count(view.connections_out), ago(view.oldest_at, now)]
-        note = host.error or (view.intake_reason if view else "")
+            untold = "connections_out" in host.untold
+            load += [NOTHING if untold else count(view.connections_out), ago(view.oldest_at, now)]
+        note = host.error or ((view.intake_reason or view.notice or host.other_engine) if view else "")
         cells.append([host.name, host.state, _age(host.age_s), view.state if view else NOTHING, *load, note])
     totals = state.totals
     total = [

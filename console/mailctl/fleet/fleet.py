@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import msgspec
 
-from mailagent.api.errors import ApiError, RoleRefused
+from mailagent.api.errors import ApiError, Refused, RoleRefused
 from mailagent.api.ids import HostName
 from mailagent.api.methods import METHODS
 from mailagent.api.requests import Role
@@ -167,9 +167,13 @@ class Fleet:
             LinkError: the host cannot be asked; after NoAnswer and LinkLost the outcome of a verb is unknown.
             ApiError: the agent's answer is an error.
             RoleRefused: it would change something, and this fleet is for reading only.
+            Refused: the host has no such method, as its hello says.
         """
         if self.read_only and METHODS[method].mutates and not getattr(params, "dry_run", False):
             raise RoleRefused(f"{method} is not sent to {host}: read-only mode")
+        known = self._state.host(host)
+        if known is not None and (why := known.lacks(method)):
+            raise Refused(why)
         return await self._watched(host).ask(method, params, deadline_s)
 
     def _watched(self, host: str) -> HostWatch:

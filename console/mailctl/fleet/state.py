@@ -29,6 +29,8 @@ from mailagent.api.views import (
     VmtaView,
 )
 
+OWN_ENGINE = "mailagent"
+
 Row = TypeVar("Row", PoolView, ProviderView)
 View = TypeVar("View", bound=msgspec.Struct)
 
@@ -75,8 +77,28 @@ class HostState:
     @property
     def destinations(self) -> "list[DestinationRow]":
         """Its cells of provider × virtual MTA."""
-        views = self.snapshot.destinations if self.snapshot else ()
-        return [DestinationRow(self.name, self.state, view) for view in views]
+        views, untold = self.snapshot.destinations if self.snapshot else (), self.untold
+        return [DestinationRow(self.name, self.state, view, untold) for view in views]
+
+    @property
+    def other_engine(self) -> str:
+        """`postfix 3.7.11`; empty: our own engine, or none heard of yet."""
+        engine = self.view.engine if self.view else ""
+        return engine if engine != OWN_ENGINE else ""
+
+    @property
+    def untold(self) -> frozenset[str]:
+        """Fields of its rows that its engine does not tell: what stands there means nothing."""
+        unknown = frozenset(self.view.unknown) if self.view else frozenset()
+        return unknown | {"connections"} if "connections_out" in unknown else unknown
+
+    def lacks(self, method: str) -> str:
+        """Why it cannot be asked for `method`; empty when it can, or may be able to."""
+        if self.hello is None or not self.hello.features or method in self.hello.features:
+            return ""
+        if self.other_engine:
+            return f"{self.other_engine} has no {method.replace('_', ' ')}"
+        return f"its agent, {self.hello.version}, has no {method.replace('_', ' ')}; upgrade it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +151,7 @@ class PoolRow:
     oldest_at: datetime | None
     flow: Flow
     parts: tuple[tuple[HostName, PoolView], ...]  # per host, lost ones too
+    untold: frozenset[str] = frozenset()  # fields that none of its fresh hosts tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +176,7 @@ class VmtaRow(msgspec.Struct, frozen=True, gc=False):
     host: HostName
     link: LinkState
     view: VmtaView
+    untold: frozenset[str] = frozenset()
 
     @property
     def key(self) -> str:
@@ -166,6 +190,7 @@ class DestinationRow(msgspec.Struct, frozen=True, gc=False):
     host: HostName
     link: LinkState
     view: DestinationView
+    untold: frozenset[str] = frozenset()
 
     @property
     def key(self) -> str:
@@ -212,6 +237,11 @@ class FleetState:
         return self._by_name.get(name)
 
     @cached_property
+    def is_mixed(self) -> bool:
+        """Whether a host has another engine than our own."""
+        return any(host.other_engine for host in self.hosts)
+
+    @cached_property
     def coverage(self) -> Coverage:
         """How many hosts are fresh."""
         return Coverage(sum(host.state.is_fresh for host in self.hosts), len(self.hosts))
@@ -249,7 +279,10 @@ class FleetState:
     def vmtas(self) -> tuple[VmtaRow, ...]:
         """Virtual MTAs by pool, host and the order of the configuration."""
         rows = [
-            VmtaRow(host.name, host.state, view) for host in self.hosts if host.snapshot for view in host.snapshot.vmtas
+            VmtaRow(host.name, host.state, view, untold)
+            for host in self.hosts
+            if host.snapshot and (untold := host.untold) is not None
+            for view in host.snapshot.vmtas
         ]
         rows.sort(key=lambda row: row.view.pool)
         return tuple(rows)
@@ -308,6 +341,7 @@ class FleetState:
         # A host that never answered still counts as missing when the file gives it members of the pool.
         silent = [host for host in self.pool_hosts.get(name, ()) if (known := self.host(host)) and not known.snapshot]
         state, reason = _notable([(view.state, view.reason) for view in views])
+        untold = [known.untold for host, _ in parts if (known := self.host(host)) and known.state.is_fresh]
         return PoolRow(
             name=name,
             state=state,
@@ -323,6 +357,7 @@ class FleetState:
             oldest_at=oldest(view.oldest_at for view in views),
             flow=sum_flows(view.flow for view in views),
             parts=tuple(parts),
+            untold=frozenset.intersection(*untold) if untold else frozenset(),
         )
 
     def _provider(self, name: ProviderName, parts: Sequence[tuple[HostName, ProviderView]]) -> ProviderRow:

@@ -513,10 +513,17 @@ async def _preview(fleet: Fleet, verb: Verb, step: Step) -> Step:
         if verb in ACTS_ON
         else mail.frozen(step.request, answer),
         impact=answer.impact,
-        warnings=answer.warnings,
+        warnings=(*answer.warnings, *_emulated(fleet, verb, step.host)),
         undoable=answer.undoable,
         undo_note=answer.undo_note,
     )
+
+
+def _emulated(fleet: Fleet, verb: Verb, host: HostName) -> tuple[str, ...]:
+    """What is different where a host does the verb by other means."""
+    known = fleet.state.host(host)
+    sentence = known.hello.emulated.get(verb, "") if known is not None and known.hello is not None else ""
+    return (f"emulated: {sentence}",) if sentence else ()
 
 
 def _sum_up(

@@ -61,6 +61,8 @@ def verdict(verb: Verb, subject: Subject | None, state: FleetState) -> Verdict:
         return Verdict(None, f"nothing to {verb} here")
     if why := _role(subject, state):
         return Verdict(None, why)
+    if verb is not Verb.RESUME and (why := _lacking(verb, subject, state)):
+        return Verdict(None, why)
     names = listed(subject.names)
     match verb:
         case Verb.DRAIN if subject.kind not in _DRAINABLE:
@@ -99,6 +101,18 @@ def _role(subject: Subject, state: FleetState) -> str:
         return f"no answer from {listed([host.name for host in known])}: verbs need a live host"
     roles = {host.hello.role for host in known if host.hello is not None}
     return "your role is viewer: looking only" if roles == {Role.VIEWER} else ""
+
+
+def _lacking(verb: Verb, subject: Subject, state: FleetState) -> str:
+    """Why no host of the subject can do the verb; empty when one can. The others are refused in its plan."""
+    if subject.kind is TermKind.HOST:
+        names: tuple[str, ...] = subject.names
+    elif subject.kind is TermKind.VMTA:
+        names = tuple(row.host for row in state.vmtas if row.view.name in subject.names)
+    else:
+        names = subject.hosts or tuple(host.name for host in state.hosts)
+    whys = [host.lacks(verb) for name in names if (host := state.host(name)) is not None]
+    return whys[0] if whys and all(whys) else ""
 
 
 def _held(subject: Subject, state: FleetState, kind: DirectiveKind) -> set[str]:

@@ -486,3 +486,18 @@ async def test_a_missing_target_is_said_before_a_missing_yes(agents: Agents, mai
 async def test_a_reason_code_in_place_of_words_is_pointed_to_its_option(agents: Agents, mailctl: Mailctl) -> None:
     ran = await mailctl("suppression", "add", "anna@example.com", "--reason", "complaint", "--yes")
     assert (ran.code, "say --because complaint" in ran.err) == (2, True)
+
+
+async def test_figures_that_an_engine_does_not_tell_are_dashes_that_are_explained(
+    agents: Agents, mailctl: Mailctl
+) -> None:
+    other = agents["mx3"]
+    other.engine, other.unknown = "postfix 3.7.11", ("connections_in", "connections_out")
+    other.emulated = {"suspend": "by a map of \x1b[31mdomains"}
+    ran = await mailctl("hosts")
+    header, *lines = ran.out.splitlines()
+    mine, postfix = (next(line for line in lines if line.startswith(name)) for name in ("mx1", "mx3"))
+    assert ("MTA" in header, "mailagent" in mine, "postfix 3.7.11" in postfix) == (True, True, True)
+    assert "mx3: postfix 3.7.11 does not tell: connections in, connections out" in ran.out
+    assert "mx3: suspend is emulated: by a map of  [31mdomains" in ran.out
+    assert " - " in next(line for line in (await mailctl("ips")).out.splitlines() if "mkt-5" in line)

@@ -280,6 +280,24 @@ def healthy() -> FleetState:
     return FleetState(tick=1, hosts=tuple(host_state(index) for index in range(3)))
 
 
+def mixed() -> FleetState:
+    """The third host is a Postfix."""
+    *others, last = healthy().hosts
+    assert last.snapshot is not None
+    assert last.hello is not None
+    view = msgspec.structs.replace(
+        last.snapshot.host,
+        engine="postfix 3.7.11",
+        unknown=("connections_in", "connections_out"),
+        notice="first figures, by the names of the queue files",
+    )
+    snapshot = msgspec.structs.replace(last.snapshot, host=view)
+    hello = msgspec.structs.replace(
+        last.hello, features=("suspend", "snapshot"), emulated={"suspend": "by a map of domains"}
+    )
+    return FleetState(tick=1, hosts=(*others, replace(last, snapshot=snapshot, hello=hello)))
+
+
 def troubled() -> FleetState:
     """mx2 lost four minutes ago, marketing draining, mkt-1 rotated away."""
     drain = order(

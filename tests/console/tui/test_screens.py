@@ -18,7 +18,7 @@ from mailctl.tui.screens.view import View
 from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
 from mailctl.tui.widgets.topbar import TABS, Tabs, Vitals
-from tests.console.tui.doubles import NOW, StillFleet, StillOperator, asleep, healthy, troubled
+from tests.console.tui.doubles import NOW, StillFleet, StillOperator, asleep, healthy, mixed, troubled
 from tests.console.tui.waiting import until
 
 SIZES = [(80, 24), (120, 36)]
@@ -361,3 +361,21 @@ async def test_an_empty_message_screen_says_where_messages_are_found() -> None:
         await ready(pilot)
         await pilot.press("5")
         await until(pilot, lambda: "find one (ctrl+f)" in shown(pilot))
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_host_with_another_engine_is_marked_and_its_dashes_are_explained(size: tuple[int, int]) -> None:
+    async with app_over(StillFleet(mixed())).run_test(size=size) as pilot:
+        await ready(pilot)
+        await pilot.press("G")
+        await until(pilot, lambda: "postfix 3.7.11" in shown(pilot))
+        text = " ".join(shown(pilot).split())
+        for part in (
+            "mx3 ≈",
+            "does not tell (–)",
+            "first figures",
+            "emulated: suspend",
+        ):
+            assert part in text
+        await pilot.press("2")
+        await until(pilot, lambda: "mx3 ≈" in shown(pilot))

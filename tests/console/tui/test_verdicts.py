@@ -11,7 +11,7 @@ from mailctl.fleet.state import FleetState, LinkState
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.verdicts import Subject, verdict
-from tests.console.tui.doubles import healthy, host_state, order, troubled
+from tests.console.tui.doubles import healthy, host_state, mixed, order, troubled
 
 
 def with_order(kind: DirectiveKind, target: str) -> FleetState:
@@ -72,3 +72,9 @@ def test_nothing_selected_is_no_target() -> None:
 def test_the_selection_is_what_an_operator_would_type() -> None:
     assert str(Subject(TermKind.POOL, ("cold",), ("mx1",)).selection) == "pool:cold host:mx1"
     assert str(Subject(TermKind.HOST, ("mx1", "mx2")).selection) == "host:mx1 host:mx2"
+
+
+def test_a_verb_that_no_host_of_the_subject_has_is_grey_and_says_which_engine_lacks_it() -> None:
+    assert verdict(Verb.DRAIN, Subject(TermKind.HOST, ("mx3",)), mixed()).why_not == "postfix 3.7.11 has no drain"
+    assert verdict(Verb.SUSPEND, Subject(TermKind.PROVIDER, ("gmail",), ("mx3",)), mixed()).verb is Verb.SUSPEND
+    assert verdict(Verb.DRAIN, Subject(TermKind.POOL, ("marketing",)), mixed()).verb is Verb.DRAIN

@@ -2,12 +2,15 @@
 
 from datetime import datetime
 
+from textual.content import Content
+
 from mailagent.api.views import Flow
-from mailctl.fleet.state import deferral_share
+from mailctl.fleet.state import FleetState, HostState, deferral_share
 from mailctl.tui.listing import Cell
 from mailctl.tui.states import deferral_tone
-from mailctl.tui.text import NOTHING, count, share, since, some
+from mailctl.tui.text import NOTHING, clean, count, share, since, some
 from mailctl.tui.theme import Tone
+from mailctl.tui.widgets.detail import fact
 from mailctl.tui.widgets.sparkline import sparkline
 
 SPARK_WIDTH = 24
@@ -15,6 +18,10 @@ SPARK_WIDTH = 24
 
 STALE_GLYPH = "~"
 """Before numbers of a host that does not answer."""
+UNTOLD = Cell("–", Tone.QUIET)
+"""In place of what a host's engine does not tell; the host's detail names it."""
+OTHER_ENGINE = "≈"
+"""Behind the name of a host whose engine is not our own: some verbs are done by other means, some figures lack."""
 
 
 def number(value: int, *, stale: bool = False, tone: Tone = Tone.TEXT) -> Cell:
@@ -22,6 +29,26 @@ def number(value: int, *, stale: bool = False, tone: Tone = Tone.TEXT) -> Cell:
     if stale:
         return Cell(f"{STALE_GLYPH}{count(value)}", Tone.QUIET)
     return Cell(some(value), tone if value else Tone.QUIET)
+
+
+def host_name(state: FleetState, name: str) -> str:
+    """`mx4 ≈`, with the mark of another engine."""
+    known = state.host(name)
+    return f"{name} {OTHER_ENGINE}" if known is not None and known.other_engine else name
+
+
+def engine_facts(host: HostState) -> list[Content]:
+    """What another engine does by other means and does not tell; nothing for our own."""
+    if not host.other_engine:
+        return []
+    rows = [fact(OTHER_ENGINE, host.other_engine, Tone.STRONG)]
+    if missing := sorted(name.replace("_", " ") for name in host.untold - {"connections"}):
+        rows.append(fact(f"does not tell ({UNTOLD.text})", ", ".join(missing)))
+    if host.view is not None and host.view.notice:
+        rows.append(Content.styled(clean(host.view.notice), Tone.WARN.style))
+    for verb, sentence in sorted(host.hello.emulated.items()) if host.hello is not None else ():
+        rows.append(fact(f"emulated: {verb.replace('_', ' ')}", clean(sentence)))
+    return rows
 
 
 def rate(flow: Flow, *, stale: bool = False) -> Cell:

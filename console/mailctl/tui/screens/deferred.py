@@ -23,7 +23,7 @@ from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import MessageRef, Traced
 from mailctl.tui.listing import Cell, Column, Listing
-from mailctl.tui.screens.columns import age, number
+from mailctl.tui.screens.columns import UNTOLD, age, number
 from mailctl.tui.screens.mail import MailView
 from mailctl.tui.source import ASK_DEADLINE_S
 from mailctl.tui.text import NOTHING, clean, count, listed, plural, until
@@ -553,5 +553,9 @@ def _message_cells(row: MessageRow, now: datetime) -> tuple[Cell, ...]:
         Cell(one.vmta, Tone.TEXT),
         Cell(str(one.attempts), Tone.TEXT if one.attempts else Tone.QUIET),
         age(one.received_at, now),
-        Cell("‖held", Tone.WARN) if one.held else Cell(until(one.next_try_at, now), Tone.QUIET),
+        Cell("‖held", Tone.WARN)
+        if one.held
+        else UNTOLD
+        if "next_try_at" in one.unknown
+        else Cell(until(one.next_try_at, now), Tone.QUIET),
     )

@@ -21,7 +21,7 @@ from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import Scope, Traced
 from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
 from mailctl.tui.roster import Part, Roster
-from mailctl.tui.screens.columns import age, failing, gauge, number, rate, trend
+from mailctl.tui.screens.columns import UNTOLD, age, engine_facts, failing, gauge, number, rate, trend
 from mailctl.tui.screens.orders import limited, lowering
 from mailctl.tui.screens.reasons import reason_mark
 from mailctl.tui.screens.view import View
@@ -160,6 +160,8 @@ class DestinationsView(View):
                     (f"↓ {clean(limited(one))} ", Tone.WARN.style), (f"{clean(by)}, ends {ends}", Tone.QUIET.style)
                 )
             )
+        if (host := self.desk.state.host(row.host)) is not None:
+            rows += engine_facts(host)[:2]
         if view.last_reply is not None:
             rows.append(fact("last reply", clean(view.last_reply.line())))
         if self.size.height >= 30 and view.queues:
@@ -225,7 +227,7 @@ def _cells(row: DestinationRow, lowered: tuple[DirectiveRow, ...], now: datetime
         failing(view.flow, stale=stale),
         trend(view.flow, stale=stale),
         age(view.oldest_at, now, stale=stale),
-        gauge(view.connections, view.connection_limit, stale=stale),
+        UNTOLD if "connections" in row.untold else gauge(view.connections, view.connection_limit, stale=stale),
         number(view.ready, stale=stale),
         number(view.deferred, stale=stale),
         waits,

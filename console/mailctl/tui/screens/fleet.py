@@ -22,7 +22,7 @@ from mailctl.ops.timeline import live_notes
 from mailctl.tui.desk import Scope, Traced
 from mailctl.tui.evacuation import Evacuations
 from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
-from mailctl.tui.screens.columns import age, failing, number, rate, trend
+from mailctl.tui.screens.columns import OTHER_ENGINE, UNTOLD, age, engine_facts, failing, number, rate, trend
 from mailctl.tui.screens.view import View
 from mailctl.tui.states import host_cell
 from mailctl.tui.text import NOTHING, clean, clock, count, since, size, some, span, until
@@ -171,7 +171,7 @@ class FleetView(View):
             first = (
                 ("intake", intake, Tone.GOOD if view.accepting else Tone.WARN),
                 ("window", f"{count(view.window)}/{count(view.window_limit)}", Tone.TEXT),
-                ("in doubt", some(view.in_doubt_listed), doubt),
+                ("in doubt", UNTOLD.text if "in_doubt" in host.untold else some(view.in_doubt_listed), doubt),
             )
             second = (
                 ("up", span((now - view.started_at).total_seconds()), Tone.TEXT),
@@ -183,6 +183,7 @@ class FleetView(View):
                 rows.append(spread(*first, *second, wide=True))
             else:
                 rows += [spread(*first, wide=False), spread(*second, wide=False)]
+            rows += engine_facts(host)
         happened = list(self.desk.happened)[-(10 if self.is_wide else 2) :]
         if happened and self.is_wide:
             rows.append(Content(""))
@@ -212,7 +213,8 @@ def _cells(line: HostLine, now: datetime) -> tuple[Cell, ...]:
     data = Cell(
         NOTHING if host.age_s is None else span(host.age_s), Tone.QUIET if host.state is LinkState.LIVE else Tone.WARN
     )
-    name = Cell(line.label, Tone.QUIET if stale else Tone.STRONG)
+    label = f"{line.label} {OTHER_ENGINE}" if host.other_engine else line.label
+    name = Cell(label, Tone.QUIET if stale else Tone.STRONG)
     if view is None:
         return (name, host_cell(host), *[BLANK] * (len(COLUMNS) - 3), data)
     return (
@@ -224,7 +226,7 @@ def _cells(line: HostLine, now: datetime) -> tuple[Cell, ...]:
         rate(view.flow, stale=stale),
         failing(view.flow, stale=stale),
         trend(view.flow, stale=stale),
-        number(view.connections_out, stale=stale),
+        UNTOLD if "connections_out" in host.untold else number(view.connections_out, stale=stale),
         age(view.oldest_at, now, stale=stale),
         data,
     )

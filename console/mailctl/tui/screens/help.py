@@ -15,6 +15,8 @@ from mailctl.fleet.state import LinkState
 from mailctl.ops.grammar import SHORT, TermKind
 from mailctl.tui.dialogs.modal import Modal
 from mailctl.tui.keymap import Keymap
+from mailctl.tui.listing import Cell
+from mailctl.tui.screens.columns import OTHER_ENGINE
 from mailctl.tui.states import link_cell, member_cell
 from mailctl.tui.theme import Tone
 
@@ -117,6 +119,7 @@ def page(own: Keymap, width: int = _PAGE) -> Content:
             for entries in zip_longest(*(entries for _, entries in shown), fillvalue=("", ""))
         ]
     states = [*(link_cell(state) for state in LinkState), *(member_cell(state) for state in MemberState)]
+    states.append(Cell(f"{OTHER_ENGINE} other engine", Tone.TEXT))
     rows += [Content(""), Content.styled("States", f"bold {Tone.ACCENT.style}")]
     each = max(1, width // _STATE)
     in_rows = [states[start : start + each] for start in range(0, len(states), each)]

@@ -17,7 +17,7 @@ from mailagent.api.reasons import WaitReason
 from mailagent.api.requests import MessageRequest
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.smtp import Verb as Step
-from mailagent.api.views import MessageDetail
+from mailagent.api.views import MessageDetail, MessageSummary
 from mailctl.fleet.state import FleetState
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import MessageRef
@@ -180,7 +180,7 @@ def explained(detail: MessageDetail, host: str, now: datetime, width: int) -> Co
         rows.append(
             Content.styled("? an earlier delivery was cut after the final dot: it may arrive twice", Tone.WARN.style)
         )
-    rows += [Content(""), _title(f"Why it waits, next try {until(one.next_try_at, now)}")]
+    rows += [Content(""), _title(f"Why it waits, next try {_next_try(one, now)}")]
     last = detail.attempts[-1].reply if detail.attempts else None
     for reason in detail.reasons:
         rows += _reason(reason, last, now, width)
@@ -268,3 +268,7 @@ def _flowed(facts: list[Content], width: int) -> list[Content]:
 
 def _title(text: str) -> Content:
     return Content.styled(text, f"bold {Tone.ACCENT.style}")
+
+
+def _next_try(one: MessageSummary, now: datetime) -> str:
+    return "not told by its engine" if "next_try_at" in one.unknown else until(one.next_try_at, now)

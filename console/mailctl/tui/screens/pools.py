@@ -19,7 +19,7 @@ from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import Scope, Traced
 from mailctl.tui.listing import BLANK, Cell, Column, Listing
-from mailctl.tui.screens.columns import failing, number, rate, trend
+from mailctl.tui.screens.columns import UNTOLD, engine_facts, failing, host_name, number, rate, trend
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import ASK_DEADLINE_S
 from mailctl.tui.states import member_cell, pool_cell
@@ -197,7 +197,7 @@ class PoolsView(View):
                 rate(pool.flow),
                 failing(pool.flow),
                 trend(pool.flow),
-                number(pool.connections, tone=Tone.STRONG),
+                UNTOLD if "connections" in pool.untold else number(pool.connections, tone=Tone.STRONG),
             )
         view, stale = row.view, not row.link.is_fresh
         branch = "└" if entry.last else "├"
@@ -205,13 +205,13 @@ class PoolsView(View):
         return (
             Cell(f"{branch}─ {view.name}", Tone.QUIET if stale or idle else Tone.TEXT),
             Cell(f"~ {row.link}", Tone.QUIET) if stale else member_cell(view.state),
-            Cell(row.host, Tone.QUIET if stale else Tone.TEXT),
+            Cell(host_name(self.desk.state, row.host), Tone.QUIET if stale else Tone.TEXT),
             Cell(view.public or view.address or view.address6, Tone.QUIET),
             number(view.ready, stale=stale),
             rate(view.flow, stale=stale),
             failing(view.flow, stale=stale),
             BLANK if idle else trend(view.flow, stale=stale),
-            number(view.connections, stale=stale),
+            UNTOLD if "connections" in row.untold else number(view.connections, stale=stale),
         )
 
     def _entry(self) -> Entry | None:
@@ -253,6 +253,7 @@ class PoolsView(View):
                 Content.styled(clean(view.reason) or f"{view.state} in {pool.name}", Tone.TEXT.style),
                 Content.styled(warm, Tone.ACCENT.style),
             ),
+            *(engine_facts(host) if (host := state.host(row.host)) else ()),
             *complaints(back for back in self._back if back.vmta == view.name),
         )
 

@@ -1,0 +1,64 @@
+"""A fleet of two engines: what one of them cannot do is refused for it alone, and what it emulates is said."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from mailagent.api.errors import Refused
+from mailagent.api.requests import Empty
+from mailctl import ops
+from mailctl.fleet import Fleet
+from mailctl.ops import Options, StepState, Verb
+from tests.console.loopback import LoopbackAgent, fleet_config
+
+Agents = dict[str, LoopbackAgent]
+
+
+@pytest.fixture
+async def fleet(agents: Agents) -> AsyncIterator[Fleet]:
+    other = agents["mx3"]
+    other.engine, other.unknown = "postfix 3.6.4", ("connections_in", "connections_out")
+    other.lacks = ("drain", "events")
+    other.emulated = {"suspend": "by a map of domains, which is never whole"}
+    async with Fleet(fleet_config(agents)) as fleet:
+        await fleet.settled(5)
+        yield fleet
+
+
+async def test_a_verb_that_one_host_has_not_is_refused_there_and_done_on_the_others(
+    agents: Agents, fleet: Fleet
+) -> None:
+    plan = await ops.plan(fleet, Verb.DRAIN, ops.parse("pool:marketing"), Options())
+    assert [(step.host, step.state) for step in plan.steps] == [
+        ("mx1", StepState.READY),
+        ("mx2", StepState.READY),
+        ("mx3", StepState.REFUSED),
+    ]
+    assert plan.steps[2].detail == "postfix 3.6.4 has no drain"
+    report = await ops.execute(fleet, plan)
+    assert not agents["mx3"].executed
+    assert [line.result for line in report.lines] == ["applied", "applied", "refused"]
+
+
+async def test_an_emulated_verb_is_planned_with_what_is_different_about_it(fleet: Fleet) -> None:
+    plan = await ops.plan(fleet, Verb.SUSPEND, ops.parse("provider:gmail"), Options())
+    assert plan.is_possible
+    assert any("emulated: by a map of domains" in warning for warning in plan.warnings)
+    assert "mx3" in " ".join(plan.warnings)
+
+
+async def test_a_read_that_a_host_has_not_says_which_engine_lacks_it(fleet: Fleet) -> None:
+    answers = await fleet.ask_all("events", Empty())
+    assert isinstance(answers["mx3"], Refused)  # type: ignore[index]
+    assert str(answers["mx3"]) == "postfix 3.6.4 has no events"  # type: ignore[index]
+    assert not isinstance(answers["mx1"], Exception)  # type: ignore[index]
+
+
+async def test_what_an_engine_does_not_tell_is_known_of_its_rows_and_of_a_pool_only_where_no_host_tells(
+    fleet: Fleet,
+) -> None:
+    state = fleet.state
+    assert state.is_mixed
+    assert {row.host for row in state.vmtas if "connections" in row.untold} == {"mx3"}
+    assert all("connections" not in row.untold for row in state.pools)
+    assert {row.host for row in state.destinations if "connections" in row.untold} == {"mx3"}
