@@ -25,11 +25,23 @@ WRITE = os.environ.get("SNAPSHOTS") == "write"
 FRAME = "#c5c8c6"
 SETTLED = 40  # equal pictures in a row
 
-KEYS = {"fleet": (), "pools": ("2",), "destinations": ("3",), "operations": ("6",), "drain": ("2", "j", "D")}
+KEYS = {
+    "fleet": (),
+    "pools": ("2",),
+    "destinations": ("3",),
+    "operations": ("6",),
+    "jobs": ("7",),
+    "suppression": ("8",),
+    "timeline": ("t",),
+    "find": ("ctrl+f", *"anna@gmail.com", "enter"),
+    "ages": ("3", "a"),
+    "trace": ("3", "w"),
+    "drain": ("2", "j", "D"),
+}
+PLAIN = ("fleet", "destinations", "jobs", "suppression", "timeline", "find", "ages", "trace")
 CASES = [
     *((name, size, False) for name in KEYS for size in ((80, 24), (120, 36))),
-    ("fleet", (80, 24), True),
-    ("destinations", (120, 36), True),
+    *((name, (120, 36) if name == "destinations" else (80, 24), True) for name in PLAIN),
 ]
 
 
