@@ -433,6 +433,8 @@ async def _planned(
         preview = _preview_keyed if options.key else _preview
         tasks = [group.create_task(preview(fleet, verb, step), name=f"plan:{step.host}") for step in steps]
     previewed = _within(tuple(task.result() for task in tasks), options.max_affected)
+    if verb is Verb.UNDO:
+        previewed = tuple(_after_others(step) if on_host[step.host] > 1 else step for step in previewed)
     previewed = _within_budget(fleet, verb, previewed)
     return _sum_up(fleet, verb, op_id, previewed, options, selection, words)
 
@@ -468,6 +470,11 @@ def _within_budget(fleet: Fleet, verb: Verb, steps: tuple[Step, ...]) -> tuple[S
         return replace(step, state=StepState.REFUSED, detail=why, guarded=True)
 
     return tuple(map(judged, steps))
+
+
+def _after_others(step: Step) -> Step:
+    """An undo that comes after others on its host, which may move its object on: it expects nothing of that."""
+    return replace(step, request=msgspec.structs.replace(step.request, expect=None))
 
 
 async def _preview_keyed(fleet: Fleet, verb: Verb, step: Step) -> Step:
@@ -510,7 +517,7 @@ async def _preview(fleet: Fleet, verb: Verb, step: Step) -> Step:
         detail=answer.detail,
         # What the operator sees is what the act may rely on: the agent refuses when the object has moved on since.
         request=msgspec.structs.replace(step.request, expect=answer.generation)
-        if verb in ACTS_ON
+        if verb in ACTS_ON or verb is Verb.UNDO
         else mail.frozen(step.request, answer),
         impact=answer.impact,
         warnings=(*answer.warnings, *_emulated(fleet, verb, step.host)),
