@@ -9,7 +9,7 @@ from mailagent.spool.errors import (
     StorageFull,
 )
 from mailagent.spool.inspection import StoredMessage
-from mailagent.spool.offline import spool_check, spool_list
+from mailagent.spool.offline import live_directives, spool_check, spool_list
 from mailagent.spool.recovery import Recovery
 from mailagent.spool.space import SpaceView
 from mailagent.spool.store import Spool
@@ -27,6 +27,7 @@ __all__ = [
     "StorageFailed",
     "StorageFull",
     "StoredMessage",
+    "live_directives",
     "spool_check",
     "spool_list",
 ]

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import apsw
 
+from mailagent.api.directives import Directive
 from mailagent.api.targets import MessageFilter
 from mailagent.api.views import MessageSummary
 from mailagent.spool import inspection, parcels
 from mailagent.spool.bulk import fetch
 from mailagent.spool.errors import SpoolUnusable
 from mailagent.spool.ids import RECIPIENT_BITS, message_name
+from mailagent.spool.ledger import directives
 from mailagent.spool.schema import FILE_NAME, meta, open_reader
 from mailagent.spool.selection import selection
 
@@ -53,6 +55,23 @@ _WRONG_COUNTS = """
 SELECT q.pool, q.stream, q.domain, q.waiting, (SELECT count(*) FROM recipient AS r WHERE r.queue = q.id) AS really
 FROM queue AS q WHERE q.waiting <> really
 """
+
+
+def live_directives(state_dir: Path) -> list[Directive]:
+    """The live directives of a host; none where there is no spool yet.
+
+    Raises:
+        SpoolUnusable: the spool cannot be read.
+    """
+    if not (state_dir / FILE_NAME).exists():
+        return []
+    db = open_reader(state_dir / FILE_NAME)
+    try:
+        return directives(db)
+    except apsw.Error as exc:
+        raise SpoolUnusable(f"{state_dir / FILE_NAME}: {exc}") from exc
+    finally:
+        db.close()
 
 
 def spool_list(state_dir: Path, limit: int, filter: MessageFilter = _EVERYTHING) -> list[MessageSummary]:

@@ -1,0 +1,282 @@
+"""Standing orders as Postfix's maps: what directives allow becomes texts, written whole and beside the event loop.
+
+A drained or suspended virtual MTA has no slot any more, a standby that was rotated in has some; a pool or stream that
+may not send has its mail wait; domains of a suspended provider have a row that has their mail wait. All of it is
+emulated: Postfix counts the wait as an attempt. It notices a renamed table by itself, within 10 s and mostly at once;
+mail that is in its active queue has its transport already, so what takes a way out of use is followed by a reload.
+"""
+
+import asyncio
+import logging
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from mailagent.api.directives import DirectiveKind
+from mailagent.api.ids import ProviderName, StreamName, VmtaName
+from mailagent.api.targets import Target, TargetKind
+from mailagent.config.structs import AgentConfig
+from mailagent.control.state import HostState
+from mailagent.postfix.errors import PostfixError
+from mailagent.postfix.files import (
+    HELD_MAP,
+    Programs,
+    map_text,
+    rows_of,
+    slots_map,
+    slots_text,
+    waiting,
+)
+from mailagent.postfix.record import Installed, folder_of, installed
+
+log = logging.getLogger(__name__)
+
+RELOAD_EVERY_S: Final = 5.0
+"""Reloads are at least so far apart: each forgets what Postfix learned of its destinations."""
+DOMAINS_EVERY_S: Final = 1.0
+"""New domains of suspended providers are written so often at most."""
+RETRY_S: Final = 5.0
+"""Pause after maps that could not be written, or a reload that was refused."""
+SETTLE_S: Final = 20.0
+"""Longest wait of a verb for its maps."""
+_KNOCKS: Final = 4
+_KEY: Final = re.compile(r"[!\"$-~][!-~]*")
+_ABOUT_SITES: Final = (TargetKind.QUEUE, TargetKind.CELL)
+
+
+class Destination(NamedTuple):
+    """A recipient domain that mail was seen for, and where its MX hosts are."""
+
+    domain: str
+    site: str
+    provider: ProviderName
+
+
+def slot_texts(
+    config: AgentConfig, state: HostState, streams: Iterable[StreamName], vmtas: Iterable[VmtaName], nexthop: str
+) -> dict[str, str]:
+    """The map of slots of each stream that Postfix knows; only virtual MTAs that it has a service for get some."""
+    there = frozenset(vmtas)
+    found = {}
+    for name in streams:
+        if (stream := config.streams.get(name)) is None:
+            continue  # the file has lost it; `mailagent postfix apply` takes it out
+        block = state.queue_block(stream.pool, name, ProviderName(""))
+        able = state.eligible(stream.pool) if block is None else ()
+        weights = {vmta: max(1, config.virtual_mtas[vmta].weight) for vmta in able if vmta in there}
+        why = block.detail if block is not None else f"no virtual MTA of pool {stream.pool} is set up in Postfix"
+        found[slots_map(name)] = slots_text(weights, nexthop, why)
+    return found
+
+
+def held_rows(config: AgentConfig, state: HostState, destinations: Iterable[Destination]) -> dict[str, str]:
+    """Domains whose mail waits, and why: their provider is suspended, or at their site every virtual MTA that sends.
+
+    Postfix cannot tell virtual MTAs apart by destination: a suspension of some of them is not in these rows.
+    """
+    about_sites = any(one.kind is DirectiveKind.SUSPEND and one.target.kind in _ABOUT_SITES for one in state.directives)
+    senders = [vmta for pool in config.pools for vmta in state.eligible(pool)] if about_sites else []
+    rows = {}
+    for domain, site, provider in destinations:
+        if not _KEY.fullmatch(domain):
+            continue
+        status = state.provider(provider)
+        if status.directive is not None:
+            rows[domain.lower()] = waiting(f"provider {provider} is {status.reason}")
+        elif senders:
+            blocks = [state.vmta_block(vmta, site, provider) for vmta in senders]
+            if all(blocks) and (block := blocks[0]) is not None:
+                rows[domain.lower()] = waiting(block.detail)
+    return dict(sorted(rows.items()))
+
+
+def why_not(config: AgentConfig, kind: DirectiveKind, target: Target) -> str:
+    """Why Postfix cannot be told to do this to `target`; empty when it can."""
+    if kind is DirectiveKind.DRAIN and target.kind is TargetKind.HOST:
+        return "Postfix takes mail in by itself; drain its pools, or stop its smtpd"
+    if kind is DirectiveKind.LIMIT:
+        return "limits of a Postfix are in main.cf: change the file, then mailagent postfix apply"
+    if kind is DirectiveKind.SUSPEND and target.kind in _ABOUT_SITES and len(config.virtual_mtas) != 1:
+        return "Postfix cannot hold one virtual MTA at one destination; suspend the provider, or drain the virtual MTA"
+    if kind is DirectiveKind.SUSPEND and target.kind is TargetKind.TRAFFIC:
+        return "Postfix cannot hold one stream at one provider; suspend the stream or the provider"
+    if target.kind is TargetKind.JOB:
+        return "Postfix knows no jobs"
+    return ""
+
+
+def takes_away(before: Mapping[str, str], after: Mapping[str, str]) -> bool:
+    """Whether mail that Postfix has already routed by `before` may not go that way by `after`."""
+    for name, text in after.items():
+        old, new = rows_of(before.get(name, "")), rows_of(text)
+        if name == HELD_MAP:
+            if new.keys() - old.keys():
+                return True
+        elif set(old.values()) - set(new.values()):
+            return True
+    return False
+
+
+class Maps:
+    """Keeps the maps as configuration and directives want them. Runs on the loop thread."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        programs: Programs,
+        destinations: Callable[[], Iterable[Destination]],
+        *,
+        queue_dir: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`destinations` has every domain that mail was seen for; `queue_dir` is the instance's."""
+        self._config = config
+        self._programs = programs
+        self._destinations = destinations
+        self._queue_dir = queue_dir
+        self._clock = clock
+        self._state: HostState | None = None
+        self._written: HostState | None = None  # the state that the maps have
+        self._reloaded_at = -RELOAD_EVERY_S
+        self._owes_reload = False
+        self._wake = asyncio.Event()
+        self._looks: asyncio.TimerHandle | None = None
+        self._asked = self._answered = 0
+        self._settled = asyncio.Condition()
+        self.trouble = ""
+        """Why the maps are not as they should be; the last good ones are in effect."""
+        self.held: Mapping[str, str] = {}
+        """Domains whose mail waits, with the value that Postfix has."""
+        self.vmtas: frozenset[VmtaName] = frozenset()
+        """Virtual MTAs that Postfix has a service for."""
+
+    def configure(self, config: AgentConfig) -> None:
+        """Another file is in effect."""
+        self._config = config
+        self._ask()
+
+    def apply(self, state: HostState) -> None:
+        """Directives have changed. The maps follow at once; `settled` waits for them."""
+        self._state = state
+        self._ask()
+
+    def look(self) -> None:
+        """Mail for new domains was seen: they are looked at together, a moment later."""
+        if self._looks is None:
+            self._looks = asyncio.get_running_loop().call_later(DOMAINS_EVERY_S, self._look)
+
+    async def settled(self, timeout_s: float = SETTLE_S) -> str:
+        """Wait until what was asked so far is in effect: what is in the way, or nothing."""
+        asked = self._asked
+        try:
+            async with asyncio.timeout(timeout_s), self._settled:
+                await self._settled.wait_for(lambda: self._answered >= asked)
+        except TimeoutError:
+            return f"Postfix's maps were not written within {timeout_s:g} s"
+        return self.trouble
+
+    async def run(self) -> None:
+        """Write what was asked for, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            asked = self._asked
+            try:
+                await self._write()
+                self.trouble = ""
+            except (PostfixError, OSError) as exc:
+                if self.trouble != str(exc):
+                    log.error("postfix maps: %s; trying again every %g s", exc, RETRY_S)
+                self.trouble = str(exc)
+            async with self._settled:
+                self._answered = asked
+                self._settled.notify_all()
+            if self.trouble:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(RETRY_S):
+                        await self._wake.wait()
+                self._wake.set()
+
+    def _look(self) -> None:
+        self._looks = None
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked += 1
+        self._wake.set()
+
+    async def _write(self) -> None:
+        config, state = self._config, self._state
+        if state is None:
+            return
+        record = await asyncio.to_thread(installed, config)
+        if record is None or record.begun:
+            self.vmtas, self.held = frozenset(), {}
+            self._written = state
+            if state.directives:
+                raise NotInstalled(config.host)
+            return
+        self.vmtas = frozenset(record.vmtas)
+        rows = held_rows(config, state, self._destinations())
+        texts = slot_texts(config, state, record.streams, record.vmtas, record.nexthop)
+        texts[HELD_MAP] = map_text(rows.items())
+        await self._put(record, texts, ordered=state is not self._written)
+        self.held = rows
+        self._written = state
+
+    async def _put(self, record: Installed, texts: Mapping[str, str], *, ordered: bool) -> None:
+        """Write, then have Postfix see it; `ordered`: an operator waits for it, not only new domains."""
+        folder = folder_of(record)
+        before = {name: folder.text(name) or "" for name in texts}
+        changed = await folder.write(texts, self._programs)
+        if changed and (folder.needs_reload or (ordered and takes_away(before, texts))):
+            self._owes_reload = True
+        if self._owes_reload:
+            await self._reload()
+        elif changed:
+            await asyncio.to_thread(_knock, Path(self._queue_dir) / "private" / "rewrite")
+        if changed:
+            log.info("postfix maps written maps=%s held=%d", ",".join(sorted(changed)), len(rows_of(texts[HELD_MAP])))
+
+    async def _reload(self) -> None:
+        wait_s = self._reloaded_at + RELOAD_EVERY_S - self._clock()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        self._reloaded_at = self._clock()
+        try:
+            await self._programs.run("postfix", "reload")
+        except PostfixError as exc:
+            raise ReloadRefused(exc) from exc
+        self._owes_reload = False
+
+
+class NotInstalled(PostfixError):
+    """There are standing orders, and Postfix has nothing that could obey them."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"standing orders are not in effect on {host}: run mailagent postfix apply there first")
+
+
+class ReloadRefused(PostfixError):
+    """The maps are written; mail that Postfix has already routed goes on the old way."""
+
+    def __init__(self, why: PostfixError) -> None:
+        super().__init__(f"the maps are written, but mail in the active queue still goes the old way: {why}")
+
+
+def _knock(path: Path) -> None:
+    """Connect to Postfix's rewrite service a few times: whoever answers looks first whether its tables have changed.
+
+    Without it, it looks every 10 s. Nothing is asked, and no answer is waited for.
+    """
+    for _ in range(_KNOCKS):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(0.5)
+            try:
+                sock.connect(str(path))
+            except OSError:  # not ours to open, in a container, or Postfix is stopped
+                return
