@@ -1,7 +1,6 @@
 """`mailctl adopt`: the difference, and the fleet file with it."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
@@ -9,7 +8,7 @@ from mailctl.cli.exits import Exit, of_read
 from mailctl.cli.setup import Setup, leave, narrate, run, width
 from mailctl.cli.show import why
 from mailctl.fleet import FleetState
-from mailctl.ops.adopt import Adopted, adopt
+from mailctl.ops.adopt import Adopted, adopt, put
 from mailctl.output.document import document
 from mailctl.output.tables import Column, table
 
@@ -25,7 +24,7 @@ def run_adopt(setup: Setup, ids: Sequence[str], *, everything: bool, write: bool
 
     state, made = run(work())
     if write and made.text != made.before:
-        _put(path, made)
+        put(path, made)
     errors = [f"{host.name}: {why(host, setup.timeout_s)}" for host in state.hosts if not host.state.is_fresh]
     if as_json:
         click.echo(document("adopt", state, rows=made.rows, errors=errors))
@@ -46,23 +45,3 @@ def run_adopt(setup: Setup, ids: Sequence[str], *, everything: bool, write: bool
     code = of_read(state)
     refused = any(one.result == "refused" for one in made.rows)
     leave(Exit.REFUSED if refused and code is Exit.DONE else code)
-
-
-def _put(path: Path, made: Adopted) -> None:
-    """Replace the file, whole; owner and mode stay.
-
-    Raises:
-        click.UsageError: it has changed meanwhile, or may not be written.
-    """
-    target = path.resolve()
-    fresh = target.with_name(f".{target.name}.new")
-    try:
-        if target.read_bytes() != made.before.encode():
-            raise click.UsageError(f"{path} has changed meanwhile; run the command again")
-        fresh.write_bytes(made.text.encode())
-        fresh.chmod(target.stat().st_mode & 0o7777)
-        fresh.replace(target)
-    except OSError as exc:
-        raise click.UsageError(f"{path} cannot be written: {exc.strerror}") from exc
-    finally:
-        fresh.unlink(missing_ok=True)

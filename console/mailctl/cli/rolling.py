@@ -62,7 +62,9 @@ def roll(
             if plan.is_possible and not yes and not await confirmed():
                 narrate("nothing was changed")
                 return Exit.INTERRUPTED
-            done = await ops.roll_out(fleet, plan, course, settle_s=setup.timeout_s, progress=narrate)
+            done = await ops.roll_out(
+                fleet, plan, course, settle_s=setup.timeout_s, progress=lambda now: narrate(str(now))
+            )
             return _tell(fleet, plan, done, as_json=as_json)
 
     try:

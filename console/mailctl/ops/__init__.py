@@ -4,7 +4,18 @@ from mailctl.ops.errors import NothingSelected, OpsError, OptionError, SelectorE
 from mailctl.ops.filters import Filter
 from mailctl.ops.grammar import TermKind
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
-from mailctl.ops.rollout import Course, HostPlan, RolledOut, compare, plan_apply, plan_undo_apply, roll_out
+from mailctl.ops.rollout import (
+    Course,
+    HostPlan,
+    Phase,
+    RolledOut,
+    Rolling,
+    compare,
+    course_of,
+    plan_apply,
+    plan_undo_apply,
+    roll_out,
+)
 from mailctl.ops.selector import Selection, parse
 from mailctl.ops.verbs import (
     ACTS_ON,
@@ -32,9 +43,11 @@ __all__ = [
     "OpsError",
     "OptionError",
     "Options",
+    "Phase",
     "Plan",
     "Report",
     "RolledOut",
+    "Rolling",
     "Selection",
     "SelectorError",
     "Step",
@@ -44,6 +57,7 @@ __all__ = [
     "WaitResult",
     "check",
     "compare",
+    "course_of",
     "execute",
     "parse",
     "plan",

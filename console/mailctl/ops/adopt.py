@@ -16,7 +16,7 @@ from mailagent.config.edits import CannotEdit, Edits
 from mailagent.config.scalars import parse_byte_rate, parse_count, parse_rate
 from mailagent.config.structs import Provider, Rate, VirtualMta
 from mailctl.fleet.state import DirectiveRow
-from mailctl.ops.errors import NothingSelected
+from mailctl.ops.errors import NothingSelected, OptionError
 
 _LISTS: Final = ("active", "standby", "warming", "quarantined", "retired")
 _GOOD: Final = {"quarantined": ("quarantined", "retired"), "active": ("active", "warming")}
@@ -67,6 +67,26 @@ def adopt(live: Sequence[DirectiveRow], path: Path, ids: Sequence[str], *, every
     for order in _chosen(live, ids, everything):
         made, config = _with(made, config, path, order)
     return made
+
+
+def put(path: Path, made: Adopted) -> None:
+    """Replace the fleet file, whole; owner and mode stay.
+
+    Raises:
+        OptionError: it has changed meanwhile, or may not be written.
+    """
+    target = path.resolve()
+    fresh = target.with_name(f".{target.name}.new")
+    try:
+        if target.read_bytes() != made.before.encode():
+            raise OptionError(f"{path} has changed meanwhile; nothing is written")
+        fresh.write_bytes(made.text.encode())
+        fresh.chmod(target.stat().st_mode & 0o7777)
+        fresh.replace(target)
+    except OSError as exc:
+        raise OptionError(f"{path} cannot be written: {exc.strerror}") from exc
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _chosen(live: Sequence[DirectiveRow], ids: Sequence[str], everything: bool) -> list[DirectiveRow]:

@@ -8,8 +8,10 @@ import asyncio
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
 from math import ceil
-from typing import Final
+from typing import Any, Final
 
 from mailagent.api.errors import ApiError
 from mailagent.api.ids import HostName, OpId
@@ -18,6 +20,7 @@ from mailagent.api.requests import Empty, OperationRequest
 from mailagent.api.rollout import ConfigApply, ConfigPlan, ConfigQuery, ConfigUndo, pack
 from mailagent.api.views import EngineState, HostView, Snapshot
 from mailagent.config import dump_agent, host_part
+from mailagent.config.scalars import parse_duration
 from mailctl.fleet import Fleet, FleetState, LinkError
 from mailctl.ops.errors import NothingSelected, OptionError, SelectorError
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
@@ -34,6 +37,7 @@ MIN_ATTEMPTS: Final = 50
 MAX_REASON: Final = 500
 _UNNAMED: Final = OpId("")
 """Placeholder until the operation has its id."""
+HALTED: Final = "stopped by hand"
 LOOK_S: Final = 10.0
 """How long a host may take to say how it is."""
 _BROKEN: Final = (EngineState.FAILED, EngineState.STOPPING)
@@ -89,6 +93,13 @@ class Course:
         return ceil(hosts * int(number) / 100) if percent else int(number)
 
     @property
+    def line(self) -> str:
+        """As `course_of` reads it."""
+        canary = f"canary={','.join(self.canaries)} " if self.canaries else ""
+        back = " rollback" if self.roll_back else ""
+        return f"{canary}batch={self.batch} pause={self.pause_s}s max-deferral={self.max_deferral:.0%}{back}"
+
+    @property
     def words(self) -> tuple[str, ...]:
         """As options of the command, where they are not the usual."""
         usual = Course()
@@ -100,6 +111,31 @@ class Course:
         return tuple(words)
 
 
+class Phase(StrEnum):
+    """What a roll-out does now."""
+
+    TELLS = "tells"
+    WATCHES = "watches"
+    PUTS_BACK = "puts back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rolling:
+    """A roll-out under way."""
+
+    phase: Phase
+    batch: int  # from 1
+    batches: int
+    hosts: tuple[HostName, ...]  # that it is about now
+    done: tuple[Line, ...] = ()  # of hosts that were told
+
+    def __str__(self) -> str:
+        names = ", ".join(self.hosts)
+        if self.phase is Phase.PUTS_BACK:
+            return f"rolling back: {names}"
+        return f"batch {self.batch} of {self.batches}: {self.phase} {names}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolledOut:
     """What became of a roll-out."""
@@ -107,6 +143,44 @@ class RolledOut:
     report: Report  # one line per host
     stopped: str = ""  # why it stopped before its end
     rolled_back: Report | None = None
+
+
+def course_of(line: str, hosts: Sequence[HostName]) -> tuple[Course, bool]:
+    """The course in one line, and whether parts that need a restart are written:
+    `canary=mx1,mx2 batch=20% pause=30s max-deferral=10% rollback restart-later`.
+
+    Raises:
+        OptionError: a word that is none of these, or does not fit the selected `hosts`.
+    """
+    found: dict[str, Any] = {}
+    restart = False
+    for word in line.split():
+        key, _, value = word.partition("=")
+        match key:
+            case "canary" if value:
+                found["canaries"] = tuple(filter(None, value.split(",")))
+            case "batch" if value:
+                found["batch"] = value
+            case "pause" if value == "0":
+                found["pause_s"] = 0
+            case "pause" if value:
+                try:
+                    found["pause_s"] = round(parse_duration(value).total_seconds()) if value != "0s" else 0
+                except ValueError as exc:
+                    raise OptionError(f"pause: {exc}") from exc
+            case "max-deferral" if value.removesuffix("%").isdecimal() and int(value.removesuffix("%")) <= 100:
+                found["max_deferral"] = int(value.removesuffix("%")) / 100
+            case "rollback" if word == key:
+                found["roll_back"] = True
+            case "restart-later" if word == key:
+                restart = True
+            case _:
+                raise OptionError(
+                    f"{word!r} is none of canary=HOST, batch=20%, pause=30s, max-deferral=10%, rollback, restart-later"
+                )
+    course = Course(**found)
+    course.check(hosts)
+    return course, restart
 
 
 async def compare(fleet: Fleet, selection: Selection) -> tuple[HostPlan, ...]:
@@ -190,22 +264,31 @@ async def roll_out(
     course: Course,
     *,
     settle_s: float,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Callable[[Rolling], None] = lambda _: None,
+    halt: asyncio.Event | None = None,
 ) -> RolledOut:
-    """Do what `plan` says batch by batch. Stops when a host does not do it, or is not well after the pause."""
+    """Do what `plan` says batch by batch. Stops when a host does not do it, or is not well after the pause.
+
+    It stops before the next batch, too, when somebody sets `halt`; then nothing is rolled back.
+    """
+    halt = halt or asyncio.Event()
     ready = [step.host for step in plan.steps if step.state is StepState.READY]
     batches = course.batches(ready)
     lines: list[Line] = []
     stopped = ""
     for n, batch in enumerate(batches, 1):
-        progress(f"batch {n} of {len(batches)}: {', '.join(batch)}")
+        told = partial(Rolling, batch=n, batches=len(batches), hosts=batch)
+        progress(told(phase=Phase.TELLS, done=tuple(lines)))
         before = await _look(fleet, batch)
         report = await execute(fleet, _part(plan, batch), settle_s=settle_s)
         lines += report.lines
         stopped = "" if report.succeeded else f"batch {n} of {len(batches)}: {report.summary}"
         changed = [line.host for line in report.lines if line.result is LineResult.APPLIED]
         if not stopped and changed:
-            stopped = await _gate(fleet, {host: before[host] for host in changed}, course)
+            progress(told(phase=Phase.WATCHES, done=tuple(lines)))
+            stopped = await _gate(fleet, {host: before[host] for host in changed}, course, halt)
+        if not stopped and halt.is_set() and n < len(batches):
+            stopped = HALTED
         if stopped:
             break
     reached = {line.host for line in lines}
@@ -220,9 +303,10 @@ async def roll_out(
         lines=tuple(sorted(lines, key=lambda line: order[line.host])),
         undo_command=f"{prefix} apply --undo {plan.op_id}" if changed else "",
     )
-    if not stopped or not course.roll_back or not changed or plan.verb is not Verb.CONFIG_APPLY:
+    by_itself = stopped not in ("", HALTED)
+    if not by_itself or not course.roll_back or not changed or plan.verb is not Verb.CONFIG_APPLY:
         return RolledOut(report=whole, stopped=stopped)
-    progress(f"rolling back: {', '.join(changed)}")
+    progress(Rolling(phase=Phase.PUTS_BACK, batch=n, batches=len(batches), hosts=tuple(changed), done=whole.lines))
     request = ConfigUndo(op_id=_UNNAMED, undoes=plan.op_id)
     back = await plan_each(
         fleet,
@@ -247,10 +331,12 @@ async def _look(fleet: Fleet, hosts: Collection[HostName]) -> dict[HostName, Hos
     }
 
 
-async def _gate(fleet: Fleet, before: Mapping[HostName, HostView | str], course: Course) -> str:
+async def _gate(fleet: Fleet, before: Mapping[HostName, HostView | str], course: Course, halt: asyncio.Event) -> str:
     """Why the roll-out must not go on, looked at after the pause; empty when the hosts are well."""
 
     def broken(state: FleetState) -> bool:
+        if halt.is_set():
+            return True
         found = (state.host(host) for host in before)
         return any(one and one.snapshot and one.snapshot.host.state in _BROKEN for one in found)
 

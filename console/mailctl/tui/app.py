@@ -17,6 +17,7 @@ from textual.screen import Screen
 from mailagent.api.errors import ApiError
 from mailagent.api.ids import OpId
 from mailagent.config.safety import Environment
+from mailctl.fleet.drift import Drift
 from mailctl.fleet.errors import LinkError
 from mailctl.fleet.state import FleetState
 from mailctl.ops.errors import OpsError
@@ -48,6 +49,7 @@ from mailctl.tui.screens.jobs import JobsView
 from mailctl.tui.screens.message import MessageView
 from mailctl.tui.screens.operations import OperationsView
 from mailctl.tui.screens.pools import PoolsView
+from mailctl.tui.screens.rollout import RolloutView
 from mailctl.tui.screens.suppression import SuppressionView
 from mailctl.tui.screens.timeline import TimelineView
 from mailctl.tui.screens.trace import TraceView
@@ -81,6 +83,7 @@ VIEWS: dict[str, type[View]] = {
     "Trace": TraceView,
     "Ages": AgesView,
     "Find": FindView,
+    "Rollout": RolloutView,
 }
 
 
@@ -138,6 +141,8 @@ class ConsoleApp(App[int], inherit_bindings=False):
             self.register_theme(theme)
         self.theme = DARK.name
         self.sub_title = path.name
+        self.path = path
+        self.drift = Drift()
         self.incidents = Incidents(path.parent)
         self.collector: Collector | None = None
         self.source = source
@@ -346,12 +351,14 @@ class ConsoleApp(App[int], inherit_bindings=False):
         else:
             self.carry_out(f"undo {chosen}", lambda options: self.operator.plan_undo(chosen, options))
 
-    def prompt(self, title: str, hint: str, check: Callable[[str], str], then: Callable[[str], None]) -> None:
+    def prompt(
+        self, title: str, hint: str, check: Callable[[str], str], then: Callable[[str], None], text: str = ""
+    ) -> None:
         """Ask for one line; `check` says what is wrong with it, else `then` gets it."""
         if self.read_only:  # what is asked for leads to a verb
             self.say(READ_ONLY_REFUSAL, Tone.WARN)
             return
-        self.ask(title, hint, check, then)
+        self.ask(title, hint, check, then, text)
 
     def ask(
         self, title: str, hint: str, check: Callable[[str], str], then: Callable[[str], None], text: str = ""

@@ -2,11 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from mailagent.api.ids import OpId
 from mailagent.api.requests import HistoryScope
 from mailagent.api.trace import TraceRequest
+from mailctl.fleet.drift import Drift
 from mailctl.fleet.state import FleetState
 from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Options, Plan, Verb
@@ -60,6 +62,8 @@ class Desk(Protocol):
     operator: Operator
     read_only: bool  # nothing may be changed
     keys: Keymap  # of one's own, by the id of the binding
+    drift: Drift  # which hosts run something else than the fleet file says
+    path: Path  # of the fleet file
     layouts: Layouts  # of one's own, by the name of the table
     state: FleetState  # what is on the screens
     happened: Sequence[Event]  # newest last
@@ -90,7 +94,9 @@ class Desk(Protocol):
     def carry_out(self, title: str, planner: Planner, options: Options = DEFAULTS) -> None:
         """Plan, ask for confirmation, execute, and tell what became of it."""
 
-    def prompt(self, title: str, hint: str, check: Callable[[str], str], then: Callable[[str], None]) -> None:
+    def prompt(
+        self, title: str, hint: str, check: Callable[[str], str], then: Callable[[str], None], text: str = ""
+    ) -> None:
         """Ask for one line that leads to a verb; `check` says what is wrong with it, else `then` gets it."""
 
     def ask(

@@ -46,6 +46,7 @@ async def draw(config: FleetConfig, path: Path, wanted: Wanted, *, role: str | N
     fleet = Fleet(config, path=path, as_role=Role(role) if role else None, read_only=True)
     app = ConsoleApp(fleet, FleetOperator(fleet), path=path, environment=config.environment or "", read_only=True)
     settle(app, own)
+    app.drift.follow(config)
     name = next(one for one in VIEWS if one.lower() == wanted.screen)
     if wanted.view:
         saved = app.comfort.views.get(wanted.view)

@@ -88,9 +88,9 @@ class ReplayApp(ConsoleApp):
         del title, planner, options
         self.say(REFUSAL, Tone.WARN)
 
-    def prompt(self, title: str, hint: str, check: Any, then: Any) -> None:
+    def prompt(self, title: str, hint: str, check: Any, then: Any, text: str = "") -> None:
         """What is asked for here leads to a verb."""
-        del title, hint, check, then
+        del title, hint, check, then, text
         self.say(REFUSAL, Tone.WARN)
 
 

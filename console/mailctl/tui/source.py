@@ -1,5 +1,6 @@
 """What the screens ask of the fleet, and the one way in which they act."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -12,16 +13,20 @@ from mailagent.api.requests import Mutation
 from mailagent.api.trace import TraceLines, TraceRequest
 from mailctl.fleet import Fleet
 from mailctl.fleet.state import FleetState
-from mailctl.ops import carrying, verbs
+from mailctl.ops import carrying, rollout, verbs
 from mailctl.ops.courier import Progress
 from mailctl.ops.evacuation import EvacuationPlan, plan_evacuation
 from mailctl.ops.plan import Options, Plan, Report, Verb
+from mailctl.ops.rollout import Course, HostPlan, RolledOut, Rolling
 from mailctl.ops.selector import Selection
 
 ASK_DEADLINE_S = 5.0
 """A list that takes longer is shown as missing."""
 CARRY_S = 24 * 3600.0
 """How long the console goes on with an evacuation whose mail is under way."""
+
+ROLL_OUT_S = 10.0
+"""How long a host may take for a step of a roll-out before its outcome is asked for."""
 
 
 Words = tuple[str, ...]
@@ -88,6 +93,20 @@ class Operator(Protocol):
     async def execute(self, plan: Plan) -> Report:
         """Do it, and say what became of it on each host."""
 
+    async def compare(self) -> tuple[HostPlan, ...]:
+        """Each host beside its part of the fleet file."""
+
+    async def plan_apply(self, selection: Selection, options: Options, course: Course, *, restart: bool) -> Plan:
+        """What telling hosts their part of the fleet file would do."""
+
+    async def plan_undo_apply(self, op_id: OpId, options: Options, course: Course) -> Plan:
+        """What putting back the files before an apply would do."""
+
+    async def roll_out(
+        self, plan: Plan, course: Course, progress: Callable[[Rolling], None], halt: asyncio.Event
+    ) -> RolledOut:
+        """Do it in batches, until its end or until somebody sets `halt`."""
+
 
 class FleetOperator:
     """The operator of a real fleet."""
@@ -136,3 +155,22 @@ class FleetOperator:
     async def execute(self, plan: Plan) -> Report:
         """Do it."""
         return await verbs.execute(self._fleet, plan)
+
+    async def compare(self) -> tuple[HostPlan, ...]:
+        """Each host beside its part of the fleet file."""
+        return await rollout.compare(self._fleet, Selection())
+
+    async def plan_apply(self, selection: Selection, options: Options, course: Course, *, restart: bool) -> Plan:
+        """What telling hosts their part of the fleet file would do."""
+        plan, _ = await rollout.plan_apply(self._fleet, selection, options, course, restart=restart)
+        return plan
+
+    async def plan_undo_apply(self, op_id: OpId, options: Options, course: Course) -> Plan:
+        """What putting back the files before an apply would do."""
+        return await rollout.plan_undo_apply(self._fleet, op_id, Selection(), options, course)
+
+    async def roll_out(
+        self, plan: Plan, course: Course, progress: Callable[[Rolling], None], halt: asyncio.Event
+    ) -> RolledOut:
+        """Do it in batches, until its end or until somebody sets `halt`."""
+        return await rollout.roll_out(self._fleet, plan, course, settle_s=ROLL_OUT_S, progress=progress, halt=halt)

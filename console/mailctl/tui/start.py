@@ -13,6 +13,7 @@ from mailctl.tui.app import VIEWS, ConsoleApp, all_tables
 from mailctl.tui.collecting import Collector
 from mailctl.tui.dialogs.columns import ColumnsDialog
 from mailctl.tui.dialogs.confirm import ConfirmDialog
+from mailctl.tui.dialogs.page import PageDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.dialogs.report import ReportDialog
 from mailctl.tui.dialogs.views import ViewsDialog
@@ -42,6 +43,7 @@ def binding_ids() -> frozenset[str]:
         HelpScreen,
         ColumnsDialog,
         ViewsDialog,
+        PageDialog,
     )
     return frozenset(binding.id for kind in kinds for binding in bindings_of(kind) if binding.id)
 
@@ -76,6 +78,7 @@ def run(config: FleetConfig, path: Path, *, as_role: Role | None = None, read_on
     environment = config.environment or ""
     app = ConsoleApp(fleet, FleetOperator(fleet), path=path, environment=environment, read_only=read_only)
     settle(app, own)
+    app.drift.follow(config)
     app.comfort.watch_fleet(path, partial(follow, app, fleet))
     app.is_first_time = is_first_time()
     for name in ("COLUMNS", "LINES"):  # Textual would believe them, though the terminal may have another size by now
@@ -92,6 +95,7 @@ def wear(app: ConsoleApp, own: Own) -> None:
 def follow(app: ConsoleApp, fleet: Fleet, config: FleetConfig) -> Turnover:
     """Take over another fleet file; hosts that it has too keep their links."""
     turnover = fleet.take_over(config)
+    app.drift.follow(config)
     app.dress(config.environment or "")
     app.screen.refresh(layout=True)
     return turnover

@@ -66,6 +66,7 @@ from mailctl.fleet.state import FleetState, HostState, LinkState
 from mailctl.ops.courier import Progress
 from mailctl.ops.evacuation import EvacuationPlan, Place, PlanRow
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
+from mailctl.ops.rollout import Course, HostPlan, Phase, RolledOut, Rolling
 from mailctl.ops.selector import Selection
 from tests.console import records as kept
 
@@ -744,6 +745,8 @@ class StillOperator:
     requests: list[tuple[Verb, Mutation, tuple[str, ...]]] = field(default_factory=list)
     evacuated: list[EvacuationPlan] = field(default_factory=list)
     arrival: asyncio.Event = field(default_factory=asyncio.Event)  # of the last parcel
+    compared: tuple[HostPlan, ...] = ()
+    courses: list[tuple[Course, bool]] = field(default_factory=list)
     stale_once: bool = False
     guard: str = ""  # what refuses until it is overridden
     lock: str = ""  # of somebody else, until it is broken
@@ -773,6 +776,36 @@ class StillOperator:
     async def plan_edit(self, directive: DirectiveId, options: Options) -> Plan:
         self.edited.append((str(directive), options))
         return replace(await self.plan(Verb.EDIT, Selection(), options), selection=str(directive))
+
+    async def compare(self) -> tuple[HostPlan, ...]:
+        return self.compared
+
+    async def plan_apply(self, selection: Selection, options: Options, course: Course, *, restart: bool) -> Plan:
+        self.courses.append((course, restart))
+        return await self.plan(Verb.CONFIG_APPLY, selection, options)
+
+    async def plan_undo_apply(self, op_id: OpId, options: Options, course: Course) -> Plan:
+        self.undone.append(op_id)
+        return await self.plan(Verb.CONFIG_UNDO, Selection(), options)
+
+    async def roll_out(
+        self, plan: Plan, course: Course, progress: Callable[[Rolling], None], halt: asyncio.Event
+    ) -> RolledOut:
+        """One host a batch; stands at the second until somebody halts it or `arrival` is set."""
+        report = await self.execute(plan)
+        hosts = [step.host for step in plan.steps]
+        for n, host in enumerate(hosts, 1):
+            told = Rolling(phase=Phase.WATCHES, batch=n, batches=len(hosts), hosts=(host,), done=report.lines[: n - 1])
+            progress(told)
+            if n == 2 and not self.arrival.is_set():
+                await halt.wait()
+            if halt.is_set():
+                lines = tuple(
+                    line if place < n - 1 else replace(line, result=LineResult.NOT_REACHED)
+                    for place, line in enumerate(report.lines)
+                )
+                return RolledOut(report=replace(report, lines=lines), stopped="stopped by hand")
+        return RolledOut(report=report)
 
     async def plan_request(
         self,

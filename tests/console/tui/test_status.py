@@ -2,6 +2,8 @@
 
 import pytest
 
+from mailctl.ops.plan import LineResult
+from mailctl.tui.dialogs import report
 from mailctl.tui.screens import help as help_page
 from mailctl.tui.widgets.status import MOST_HINTS, Hint, fitting
 
@@ -28,3 +30,7 @@ def test_columns_of_the_help_page_do_not_touch() -> None:
     for entries in (help_page._MOVE, help_page._LOOK):
         for key, what in entries:
             assert max(help_page._KEY, len(key) + 1) + len(what) <= help_page._WIDTH, key
+
+
+def test_the_report_knows_every_result() -> None:
+    assert set(report._RESULTS) == set(LineResult)

@@ -16,6 +16,7 @@ from mailctl.tui.theme import Tone
 _RESULTS = {
     LineResult.APPLIED: ("●", Tone.GOOD),
     LineResult.NOTHING_TO_DO: ("○", Tone.QUIET),
+    LineResult.NOT_REACHED: ("−", Tone.WARN),
     LineResult.REFUSED: ("⊘", Tone.BAD),
     LineResult.FAILED: ("✕", Tone.BAD),
     LineResult.UNREACHABLE: ("✕", Tone.BAD),
@@ -45,7 +46,7 @@ class ReportDialog(Modal[None]):
     def compose(self) -> ComposeResult:
         """The lines."""
         box = Vertical()
-        box.border_title = f" {self.report.verb} {self.report.selection} "
+        box.border_title = f" {self.report.verb.words} {clean(self.report.selection)} "
         with box, VerticalScroll():
             yield Static(told(self.report), markup=False)
 

@@ -59,6 +59,7 @@ class FleetView(View):
     HINTS = (("D", "drain host"), ("E", "undrain"), ("V", "evacuate"), ("U", "undo"), ("enter", "open"))
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("V", "evacuate", "Evacuate", show=False, id="verb.evacuate"),
+        Binding("c", "compare", "Compare", show=False, id="fleet.compare"),
     ]
     DEFAULT_CSS = """
     FleetView FleetTable { height: auto; max-height: 60%; }
@@ -84,9 +85,14 @@ class FleetView(View):
         else:
             self.evacuations.ask(self.desk, host.name)
 
+    def action_compare(self) -> None:
+        """The fleet file beside what hosts run."""
+        self.desk.go_down("Rollout")
+
     def poll(self) -> None:
         """Also how far evacuations are, which no host reports by itself."""
         super().poll()
+        self.desk.drift.look(self.desk.state.hosts)
         if not self.is_asking("evacuations"):
             self.fetch("evacuations", self._look)
         if self.evacuations.carried or self.evacuations.others:
@@ -117,7 +123,11 @@ class FleetView(View):
         listed = [line for group in groups for line in group]
         self._lines = {line.key: line for line in listed}
         listing = Listing.of(
-            COLUMNS, listed, lambda line: line.key, lambda line: _cells(line, now), total=_total(state.totals, now)
+            COLUMNS,
+            listed,
+            lambda line: line.key,
+            lambda line: _cells(line, now, drifted=self._drifted(line)),
+            total=_total(state.totals, now),
         )
         self.table.show(self.hold(replace(listing, sorted_by=self.order)))
         line = self._line()
@@ -126,6 +136,10 @@ class FleetView(View):
         pane = self.query_one(".notes", Static)
         pane.display = bool(notes)
         pane.update(lines(*notes[:MOST_NOTES]))
+
+    def _drifted(self, line: HostLine) -> bool:
+        """Whether it, or one of its agents, runs something else than the fleet file says."""
+        return any(self.desk.drift.differs(host) for host in line.parts or (line.host,))
 
     def _line(self) -> HostLine | None:
         return self._lines.get(self.table.cursor) if self.table.cursor else None
@@ -165,6 +179,8 @@ class FleetView(View):
         if host is not None and host.state is not LinkState.LIVE and host.error:
             again = f", next try in {span(host.next_try_s)}" if host.next_try_s else ""
             rows.append(Content.assemble((clean(host.error) + again, Tone.BAD.style)))
+        if host is not None and self.desk.drift.differs(host):
+            rows.append(Content.styled("≠ runs something else than the fleet file says; c compares", Tone.WARN.style))
         if host is not None and (view := host.view) is not None:
             intake = "accepting" if view.accepting else clean(view.intake_reason) or "refusing"
             doubt = Tone.WARN if view.in_doubt_listed else Tone.QUIET
@@ -207,7 +223,13 @@ def _note(note: Directive, now: datetime) -> Content:
     )
 
 
-def _cells(line: HostLine, now: datetime) -> tuple[Cell, ...]:
+def _state(host: HostState, *, drifted: bool) -> Cell:
+    """The link; ≠ where the host runs something else than the fleet file says."""
+    cell = host_cell(host)
+    return Cell(f"≠{cell.text}", Tone.WARN if cell.tone is Tone.GOOD else cell.tone) if drifted else cell
+
+
+def _cells(line: HostLine, now: datetime, *, drifted: bool = False) -> tuple[Cell, ...]:
     host = line.host
     view, stale = host.view, not host.state.is_fresh
     data = Cell(
@@ -216,10 +238,10 @@ def _cells(line: HostLine, now: datetime) -> tuple[Cell, ...]:
     label = f"{line.label} {OTHER_ENGINE}" if host.other_engine else line.label
     name = Cell(label, Tone.QUIET if stale else Tone.STRONG)
     if view is None:
-        return (name, host_cell(host), *[BLANK] * (len(COLUMNS) - 3), data)
+        return (name, _state(host, drifted=drifted), *[BLANK] * (len(COLUMNS) - 3), data)
     return (
         name,
-        host_cell(host),
+        _state(host, drifted=drifted),
         number(view.waiting, stale=stale),
         number(view.ready, stale=stale),
         number(view.deferred, stale=stale),

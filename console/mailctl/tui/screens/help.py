@@ -40,7 +40,7 @@ _LOOK = (
     ("o", "order by …"),
     ("f", "fold a pool"),
     ("h", "15 min … 400 d"),
-    ("t a", "timeline, ages"),
+    ("t a c", "times, ages, file"),
     ("w", "trace sessions"),
     ("v", "message parts"),
     ("ctrl+f", "find mail"),
