@@ -32,7 +32,7 @@ _MOVE = (
     ("*", "mark all shown"),
     ("\\", "take marks away"),
     ("|", "columns"),
-    ("s z", "save, open views"),
+    ("s z", "save, open view"),
 )
 _LOOK = (
     ("!", "the worst alarm"),
