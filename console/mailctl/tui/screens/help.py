@@ -33,6 +33,7 @@ _MOVE = (
     ("\\", "take marks away"),
     ("|", "columns"),
     ("s z", "save, open view"),
+    ("c", "apply the file"),
 )
 _LOOK = (
     ("!", "the worst alarm"),
@@ -40,7 +41,7 @@ _LOOK = (
     ("o", "order by …"),
     ("f", "fold a pool"),
     ("h", "15 min … 400 d"),
-    ("t a c", "times, ages, file"),
+    ("t a", "timeline, ages"),
     ("w", "trace sessions"),
     ("v", "message parts"),
     ("ctrl+f", "find mail"),
