@@ -89,7 +89,7 @@ MAILAGENT = (sys.executable, "-m", "mailagent")
 
 
 class Agent:
-    """One `mailagent run`, its files in `directory`."""
+    """One `mailagent run`, its files in `directory`; port 0: it takes no mail in."""
 
     def __init__(self, directory: Path, text: str, port: int, command: Sequence[str] = MAILAGENT) -> None:
         self.directory = directory
@@ -121,7 +121,7 @@ class Agent:
     def _is_up(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
-        return accepts(self.port) and listens(self.socket)
+        return (not self.port or accepts(self.port)) and listens(self.socket)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailagent.postfix.queue_ids import _DIGITS, made_at_us, message_number
+from mailagent.postfix.queue_ids import DIGITS, made_at_us, message_number
 from mailagent.spool.ids import EPOCH_US, arrival_ms, recipient_id
 
 
@@ -16,7 +16,7 @@ def long_id(at_us: int, inode: str = "9rXH") -> str:
         text = ""
         while value:
             value, digit = divmod(value, 52)
-            text = _DIGITS[digit] + text
+            text = DIGITS[digit] + text
         return text.rjust(least, "0")
 
     return f"{encode(at_us // 1_000_000, 6)}{encode(at_us % 1_000_000, 4)}z{inode}"

@@ -56,6 +56,8 @@ STANDING: Final = frozenset({"control", "census", "ages", "upkeep", "mirror", "p
 OF_CONTROL: Final = ("cancel", "edit", "undo", "note_add")
 """Verbs of control that need nothing of Postfix."""
 SIGHUP: Final = "SIGHUP"
+CACHE_KIB: Final = 8 * 1024
+"""Of the mirror in memory: what is read again and again is the index of queue ids."""
 
 
 class NoReadyQueues:
@@ -100,6 +102,7 @@ class PostfixHost:
         programs = await find_programs(config.postfix)
         instance = await read_instance(programs)
         self._spool = await Spool.open(config.state_dir, before_commit=self._account, on_failure=self._storage_failed)
+        await self._spool.bound_caches(CACHE_KIB)
         self._accounting = AccountingLog(config.state_dir / "accounting", config.accounting)
         self._events = Events(config.host, self._accounting, config.state_dir / "events")
         await asyncio.to_thread(self._events.configure, config.events)

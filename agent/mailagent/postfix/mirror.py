@@ -43,6 +43,8 @@ LOOKUPS: Final = 32
 """Domains that are looked up at a time."""
 MOST_WANTED: Final = 100_000
 MOST_GONE: Final = 50_000
+REASONS_KEPT: Final = 8192
+"""Texts of deferrals whose meaning is remembered: most mail waits for few reasons."""
 DOWN: Final = "Mail system is down"
 """What postqueue says before it reads the queue without Postfix's help."""
 _QUEUE_ID: Final = re.compile(rb'"queue_id": ?"([^"\\]+)"')
@@ -87,7 +89,7 @@ class Mirror:
         self._wanted: set[str] = set()
         self._asked = asyncio.Event()
         self._domains = asyncio.Event()
-        self._reply = lru_cache(maxsize=8192)(_reply)
+        self._meaning = lru_cache(maxsize=REASONS_KEPT)(self._read_reason)
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -159,6 +161,7 @@ class Mirror:
         self.folders = folders
         self.complete = True
         await self._leave(seen)
+        log.debug("queue read messages=%d", len(seen))
 
     async def _names(self) -> NextTries:
         try:
@@ -250,9 +253,14 @@ class Mirror:
         domain = recipient.address.rpartition("@")[2].lower()
         site, provider = self.site_of(domain)
         reply = verdict = None
-        if recipient.delay_reason and (reply := self._reply(recipient.delay_reason)) is not None:
-            verdict = self._classify(reply, provider)
+        if recipient.delay_reason:
+            reply, verdict = self._meaning(recipient.delay_reason, provider)
         return ListedRecipient(recipient.address.encode(), domain, reply, verdict, site, provider)
+
+    def _read_reason(self, text: str, provider: str) -> tuple[SmtpReply | None, Verdict | None]:
+        """The reply in a listing; none where a suspension of ours stands in its place: the last real one stays."""
+        found = said("", "deferred", text)
+        return (None, None) if found.emulated else (found.reply, self._classify(found.reply, provider))
 
     def site_of(self, domain: str) -> tuple[str, str]:
         """(site, provider): what DNS said a while ago; what it has not said yet is looked up, and the rows follow."""
@@ -297,9 +305,3 @@ def _change(
     if dues:
         mirror.set_due(transaction, dues)
     return mirror.put(transaction, listed, now, began=began) if listed else []
-
-
-def _reply(delay_reason: str) -> SmtpReply | None:
-    """The reply in a listing; None where a suspension of ours stands in its place: the last real one stays."""
-    found = said("", "deferred", delay_reason)
-    return None if found.emulated else found.reply

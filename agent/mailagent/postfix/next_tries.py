@@ -11,7 +11,7 @@ from typing import Final
 
 from mailagent.postfix.commands import Programs
 from mailagent.postfix.instance import Instance
-from mailagent.postfix.queue_ids import digest, made_at_us
+from mailagent.postfix.queue_ids import made_at_us
 
 FOLDERS: Final = ("maildrop", "incoming", "active", "deferred", "hold")
 _FORMAT: Final = "%H %f %T@\\n"
@@ -22,13 +22,18 @@ class NextTries:
 
     def __init__(self) -> None:
         self.folders: Counter[str] = Counter()
-        self.oldest_us: int | None = None  # by the long ids
+        self._least = ""
         self._ids = array("q")
         self._at = array("q")
 
+    @property
+    def oldest_us(self) -> int | None:
+        """When the oldest queue file was made, by the long ids, which sort by time; None: they are short."""
+        return made_at_us(self._least)
+
     def due_ms(self, queue_id: str) -> int | None:
         """Next try of a deferred message in milliseconds; None: it was not in `deferred`."""
-        key = digest(queue_id.encode())
+        key = hash(queue_id)
         place = bisect_left(self._ids, key)
         return self._at[place] if place < len(self._ids) and self._ids[place] == key else None
 
@@ -37,11 +42,10 @@ class NextTries:
         path, queue_id, at = line.decode("utf-8", "replace").rsplit(" ", 2)
         folder = path.rpartition("/")[2]
         self.folders[folder] += 1
-        made = made_at_us(queue_id)
-        if made is not None and (self.oldest_us is None or made < self.oldest_us):
-            self.oldest_us = made
+        if (queue_id < self._least or not self._least) and "z" in queue_id:
+            self._least = queue_id
         if folder == "deferred":
-            self._ids.append(digest(queue_id.encode()))
+            self._ids.append(hash(queue_id))
             self._at.append(int(float(at) * 1000))
 
     def sort(self) -> None:

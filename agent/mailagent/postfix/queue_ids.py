@@ -9,8 +9,8 @@ from typing import Final
 
 from mailagent.spool.ids import EPOCH_US
 
-_DIGITS: Final = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
-_VALUES: Final = {char: value for value, char in enumerate(_DIGITS)}
+DIGITS: Final = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
+_VALUES: Final = {char: value for value, char in enumerate(DIGITS)}
 _MICROSECONDS: Final = 4
 _SECONDS: Final = 6
 _PER_SECOND: Final = 1_000_000
@@ -40,5 +40,5 @@ def digest(data: bytes) -> int:
 def _value(text: str) -> int:
     value = 0
     for char in text:
-        value = value * len(_DIGITS) + _VALUES[char]
+        value = value * len(DIGITS) + _VALUES[char]
     return value

@@ -150,56 +150,53 @@ class _Before(msgspec.Struct):
 def put(transaction: Transaction, messages: Sequence[Listed], now: int, *, began: int) -> list[int]:
     """These messages are as listed, by a listing that began a while ago; the recipients that came or went."""
     db = transaction.db
-    numbers = _numbered(db, messages)
-    before = _before(db, list(numbers.values()))
-    new: list[Sequence[Any]] = []
-    again: list[Sequence[Any]] = []
-    rows: list[Sequence[Any]] = []
-    dues: list[Sequence[Any]] = []
-    queues: dict[int, tuple[QueueName, int, int]] = {}
-    gone: list[int] = []
-    attempts: list[Sequence[Any]] = []
-    replies: dict[int, Sequence[Any]] = {}
+    known_ones = known(db, [one.queue_id for one in messages])
+    numbers = _numbered(db, messages, known_ones)
+    before = _before(db, [one.message for one in known_ones.values()])
+    rows = _Rows()
     for one in messages:
         message = numbers[one.queue_id]
-        old = before.pop(message, None)
+        old = before.get(message)
         if old is None:
             old = _Before()
-            new.append((message, one.received_at, one.expires_at, one.sender, "", "", "", "", one.size, 0, b""))
+            rows.messages.append(
+                (message, one.received_at, one.expires_at, one.sender, "", "", "", "", one.size, 0, b"")
+            )
         else:
-            again.append((message, one.received_at, one.expires_at, one.sender, one.size))
-        left = old.recipients
+            rows.again.append((message, one.received_at, one.expires_at, one.sender, one.size))
         for recipient in one.recipients:
-            was = left.pop(recipient.address, None)
+            was = old.recipients.pop(recipient.address, None)
             if was is not None:
                 id, tried, text, told_at = was
-                dues.append((id, one.due))
-            elif old.free < MAX_RECIPIENTS:
-                id, tried, text, told_at = recipient_id(message, old.free), 0, "", 0
+                rows.dues.append((id, one.due))
+                # what the log has told since is newer than this
+                if recipient.reply is not None and (not tried or (recipient.reply.text != text and told_at < began)):
+                    key = rows.attempt(id, tried + 1, recipient, recipient.reply, now)
+                    rows.tried.append((id, now, tried + 1, recipient.site, recipient.provider, key))
+            elif old.free < MAX_RECIPIENTS:  # the spool has no more numbers in one message
+                id = recipient_id(message, old.free)
                 old.free += 1
                 name = QueueName("", "", "normal", recipient.domain)
                 queue = transaction.queue_id(name)
-                _, count, due = queues.get(queue, (name, 0, one.due))
-                queues[queue] = (name, count + 1, min(due, one.due))
-                rows.append((id, queue, one.due, recipient.address))
-            else:  # the spool has no more numbers in one message
-                continue
-            # what the log has told since is newer than this
-            if recipient.reply is not None and (not tried or (recipient.reply.text != text and told_at < began)):
-                row, reply = _attempt(id, tried + 1, recipient, recipient.reply, now)
-                attempts.append(row)
-                replies[reply[0]] = reply
-        gone += [id for id, *_ in left.values()]
-    _write(db, new, again, rows, dues, queues, attempts, replies)
+                _, count, due = rows.queues.get(queue, (name, 0, one.due))
+                rows.queues[queue] = (name, count + 1, min(due, one.due))
+                if recipient.reply is None:
+                    rows.recipients.append((id, queue, one.due, recipient.address, 0, 0, "", "", None))
+                else:
+                    key = rows.attempt(id, 1, recipient, recipient.reply, now)
+                    place = (recipient.site, recipient.provider)
+                    rows.recipients.append((id, queue, one.due, recipient.address, now, 1, *place, key))
+        rows.gone += [id for id, *_ in old.recipients.values()]
+    rows.write(db)
     _name(db, messages, numbers)
-    _drop_recipients(db, gone)
-    _hold(db, [numbers[one.queue_id] for one in messages])
-    return [row[0] for row in rows] + gone
+    if known_ones or any(one.due == HELD_DUE for one in messages):
+        _hold(db, [numbers[one.queue_id] for one in messages])
+    return [row[0] for row in rows.recipients] + rows.gone
 
 
-def _numbered(db: apsw.Connection, messages: Sequence[Listed]) -> dict[str, int]:
+def _numbered(db: apsw.Connection, messages: Sequence[Listed], known_ones: Mapping[str, Known]) -> dict[str, int]:
     """The number of each message: the one it has, else the first free one from that which it wants."""
-    found = {queue_id: one.message for queue_id, one in known(db, [one.queue_id for one in messages]).items()}
+    found = {queue_id: one.message for queue_id, one in known_ones.items()}
     wanted = [one.message for one in messages if one.queue_id not in found]
     taken = {number for (number,) in fetch(db, f"SELECT id FROM message WHERE id IN {_LISTED}", (json_text(wanted),))}
     for one in messages:
@@ -234,70 +231,82 @@ def _before(db: apsw.Connection, numbers: Sequence[int]) -> dict[int, _Before]:
     return found
 
 
-def _attempt(
-    id: int, n: int, recipient: ListedRecipient, reply: SmtpReply, now: int
-) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Rows of an attempt that only a listing tells of, and of its reply."""
-    verdict = recipient.verdict
-    key, text = reply_group(recipient.provider, reply.code, reply.enhanced, reply.text)
-    meaning = (verdict.category, verdict.action, verdict.scope, verdict.rule) if verdict is not None else ("",) * 4
-    return (
-        (id, n, now, "", "", recipient.site, "", "", reply.code, reply.enhanced, reply.text,
-         (reply.verb or Verb.CONNECT).value, reply.local, 0.0, *meaning, recipient.provider, key),
-        (key, recipient.provider, reply.code, reply.enhanced, text, reply.text, meaning[0], meaning[3]),
-    )  # fmt: skip
+class _Rows:
+    """What one batch writes, by statement."""
 
+    def __init__(self) -> None:
+        self.messages: list[Sequence[Any]] = []
+        self.again: list[Sequence[Any]] = []
+        self.queues: dict[int, tuple[QueueName, int, int]] = {}
+        self.recipients: list[Sequence[Any]] = []
+        self.dues: list[Sequence[Any]] = []
+        self.tried: list[Sequence[Any]] = []
+        self.gone: list[int] = []
+        self._attempts: list[Sequence[Any]] = []
+        self._replies: dict[int, Sequence[Any]] = {}
 
-def _write(
-    db: apsw.Connection,
-    new: Sequence[Sequence[Any]],
-    again: Sequence[Sequence[Any]],
-    rows: Sequence[Sequence[Any]],
-    dues: Sequence[Sequence[Any]],
-    queues: Mapping[int, tuple[QueueName, int, int]],
-    attempts: Sequence[Sequence[Any]],
-    replies: Mapping[int, Sequence[Any]],
-) -> None:
-    execute_rows(
-        db,
-        "INSERT OR IGNORE INTO message (id, received_at, expires_at, sender, stream, pool, job, client, size, eightbit,"
-        " added) {values}",
-        new,
-    )
-    execute_rows(  # what the log told first, or postsuper has requeued
-        db,
-        "UPDATE message SET received_at = v.column2, expires_at = v.column3, sender = v.column4, size = v.column5"
-        " FROM ({values}) AS v WHERE message.id = v.column1",
-        again,
-    )
-    execute_rows(
-        db,
-        NEW_QUEUES,
-        [
-            (queue, name.pool, name.stream, name.priority, name.domain, count, due)
-            for queue, (name, count, due) in queues.items()
-        ],
-    )
-    execute_rows(db, "INSERT INTO recipient (id, queue, due, address) {values}", rows)
-    execute_rows(
-        db,
-        "UPDATE recipient SET due = v.column2 FROM ({values}) AS v WHERE recipient.id = v.column1"
-        " AND recipient.due <> v.column2",
-        dues,
-    )
-    execute_rows(
-        db,
-        "INSERT INTO reply {values} ON CONFLICT (id) DO UPDATE SET category = excluded.category,"
-        " rule = excluded.rule WHERE rule <> excluded.rule",
-        list(replies.values()),
-    )
-    execute_rows(db, "INSERT OR REPLACE INTO attempt {values}", [row[:18] for row in attempts])
-    execute_rows(
-        db,
-        "UPDATE recipient SET tried = v.column3, attempts = v.column2, site = v.column4, provider = v.column5,"
-        " reply = v.column6, vmta = '' FROM ({values}) AS v WHERE recipient.id = v.column1",
-        [(row[0], row[1], row[2], row[5], row[18], row[19]) for row in attempts],
-    )
+    def attempt(self, id: int, n: int, recipient: ListedRecipient, reply: SmtpReply, now: int) -> int:
+        """An attempt that only a listing tells of; the id of its reply."""
+        verdict = recipient.verdict
+        key, text = reply_group(recipient.provider, reply.code, reply.enhanced, reply.text)
+        meaning = (verdict.category, verdict.action, verdict.scope, verdict.rule) if verdict is not None else ("",) * 4
+        self._attempts.append(
+            (id, n, now, "", "", recipient.site, "", "", reply.code, reply.enhanced, reply.text,
+             (reply.verb or Verb.CONNECT).value, reply.local, 0.0, *meaning)
+        )  # fmt: skip
+        self._replies[key] = (
+            key, recipient.provider, reply.code, reply.enhanced, text, reply.text, meaning[0], meaning[3],
+        )  # fmt: skip
+        return key
+
+    def write(self, db: apsw.Connection) -> None:
+        """To the database."""
+        execute_rows(
+            db,
+            "INSERT OR IGNORE INTO message (id, received_at, expires_at, sender, stream, pool, job, client, size,"
+            " eightbit, added) {values}",
+            self.messages,
+        )
+        execute_rows(  # what the log told first, or postsuper has requeued
+            db,
+            "UPDATE message SET received_at = v.column2, expires_at = v.column3, sender = v.column4, size = v.column5"
+            " FROM ({values}) AS v WHERE message.id = v.column1",
+            self.again,
+        )
+        execute_rows(
+            db,
+            NEW_QUEUES,
+            [
+                (queue, name.pool, name.stream, name.priority, name.domain, count, due)
+                for queue, (name, count, due) in self.queues.items()
+            ],
+        )
+        execute_rows(
+            db,
+            "INSERT INTO recipient (id, queue, due, address, tried, attempts, site, provider, reply) {values}",
+            self.recipients,
+        )
+        execute_rows(
+            db,
+            "UPDATE recipient SET due = v.column2 FROM ({values}) AS v WHERE recipient.id = v.column1"
+            " AND recipient.due <> v.column2",
+            self.dues,
+        )
+        execute_rows(
+            db,
+            "INSERT INTO reply {values} ON CONFLICT (id) DO UPDATE SET category = excluded.category,"
+            " rule = excluded.rule WHERE rule <> excluded.rule",
+            list(self._replies.values()),
+        )
+        execute_rows(db, "INSERT OR REPLACE INTO attempt {values}", self._attempts)
+        execute_rows(
+            db,
+            "UPDATE recipient SET tried = v.column2, attempts = v.column3, site = v.column4, provider = v.column5,"
+            " reply = v.column6, vmta = '' FROM ({values}) AS v WHERE recipient.id = v.column1",
+            self.tried,
+        )
+        if self.gone:
+            db.execute(f"DELETE FROM recipient WHERE id IN {_LISTED}", (json_text(self.gone),))
 
 
 def _name(db: apsw.Connection, messages: Sequence[Listed], numbers: Mapping[str, int]) -> None:
@@ -325,11 +334,6 @@ def _hold(db: apsw.Connection, numbers: Sequence[int]) -> None:
     )
 
 
-def _drop_recipients(db: apsw.Connection, gone: Sequence[int]) -> None:
-    if gone:
-        db.execute(f"DELETE FROM recipient WHERE id IN {_LISTED}", (json_text(list(gone)),))
-
-
 def drop(transaction: Transaction, messages: Sequence[int]) -> list[int]:
     """These messages have left the queue; the recipients that they still had."""
     db, listed = transaction.db, json_text(list(messages))
@@ -340,7 +344,7 @@ def drop(transaction: Transaction, messages: Sequence[int]) -> list[int]:
         (listed,),
         _numbers,
     )
-    _drop_recipients(db, gone)
+    db.execute(f"DELETE FROM recipient WHERE id IN {_LISTED}", (json_text(gone),))
     db.execute(f"DELETE FROM message WHERE id IN {_LISTED}", (listed,))  # one that had no recipient
     db.execute(f"DELETE FROM mirrored WHERE message IN {_LISTED}", (listed,))
     return gone

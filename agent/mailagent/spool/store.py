@@ -160,6 +160,11 @@ class Spool:
         """The id of a scheduled queue on this spool."""
         return queue_id(name, self._queue_key)
 
+    async def bound_caches(self, kib: int) -> None:
+        """Let the writer and the reader keep at most so many KiB of the database in memory, each."""
+        await self._job(lambda transaction: transaction.db.pragma("cache_size", -kib))
+        await self._list(lambda db: db.pragma("cache_size", -kib))
+
     # --- mail -----------------------------------------------------------------------------------------------------
 
     def accept(self, message: NewMessage, done: Callable[[StorageError | None], None]) -> None:
