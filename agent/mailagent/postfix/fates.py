@@ -70,8 +70,8 @@ _DONE: Final = {
 _LEFT: Final = {
     State.GONE: "not in the queue any more",
     State.OTHER: "left alone: the queue id means another message by now",
-    State.SHORT: "left alone: its queue id is short, and may mean another message by then",
-    State.PARTLY: "left alone: it has recipients that do not match",
+    State.SHORT: "left alone: a short queue id may mean another message by then",
+    State.PARTLY: "left alone: other recipients do not match",
     State.LOOSE: "left alone: somebody else has held or released it",
     State.FAILED: "not done",
 }

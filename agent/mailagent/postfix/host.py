@@ -30,11 +30,14 @@ from mailagent.outcome.accounting.tallies import Tallies
 from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.outcome.events import Events
 from mailagent.overview import Overview
+from mailagent.postfix.hands import Helped, Own
 from mailagent.postfix.instance import find_programs, read_instance
+from mailagent.postfix.live import LiveQueue
 from mailagent.postfix.log.changes import Changes
 from mailagent.postfix.log.opening import keeper_of
 from mailagent.postfix.mirror import Mirror
 from mailagent.postfix.names import Names
+from mailagent.postfix.orders import QueueOrders
 from mailagent.postfix.reads import Reads
 from mailagent.postfix.snapshots import Snapshots
 from mailagent.rollout.difference import changed_sections, restart_keys
@@ -51,7 +54,7 @@ from mailagent.version import __version__
 
 log = logging.getLogger(__name__)
 
-STANDING: Final = frozenset({"control", "census", "ages", "upkeep", "mirror", "places", "log"})
+STANDING: Final = frozenset({"control", "census", "ages", "upkeep", "mirror", "places", "log", "mail-orders"})
 """Tasks whose end is the end of the agent."""
 OF_CONTROL: Final = ("cancel", "edit", "undo", "note_add")
 """Verbs of control that need nothing of Postfix."""
@@ -160,9 +163,24 @@ class PostfixHost:
             "outcomes": Tallies(self._accounting.directory, lambda: self._config.accounting.records).outcomes,
             "events": self._events.events,
         }
+        own = Own(programs)
+        self._mail = QueueOrders(
+            self._control,
+            self._spool,
+            LiveQueue(
+                programs,
+                instance.config_dir,
+                self._spool,
+                inward=self._names.filter,
+                look=self._mirror.look_soon,
+            ),
+            Helped(config.postfix.helper, own) if config.postfix.helper else own,
+        )
+        self._overview.mail = self._mail.progress
         self._verbs: dict[str, Act] = {
             **{name: self._control.verbs[name] for name in OF_CONTROL},
             **LockVerbs(self._control).verbs,
+            **self._mail.verbs,
         }
         self._emulated: dict[str, str] = {}
         self._spawn(self._control.run(), "control")
@@ -172,6 +190,7 @@ class PostfixHost:
         self._spawn(self._mirror.run(), "mirror")
         self._spawn(self._mirror.place(), "places")
         self._spawn(self._log.run(), "log")
+        self._spawn(self._mail.run(), "mail-orders")
         log.info(
             "postfix host runs host=%s version=%s queue=%s", config.host, instance.version_text, instance.queue_dir
         )
@@ -222,6 +241,7 @@ class PostfixHost:
         """Directives or configuration have changed: take effect."""
         self._state = state
         self._snapshots.expire()
+        self._mail.look()
 
     def bind_problem(self, vmta: str) -> str | None:
         """Why the addresses of `vmta` cannot be bound now; None when they can."""

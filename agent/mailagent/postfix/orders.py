@@ -47,7 +47,7 @@ from mailagent.postfix.errors import PostfixError
 from mailagent.postfix.hands import Hands
 from mailagent.spool import frozen, held
 from mailagent.spool.errors import StorageError
-from mailagent.spool.frozen import Frozen, State, Tally
+from mailagent.spool.frozen import Frozen, Known, State, Tally
 from mailagent.spool.ids import arrival_ms, now_ms
 from mailagent.spool.records import MailOrder
 from mailagent.spool.selection import Selection
@@ -86,25 +86,22 @@ AT_ONCE: Final = 100
 """Expired messages of a thousand that are returned to their senders at once."""
 
 
-class Known(msgspec.Struct, frozen=True):
-    """What the mirror of the queue knows a message by."""
-
-    name: str  # queue id
-    arrived_at: int  # seconds, as listed
-    sender: bytes
-    size: int  # as listed
-
-
 class Queue(Protocol):
     """The Postfix queue, as far as orders look at it."""
 
-    @property
-    def long_ids(self) -> bool:
-        """Whether new messages get queue ids that never come back."""
+    async def has_long_ids(self) -> bool:
+        """Whether new messages get queue ids that never come back.
+
+        Raises:
+            PostfixError: nobody says.
+        """
 
     @property
     def config_dir(self) -> str:
         """The instance's, for what people are told to run."""
+
+    async def inward(self, filter: MessageFilter, /) -> MessageFilter:
+        """`filter`, which names messages by queue id, as the spool reads it."""
 
     async def known(self, messages: Sequence[int]) -> Mapping[int, Known]:
         """Those of `messages` that the mirror has."""
@@ -141,6 +138,7 @@ class QueueOrders:
         self._failures: dict[str, int] = {}
         self._next_tick: dict[str, float] = {}
         self._seen: dict[str, frozenset[str]] = {}  # by retry: what the last listing had
+        self._unseen: set[tuple[str, str]] = set()  # by order and id: the last look has missed it
         self._missed: Counter[tuple[str, str]] = Counter()  # by order and id: postsuper passed it over
 
     @property
@@ -179,11 +177,8 @@ class QueueOrders:
         self, kind: DirectiveKind, request: api.MailVerb | requests.Retry, caller: Principal
     ) -> OperationResult:
         """Freeze what matches, count it, give the order; the answer says what is done by then."""
-        if kind in _ENDINGS and not self._queue.long_ids:
-            raise Refused(
-                f"{kind} wants queue ids that are never used again; run: postconf -c {self._queue.config_dir}"
-                " -e enable_long_queue_ids=yes && postfix reload"
-            )
+        if kind in _ENDINGS:
+            await self._demand_long_ids(kind)
         which = self._meant(kind, request.filter)
         spread_s = request.spread_s if isinstance(request, requests.Retry) else 0
         if not 0 <= spread_s <= SUSPEND_MAX_S:
@@ -206,6 +201,18 @@ class QueueOrders:
             return result
         return msgspec.structs.replace(result, detail=await self._outcome(result.directives[0], result.detail))
 
+    async def _demand_long_ids(self, kind: DirectiveKind) -> None:
+        try:
+            if await self._queue.has_long_ids():
+                return
+        except PostfixError as exc:
+            raise Unavailable(f"whether queue ids are long is not known: {exc}") from exc
+        at = self._queue.config_dir
+        raise Refused(
+            f"{kind} wants queue ids that are never used again; on the host:"
+            f" postconf -c {at} -e enable_long_queue_ids=yes && postfix -c {at} reload"
+        )
+
     def _meant(self, kind: DirectiveKind, asked: MessageFilter) -> MessageFilter:
         """`asked` with what the verb adds to it; mail on hold is free for nothing but release and giving up."""
         before = asked.before
@@ -219,11 +226,12 @@ class QueueOrders:
             before=None if kind is DirectiveKind.RELEASE else min(before or now, now),
         )
 
-    def _chosen(self, kind: DirectiveKind, which: MessageFilter, but: str = "") -> Selection:
+    async def _chosen(self, kind: DirectiveKind, which: MessageFilter, but: str = "") -> Selection:
         """What matches and no other order has; a release takes it from holds."""
         holds = [_root(one) for one in self._live() if one.kind is DirectiveKind.HOLD]
         free = {but, *holds} if kind is DirectiveKind.RELEASE else {but}
-        return frozen.without(self._spool.selection(which), [name for name in self._tallies if name not in free])
+        taken = [name for name in self._orders if name not in free]
+        return frozen.without(self._spool.selection(await self._queue.inward(which)), taken)
 
     async def _count(self, kind: DirectiveKind, which: MessageFilter) -> tuple[Impact, int, int]:
         """Size of what matches, in recipients and in messages, and how many messages have other recipients.
@@ -236,7 +244,7 @@ class QueueOrders:
         found: dict[int, frozen.Matched] = {}
         try:
             async with asyncio.timeout(COUNT_S):
-                chosen = self._chosen(kind, which)
+                chosen = await self._chosen(kind, which)
                 after: int | None = chosen.first - 1
                 while after is not None:
                     part, following = await self._spool.on_held(partial(frozen.matching, chosen=chosen, after=after))
@@ -381,6 +389,7 @@ class QueueOrders:
     def _forget(self, name: str) -> None:
         for kept in (self._orders, self._tallies, self._next_tick, self._seen):
             kept.pop(name, None)
+        self._unseen = {key for key in self._unseen if key[0] != name}
         for key in [key for key in self._missed if key[0] == name]:
             del self._missed[key]
 
@@ -390,7 +399,7 @@ class QueueOrders:
         order = self._orders.get(name) or MailOrder(id=name)
         if order.settled:
             return True
-        chosen = self._chosen(directive.kind, directive.filter or MessageFilter(), but=name)
+        chosen = await self._chosen(directive.kind, directive.filter or MessageFilter(), but=name)
         after: int | None = max(order.after, chosen.first - 1)
         while after is not None:
             if self._is_turn_over() or not stands():
@@ -433,21 +442,24 @@ class QueueOrders:
         return True
 
     async def _judge(self, name: str, rows: Sequence[Frozen], act: Act, *, ends: bool) -> list[Frozen]:
-        """Those of `rows` that `act` is for, after a look at the queue; what became of the others is written down."""
-        live = await self._look_at([row.name for row in rows])
-        found = {row.name: fates.fate(row, live.get(row.name), act, ends=ends) for row in rows}
-        await self._mark(name, {one: state for one, state in found.items() if state is not None})
-        return [row for row in rows if found[row.name] is None]
+        """Those of `rows` that `act` is for, after a look at the queue; what became of the others is written down.
 
-    async def _look_at(self, names: Sequence[str]) -> Mapping[str, fates.Entry]:
-        """Those of `names` that are in the queue. What is not seen is looked for again: it may have been moved."""
+        One that is not seen may have been moved meanwhile: it is gone when the next look misses it too.
+
+        Raises:
+            Stuck: the queue cannot be listed.
+        """
         try:
-            found = dict(await self._queue.live(names))
-            if missing := [name for name in names if name not in found]:
-                found.update(await self._queue.live(missing))
+            live = await self._queue.live([row.name for row in rows])
         except PostfixError as exc:
             raise Stuck(f"the queue cannot be listed: {exc}") from exc
-        return found
+        unseen = {(name, row.name) for row in rows if row.name not in live}
+        again = unseen - self._unseen
+        self._unseen = self._unseen.difference((name, row.name) for row in rows) | again
+        looked_at = [row for row in rows if (name, row.name) not in again]
+        found = {row.name: fates.fate(row, live.get(row.name), act, ends=ends) for row in looked_at}
+        await self._mark(name, {one: state for one, state in found.items() if state is not None})
+        return [row for row in looked_at if found[row.name] is None]
 
     async def _settle(self, name: str, rows: Sequence[Frozen], act: Act, done: Done, *, ends: bool) -> None:
         """Write down what was done to `rows`; what postsuper passed over is looked at again."""

@@ -50,6 +50,15 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
     state: State = State.LISTED
 
 
+class Known(msgspec.Struct, frozen=True):
+    """What the mirror of the queue knows a message by."""
+
+    name: str  # queue id
+    arrived_at: int  # seconds, as listed
+    sender: bytes
+    size: int  # as listed
+
+
 Matched = tuple[int, int, int]
 """A message, how many of its recipients wait, and how many of these match."""
 Tally = dict[State, tuple[int, int]]
@@ -90,6 +99,19 @@ def matching(db: apsw.Connection, chosen: Selection, after: int) -> tuple[list[M
         _matched,
     )
     return found, end
+
+
+def known(db: apsw.Connection, messages: Sequence[int]) -> dict[int, Known]:
+    """Those of `messages` that are mirrored."""
+    return {
+        message: Known(name, arrived_at, sender, size)
+        for message, name, arrived_at, sender, size in fetch(
+            db,
+            "SELECT m.id, x.queue_id, m.received_at / 1000, m.sender, m.size FROM mirrored AS x"
+            f" JOIN message AS m ON m.id = x.message WHERE x.message IN {_LISTED}",
+            (json_text(list(messages)),),
+        )
+    }
 
 
 def add(transaction: Transaction, order: MailOrder, rows: Sequence[Frozen]) -> None:
@@ -135,6 +157,10 @@ def mark(transaction: Transaction, order: str, states: Mapping[str, State], now:
         "UPDATE frozen SET state = v.column3 FROM ({values}) AS v"
         " WHERE frozen.mail_order = v.column1 AND frozen.name = v.column2",
         [(order, name, int(state)) for name, state in states.items()],
+    )
+    # the mirror may have read the queue before this: it takes the next listing of these whole
+    db.execute(
+        "UPDATE mirrored SET digest = -1 WHERE queue_id IN (SELECT value FROM json_each(?))", (json_text(list(states)),)
     )
     if taken := _mail(db, order, [name for name, state in states.items() if state is State.HELD]):
         db.execute(

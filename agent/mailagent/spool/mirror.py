@@ -323,7 +323,8 @@ def _hold(db: apsw.Connection, numbers: Sequence[int]) -> None:
     span = f"BETWEEN {_FIRST.format(message='w.value')} AND {_LAST.format(message='w.value')}"
     listed = json_text(list(numbers))
     db.execute(
-        f"INSERT OR IGNORE INTO held SELECT r.id, ?2, {UNKNOWN_DUE} FROM json_each(?1) AS w"
+        "INSERT OR IGNORE INTO held SELECT r.id, coalesce((SELECT mail_order FROM frozen"
+        f" WHERE message = w.value AND state BETWEEN 1 AND 2), ?2), {UNKNOWN_DUE} FROM json_each(?1) AS w"
         f" JOIN recipient AS r ON r.id {span} WHERE r.due = {HELD_DUE}",
         (listed, HELD_BY),
     )

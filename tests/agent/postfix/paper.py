@@ -23,8 +23,9 @@ from mailagent.host import Principal
 from mailagent.postfix.acts import Act, Done
 from mailagent.postfix.errors import PostfixError
 from mailagent.postfix.listing import Entry
-from mailagent.postfix.orders import Known, QueueOrders
+from mailagent.postfix.orders import QueueOrders
 from mailagent.spool import held
+from mailagent.spool.frozen import Known
 from mailagent.spool.ids import recipient_id
 from mailagent.spool.records import MailOrder
 from mailagent.spool.store import Spool
@@ -57,6 +58,8 @@ class PaperQueue:
     acts: list[tuple[Act, str, str]] = field(default_factory=list)
     long_ids: bool = True
     config_dir: str = "/etc/postfix"
+    stirs: Callable[[], None] = lambda: None
+    """Called before a listing."""
     before: Callable[[Act, Sequence[str]], None] = lambda _, __: None
     """Called before postsuper: what others do meanwhile."""
     trouble: str = ""
@@ -64,11 +67,18 @@ class PaperQueue:
     unlisted: str = ""
     listings: int = 0
 
+    async def has_long_ids(self) -> bool:
+        return self.long_ids
+
+    async def inward(self, filter: MessageFilter) -> MessageFilter:
+        return filter
+
     async def known(self, messages: Sequence[int]) -> Mapping[int, Known]:
         return {one: self.numbers[one] for one in messages if one in self.numbers}
 
     async def live(self, names: Collection[str]) -> Mapping[str, Entry]:
         self.listings += 1
+        self.stirs()
         await asyncio.sleep(0)
         if self.unlisted:
             raise PostfixError(self.unlisted)

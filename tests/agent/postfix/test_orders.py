@@ -87,7 +87,9 @@ async def test_a_delete_taken_back_leaves_what_was_on_hold_before_on_hold(tmp_pa
 async def test_giving_up_wants_long_queue_ids_and_says_how_to_get_them(tmp_path: Path, verb: str) -> None:
     async with desk(tmp_path, PaperQueue(long_ids=False)) as at:
         await at.mail("a@gmail.com")
-        with pytest.raises(Refused, match=r"postconf -c /etc/postfix -e enable_long_queue_ids=yes && postfix reload"):
+        with pytest.raises(
+            Refused, match=r"postconf -c /etc/postfix -e enable_long_queue_ids=yes && postfix -c /etc/postfix reload"
+        ):
             await at.do(verb)
         assert (await at.do("hold")).result is Result.APPLIED
 
@@ -103,7 +105,7 @@ async def test_short_ids_and_other_recipients_are_left_alone_by_what_is_final(tm
             "1 message with other recipients too: Postfix acts on whole messages, so they are left alone",
         )
         done = await at.do("delete", GMAIL)
-        assert "1 message left alone: its queue id is short" in done.detail
+        assert "1 message left alone: a short queue id" in done.detail
         await at.grace_over()
         await at.idle()
         assert [name for _, name, _ in at.queue.acts] == [THREE, THREE]
