@@ -80,7 +80,10 @@ def spool_list(state_dir: Path, limit: int, filter: MessageFilter = _EVERYTHING)
     Raises:
         SpoolUnusable: there is no spool in `state_dir`, or it cannot be read.
     """
-    db = open_reader(state_dir / FILE_NAME)
+    try:
+        db = open_reader(state_dir / FILE_NAME)
+    except apsw.Error as exc:
+        raise SpoolUnusable(f"{state_dir / FILE_NAME}: {exc}") from exc
     try:
         tag = str(meta(db, "tag"))
         chosen = selection(filter, tag)
@@ -103,7 +106,10 @@ def spool_check(state_dir: Path) -> list[str]:
     Raises:
         SpoolUnusable: there is no spool in `state_dir`, or it cannot be read.
     """
-    db = open_reader(state_dir / FILE_NAME)
+    try:
+        db = open_reader(state_dir / FILE_NAME)
+    except apsw.CorruptError as exc:  # the tables themselves cannot be read
+        return [f"database: {exc}"]
     try:
         db.execute("BEGIN")  # one snapshot, also beside a running agent
         findings = [f"database: {text}" for (text,) in fetch(db, "PRAGMA quick_check") if text != "ok"]

@@ -350,18 +350,23 @@ def open_reader(path: Path) -> apsw.Connection:
 
     Raises:
         SpoolUnusable: there is no spool, or one of another version.
+        apsw.Error: it is damaged.
     """
     require_library()
     try:
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     except apsw.CantOpenError as exc:
         raise SpoolUnusable(f"{path}: no spool there, or no permission to read it") from exc
-    db.set_busy_timeout(BUSY_TIMEOUT_MS)
-    db.pragma("query_only", True)
-    db.pragma("temp_store", "memory")
-    db.pragma("cache_size", -32 * 1024)
-    db.wal_autocheckpoint(0)
-    version = db.pragma("user_version")
+    try:
+        db.set_busy_timeout(BUSY_TIMEOUT_MS)
+        db.pragma("query_only", True)
+        db.pragma("temp_store", "memory")
+        db.pragma("cache_size", -32 * 1024)
+        db.wal_autocheckpoint(0)
+        version = db.pragma("user_version")
+    except apsw.Error:
+        db.close()
+        raise
     if version != SCHEMA_VERSION:
         db.close()
         advice = "upgrade it" if version > SCHEMA_VERSION else "its next start brings the spool up to date"

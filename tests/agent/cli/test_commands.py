@@ -123,8 +123,9 @@ async def test_spool_list_shows_what_waits_beside_a_running_agent(
     assert row["recipient"] == "new@example.com"
 
 
+@pytest.mark.parametrize("sound_pages", [2, 40], ids=["no tables", "no mail"])
 async def test_spool_check_tells_a_sound_spool_from_a_damaged_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sound_pages: int
 ) -> None:
     async with spool_in(tmp_path) as spool:
         await accept(spool, *(message(spool, body=b"x" * 20_000) for _ in range(20)))
@@ -132,10 +133,11 @@ async def test_spool_check_tells_a_sound_spool_from_a_damaged_one(
     assert capsys.readouterr().out == f"{tmp_path}: no findings\n"
     database = tmp_path / FILE_NAME
     data = bytearray(database.read_bytes())
-    data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)  # the schema stands before
+    data[8192 * sound_pages :] = bytes(len(data) - 8192 * sound_pages)
     database.write_bytes(data)
     assert run("spool", "check", "--state-dir", tmp_path) == 1
     assert "in the spool at" in capsys.readouterr().err
+    assert run("spool", "list", "--state-dir", tmp_path) == (1 if sound_pages == 2 else 0)
 
 
 def test_a_spool_is_named_in_one_way(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
