@@ -156,7 +156,7 @@ def suspend(at: Situation, request: requests.Suspend) -> Change:
     target = request.target
     require(at.config, target, HELD, "suspend")
     live = at.live(DirectiveKind.SUSPEND, target)
-    if live is not None and request.ttl_s is None:
+    if live is not None and not live.rule and request.ttl_s is None:  # automation's end soon, and then it tries again
         return Change(target=target, detail=f"{target.name} is already {sentence(live)}")
     is_job = target.kind is TargetKind.JOB  # whoever pauses it owns it
     made = at.directive(DirectiveKind.SUSPEND, target, request, default_s=None if is_job else SUSPEND_S)

@@ -79,7 +79,7 @@ def verdict(verb: Verb, subject: Subject | None, state: FleetState) -> Verdict:
             return _rotation(subject, state)
         case Verb.DRAIN | Verb.SUSPEND:
             kind = DirectiveKind.DRAIN if verb is Verb.DRAIN else DirectiveKind.SUSPEND
-            if _held(subject, state, kind) == set(subject.names):
+            if _held(subject, state, kind, by_people=True) == set(subject.names):
                 return Verdict(None, f"{names}: already {'drained' if verb is Verb.DRAIN else 'suspended'}; E ends it")
         case Verb.RESUME:
             if _held(subject, state, DirectiveKind.SUSPEND):
@@ -115,13 +115,14 @@ def _lacking(verb: Verb, subject: Subject, state: FleetState) -> str:
     return whys[0] if whys and all(whys) else ""
 
 
-def _held(subject: Subject, state: FleetState, kind: DirectiveKind) -> set[str]:
-    """Names of the subject that a live directive of `kind` is about."""
+def _held(subject: Subject, state: FleetState, kind: DirectiveKind, *, by_people: bool = False) -> set[str]:
+    """Names of the subject that a live directive of `kind` is about; automation's end soon, so they may not count."""
     wanted = {str(subject.kind)}
     return {
         row.directive.target.name
         for row in state.directives
         if row.directive.kind is kind
+        and not (by_people and row.directive.rule)
         and row.directive.target.kind in wanted
         and row.directive.target.name in subject.names
         and (not subject.hosts or row.directive.target.kind is TargetKind.HOST or set(row.hosts) & set(subject.hosts))

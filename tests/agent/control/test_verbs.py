@@ -151,6 +151,23 @@ async def test_a_suspension_with_another_end_replaces_the_first_and_undo_brings_
     assert left.author == "bob"
 
 
+async def test_a_person_takes_a_suspension_of_automation_over(bench: Bench) -> None:
+    gmail = target("provider:gmail")
+
+    def hold(at: Situation) -> Change:
+        asked = suspend("provider:gmail", "auto-1", ttl_s=60)
+        made = msgspec.structs.replace(at.directive(DirectiveKind.SUSPEND, gmail, asked), rule="gmail.complaints")
+        return Change(target=gmail, detail="", created=(made,))
+
+    await bench.control.act("suspend", OpId("auto-1"), "automation", hold)
+    taken = await bench.control.suspend(suspend("provider:gmail"), ALICE)
+    assert taken.result is Result.APPLIED
+    (left,) = bench.control.state.directives
+    assert (left.author, left.rule, left.expires_at) == ("alice", "", bench.now + timedelta(minutes=30))
+    again = await bench.control.suspend(suspend("provider:gmail", "op2"), BOB)
+    assert again.result is Result.NOTHING_TO_DO
+
+
 async def test_undo_ends_what_was_made_and_undo_of_undo_makes_it_again(bench: Bench) -> None:
     await bench.control.drain(drain("pool:marketing", refuse=True, reason="r"), ALICE)
     result = await bench.control.undo(undo("op1", "op2"), BOB)
