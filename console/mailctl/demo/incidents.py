@@ -16,6 +16,10 @@ NAMES = {
     "slow": "Outlook slows down",
     "host-down": "mx3 dies",
     "dns": "DNS fails",
+    "blocked": "Outlook puts mkt-3 on its block list",
+    "complaints": "Yahoo defers every address for complaints",
+    "full": "mailboxes at Gmail fill up",
+    "cut-off": "mx3 goes on, SSH to it does not",
 }
 """All incidents of the demo, and in a few words what happens."""
 

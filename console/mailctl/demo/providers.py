@@ -16,6 +16,7 @@ UNKNOWN_USERS = "nobody"
 """Local parts that start so do not exist anywhere."""
 FULL_MAILBOXES = "full"
 """Local parts that start so have no room."""
+EVERY_SOURCE = "*"
 MAX_RECIPIENTS = 100
 """Recipients of one transaction; more get 452 4.5.3."""
 MAX_MESSAGE_BYTES = 36_700_160
@@ -80,6 +81,8 @@ class Provider:
         """What an incident adds to each greeting and each final dot."""
         self.suspects: dict[str, float] = {}
         """Source address -> share of its recipients deferred for poor reputation."""
+        self.refusals: dict[str, tuple[Situation, float]] = {}
+        """What an incident answers to a share of the recipients of a source address; `*` is every address."""
         self._texts = Texts(spec.marks, rng)
         self._rng = rng
         self._clock = clock
@@ -152,6 +155,9 @@ class Provider:
             return Situation.UNKNOWN
         if recipient.startswith(FULL_MAILBOXES):
             return Situation.FULL
+        refusal = self.refusals.get(source) or self.refusals.get(EVERY_SOURCE)
+        if refusal is not None and self._rng.random() < refusal[1]:
+            return refusal[0]
         if self.spec.greylist_s is not None and not self._known(source, sender, recipient):
             return Situation.GREYLISTED
         if self.suspects and self._rng.random() < self.suspects.get(source, 0.0):

@@ -52,6 +52,7 @@ OUTLOOK = ProviderSpec(
         Situation.SUSPECT: "temporarily rate limited due to IP reputation",
         Situation.CROWDED: "has exceeded the maximum number of connections",
         Situation.WORN: "exceeded maximum number of messages per connection",
+        Situation.LISTED: "block list (S3150)",
     },
     accepted="250 2.6.0 [InternalId={token}] Queued mail for delivery -> 250 2.1.5",
     hiccups=0.006,

@@ -28,6 +28,7 @@ class Situation(StrEnum):
     CROWDED = "crowded"  # too many connections
     WORN = "worn"  # too many messages in one connection
     GREYLISTED = "greylisted"
+    LISTED = "listed"  # the source is on a block list
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ COMMON: dict[Situation, str] = {
     Situation.CROWDED: "Too many concurrent SMTP connections",
     Situation.WORN: "Max message per connection reached",
     Situation.GREYLISTED: "Greylisted, see",
+    Situation.LISTED: "blocked using zen.spamhaus.org",
 }
 """What marks the row for each situation, where a provider has no text of its own."""
 

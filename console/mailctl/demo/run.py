@@ -14,7 +14,9 @@ from mailctl.demo.control import Control
 from mailctl.demo.farside import FarSide
 from mailctl.demo.incidents import Incident, Incidents
 from mailctl.demo.letters import Author
+from mailctl.demo.providers import EVERY_SOURCE
 from mailctl.demo.receivers import PROVIDERS
+from mailctl.demo.replies import Situation
 from mailctl.demo.traffic import Traffic
 
 log = logging.getLogger(__name__)
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 SUSPECT_SHARE = 0.003
 """Share of cold mail that providers defer for its address's reputation: now and then automation suspends one for it."""
 THROTTLED_PER_MINUTE = 6.0
+FULL_SHARE = 0.6
+"""Of Gmail's recipients, while mailboxes fill up."""
 SLOW_S = 3.0
 
 
@@ -43,7 +47,18 @@ class Demo:
         self.far = FarSide(blueprint.network, blueprint.world_port, blueprint.provider_log)
         self.agents = agents.agents(blueprint)
         self.ssh = ssh.servers(blueprint)
-        self.incidents = Incidents((self._throttle(), self._slow(), self._host_down(), self._dns_fails()))
+        self.incidents = Incidents(
+            (
+                self._throttle(),
+                self._slow(),
+                self._host_down(),
+                self._dns_fails(),
+                self._blocked(),
+                self._complaints(),
+                self._full(),
+                self._cut_off(),
+            )
+        )
         self.traffic = Traffic(
             [("127.0.0.1", host.smtp_port) for host in blueprint.hosts],
             rate=blueprint.rate,
@@ -145,4 +160,49 @@ class Demo:
             description="every DNS query gets SERVFAIL; domains that were looked up before go on",
             begin=lambda: set_fails(True),
             end=lambda: set_fails(False),
+        )
+
+    def _blocked(self) -> Incident:
+        vmta, address = "mkt-3", self._blueprint.hosts[1].active["mkt-3"]
+        return self._refusal(
+            "blocked",
+            f"outlook has {vmta} ({address}) on its block list: 550 S3150 for each recipient",
+            ("outlook", address, Situation.LISTED, 1.0),
+        )
+
+    def _complaints(self) -> Incident:
+        return self._refusal(
+            "complaints",
+            "yahoo defers each message of every address: 421 TSS04",
+            ("yahoo", EVERY_SOURCE, Situation.THROTTLED, 1.0),
+        )
+
+    def _full(self) -> Incident:
+        return self._refusal(
+            "full",
+            f"{FULL_SHARE:.0%} of gmail's mailboxes are full: 452 4.2.2",
+            ("gmail", EVERY_SOURCE, Situation.FULL, FULL_SHARE),
+        )
+
+    def _refusal(self, name: str, description: str, what: tuple[str, str, Situation, float]) -> Incident:
+        """A provider that gives one answer to a share of the recipients of an address, or of all."""
+        provider, source, situation, share = what
+        refusals = self.far.providers[provider].refusals
+
+        def begin() -> None:
+            refusals[source] = (situation, share)
+
+        def end() -> None:
+            refusals.pop(source, None)
+
+        return Incident(name=name, description=description, begin=begin, end=end)
+
+    def _cut_off(self) -> Incident:
+        name = HOSTS[-1]
+        server = self.ssh[name]
+        return Incident(
+            name="cut-off",
+            description=f"SSH to {name} is cut; its agent goes on taking and sending mail",
+            begin=server.kill,
+            end=server.revive,
         )

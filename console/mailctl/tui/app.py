@@ -65,7 +65,7 @@ DRAW_S = 0.25
 POLL_S = 1.0
 MOST_EVENTS = 200
 FIRST_INCIDENT_KEY = 5
-"""F5 to F8 start and stop the incidents of the demo."""
+"""F5 to F12 start and stop the incidents of the demo."""
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
         ),
         *(
             Binding(f"f{number}", f"incident({number - FIRST_INCIDENT_KEY})", show=False, id=f"demo.incident-{number}")
-            for number in range(FIRST_INCIDENT_KEY, FIRST_INCIDENT_KEY + 4)
+            for number in range(FIRST_INCIDENT_KEY, FIRST_INCIDENT_KEY + 8)
         ),
         *COMFORT_KEYS,
         Binding("minus", "step(-1)", "Back", show=False, id="go.back"),

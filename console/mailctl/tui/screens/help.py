@@ -48,7 +48,7 @@ _LOOK = (
     ("y e", "copy, export"),
     (": ctrl+p", "palette"),
     ("? q", "this page, quit"),
-    ("F5 … 8", "demo incidents"),
+    ("F5 …12", "demo incidents"),
 )
 _ACT = (
     ("D", "drain"),
