@@ -13,7 +13,7 @@ import msgspec
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.ids import HostName
 from mailagent.api.reasons import ReasonKind
-from mailagent.api.views import DestinationView, EngineState, MemberState, Snapshot
+from mailagent.api.views import DestinationView, EngineState, Flow, MemberState, Snapshot
 from mailctl.fleet.state import FleetState, HostState, LinkState
 from mailctl.ops import selector
 from mailctl.ops.plan import Verb
@@ -38,8 +38,10 @@ class Trouble(StrEnum):
     BOUNCING = "bouncing"  # mail is given up
     BLOCKED = "blocked"  # automation suspended an address at a provider
     THROTTLED = "throttled"  # a provider defers, or automation lowered a limit
+    FAILING = "failing"  # attempts of a host, at no place that stands out: DNS, or a fault of ours
     UNREACHABLE = "unreachable"  # connections to a provider fail
     DNS = "dns"  # no answer about destinations
+    MAILBOXES = "mailboxes"  # of recipients are full
 
 
 ORDER = tuple(Trouble)
@@ -55,7 +57,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0  # recipients behind it
     evidence: str = ""  # the reply or error, verbatim
     advice: str = ""  # what to do, a sentence
-    verb: Verb | None = None  # that makes it safe
+    verb: Verb | None = None  # that makes it safe, or ends it
     selection: str = ""  # what the verb is about
 
     @property
@@ -87,6 +89,7 @@ class Lookout:
     def see(self, state: FleetState) -> tuple[Alarm, ...]:
         """All alarms of `state`, the worst first."""
         groups: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
+        failing: list[HostState] = []
         using: Counter[str] = Counter()  # addresses in use, by the provider that they have mail for
         every: list[Alarm] = []
         for host in state.hosts:
@@ -95,9 +98,13 @@ class Lookout:
                 seen = self._seen[host.name] = (host, findings(host), _using(host))
             for one in seen[1]:
                 groups[_about(one)].append(one)
+            if not seen[1] and _is_failing(host):
+                failing.append(host)
             using += seen[2]
             if (alarm := _of_host(host)) is not None:
                 every.append(alarm)
+        if failing:
+            every.append(_of_failing(failing))
         for group in groups.values():
             every += [_of_cells(part, using) for part in _parts(group, using)]
         return tuple(sorted(every, key=lambda alarm: (ORDER.index(alarm.trouble), -alarm.waiting, alarm.text)))
@@ -144,11 +151,25 @@ def _trouble(cell: DestinationView) -> Trouble | None:
                 return Trouble.DNS
             case ReasonKind.RULE if binding.value.startswith(DirectiveKind.SUSPEND):
                 return Trouble.BLOCKED
-    failed = flow.deferred_1m + flow.bounced_1m
-    if failed >= FEWEST_FAILURES and failed >= FAILING * (failed + flow.delivered_1m):
-        return Trouble.BOUNCING if flow.bounced_1m > flow.deferred_1m else Trouble.THROTTLED
+    if _fails(flow):
+        return Trouble.BOUNCING if flow.bounced_1m > flow.deferred_1m else _deferring(cell)
     lowered = binding is not None and binding.kind is ReasonKind.RULE
     return Trouble.THROTTLED if lowered and cell.ready + cell.deferred >= FEWEST_WAITING else None
+
+
+def _fails(flow: Flow) -> bool:
+    failed = flow.deferred_1m + flow.bounced_1m
+    return failed >= FEWEST_FAILURES and failed >= FAILING * (failed + flow.delivered_1m)
+
+
+def _deferring(cell: DestinationView) -> Trouble | None:
+    """What deferrals are, by the last reply; greylisting is no trouble."""
+    reply = cell.last_reply
+    if reply is None:
+        return Trouble.THROTTLED
+    if "greylist" in reply.text.lower():
+        return None
+    return Trouble.MAILBOXES if reply.enhanced.endswith(".2.2") else Trouble.THROTTLED
 
 
 def _about(one: Finding) -> tuple[str, ...]:
@@ -180,7 +201,7 @@ def _of_host(host: HostState) -> Alarm | None:
             hosts=hosts,
             waiting=view.waiting if view is not None else 0,
             evidence=host.error,
-            advice="what it took is on its disk and is sent when it is back; see that nothing new is handed to it",
+            advice="what it has is on its disk and leaves when it is back; hand new mail to others",
         )
     if view is None or not host.state.is_fresh:
         return None
@@ -207,6 +228,25 @@ def _of_host(host: HostState) -> Alarm | None:
     return None
 
 
+def _is_failing(host: HostState) -> bool:
+    flow = host.view.flow if host.view is not None and host.state.is_fresh else None
+    return flow is not None and _fails(flow)
+
+
+def _of_failing(hosts: Sequence[HostState]) -> Alarm:
+    names = tuple(host.name for host in hosts)
+    return Alarm(
+        trouble=Trouble.FAILING,
+        text=f"attempts fail on {names[0] if len(names) == 1 else f'{len(names)} hosts'}",
+        hosts=names,
+        waiting=sum(host.view.waiting for host in hosts if host.view is not None),
+        evidence="no provider stands out: the replies say why",
+        advice="the first group says why; nothing is lost, and when it is over T tries at once",
+        verb=Verb.RETRY,
+        selection=str(selector.of(TermKind.HOST, names)),
+    )
+
+
 def _of_cells(group: Sequence[Finding], using: Mapping[str, int]) -> Alarm:
     group = sorted(group, key=_size, reverse=True)
     first = group[0]
@@ -229,6 +269,7 @@ def _of_cells(group: Sequence[Finding], using: Mapping[str, int]) -> Alarm:
             Trouble.BOUNCING: f"{provider} refuses mail from {who}",
             Trouble.BLOCKED: f"{provider} blocks {who}",
             Trouble.THROTTLED: f"{provider} throttles {who}",
+            Trouble.MAILBOXES: f"mailboxes at {provider} are full",
             Trouble.UNREACHABLE: f"no connection to {provider} from {who}",
             Trouble.DNS: f"DNS does not answer about {provider}"
             if len({one.cell.provider for one in group}) == 1
@@ -246,7 +287,7 @@ def _of_cells(group: Sequence[Finding], using: Mapping[str, int]) -> Alarm:
 
 def _parts(group: Sequence[Finding], using: Mapping[str, int]) -> list[Sequence[Finding]]:
     """What belongs into one alarm: trouble with a provider is each address's own, unless most have it."""
-    if group[0].trouble in (Trouble.DNS, Trouble.SOURCE) or _is_common(group, using):
+    if group[0].trouble in (Trouble.DNS, Trouble.MAILBOXES, Trouble.SOURCE) or _is_common(group, using):
         return [group]
     return [[one] for one in group]
 
@@ -265,7 +306,7 @@ def _evidence(group: Iterable[Finding]) -> str:
     """What the far side said, else what binds."""
     for one in group:
         binding, reply = one.cell.binding, one.cell.last_reply
-        if one.trouble in (Trouble.BLOCKED, Trouble.THROTTLED, Trouble.BOUNCING):
+        if one.trouble in (Trouble.BLOCKED, Trouble.THROTTLED, Trouble.BOUNCING, Trouble.MAILBOXES):
             reply = binding.reply if binding is not None and binding.reply is not None else reply
             if reply is not None:
                 return reply.line()
@@ -280,13 +321,15 @@ def _remedy(group: Sequence[Finding]) -> tuple[Verb | None, str]:
     match trouble:
         case Trouble.DNS:
             return None, "nothing is lost, it is tried again; see to the resolvers of dns.servers"
+        case Trouble.MAILBOXES:
+            return None, "this is about recipients, not about us: it is tried again, and expires by itself"
         case Trouble.UNREACHABLE:
             return None, "nothing is lost, it is tried again; w follows it live, the network between may be down"
     if not is_common and group[0].has_standby:
         return Verb.ROTATE, "its standby takes over; other addresses are well"
     if trouble is Trouble.SOURCE:
         return None, "the pane below says what binds; other members of the pool go on"
+    why = "most addresses have it, another one does not help" if is_common else "there is no standby"
     if trouble is Trouble.BLOCKED:
-        return None, "automation holds it, so nothing burns; ask the provider for delisting"
-    why = "most addresses have it, so another one does not help" if is_common else "there is no standby"
+        return Verb.SUSPEND, f"automation will try again soon, you decide when; {why}"
     return Verb.SUSPEND, f"mail for it waits, nothing burns; {why}"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from mailctl.fleet.state import FleetState
-from mailctl.ops.alarms import Alarm, Lookout
+from mailctl.ops.alarms import Alarm, Lookout, Trouble
 
 SHARE = 20
 """A look through all hosts is followed by this many times as long without one."""
@@ -46,9 +46,13 @@ def _identity(alarm: Alarm) -> tuple[str, ...]:
 
 def screen_of(alarm: Alarm) -> str:
     """The screen with its rows."""
+    if alarm.trouble is Trouble.FAILING:
+        return "Deferred"
     return "Destinations" if alarm.cells else "Fleet"
 
 
 def rows_of(alarm: Alarm) -> tuple[str, ...]:
-    """The keys of its rows there."""
+    """The keys of its rows there; none: the screen's first, whatever it is."""
+    if alarm.trouble is Trouble.FAILING:
+        return ()
     return alarm.cells or tuple(map(str, alarm.hosts))

@@ -8,6 +8,7 @@ import pytest
 
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.smtp import SmtpReply
 from mailagent.api.views import DestinationView, EngineState, Flow, MemberState
 from mailctl.fleet.state import FleetState, HostState, LinkState
 from mailctl.ops.alarms import Lookout, Trouble, alarms
@@ -129,6 +130,27 @@ def test_faults_between_us_and_providers_want_no_verb(kind: ReasonKind, trouble:
     (alarm,) = alarms(state)
     assert (alarm.trouble, alarm.text, alarm.verb) == (trouble, text, None)
     assert "nothing is lost" in alarm.advice
+
+
+def test_attempts_that_fail_where_no_place_stands_out_are_one_alarm() -> None:
+    (alarm,) = alarms(with_host(QUIET, flow=FAILING))
+    assert (alarm.text, alarm.command) == ("attempts fail on mx1", "mailctl retry host:mx1")
+    (alarm,) = alarms(with_host(healthy(), flow=FAILING))  # here one does
+    assert alarm.text == "gmail throttles mkt-1"
+
+
+def test_full_mailboxes_are_not_about_us_and_greylisting_is_nothing() -> None:
+    full = SmtpReply(code=452, enhanced="4.2.2", text="The recipient's inbox is out of storage space.")
+    (alarm,) = alarms(with_cells(QUIET, "gmail", ("mkt-1", "tx-3"), flow=FAILING, last_reply=full))
+    assert (alarm.text, alarm.hosts, alarm.verb) == ("mailboxes at gmail are full", ("mx1", "mx2"), None)
+    grey = SmtpReply(code=450, enhanced="4.2.0", text="Recipient address rejected: Greylisted")
+    assert alarms(with_cells(QUIET, "default", ("mkt-1",), flow=FAILING, last_reply=grey)) == ()
+
+
+def test_what_automation_holds_everywhere_a_person_may_hold_longer() -> None:
+    vmtas = ("mkt-1", "mkt-3", "mkt-5", "tx-1", "tx-3")
+    (alarm,) = alarms(with_cells(QUIET, "yahoo", vmtas, binding=rule("suspend yahoo.complaints")))
+    assert (alarm.text, alarm.verb) == ("yahoo blocks 5 of 9 addresses", Verb.SUSPEND)
 
 
 def test_an_address_that_cannot_be_bound_is_rotated_away() -> None:

@@ -10,11 +10,12 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widget import Widget
 
+from mailagent.api.directives import DirectiveKind
 from mailagent.api.reasons import ReasonKind
 from mailagent.api.requests import HistoryScope
 from mailagent.api.targets import TargetKind
 from mailagent.api.trace import TraceKind, TraceRequest
-from mailagent.api.views import Flow
+from mailagent.api.views import Flow, MemberState, VmtaView
 from mailctl.fleet.state import DestinationRow, DirectiveRow, FleetState, HostState, deferral_share, oldest, sum_flows
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
@@ -25,6 +26,7 @@ from mailctl.tui.screens.columns import UNTOLD, age, engine_facts, failing, gaug
 from mailctl.tui.screens.orders import limited, lowering
 from mailctl.tui.screens.reasons import reason_mark
 from mailctl.tui.screens.view import View
+from mailctl.tui.states import member_cell
 from mailctl.tui.text import clean, listed, plural, some, until
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject
@@ -48,6 +50,7 @@ COLUMNS = (
 )
 
 
+_OUT = (MemberState.DRAINING, MemberState.SUSPENDED, MemberState.QUARANTINED)
 _ABOUT_LIMITS = (ReasonKind.LIMIT, ReasonKind.THROTTLE, ReasonKind.RULE)
 MOST_ORDERS = 3
 
@@ -92,7 +95,7 @@ class DestinationsView(View):
             if host.snapshot is not None
         )
         listing = self._roster.listing(
-            lambda row: _cells(row, self._lowered(row), now),
+            lambda row: _cells(row, self._member(row), self._lowered(row), now),
             sorted_by=self.order,
             still=self.stands_still(),
             total=_total(self._roster.tallies, now),
@@ -121,6 +124,12 @@ class DestinationsView(View):
     def _cell(self) -> DestinationRow | None:
         source = self.table.source
         return source.record(self.table.cursor) if isinstance(source, Listing) and self.table.cursor else None
+
+    def _member(self, row: DestinationRow) -> VmtaView | None:
+        """The virtual MTA of the cell."""
+        host = self.desk.state.host(row.host)
+        views = host.snapshot.vmtas if host is not None and host.snapshot is not None else ()
+        return next((view for view in views if view.name == row.view.vmta), None)
 
     def _lowered(self, row: DestinationRow) -> tuple[DirectiveRow, ...]:
         """Orders that lower a limit of the cell on its host."""
@@ -151,6 +160,8 @@ class DestinationsView(View):
             origin = f" ({clean(binding.origin)})" if binding.origin else ""
             ends = f"  {until(binding.until, now)}" if binding.until else ""
             rows.append(Content.assemble((f"{glyph} {clean(binding.detail)}{origin}{ends}", tone.style)))
+        if (proof := _proof(row, self._member(row))) is not None:
+            rows.append(proof)
         for order in self._lowered(row)[:MOST_ORDERS]:
             one = order.directive
             by = f"automation, {one.rule}" if one.rule else one.author
@@ -207,10 +218,33 @@ class DestinationsView(View):
         self.desk.go_down("Deferred", self.filter.having((TermKind.PROVIDER, provider), (TermKind.VMTA, vmta)))
 
 
-def _cells(row: DestinationRow, lowered: tuple[DirectiveRow, ...], now: datetime) -> tuple[Cell, ...]:
+def _proof(row: DestinationRow, member: VmtaView | None) -> Content | None:
+    """Whether anything still leaves on a path that an order holds."""
+    view = row.view
+    is_held = view.binding is not None and (
+        view.binding.kind is ReasonKind.DIRECTIVE
+        or (view.binding.kind is ReasonKind.RULE and view.binding.value.startswith(DirectiveKind.SUSPEND))
+    )
+    if not row.link.is_fresh or not (is_held or _is_out(member)):
+        return None
+    if view.connections:
+        return Content.styled(f"▽ {plural(view.connections, 'connection')} still at work", Tone.WARN.style)
+    return Content.styled("✓ nothing leaves here: no connection is open", Tone.GOOD.style)
+
+
+def _is_out(member: VmtaView | None) -> bool:
+    """Whether the virtual MTA is taken out of use."""
+    return member is not None and member.state in _OUT
+
+
+def _cells(
+    row: DestinationRow, member: VmtaView | None, lowered: tuple[DirectiveRow, ...], now: datetime
+) -> tuple[Cell, ...]:
     view, stale = row.view, not row.link.is_fresh
     waits = BLANK
-    if lowered:
+    if member is not None and _is_out(member):
+        waits = member_cell(member.state)
+    elif lowered:
         order = lowered[0].directive
         waits = Cell(f"↓ {clean(limited(order))} by {clean(order.rule or order.author)}", Tone.WARN)
     if stale:

@@ -12,8 +12,8 @@ from mailctl.tui.alarms import rows_of, screen_of
 from mailctl.tui.text import clean, count
 from mailctl.tui.theme import Tone
 
-_KEYS = {Verb.ROTATE: "R", Verb.SUSPEND: "S", Verb.EVACUATE: "V"}
-_MILD = (Trouble.BLOCKED, Trouble.THROTTLED, Trouble.UNREACHABLE, Trouble.DNS)
+_KEYS = {Verb.ROTATE: "R", Verb.SUSPEND: "S", Verb.EVACUATE: "V", Verb.RETRY: "T"}
+_MILD = (Trouble.BLOCKED, Trouble.THROTTLED, Trouble.FAILING, Trouble.UNREACHABLE, Trouble.DNS, Trouble.MAILBOXES)
 _ROOM = 12
 """Cells that a reply or an advice needs to say anything."""
 
@@ -48,10 +48,10 @@ class AlarmLine(Widget):
 def alarm_line(
     alarms: tuple[Alarm, ...], here: tuple[str, str] | None, own_key: Callable[[str], str], width: int
 ) -> Content:
-    """`▲ gmail throttles mkt-1, 205 wait  421 4.7.28 …  ! goes there, R rotates  +1`."""
+    """`▲ gmail throttles mkt-1, 205 wait  421 4.7.28 …  ! goes there, R rotate  +1`."""
     if not alarms:
         return Content("")
-    mine = [alarm for alarm in alarms if here is not None and here[0] == screen_of(alarm) and here[1] in rows_of(alarm)]
+    mine = [alarm for alarm in alarms if _is_at(alarm, here)]
     alarm = mine[0] if mine else alarms[0]
     tone = Tone.WARN if alarm.trouble in _MILD else Tone.BAD
     waiting = f", {count(alarm.waiting)} wait" if alarm.waiting else ""
@@ -65,6 +65,11 @@ def alarm_line(
     return Content.assemble(left, ("  ", ""), middle, ("  ", ""), right)
 
 
+def _is_at(alarm: Alarm, here: tuple[str, str] | None) -> bool:
+    rows = rows_of(alarm)
+    return here is not None and here[0] == screen_of(alarm) and (not rows or here[1] in rows)
+
+
 def _keys(alarm: Alarm, others: int, own_key: Callable[[str], str], *, is_here: bool) -> Content:
     key = own_key(_KEYS[alarm.verb]) if alarm.verb in _KEYS else ""
     strong, plain = f"bold {Tone.ACCENT.style}", Tone.TEXT.style
@@ -72,7 +77,7 @@ def _keys(alarm: Alarm, others: int, own_key: Callable[[str], str], *, is_here: 
     if not is_here:
         parts += [(own_key("!"), strong), (" goes there" + (", " if key else ""), plain)]
     if key and alarm.verb is not None:
-        parts += [(key, strong), (f" {alarm.verb.words}{'' if is_here else 's'}", plain)]
+        parts += [(key, strong), (f" {alarm.verb.words}", plain)]
     if others:
         parts += [("  ", ""), (own_key("!") if is_here else f"+{others}", strong if is_here else plain)]
         parts += [(f" next of {others + 1}", plain)] if is_here else []
