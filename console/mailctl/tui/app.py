@@ -354,7 +354,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
     def prompt(
         self, title: str, hint: str, check: Callable[[str], str], then: Callable[[str], None], text: str = ""
     ) -> None:
-        """Ask for one line; `check` says what is wrong with it, else `then` gets it."""
+        """Ask for one line; `check` says what is wrong with it, else `then` gets it. `text` is proposed."""
         if self.read_only:  # what is asked for leads to a verb
             self.say(READ_ONLY_REFUSAL, Tone.WARN)
             return
@@ -363,7 +363,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
     def ask(
         self, title: str, hint: str, check: Callable[[str], str], then: Callable[[str], None], text: str = ""
     ) -> None:
-        """Ask for one line that changes no host; `text` stands there already."""
+        """Ask for one line that changes no host; `text` stands there already, and typing takes its place."""
         dialog = PromptDialog(title, hint, check, text)
         self.push_screen(dialog, lambda typed: then(typed) if typed is not None else None)
 

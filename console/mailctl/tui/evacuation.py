@@ -15,6 +15,7 @@ from mailagent.api.errors import ApiError
 from mailagent.api.ids import HostName
 from mailagent.api.requests import Empty
 from mailctl.fleet.errors import LinkError
+from mailctl.fleet.state import HostState
 from mailctl.ops.carrying import question
 from mailctl.ops.courier import Progress
 from mailctl.ops.errors import OpsError
@@ -38,6 +39,11 @@ BAR = 10
 """Cells of a progress bar."""
 
 logger = logging.getLogger(__name__)
+
+
+def takes_mail(host: HostState) -> bool:
+    """Whether mail can go to a host now."""
+    return host.state.is_fresh and host.view is not None and host.view.accepting
 
 
 class Evacuations:
@@ -68,7 +74,11 @@ class Evacuations:
             cast("App[Any]", desk).run_worker(cast(Any, work), name=f"{GROUP}:{source}", group=GROUP)
 
         desk.prompt(
-            f"Evacuate {source} to", f"{', '.join(known)}; `{GO_ON}` resumes one that is under way", check, then
+            f"Evacuate {source} to",
+            f"{', '.join(known)}; `{GO_ON}` resumes one that is under way",
+            check,
+            then,
+            ",".join(str(host.name) for host in desk.state.hosts if host.name != source and takes_mail(host)),
         )
 
     async def _work(self, desk: Desk, source: HostName, to: tuple[str, ...]) -> None:

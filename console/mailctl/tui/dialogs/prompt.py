@@ -43,7 +43,7 @@ class PromptDialog(Modal[str | None]):
         box = Vertical()
         box.border_title = f" {clean(self._title)} "
         with box:
-            yield Input(self._text, compact=True, select_on_focus=False)
+            yield Input(self._text, compact=True)  # what is proposed is selected: typing replaces it
             yield Static(Content.styled(f"{self._hint}   enter goes on, esc cancels", Tone.QUIET.style), classes="hint")
 
     @on(Input.Submitted)
