@@ -121,7 +121,12 @@ def run_stopped(options: argparse.Namespace) -> None:
                 f"{found.stopped_bytes / MIB:.1f} MiB ({found.reading_bytes / MIB:.1f} while they read)",
                 "less than 32 MB more",
             ),
-            ("relays", f"{found.stopped_per_s:.0f}/s ({found.reading_per_s:.0f}/s while they read)", "the same"),
+            (
+                "relays",
+                f"{found.stopped_per_s:.0f}/s ({found.reading_per_s:.0f}/s while they read)",
+                f"{found.alone_per_s:.0f}/s without consoles",
+            ),
+            ("rate with stopped consoles to without", f"{found.ratio:.2f}", "1"),
         ],
     )
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from tests.integration.processes import free_port, wait_until
@@ -27,29 +29,57 @@ pools:
   default: {{active: [a1]}}
 """
 CONSOLES = 5
+ROUNDS = 3
+"""Each way in turn so often: what else the machine does falls on all of them."""
+
+
+class Consoles(StrEnum):
+    """What follows the agent."""
+
+    NONE = "none"
+    READING = "reading"
+    STOPPED = "stopped"
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """The same load beside consoles that read, and beside consoles that are stopped."""
+    """The same load without consoles, beside consoles that read, and beside consoles that are stopped: medians."""
 
     consoles: int
     messages: int
+    alone_per_s: float
     reading_per_s: float
     stopped_per_s: float
+    ratio: float  # of the rate with stopped consoles to that without any, of one round
     reading_bytes: int  # growth of the agent's memory under the load
     stopped_bytes: int
 
 
 def measure(messages: int) -> Stopped:
     """One agent for each, from its start."""
-    reading_per_s, reading = _loaded(messages, stop=False)
-    stopped_per_s, stopped = _loaded(messages, stop=True)
-    return Stopped(CONSOLES, messages, reading_per_s, stopped_per_s, reading, stopped)
+    ways = tuple(Consoles)
+    rounds = [{way: _loaded(messages, way) for way in (*ways[n:], *ways[:n])} for n in range(ROUNDS)]
+
+    def rate(way: Consoles) -> float:
+        return statistics.median(one[way][0] for one in rounds)
+
+    def growth(way: Consoles) -> int:
+        return round(statistics.median(one[way][1] for one in rounds))
+
+    return Stopped(
+        consoles=CONSOLES,
+        messages=messages,
+        alone_per_s=rate(Consoles.NONE),
+        reading_per_s=rate(Consoles.READING),
+        stopped_per_s=rate(Consoles.STOPPED),
+        ratio=statistics.median(one[Consoles.STOPPED][0] / one[Consoles.NONE][0] for one in rounds),
+        reading_bytes=growth(Consoles.READING),
+        stopped_bytes=growth(Consoles.STOPPED),
+    )
 
 
-def _loaded(messages: int, *, stop: bool) -> tuple[float, int]:
-    """(messages per second, growth of memory) of an agent that five consoles follow."""
+def _loaded(messages: int, consoles: Consoles) -> tuple[float, int]:
+    """(messages per second, growth of memory) of an agent that five consoles follow, or none."""
     port, sink_port = free_port(), free_port()
     with tempfile.TemporaryDirectory(prefix="mailctl-bench-") as name, ExitStack() as stack:
         directory = Path(name)
@@ -57,9 +87,9 @@ def _loaded(messages: int, *, stop: bool) -> tuple[float, int]:
         assert pid is not None
         fleet = directory / "fleet.yaml"
         fleet.write_text(FLEET.format(socket=directory / "state/rpc.sock"))
-        for number in range(CONSOLES):
+        for number in range(0 if consoles is Consoles.NONE else CONSOLES):
             console = stack.enter_context(_recording(fleet, directory / f"{number}.jsonl"))
-            if stop:
+            if consoles is Consoles.STOPPED:
                 os.kill(console.pid, signal.SIGSTOP)
         warm = Load(messages=max(1, messages // 10))
         with sink(sink_port, warm.messages) as receiver:
