@@ -16,7 +16,7 @@ SITES = "xyz"
 @pytest.mark.parametrize("window", [60, 1000])
 async def test_a_paced_job_goes_on_by_itself_and_others_do_not_wait_for_it(tmp_path: Path, window: int) -> None:
     async with running(tmp_path, config(window=window, ready=10)) as host:
-        host.direct(directive(DirectiveKind.LIMIT, "job:slow", limit="rate", value="400/s"))
+        host.direct(directive(DirectiveKind.LIMIT, "job:slow", limit="rate", value="150/s"))
         for n in range(240):
             host.submit(f"r{n}@d{n % 7}.{SITES[n % 3]}.example", job="" if n % 4 == 0 else "slow")
         await host.rest()
