@@ -21,6 +21,7 @@ from mailagent.engine import Engine
 from mailagent.postfix.host import PostfixHost
 from mailagent.rpc import RpcServer
 from mailagent.version import __version__
+from mailagent.witness import Witness
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +102,12 @@ async def _serve(config: AgentConfig, origins: Origins, path: Path, stream: LogS
         rpc = RpcServer(config.rpc, engine, config.state_dir / AUDIT_FILE)
         await rpc.start()
         engine.on_reload = lambda fresh: rpc.configure(fresh.rpc)
+        witness = asyncio.create_task(Witness(engine.note, rpc.lookers).run(), name="witness")
         try:
             code = await _until_stopped(engine, rpc, stream)
         finally:
+            witness.cancel()
+            await asyncio.gather(witness, return_exceptions=True)
             await rpc.stop()
     finally:
         await engine.stop(engine.config.stop_grace_s)

@@ -317,8 +317,12 @@ class Engine:
             await self._readiness.start(config.intake.ready)
         found = self._spool.recovered
         log.info("engine runs host=%s waiting=%d in_doubt=%d", config.host, self._acceptor.waiting, found.in_doubt)
-        found_words = f"{self._acceptor.waiting:,} waiting, {found.in_doubt:,} in doubt"
-        await self._control.note("start", AGENT, f"version {__version__}, {found_words}")
+        words = (
+            f"version {__version__}",
+            f"{self._acceptor.waiting:,} waiting, {found.in_doubt:,} in doubt",
+            found.ended,
+        )
+        await self.note("start", AGENT, "; ".join(filter(None, words)))
         if found.not_listed:
             log.warning(
                 "power was lost: %d more recipients may arrive twice than the in-doubt list has", found.not_listed
@@ -349,6 +353,10 @@ class Engine:
         await self._upkeep.stop()
         await asyncio.to_thread(self._events.stop)
         self._accounting.close()
+
+    async def note(self, verb: str, author: str, detail: str) -> None:
+        """Keep what happened to the host itself among its operations."""
+        await self._control.note(verb, author, detail)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` as a task that the engine owns; its unforeseen end is logged, and fatal for the standing ones."""

@@ -196,6 +196,10 @@ class PostfixHost:
         )
         await self._control.note("start", AGENT, f"version {__version__}, Postfix {instance.version_text}")
 
+    async def note(self, verb: str, author: str, detail: str) -> None:
+        """Keep what happened to the host itself among its operations."""
+        await self._control.note(verb, author, detail)
+
     async def stop(self, grace_s: float) -> None:  # noqa: ARG002 - nothing is in flight here
         """Look no more. Postfix goes on."""
         self._stopping = True

@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from mailagent.rpc.errors import SocketTaken
 from mailagent.rpc.peer import Connected, Peer, RoleTable, peer_of
 from mailagent.rpc.session import Session
 from mailagent.rpc.subscriptions import MIN_INTERVAL_S, Differ
+from mailagent.witness import Looker
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,10 @@ class RpcServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._remove()
         self._audit.close()
+
+    def lookers(self) -> dict[Hashable, Looker]:
+        """Who follows the host's state, by their connection."""
+        return {session: looker for session in self._sessions if (looker := session.looker) is not None}
 
     def configure(self, config: Rpc) -> None:
         """Other roles hold from the next call on; the socket stays."""

@@ -13,6 +13,7 @@ from mailagent.api.views import Snapshot
 from mailagent.rpc.calls import Calls, Conversation
 from mailagent.rpc.peer import Connected, Peer
 from mailagent.rpc.subscriptions import Differ
+from mailagent.witness import Looker
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,13 @@ class Session(asyncio.Protocol):
         for task, mutates in self._running.items():
             if not mutates:
                 task.cancel()
+
+    @property
+    def looker(self) -> Looker | None:
+        """Who follows the host's state here."""
+        if self._talk is None or self._talk.subscription is None or not self._is_open:
+            return None
+        return Looker(self._talk.user, self._opened_at)
 
     # -- from the server -------------------------------------------------------------------------------------------
 

@@ -38,6 +38,14 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     not_listed: int  # possible duplicates beyond those, after power loss
     power_lost: bool
     clean: bool  # the last run ended in order
+    first: bool = False  # there was none
+
+    @property
+    def ended(self) -> str:
+        """How the run before ended, when not in order; empty when it did."""
+        if self.clean or self.first:
+            return ""
+        return "the machine went down without a stop" if self.power_lost else "the run before ended without a stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,7 @@ def recover(db: apsw.Connection, marks: Mapping[int, InDoubtMark], boot_id: str)
         not_listed=not_listed,
         power_lost=power_lost,
         clean=clean,
+        first=last_boot is None,
     )
     return identity, found
 

@@ -12,7 +12,9 @@ Host = TypeVar("Host", bound=str)
 
 AGENTS: Final = frozenset(("mailagent", "automation"))
 """Authors that are no people."""
-OF_HOSTS: Final = frozenset(("start", "stop"))
+CONSOLE: Final = "console"
+"""Noted when somebody's console follows a host for a minute, and when it has gone."""
+OF_HOSTS: Final = frozenset(("start", "stop", "clock", "standstill", CONSOLE))
 OUTCOMES: Final = frozenset(
     ("released", "rebound", "requeued", "retried", "freed", "bounced", "deleted", "evacuate_admit", "evacuate_end")
 )

@@ -17,7 +17,7 @@ from mailagent.api.operations import OperationRecord, Result
 from mailagent.api.targets import TargetKind
 from mailagent.api.views import EngineState, Series
 from mailctl.fleet.state import FleetState, HostState, LinkState
-from mailctl.ops.acts import OF_HOSTS, by_operation, is_act
+from mailctl.ops.acts import CONSOLE, OF_HOSTS, by_operation, is_act
 
 BASE_STEPS: Final = 10
 """Minutes before a change that it is measured against."""
@@ -99,7 +99,7 @@ def _operation(parts: Sequence[tuple[str, OperationRecord]]) -> TimelineEvent:
         text=text,
         by=record.author,
         op_id=record.op_id if len(hosts) == 1 else record.op_id.partition(".")[0],
-        weight=Weight.WARN if record.verb in OF_HOSTS else Weight.PLAIN,
+        weight=Weight.WARN if record.verb in OF_HOSTS - {CONSOLE} else Weight.PLAIN,
     )
 
 

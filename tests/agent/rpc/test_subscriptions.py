@@ -129,3 +129,17 @@ async def test_who_says_no_hello_is_sent_away(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(Exception, match="no hello within"):
             await lines.frame()
         assert await lines.ended()
+
+
+async def test_who_follows_the_host_is_known_for_as_long_as_the_connection_stands(tmp_path: Path) -> None:
+    async with serving(tmp_path) as bench:
+        assert bench.server.lookers() == {}
+        async with bench.connected() as talk:
+            await talk.hello()
+            assert bench.server.lookers() == {}
+            await talk.call("subscribe", requests.SubscribeRequest())
+            (looker,) = bench.server.lookers().values()
+            assert looker.user
+        async with asyncio.timeout(5):
+            while bench.server.lookers():  # noqa: ASYNC110  the server has no event for it
+                await asyncio.sleep(0)

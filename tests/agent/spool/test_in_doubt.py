@@ -107,6 +107,7 @@ async def test_after_power_loss_everything_that_was_due_is_in_doubt(
     async with spool_in(tmp_path) as spool:
         found = spool.recovered
         assert (found.power_lost, found.in_doubt, found.not_listed) == (True, 3, 2)
+        assert found.ended == "the machine went down without a stop"
         assert set(await listed(spool)) == {message_name(new.id, spool.tag) for new in waiting[2:]}
 
 
@@ -115,15 +116,17 @@ async def test_a_clean_stop_before_a_reboot_leaves_no_doubt(tmp_path: Path) -> N
         await accept(spool, message(spool, at=1000))
     another_boot(tmp_path)
     async with spool_in(tmp_path) as spool:
-        assert (spool.recovered.power_lost, spool.recovered.in_doubt) == (False, 0)
+        assert (spool.recovered.power_lost, spool.recovered.in_doubt, spool.recovered.ended) == (False, 0, "")
 
 
 async def test_a_crash_without_a_reboot_is_no_power_loss(tmp_path: Path) -> None:
     async with spool_in(tmp_path, clean=False) as spool:
         identity = (spool.spool_id, spool.tag)
+        assert spool.recovered.ended == ""  # there was no run before
         await accept(spool, message(spool, at=1000))
     async with spool_in(tmp_path) as spool:
         assert (spool.recovered.clean, spool.recovered.power_lost, spool.recovered.in_doubt) == (False, False, 0)
+        assert spool.recovered.ended == "the run before ended without a stop"
         assert (spool.spool_id, spool.tag) == identity
 
 
