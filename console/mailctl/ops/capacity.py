@@ -58,13 +58,15 @@ class Capacity:
         """What `whose` members sent and those `left` may not send, a sentence each; none when nothing moves."""
         if not left:
             return  # another guard's
-        them = f"{next(iter(left)).name} alone" if len(left) == 1 else f"the {len(left)} virtual MTAs left"
+        who = f"{next(iter(left)).name} alone" if len(left) == 1 else f"the {len(left)} virtual MTAs left"
         for provider in (None, *self._sent):
             sent = {one: one.sent if provider is None else self._sent[provider].get(one.name, 0.0) for one in members}
-            before, may = sum(sent.values()), sum(self._most(one, provider) for one in left)
-            if before > may and any(sent[one] for one in members if one not in left):
+            before = sum(sent.values())
+            could, may = (sum(self._most(one, provider) for one in them) for them in (members, left))
+            # Not the fault of an act that leaves as much: a rotation to a standby with the same limits.
+            if before > may < could and any(sent[one] for one in members if one not in left):
                 to, there = (f" to {provider}", " there") if provider is not None else ("", "")
-                yield f"{whose} sent {_words(before)}{to} in the last minutes, {them} may send {_words(may)}{there}"
+                yield f"{whose} sent {_words(before)}{to} in the last minutes, {who} may send {_words(may)}{there}"
 
     def _most(self, member: Member, provider: ProviderName | None) -> float:
         """What a member may send each second, in all or to one provider."""

@@ -126,6 +126,7 @@ def test_a_rotation_counts_the_standby_that_steps_in(fleet: Fleet) -> None:
     said = ["pool marketing on mx1 sent 10/s in the last minutes, mkt-2 alone may send 3/s"]
     assert texts(capped(fleet.config, mkt_2=3), fleet.state, Verb.ROTATE) == said
     assert texts(capped(fleet.config, mkt_2=3), fleet.state, Verb.ROTATE, standby="mkt-2") == said
+    assert not texts(capped(fleet.config, mkt_1=3, mkt_2=3), fleet.state, Verb.ROTATE)  # leaves as much as there was
 
 
 def test_a_host_leaves_its_share_to_the_others(fleet: Fleet) -> None:
