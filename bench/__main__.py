@@ -1,10 +1,11 @@
-"""All measurements side by side: `make bench`, or python -m bench [relay] [latency] [blocked] [depth] [postfix] [idle].
+"""All measurements side by side: `make bench`, or python -m bench NAME…
 
 relay    rates through the agent, through Postfix (needs root: its master changes users) and directly
 latency  a transactional message among 200,000 bulk ones
 blocked  200,000 messages of a suspended provider beside another one's mail
 depth    1,000,000 messages waiting
 postfix  an agent in front of a Postfix with 100,000 deferred messages (needs root)
+log      100,000 lines of a Postfix's log
 idle     an agent with nothing to do
 
 Accounting, history and audit are on, as shipped. Traffic stays on 127.0.0.0/8.
@@ -15,7 +16,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from bench import blocked, depth, idle, latency, postfix, relay
+from bench import blocked, depth, idle, latency, postfix, postfix_log, relay
 from bench.report import keep, rate, ratio, table
 from bench.systems import POSTFIX
 
@@ -115,6 +116,21 @@ def run_postfix(_: argparse.Namespace) -> None:
     )
 
 
+def run_log(options: argparse.Namespace) -> None:
+    """The log of a Postfix."""
+    rounds = [asyncio.run(postfix_log.measure()) for _ in range(options.runs)]
+    found = sorted(rounds, key=lambda one: one.cpu_s)[len(rounds) // 2]
+    keep("log", **vars(found))
+    table(
+        [
+            (f"{found.lines} lines of a Postfix's log", "measured", "goal"),
+            ("processor, all threads", f"{found.cpu_s:.1f} s", "8 s"),
+            (f"at {postfix_log.LINES_PER_S} lines/s", f"{found.share:.0%} of a core", f"{postfix_log.GOAL:.0%}"),
+            ("fastest", f"{found.lines / found.elapsed_s:,.0f} lines/s", "-"),
+        ]
+    )
+
+
 def run_idle(_: argparse.Namespace) -> None:
     """Nothing to do."""
     found = idle.measure()
@@ -134,6 +150,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "blocked": run_blocked,
     "depth": run_depth,
     "postfix": run_postfix,
+    "log": run_log,
     "idle": run_idle,
 }
 
