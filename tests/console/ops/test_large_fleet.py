@@ -12,6 +12,7 @@ from mailctl import ops
 from mailctl.cli.exits import Exit, of_plan, of_report
 from mailctl.fleet import Fleet
 from mailctl.ops import LineResult, Options, Plan, StepState, Verb, verbs
+from mailctl.tui.dialogs.report import told
 from tests.console.loopback import LoopbackAgent, fleet_config
 
 HOSTS = 200
@@ -98,6 +99,8 @@ async def test_every_host_is_in_the_report_and_again_is_idempotent(two: Two, mon
     }
     assert all(line.detail for line in report.lines)
     assert of_report(report) is Exit.UNKNOWN
+    page = told(report).plain.splitlines()[2 : 2 + HOSTS]
+    assert all("applied" in line for line in page[HOSTS - WELL :])  # what an operator must see comes first
 
     two.mend()
     monkeypatch.undo()
