@@ -11,6 +11,10 @@ import msgspec
 from mailctl.demo.errors import NoFreeNetwork, PathTooLong
 
 HOSTS = ("mx1", "mx2", "mx3")
+POSTFIX_HOST = "mx4"
+"""The fourth, where a Postfix is installed that can be started."""
+_FIRST_SOURCE = {"mx1": 21, "mx2": 31, "mx3": 41, POSTFIX_HOST: 61}
+"""Last octets of the first source address; 53 is the DNS server's."""
 POOLS = {"transactional": "tx", "marketing": "mkt", "cold": "cold"}
 """Pool -> stem of its virtual MTAs. Each host has two of each: `mkt-1` active, `mkt-2` as warm standby, and so on."""
 OPERATOR = "operator"
@@ -23,17 +27,19 @@ MAX_SOCKET_PATH = 107
 
 _NETWORKS = 2500
 _FIRST_PORT = 20_000  # below the ephemeral ports, so that no outgoing connection takes one while a host is down
-_PORTS_PER_RUN = 4
+_PORTS_PER_RUN = 5
+_WORLD = 3  # which of them is the world's
 
 
 class HostPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One host of the run."""
 
     name: str
-    smtp_port: int  # on 127.0.0.1
+    smtp_port: int  # on 127.0.0.1, of its agent or its Postfix
     ssh_address: str
     active: dict[str, str]  # virtual MTA -> address
     standby: dict[str, str]
+    is_postfix: bool = False
 
 
 class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,20 +47,22 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
 
     directory: Path
     network: str  # three octets: `127.64.7`
-    port: int  # the first of four
+    port: int  # the first of five
     rate: float = 60.0  # messages a second
     incident: str = ""  # runs from the start; then there is no timeline
     temporary: bool = True  # the directory goes with the run
+    postfix: str = ""  # the program of the fourth host; empty: there is none
 
     @property
     def world_port(self) -> int:
         """Port of the providers, the DNS and the SSH servers, each on an address of its own."""
-        return self.port + _PORTS_PER_RUN - 1
+        return self.port + _WORLD
 
     @property
     def hosts(self) -> tuple[HostPlan, ...]:
-        """The three hosts."""
-        return tuple(self._host(n, name) for n, name in enumerate(HOSTS, start=1))
+        """The three hosts, and the fourth where there is a Postfix for it."""
+        own = tuple(self._host(n, name) for n, name in enumerate(HOSTS, start=1))
+        return (*own, self._host(len(HOSTS) + 1, POSTFIX_HOST)) if self.postfix else own
 
     @property
     def fleet_file(self) -> Path:
@@ -84,6 +92,10 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
         """Standard error of one agent."""
         return self.directory / host / "agent.log"
 
+    def postfix_directory(self, host: str) -> Path:
+        """All that the Postfix of a host has."""
+        return self.directory / host / "postfix"
+
     def rpc_socket(self, host: str) -> Path:
         """Socket of one agent."""
         return self.directory / host / "rpc.sock"
@@ -94,7 +106,7 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             PathTooLong: choose another.
         """
-        for path in (self.control_socket, *(self.rpc_socket(host) for host in HOSTS)):
+        for path in (self.control_socket, *(self.rpc_socket(host.name) for host in self.hosts)):
             if len(bytes(path)) > MAX_SOCKET_PATH:
                 raise PathTooLong(str(path))
 
@@ -111,16 +123,17 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     def _host(self, n: int, name: str) -> HostPlan:
         def members(offset: int) -> dict[str, str]:
             return {
-                f"{stem}-{2 * n - 1 + offset}": f"{self.network}.{10 + 10 * n + 2 * pool + offset + 1}"
+                f"{stem}-{2 * n - 1 + offset}": f"{self.network}.{_FIRST_SOURCE[name] + 2 * pool + offset}"
                 for pool, stem in enumerate(POOLS.values())
             }
 
         return HostPlan(
             name=name,
-            smtp_port=self.port + n - 1,
+            smtp_port=self.port + (n - 1 if n <= _WORLD else n),
             ssh_address=f"{self.network}.{10 + n}",
             active=members(0),
             standby=members(1),
+            is_postfix=name == POSTFIX_HOST,
         )
 
 
@@ -160,7 +173,8 @@ def claim(rng: random.Random | None = None) -> Claim:
 
 def _free(network: str, port: int) -> bool:
     """Whether no other program listens on the ports of a run."""
-    wanted = [("127.0.0.1", port + n) for n in range(len(HOSTS))] + [(f"{network}.{DNS_HOST}", port + len(HOSTS))]
+    own = [("127.0.0.1", port + n) for n in range(_PORTS_PER_RUN) if n != _WORLD]
+    wanted = [*own, (f"{network}.{DNS_HOST}", port + _WORLD)]
     with contextlib.ExitStack() as stack:
         for address in wanted:
             probe = stack.enter_context(socket.socket())

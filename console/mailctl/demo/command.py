@@ -41,11 +41,20 @@ def demo_command(open_console: Callable[[Path], int]) -> click.Command:
         "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), help="Keep all data in this directory."
     )
     @click.option("--rate", type=click.FloatRange(0.1, 5000), default=60, show_default=True, help="Messages a second.")
-    def demo(no_console: bool, incident: str | None, directory: Path | None, rate: float) -> None:
+    @click.option(
+        "--postfix/--no-postfix",
+        "with_postfix",
+        default=None,
+        help="A fourth host that is a Postfix. [default: with it, where one is installed and this is root]",
+    )
+    def demo(
+        no_console: bool, incident: str | None, directory: Path | None, rate: float, with_postfix: bool | None
+    ) -> None:
         """Start a loopback fleet and open the console on it.
 
         Three agents, simulated providers (Gmail, Outlook, Yahoo, iCloud and a long tail), DNS, traffic, and incidents
-        on a timeline. Needs no root; nothing leaves this machine, and nothing remains when it ends.
+        on a timeline. Needs no root; nothing leaves this machine, and nothing remains when it ends. Where Postfix 3.7
+        or newer is installed, and root runs the demo, a fourth host is a Postfix with an agent in front of it.
 
         \b
         Examples:
@@ -56,7 +65,13 @@ def demo_command(open_console: Callable[[Path], int]) -> click.Command:
         from mailctl.demo.errors import DemoError
 
         try:
-            with _signals_raise(), _world(directory, rate, incident or "", foreground=no_console) as (fleet, world):
+            with (
+                _signals_raise(),
+                _world(directory, rate, incident or "", with_postfix=with_postfix, foreground=no_console) as (
+                    fleet,
+                    world,
+                ),
+            ):
                 if no_console:
                     code = world.wait()
                 else:
@@ -115,7 +130,7 @@ def _ignore_signals() -> None:
 
 @contextmanager
 def _world(
-    directory: Path | None, rate: float, incident: str, *, foreground: bool
+    directory: Path | None, rate: float, incident: str, *, with_postfix: bool | None, foreground: bool
 ) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     """The fleet file and the process of a running world; it ends with the block, and its directory with it.
 
@@ -123,11 +138,20 @@ def _world(
         DemoError: no free network, or a directory that cannot be used.
     """
     from mailctl.demo.blueprint import claim
+    from mailctl.demo.errors import NoPostfix
+    from mailctl.demo.postfix import found
 
     root = Path(tempfile.mkdtemp(prefix="mailctl-demo-")) if directory is None else directory.resolve()
     try:
         claimed = claim()
-        fleet = _prepare(root, claimed, rate, incident, temporary=directory is None)
+        program = ""
+        if with_postfix is not False:
+            try:
+                program = found(root)
+            except NoPostfix:
+                if with_postfix:
+                    raise
+        fleet = _prepare(root, claimed, rate, incident, program, temporary=directory is None)
         with _errors(root, foreground=foreground) as errors:
             world = subprocess.Popen(
                 [sys.executable, "-P", "-m", "mailctl.demo", str(root)],
@@ -148,7 +172,7 @@ def _world(
             shutil.rmtree(root, ignore_errors=True)
 
 
-def _prepare(root: Path, claimed: "Claim", rate: float, incident: str, *, temporary: bool) -> Path:
+def _prepare(root: Path, claimed: "Claim", rate: float, incident: str, postfix: str, *, temporary: bool) -> Path:
     """Write all files of the run: the fleet file among them.
 
     Raises:
@@ -166,6 +190,7 @@ def _prepare(root: Path, claimed: "Claim", rate: float, incident: str, *, tempor
         rate=rate,
         incident=incident,
         temporary=temporary,
+        postfix=postfix,
     )
     blueprint.check()
     try:

@@ -5,6 +5,7 @@ DemoError
 ├── PathTooLong         the directory's path leaves no room for a socket
 ├── NotWritable         a file of the run cannot be written
 ├── AgentFailed         an agent ended, or did not answer in time
+├── NoPostfix           the fourth host cannot be started here
 └── NoSuchIncident      a name that is not in the list
 """
 
@@ -40,6 +41,13 @@ class AgentFailed(DemoError, RuntimeError):
     def __init__(self, host: str, what: str, log: str, tail: str) -> None:
         super().__init__(f"{host}: the agent {what}; see {log}" + (f"\n{tail}" if tail else ""))
         self.host = host
+
+
+class NoPostfix(DemoError, RuntimeError):
+    """A Postfix of one's own is not possible here."""
+
+    def __init__(self, program: str, why: str) -> None:
+        super().__init__(f"{program}: {why}; --no-postfix goes without it")
 
 
 class NoSuchIncident(DemoError, LookupError):

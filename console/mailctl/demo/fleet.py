@@ -2,10 +2,11 @@
 
 from mailagent.api.ids import HostName
 from mailagent.config import dump_agent, host_part, load_fleet
-from mailctl.demo.blueprint import DNS_HOST, HOSTS, OPERATOR, POOLS, Blueprint, HostPlan
+from mailctl.demo import postfix
+from mailctl.demo.blueprint import DNS_HOST, OPERATOR, POOLS, Blueprint, HostPlan
 
 _HEAD = """\
-# The loopback fleet of `mailctl demo`: three agents, simulated providers, nothing leaves this machine.
+# The loopback fleet of `mailctl demo`: its agents, simulated providers, nothing leaves this machine.
 # Retry waits, and the acts of automation, are short so that a demo shows in a minute what takes hours in the world.
 hosts:
 """
@@ -16,13 +17,18 @@ known_hosts: ./ssh/known_hosts, config: none}}
     region: {region}
     state_dir: ./{name}/state
     rpc: {{socket: ./{name}/rpc.sock}}
-    intake:
-      hostname: {name}.acme.example
-      listeners: [{{address: 127.0.0.1, port: {smtp_port}}}]
-      relay_from: [127.0.0.0/8]
+{engine}
     virtual_mtas:
 {vmtas}
 """
+_INTAKE = """\
+    intake:
+      hostname: {name}.acme.example
+      listeners: [{{address: 127.0.0.1, port: {smtp_port}}}]
+      relay_from: [127.0.0.0/8]"""
+_POSTFIX = """\
+    engine: postfix  # its agent stands in front of a Postfix, which carries the mail
+    postfix: {{instance: {instance}, poll: 2s}}"""
 _TAIL = """\
 pools:
 {pools}
@@ -48,7 +54,12 @@ accounting: {{rotate_after: 10m, keep: 1h}}
 postmaster: postmaster@mail.acme.example
 stop_grace_s: 2
 """
-_REGIONS = {"mx1": "eu-west", "mx2": "eu-west", "mx3": "us-east"}  # the last host of a region is guarded: see mx3
+_REGIONS = {
+    "mx1": "eu-west",
+    "mx2": "eu-west",
+    "mx3": "us-east",
+    "mx4": "eu-west",
+}  # the last host of a region is guarded: see mx3
 
 
 def write_files(blueprint: Blueprint) -> None:
@@ -56,10 +67,12 @@ def write_files(blueprint: Blueprint) -> None:
     blueprint.directory.mkdir(parents=True, exist_ok=True)
     blueprint.fleet_file.write_text(fleet_text(blueprint), "utf-8")
     fleet = load_fleet(blueprint.fleet_file)
-    for host in HOSTS:
-        path = blueprint.agent_file(host)
+    for host in blueprint.hosts:
+        path = blueprint.agent_file(host.name)
         path.parent.mkdir(exist_ok=True)
-        path.write_text(dump_agent(host_part(fleet, HostName(host))), "utf-8")
+        path.write_text(dump_agent(host_part(fleet, HostName(host.name))), "utf-8")
+        if host.is_postfix:
+            postfix.write_files(blueprint, host)
 
 
 def fleet_text(blueprint: Blueprint) -> str:
@@ -82,13 +95,18 @@ def _host_text(blueprint: Blueprint, host: HostPlan) -> str:
         f"      {name}: {{address: {address}, ehlo: {name}.acme.example}}"
         for name, address in sorted({**host.active, **host.standby}.items(), key=lambda item: item[1])
     )
+    engine = (
+        _POSTFIX.format(instance=blueprint.postfix_directory(host.name) / "etc")
+        if host.is_postfix
+        else _INTAKE.format(name=host.name, smtp_port=host.smtp_port)
+    )
     return _HOST.format(
         name=host.name,
+        engine=engine,
         ssh_address=host.ssh_address,
         ssh_port=blueprint.world_port,
         user=OPERATOR,
         region=_REGIONS[host.name],
-        smtp_port=host.smtp_port,
         vmtas=vmtas,
     )
 

@@ -14,6 +14,7 @@ from mailctl.demo.control import Control
 from mailctl.demo.farside import FarSide
 from mailctl.demo.incidents import Incident, Incidents
 from mailctl.demo.letters import Author
+from mailctl.demo.postfix import Postfix
 from mailctl.demo.providers import EVERY_SOURCE
 from mailctl.demo.receivers import PROVIDERS
 from mailctl.demo.replies import Situation
@@ -76,10 +77,16 @@ class Demo:
 
         Raises:
             AgentFailed: an agent never came up.
+            NoPostfix: that of the fourth host cannot be started.
             OSError: an address or port is taken.
         """
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.far)
+            for host in self._blueprint.hosts:
+                if host.is_postfix:
+                    mta = Postfix(self._blueprint.postfix, self._blueprint.postfix_directory(host.name))
+                    stack.push_async_callback(mta.stop)
+                    await mta.start()
             await stack.enter_async_context(Control(self._blueprint.control_socket, self.incidents))
             async with asyncio.TaskGroup() as group:
                 running = [group.create_task(agent.run(), name=f"agent:{host}") for host, agent in self.agents.items()]

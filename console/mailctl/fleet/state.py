@@ -97,8 +97,8 @@ class HostState:
         if self.hello is None or not self.hello.features or method in self.hello.features:
             return ""
         if self.other_engine:
-            return f"{self.other_engine} has no {method.replace('_', ' ')}"
-        return f"its agent, {self.hello.version}, has no {method.replace('_', ' ')}; upgrade it"
+            return f"`{method}` is not possible with its engine, {self.other_engine}"
+        return f"its agent, {self.hello.version}, has no `{method}`; upgrade it"
 
 
 @dataclass(frozen=True, slots=True)

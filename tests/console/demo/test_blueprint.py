@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from mailagent.api.ids import PoolName
+from mailagent.api.ids import HostName, PoolName
 from mailagent.config import host_part, load_agent, load_fleet
-from mailctl.demo.blueprint import HOSTS, Blueprint, claim
+from mailagent.config.postfix import EngineKind
+from mailctl.demo.blueprint import DNS_HOST, HOSTS, POSTFIX_HOST, Blueprint, claim
 from mailctl.demo.errors import PathTooLong
-from mailctl.demo.fleet import write_files
+from mailctl.demo.fleet import fleet_text, write_files
 
 
 def blueprint(directory: Path) -> Blueprint:
@@ -20,7 +21,7 @@ def test_two_runs_never_share_a_network() -> None:
     first, second = claim(random.Random(5)), claim(random.Random(5))
     with contextlib.closing(first.holder), contextlib.closing(second.holder):
         assert first.network != second.network
-        assert abs(first.port - second.port) >= 4
+        assert abs(first.port - second.port) >= 5
     third = claim(random.Random(5))
     third.holder.close()
     assert third.network == first.network
@@ -75,3 +76,19 @@ def test_the_files_load_and_name_three_hosts_with_six_virtual_mtas_each(tmp_path
         assert str(next(iter(agent.virtual_mtas.values())).address) == next(
             iter(plan.hosts[HOSTS.index(host)].active.values())
         )
+
+
+def test_a_fourth_host_is_a_postfix_in_the_same_pools_with_ports_and_addresses_of_its_own(tmp_path: Path) -> None:
+    plan = Blueprint(directory=tmp_path, network="127.64.7", port=21000, postfix="/usr/sbin/postfix")
+    plan.fleet_file.write_text(fleet_text(plan), "utf-8")
+    fleet = load_fleet(plan.fleet_file)
+    assert tuple(fleet.hosts) == (*HOSTS, POSTFIX_HOST)
+    host = host_part(fleet, HostName(POSTFIX_HOST))
+    assert host.engine is EngineKind.POSTFIX
+    assert host.postfix.instance == str(tmp_path / "mx4" / "postfix" / "etc")
+    assert fleet.pools[PoolName("cold")].active == ("cold-1", "cold-3", "cold-5", "cold-7")
+    ports = [plan.world_port, *(one.smtp_port for one in plan.hosts)]
+    assert len(set(ports)) == 5
+    addresses = [a for one in plan.hosts for a in (one.ssh_address, *one.active.values(), *one.standby.values())]
+    assert len(addresses) == len(set(addresses)) == 28
+    assert f"127.64.7.{DNS_HOST}" not in addresses

@@ -134,7 +134,7 @@ def delivered(log: Path) -> dict[str, list[judge.Line]]:
 def test_mail_flows_from_every_pool_of_every_host_and_a_signal_ends_it_without_a_trace(
     start: Callable[..., Run], tmp_path: Path
 ) -> None:
-    run = start(FOREGROUND, "--no-console")
+    run = start(FOREGROUND, "--no-console", "--no-postfix")
     ready = json.loads(run.line())
     fleet, log = Path(ready["fleet"]), Path(ready["provider_log"])
     assert ready["ready"] is True
@@ -152,7 +152,7 @@ def test_mail_flows_from_every_pool_of_every_host_and_a_signal_ends_it_without_a
 def test_the_sudden_death_of_the_command_leaves_no_process_and_no_directory(
     start: Callable[..., Run], tmp_path: Path
 ) -> None:
-    run = start(FOREGROUND, "--no-console")
+    run = start(FOREGROUND, "--no-console", "--no-postfix")
     directory = Path(json.loads(run.line())["fleet"]).parent
     run.end(signal.SIGKILL)
     until(lambda: processes(directory) == [] and not directory.exists(), GONE_S)
@@ -160,7 +160,7 @@ def test_the_sudden_death_of_the_command_leaves_no_process_and_no_directory(
 
 
 def test_the_death_of_the_world_takes_the_agents_with_it(start: Callable[..., Run], tmp_path: Path) -> None:
-    run = start(FOREGROUND, "--no-console")
+    run = start(FOREGROUND, "--no-console", "--no-postfix")
     directory = Path(json.loads(run.line())["fleet"]).parent
     world = next(
         int(path.parent.name)
@@ -173,8 +173,24 @@ def test_the_death_of_the_world_takes_the_agents_with_it(start: Callable[..., Ru
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.needs("postfix", "root")
+def test_the_fourth_host_is_a_postfix_and_goes_with_the_world(start: Callable[..., Run], tmp_path: Path) -> None:
+    tmp_path.chmod(0o711)  # its processes run as another user
+    run = start(FOREGROUND, "--no-console", "--postfix")
+    ready = json.loads(run.line())
+    log = Path(ready["provider_log"])
+    directory = log.parent
+    assert len(ready["smtp"]) == 4
+    active = set(Blueprint.load(directory).hosts[3].active.values())
+    until(lambda: log.exists() and active <= set(delivered(log)), READY_S)
+    assert any("master" in line for line in processes(directory))
+    run.end(signal.SIGKILL)
+    until(lambda: processes(directory) == [] and not directory.exists(), GONE_S)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_console_opens_at_once_and_its_end_is_the_end(start: Callable[..., Run], tmp_path: Path) -> None:
-    run = start(CONSOLE)
+    run = start(CONSOLE, "--no-postfix")
     fleet = Path(run.line().strip())
     assert fleet.is_file()
     assert run.process.stdin is not None
@@ -191,7 +207,7 @@ def test_a_closed_terminal_leaves_nothing(tmp_path: Path) -> None:
     temporary.mkdir()
     with screen.open("wb") as output:
         terminal = subprocess.Popen(  # holds the other end of the console's terminal
-            [sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])", mailctl, "demo"],
+            [sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])", mailctl, "demo", "--no-postfix"],
             stdin=subprocess.PIPE,
             stdout=output,
             env={**os.environ, "TMPDIR": str(temporary), "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"},
@@ -205,7 +221,7 @@ def test_a_closed_terminal_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_host_dies_and_comes_back_on_command(start: Callable[..., Run]) -> None:
-    run = start(FOREGROUND, "--no-console")
+    run = start(FOREGROUND, "--no-console", "--no-postfix")
     ready = json.loads(run.line())
     control = Path(ready["fleet"]).with_name("demo.sock")
     assert ask(control, action="start", incident="host-down")["ok"] is True
@@ -217,7 +233,9 @@ def test_a_host_dies_and_comes_back_on_command(start: Callable[..., Run]) -> Non
 
 def test_an_incident_runs_from_the_start_and_a_named_directory_stays(start: Callable[..., Run], tmp_path: Path) -> None:
     directory = tmp_path / "kept"
-    run = start(FOREGROUND, "--no-console", "--incident", "throttle", "--dir", str(directory), "--rate", "100")
+    run = start(
+        FOREGROUND, "--no-console", "--no-postfix", "--incident", "throttle", "--dir", str(directory), "--rate", "100"
+    )
     ready = json.loads(run.line())
     address = Blueprint.load(directory).hosts[0].active["mkt-1"]
 

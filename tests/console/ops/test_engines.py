@@ -34,7 +34,7 @@ async def test_a_verb_that_one_host_has_not_is_refused_there_and_done_on_the_oth
         ("mx2", StepState.READY),
         ("mx3", StepState.REFUSED),
     ]
-    assert plan.steps[2].detail == "postfix 3.6.4 has no drain"
+    assert plan.steps[2].detail == "`drain` is not possible with its engine, postfix 3.6.4"
     report = await ops.execute(fleet, plan)
     assert not agents["mx3"].executed
     assert [line.result for line in report.lines] == ["applied", "applied", "refused"]
@@ -50,7 +50,7 @@ async def test_an_emulated_verb_is_planned_with_what_is_different_about_it(fleet
 async def test_a_read_that_a_host_has_not_says_which_engine_lacks_it(fleet: Fleet) -> None:
     answers = await fleet.ask_all("events", Empty())
     assert isinstance(answers["mx3"], Refused)  # type: ignore[index]
-    assert str(answers["mx3"]) == "postfix 3.6.4 has no events"  # type: ignore[index]
+    assert str(answers["mx3"]) == "`events` is not possible with its engine, postfix 3.6.4"  # type: ignore[index]
     assert not isinstance(answers["mx1"], Exception)  # type: ignore[index]
 
 

@@ -75,6 +75,7 @@ def test_the_selection_is_what_an_operator_would_type() -> None:
 
 
 def test_a_verb_that_no_host_of_the_subject_has_is_grey_and_says_which_engine_lacks_it() -> None:
-    assert verdict(Verb.DRAIN, Subject(TermKind.HOST, ("mx3",)), mixed()).why_not == "postfix 3.7.11 has no drain"
+    why = verdict(Verb.DRAIN, Subject(TermKind.HOST, ("mx3",)), mixed()).why_not
+    assert why == "`drain` is not possible with its engine, postfix 3.7.11"
     assert verdict(Verb.SUSPEND, Subject(TermKind.PROVIDER, ("gmail",), ("mx3",)), mixed()).verb is Verb.SUSPEND
     assert verdict(Verb.DRAIN, Subject(TermKind.POOL, ("marketing",)), mixed()).verb is Verb.DRAIN

@@ -1,0 +1,205 @@
+"""The fourth host's own Postfix: configuration, queue and log in one directory, processes that end with the world.
+
+It asks the simulated providers by a transport map, since Postfix asks DNS on port 53 only. Its virtual MTAs are SMTP
+clients of their own in master.cf, chosen by the sender's domain; standbys have one too, and no mail.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from mailctl.demo.blueprint import POOLS, Blueprint, HostPlan
+from mailctl.demo.errors import NoPostfix
+from mailctl.demo.receivers import NULL_MX_DOMAIN, PROVIDERS
+from mailctl.demo.tether import tethered
+
+log = logging.getLogger(__name__)
+
+OLDEST = (3, 7)
+"""smtp_bind_address_enforce, without which mail of a virtual MTA may leave from another address."""
+CHECK_S = 10.0
+STOP_S = 4.0
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_SENDERS = {"transactional": "receipts", "marketing": "news", "cold": "outreach"}
+_MASTER = """\
+127.0.0.1:{port} inet n - n - - smtpd
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 5 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+proxywrite unix - - n - 1 proxymap
+smtp unix - - n - - smtp
+showq unix n - n - - showq
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+_CLIENT = """\
+{name} unix - - n - 20 smtp
+  -o syslog_name=postfix/{name} -o smtp_helo_name={name}.acme.example
+  -o smtp_bind_address={address} -o smtp_bind_address_enforce=yes
+"""
+
+
+def found(directory: Path) -> str:
+    """The program `postfix`, for a run in `directory`.
+
+    Raises:
+        NoPostfix: why there can be none.
+    """
+    program, ask = shutil.which("postfix", path=_PATH), shutil.which("postconf", path=_PATH)
+    if program is None or ask is None:
+        raise NoPostfix("postfix", "is not installed")
+    if os.geteuid() != 0:
+        raise NoPostfix(program, "only root can start it")
+    closed = next((parent for parent in directory.parents if not parent.stat().st_mode & 0o001), None)
+    if closed is not None:
+        raise NoPostfix(program, f"its processes, which run as user postfix, may not enter {closed}")
+    said = ""
+    with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
+        command = [ask, "-dh", "mail_version"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_S, check=True).stdout.strip()
+        if tuple(int(part) for part in re.split(r"[.-]", said)[:2]) >= OLDEST:
+            return program
+    raise NoPostfix(program, f"is {said or 'of no known version'}, and 3.7 or newer is needed")
+
+
+def write_files(blueprint: Blueprint, host: HostPlan) -> None:
+    """Configuration and maps; directories that its processes, which run as other users, may enter."""
+    directory = blueprint.postfix_directory(host.name)
+    for name in ("etc", "queue", "data", "log"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    for parent in (directory, directory.parent, blueprint.directory):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    shutil.chown(directory / "data", "postfix")
+    etc = directory / "etc"
+    (etc / "main.cf").write_text(_main_cf(directory, host), "utf-8")
+    clients = {**host.active, **host.standby}
+    text = _MASTER.format(port=host.smtp_port)
+    text += "".join(_CLIENT.format(name=name, address=address) for name, address in clients.items())
+    (etc / "master.cf").write_text(text, "utf-8")
+    (etc / "transport").write_text(_transports(blueprint), "utf-8")
+    senders = (f"@{_SENDERS[pool]}.acme.example {name}:\n" for pool, name in zip(POOLS, host.active, strict=True))
+    (etc / "senders").write_text("".join(senders), "utf-8")
+
+
+def _main_cf(directory: Path, host: HostPlan) -> str:
+    settings = {
+        "compatibility_level": "3.6",
+        "queue_directory": directory / "queue",
+        "data_directory": directory / "data",
+        "maillog_file": directory / "log" / "mail.log",
+        "maillog_file_prefixes": directory,
+        "myhostname": f"{host.name}.acme.example",
+        "mydestination": "",
+        "mynetworks": "127.0.0.0/8",
+        "inet_interfaces": "127.0.0.1",
+        "inet_protocols": "ipv4",
+        "smtp_host_lookup": "native",
+        "transport_maps": f"texthash:{directory / 'etc' / 'transport'}",
+        "sender_dependent_default_transport_maps": f"texthash:{directory / 'etc' / 'senders'}",
+        "enable_long_queue_ids": "yes",
+        "minimal_backoff_time": "15s",
+        "maximal_backoff_time": "60s",
+        "queue_run_delay": "5s",
+        "maximal_queue_lifetime": "30m",
+        "bounce_queue_lifetime": "30m",
+        "smtp_destination_concurrency_failed_cohort_limit": "100",
+        "alias_maps": "",
+        "alias_database": "",
+        "notify_classes": "",
+    }
+    return "".join(f"{name} = {value}\n" for name, value in settings.items())
+
+
+def _transports(blueprint: Blueprint) -> str:
+    """Each recipient domain's next hop; without a transport of its own, so that the sender's stays."""
+    from mailctl.demo.farside import addresses
+
+    where = addresses(blueprint.network, PROVIDERS)
+    lines = [
+        f"{NULL_MX_DOMAIN} error:5.1.10 the domain takes no mail (null MX)",
+        "* discard:a report about our own mail",
+    ]
+    for spec in PROVIDERS:
+        for domain, site in spec.domains.items():
+            lines.append(f"{domain} :[{where[spec.mx[site][0]]}]:{blueprint.world_port}")
+    return "\n".join(lines) + "\n"
+
+
+class Postfix:
+    """Its processes. `start`, then `stop`; they end with this process, however that ends."""
+
+    def __init__(self, program: str, directory: Path) -> None:
+        self._program = program
+        self._etc = str(directory / "etc")
+        self._log_file = directory / "log" / "start.log"
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it; whether it takes mail is seen by who asks.
+
+        Its master is started directly: `postfix start-fg` leaves a shell between, and the master would outlive us.
+
+        Raises:
+            NoPostfix: it cannot be started.
+        """
+        await self._say(self._program, "-c", self._etc, "check")  # makes the directories of its queue
+        place = await self._say(
+            shutil.which("postconf", path=_PATH) or "postconf", "-c", self._etc, "-h", "daemon_directory"
+        )
+        with self._log_file.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *tethered([f"{place}/master", "-c", self._etc, "-s"], stays=True),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={"PATH": _PATH},
+                start_new_session=True,  # its master signals its whole group when it ends
+            )
+
+    async def _say(self, *command: str) -> str:
+        """What a program says that ends by itself."""
+        try:
+            async with asyncio.timeout(CHECK_S):
+                process = await asyncio.create_subprocess_exec(
+                    *tethered(command),
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.STDOUT,
+                    env={"PATH": _PATH},
+                )
+                said = (await process.communicate())[0].decode("utf-8", "backslashreplace").strip()
+        except (OSError, TimeoutError) as exc:
+            raise NoPostfix(command[0], str(exc) or f"does not end within {CHECK_S:g} s") from exc
+        if process.returncode:
+            raise NoPostfix(command[0], said)
+        return said
+
+    async def stop(self) -> None:
+        """End it: its master ends all others."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_S):
+                    await process.wait()
+                    return
