@@ -240,8 +240,18 @@ class Replayed:
     hosts: int
     minutes: int
     file_bytes: int
-    rss_early_bytes: int  # after a tenth of it
-    rss_late_bytes: int
+    speed: int  # times as fast as it was recorded
+    wall_s: float  # that playing it took
+    rss_bytes: tuple[int, ...]  # after each sixth of it
+
+    @property
+    def growth(self) -> float:
+        """By how much memory grew from the middle on, when its history has long been full, as a share."""
+        half = self.rss_bytes[len(self.rss_bytes) // 2 - 1]
+        return self.rss_bytes[-1] / half - 1
+
+
+LOOKS = 6
 
 
 def replayed(hosts: int, minutes: int, speed: int = 60) -> Replayed:
@@ -278,8 +288,12 @@ def replayed(hosts: int, minutes: int, speed: int = 60) -> Replayed:
             recorder.tick()
         recorder.close()
         with Terminal([MAILCTL, "replay", str(path), "--speed", str(speed)]) as screen:
-            screen.until(b"REPLAY")
-            time.sleep(max(5.0, minutes * 60 / speed / 10))
-            early = rss_bytes(screen.pid)
-            screen.until("■ end".encode(), within_s=3 * minutes * 60 / speed + 60)
-            return Replayed(hosts, minutes, recorder.bytes, early, rss_bytes(screen.pid))
+            began = screen.until(b"REPLAY")
+            length_s = minutes * 60 / speed
+            looks = []
+            for look in range(1, LOOKS):
+                time.sleep(max(0.0, began + length_s * look / LOOKS - time.perf_counter()))
+                looks.append(rss_bytes(screen.pid))
+            ended = screen.until("■ end".encode(), within_s=2 * length_s + 60)
+            looks.append(rss_bytes(screen.pid))
+            return Replayed(hosts, minutes, recorder.bytes, speed, ended - began, tuple(looks))

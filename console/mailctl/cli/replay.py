@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mailctl.fleet import Fleet, FleetState
-    from mailctl.replay import Recorder
+    from mailctl.replay import Player, Recorder
 
 MIB = 1024 * 1024
 LISTS_S = 10
@@ -149,12 +149,28 @@ def replay(context: click.Context, file: Path, moment: "datetime | None", speed:
     except OSError as exc:
         raise click.UsageError(f"{file}: {exc.strerror}") from exc
     if moment is not None:
-        player.seek(moment)
+        begin_at(player, moment)
     if paused:
         player.pause()
     from mailctl.tui.replay import run as open_console
 
     context.exit(open_console(player, file))
+
+
+def begin_at(player: "Player", moment: "datetime") -> None:
+    """Go to a moment of the recording.
+
+    Raises:
+        click.UsageError: it is not one of its moments.
+    """
+    recording = player.recording
+    if not recording.began_at <= moment <= recording.ended_at:
+        form = "%Y-%m-%dT%H:%M:%SZ"
+        raise click.UsageError(
+            f"--at {moment:{form}} is not in the recording, which goes from {recording.began_at:{form}} to "
+            f"{recording.ended_at:{form}}"
+        )
+    player.seek(moment)
 
 
 COMMANDS = (record, replay)

@@ -32,6 +32,8 @@ TICK_S = 0.25
 SLICE_S = 0.03
 """What is done at once; a key waits no longer than this."""
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+MOST_S = 2.0
+"""Seconds of the wall clock that count at once: a console that was stopped goes on where it stood."""
 HISTORY_S = 900
 """Seconds of history that are kept while playing."""
 
@@ -78,6 +80,11 @@ class Player:
         return self._at
 
     @property
+    def goal(self) -> datetime:
+        """The moment that is on its way to be shown; another jump counts from there."""
+        return self._goal
+
+    @property
     def is_at_end(self) -> bool:
         """Whether there is nothing more to play."""
         return self._at >= self.recording.ended_at
@@ -91,10 +98,12 @@ class Player:
         """Stand still, or go on."""
         self.is_paused = not self.is_paused
 
-    def change_speed(self, by: int) -> None:
-        """So many steps faster; negative is slower."""
-        nearest = min(range(len(SPEEDS)), key=lambda index: abs(SPEEDS[index] - self.speed))
-        self.speed = SPEEDS[max(0, min(nearest + by, len(SPEEDS) - 1))]
+    def change_speed(self, by: int) -> bool:
+        """The next faster speed, or with a negative `by` the next slower one; False: there is none."""
+        further = [speed for speed in SPEEDS if (speed > self.speed if by > 0 else speed < self.speed)]
+        if further:
+            self.speed = further[0] if by > 0 else further[-1]
+        return bool(further)
 
     def seek(self, moment: datetime) -> None:
         """Go to `moment`, or to the nearer end of the recording."""
@@ -205,7 +214,7 @@ class Player:
         while True:
             await asyncio.sleep(0 if self.is_seeking else TICK_S)
             now = self._clock()
-            self.advance(now - last)
+            self.advance(min(now - last, MOST_S))
             last = now
             if self._next is not None or not self.is_at_end or self.is_seeking:
                 self.work()

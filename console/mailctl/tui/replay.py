@@ -65,18 +65,26 @@ class ReplayApp(ConsoleApp):
         )
 
     def action_pause(self) -> None:
-        """Stand still, or go on."""
+        """Stand still, or go on; at the end there is nothing to go on to."""
+        if self.player.is_at_end and not self.player.is_seeking:
+            self.say("this is the end of the recording; [ and { go back", Tone.WARN)
+            return
         self.player.pause()
         self._moved()
 
     def action_jump(self, seconds: int) -> None:
         """So many seconds on, or back."""
-        self.player.seek(self.player.position + timedelta(seconds=seconds))
+        before, recording = self.player.goal, self.player.recording
+        self.player.seek(before + timedelta(seconds=seconds))
+        if self.player.goal == before:
+            where = "end" if before >= recording.ended_at else "beginning"
+            self.say(f"this is the {where} of the recording", Tone.WARN)
         self._moved()
 
     def action_speed(self, by: int) -> None:
         """Faster or slower."""
-        self.player.change_speed(by)
+        if not self.player.change_speed(by):
+            self.say(f"×{self.player.speed:g} is the {'fastest' if by > 0 else 'slowest'}", Tone.WARN)
         self._moved()
 
     def _moved(self) -> None:

@@ -6,9 +6,14 @@ import signal
 import sys
 from pathlib import Path
 
+import click
+import pytest
+
+from mailctl.cli.replay import begin_at
 from mailctl.replay import Player, Recording
 from tests.console.cli.conftest import Mailctl
 from tests.console.loopback import LoopbackAgent
+from tests.console.replay.conftest import SECONDS, Night, at
 
 
 async def test_an_interrupted_recording_is_whole(agents: dict[str, LoopbackAgent], path: Path, tmp_path: Path) -> None:
@@ -41,3 +46,16 @@ async def test_files_that_do_not_fit_are_refused(mailctl: Mailctl, tmp_path: Pat
     assert ran.code == 2
     assert "nothing is overwritten" in ran.err
     assert "needs a terminal" in (await mailctl("replay", str(other))).err
+
+
+@pytest.mark.parametrize("seconds", [-1, SECONDS + 1])
+def test_a_moment_outside_the_recording_is_told_with_its_ends(tmp_path: Path, seconds: int) -> None:
+    path = tmp_path / "night.jsonl"
+    Night(path).through()
+    player = Player(Recording.open(path))
+    with pytest.raises(click.UsageError, match="is not in the recording, which goes from 2026-"):
+        begin_at(player, at(seconds))
+    for inside in (0, SECONDS):
+        begin_at(player, at(inside))
+        player.work(slice_s=None)
+        assert player.position == at(inside)

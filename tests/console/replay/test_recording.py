@@ -1,5 +1,6 @@
 """Recordings: what is written can be read at any moment of it, also when a file was cut."""
 
+import asyncio
 import gzip
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mailagent.api.targets import MessageFilter
 from mailctl.fleet.errors import LinkError
 from mailctl.fleet.state import LinkState
 from mailctl.replay import Player, Recorder, Recording, RecordingError
+from mailctl.replay.player import MOST_S
 from mailctl.replay.recorder import part
 from tests.console.replay.conftest import LOST_AT_S, SECONDS, Night, at
 from tests.console.tui.doubles import snapshot
@@ -174,3 +176,58 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         Recorder(path)
     assert path.read_text() == "mine"
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 3), st.sampled_from(["play", "pause", "faster", "slower"])), min_size=1, max_size=20
+    )
+)
+@settings(max_examples=25)
+def test_what_is_played_is_time_by_speed_while_it_is_not_paused(path: Path, steps: list[tuple[float, str]]) -> None:
+    player, expected = Player(Recording.open(path)), 0.0
+    for seconds, act in steps:
+        if act == "pause":
+            player.pause()
+        elif act != "play":
+            player.change_speed(1 if act == "faster" else -1)
+        if not player.is_paused:
+            expected = min(expected + seconds * player.speed, SECONDS)
+        player.advance(seconds)
+        player.work(slice_s=None)
+        assert abs((player.position - at(expected)).total_seconds()) < 0.001
+        assert player.is_at_end == (player.position == at(SECONDS))
+
+
+@pytest.mark.parametrize(
+    ("speed", "by", "then"), [(7, 1, 10), (7, -1, 5), (60, 1, 60), (0.25, -1, 0.25), (59, 1, 60), (1, -1, 0.5)]
+)
+def test_the_next_speed_is_never_further_than_one_step(path: Path, speed: float, by: int, then: float) -> None:
+    player = Player(Recording.open(path), speed=speed)
+    assert player.change_speed(by) is (then != speed)
+    assert player.speed == then
+
+
+@pytest.mark.parametrize(
+    ("seconds", "here"), [(-1, 0), (0, 0), (59.999, 59), (60, 60), (SECONDS, SECONDS), (1e6, SECONDS)]
+)
+def test_a_jump_to_a_boundary_lands_on_it(path: Path, seconds: float, here: int) -> None:
+    player = Player(Recording.open(path))
+    seek(player, 130)
+    seek(player, seconds)
+    assert player.position == at(max(0.0, min(seconds, SECONDS)))
+    assert waiting(player) == BEFORE + here
+    player.advance(1.0)
+    player.work(slice_s=None)
+    assert player.position == at(min(max(0.0, seconds) + 1, SECONDS))
+
+
+async def test_a_console_that_was_stopped_goes_on_where_it_stood(path: Path) -> None:
+    now = [0.0]
+    async with Player(Recording.open(path), clock=lambda: now[0]) as player:
+        await asyncio.sleep(0)
+        now[0] = 3600.0
+        async with asyncio.timeout(10):
+            while player.position == at(0):  # noqa: ASYNC110  the player has no event for it
+                await asyncio.sleep(0.01)
+        assert player.position <= at(MOST_S)
