@@ -100,7 +100,7 @@ async def test_an_apply_asks_goes_in_batches_and_is_stopped(size: tuple[int, int
         await until(
             pilot, lambda: isinstance(pilot.app.screen, PromptDialog) and "canary=mx1 batch=20%" in shown(pilot)
         )
-        await pilot.press(*" rolback", "enter")
+        await pilot.press("end", *" rolback", "enter")
         await until(pilot, lambda: "is none of canary=HOST" in shown(pilot))
         await pilot.press(*["backspace"] * 8, *" rollback", "enter")
         await until(pilot, lambda: is_asked(pilot))
