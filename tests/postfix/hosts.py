@@ -14,16 +14,18 @@ host: mx1
 engine: postfix
 state_dir: {state}
 rpc: {{socket: {state}/rpc.sock}}
-postfix: {{instance: {instance}, poll: 1s{more}}}
+postfix: {{instance: {instance}, poll: {poll}{more}}}
 dns: {{servers: ["127.0.0.1:{dns}"], timeout: 1s}}
 """
 
 
 @asynccontextmanager
-async def agent(own: OwnPostfix, directory: Path, *, more: str = "", sections: str = "") -> AsyncIterator[PostfixHost]:
+async def agent(
+    own: OwnPostfix, directory: Path, *, more: str = "", sections: str = "", poll: str = "1s"
+) -> AsyncIterator[PostfixHost]:
     """A started host; `more` is added to its `postfix` section. Its DNS is a port where nobody answers."""
     path = directory / "agent.yaml"
-    text = AGENT_YAML.format(state=directory / "state", instance=own.config_dir, dns=own.nowhere, more=more)
+    text = AGENT_YAML.format(state=directory / "state", instance=own.config_dir, dns=own.nowhere, poll=poll, more=more)
     path.write_text(text + sections, encoding="utf-8")
     config, origins = load_agent_with_origins(path)
     host = PostfixHost(config, origins, path=path)

@@ -84,6 +84,7 @@ class Mirror:
         self.running = True
         """Whether Postfix runs, as far as its programs say."""
         self._began = 0
+        self._unreadable = b""
         self._missing: set[int] = set()
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._wanted: set[str] = set()
@@ -143,6 +144,7 @@ class Mirror:
             StorageError: it could not be written.
         """
         self._began = now_ms()
+        self._unreadable = b""
         names = await self._names()
         seen = array("q")
         folders: Counter[str] = Counter()
@@ -158,6 +160,8 @@ class Mirror:
             pending = await self._take(lines, names, seen, folders, pending)
             self.running = DOWN not in stream.words
         await self._written(pending)
+        if self._unreadable:
+            raise ListingError(f"no entry of a listing: {self._unreadable[:80]!r}")
         self.folders = folders
         self.complete = True
         await self._leave(seen)
@@ -189,7 +193,9 @@ class Mirror:
         by_id: dict[str, bytes] = {}
         for line in lines:
             found = _QUEUE_ID.search(line)
-            if found is not None and (queue_id := found[1].decode("ascii", "replace")) not in self._gone:
+            if found is None:
+                self._unreadable = line
+            elif (queue_id := found[1].decode("ascii", "replace")) not in self._gone:
                 by_id[queue_id] = line
         known = await self._spool.on_mirror(partial(mirror.known, queue_ids=list(by_id)))
         listed: list[Listed] = []
@@ -197,9 +203,10 @@ class Mirror:
         for queue_id, line in by_id.items():
             before = known.get(queue_id)
             key = digest(line)
+            if before is not None:
+                seen.append(before.message)
             if before is not None and before.digest == key:
                 folders[before.folder] += 1
-                seen.append(before.message)
                 due = names.due_ms(queue_id) if before.folder == "deferred" else None
                 if due is not None and due != before.due:
                     dues[before.message] = due
@@ -216,7 +223,7 @@ class Mirror:
         if not listed and not dues:
             return None
         future = self._spool.change_mirror(partial(_change, listed=listed, dues=dues, now=now_ms(), began=self._began))
-        seen.extend([one.message for one in listed])
+        seen.extend(one.message for one in listed if one.queue_id not in known)
         return future
 
     async def _written(self, pending: asyncio.Future[list[int]] | None) -> None:

@@ -193,7 +193,7 @@ class Reads:
 def told(summary: views.MessageSummary) -> views.MessageSummary:
     """`summary` with the names of what Postfix does not tell."""
     unknown = [name for name in ("stream", "pool") if not getattr(summary, name)]
-    if summary.next_try_at >= _UNKNOWN_AT and not summary.held:
+    if summary.next_try_at >= _UNKNOWN_AT:
         unknown.append("next_try_at")
     return msgspec.structs.replace(summary, unknown=tuple(unknown))
 

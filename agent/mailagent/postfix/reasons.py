@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+import msgspec
+
 from mailagent.api.outcome import Attempt
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.views import MessageSummary
@@ -63,8 +65,16 @@ def reasons(
                 )
             )
     if last is not None and folder in ("deferred", "hold"):
-        found.append(cause(last))
+        found.append(_behind(last))
     return found
+
+
+def _behind(last: Attempt) -> WaitReason:
+    """What the last attempt met; one that only a listing tells of has no virtual MTA."""
+    found, reply = cause(last), last.reply
+    if last.vmta:
+        return found
+    return msgspec.structs.replace(found, detail=reply.text if reply.local else reply.line())
 
 
 def _schedule(summary: MessageSummary, instance: Instance) -> WaitReason:
