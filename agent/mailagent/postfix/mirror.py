@@ -12,6 +12,7 @@ import time
 from array import array
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Final
 
@@ -51,6 +52,18 @@ _QUEUE_ID: Final = re.compile(rb'"queue_id": ?"([^"\\]+)"')
 _UNKNOWN_SITE: Final = ("", "")
 
 
+@dataclass(slots=True)
+class _Look:
+    """One pass over the queue."""
+
+    began: int
+    names: NextTries
+    seen: "array[int]" = field(default_factory=lambda: array("q"))
+    folders: Counter[str] = field(default_factory=Counter)
+    unreadable: bytes = b""  # a line that names no message
+    pending: "asyncio.Future[list[int]] | None" = None
+
+
 class Mirror:
     """Keeps the rows, and what is known of the queue as a whole."""
 
@@ -83,8 +96,7 @@ class Mirror:
         """Why next tries are not known."""
         self.running = True
         """Whether Postfix runs, as far as its programs say."""
-        self._began = 0
-        self._unreadable = b""
+        self._turn = asyncio.Lock()
         self._missing: set[int] = set()
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._wanted: set[str] = set()
@@ -123,16 +135,20 @@ class Mirror:
             await self._domains.wait()
             self._domains.clear()
             while self._wanted:
-                batch = [self._wanted.pop() for _ in range(min(LOOKUPS, len(self._wanted)))]
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._router().site(one), name=f"site:{one}") for one in batch]
-                for domain, task in zip(batch, tasks, strict=True):
-                    site = task.result()
-                    if isinstance(site, Site):
-                        await self._spool.change_mirror(
-                            partial(mirror.place, domain=domain, site=site.name, provider=site.provider)
-                        )
+                await self._place([self._wanted.pop() for _ in range(min(LOOKUPS, len(self._wanted)))])
             self._spool.found_sites()
+
+    async def _place(self, domains: Sequence[str]) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._router().site(one), name=f"site:{one}") for one in domains]
+        for domain, task in zip(domains, tasks, strict=True):
+            site = task.result()
+            if isinstance(site, Site):
+                work = partial(mirror.place, domain=domain, site=site.name, provider=site.provider)
+                try:
+                    await self._spool.change_mirror(work)
+                except StorageError as exc:  # it is wanted again with the next listing
+                    log.error("site not stored domain=%s: %s", domain, exc)
 
     # -- one pass ------------------------------------------------------------------------------------------------
 
@@ -143,29 +159,27 @@ class Mirror:
             PostfixError: it came to no end; what was read so far is written, and nothing has left.
             StorageError: it could not be written.
         """
-        self._began = now_ms()
-        self._unreadable = b""
-        names = await self._names()
-        seen = array("q")
-        folders: Counter[str] = Counter()
-        self.read = 0
-        lines: list[bytes] = []
-        pending: asyncio.Future[list[int]] | None = None
-        async with self._programs.stream(self._programs.argv("postqueue", "-j")) as stream:
-            async for some in stream:
-                lines += some
-                while len(lines) >= BATCH:
-                    pending = await self._take(lines[:BATCH], names, seen, folders, pending)
-                    del lines[:BATCH]
-            pending = await self._take(lines, names, seen, folders, pending)
-            self.running = DOWN not in stream.words
-        await self._written(pending)
-        if self._unreadable:
-            raise ListingError(f"no entry of a listing: {self._unreadable[:80]!r}")
-        self.folders = folders
-        self.complete = True
-        await self._leave(seen)
-        log.debug("queue read messages=%d", len(seen))
+        async with self._turn:
+            look = _Look(now_ms(), await self._names())
+            self.read = 0
+            async with self._programs.stream(self._programs.argv("postqueue", "-j")) as stream:
+                lines: list[bytes] = []
+                async for some in stream:
+                    lines += some
+                    while len(lines) >= BATCH:
+                        await self._take(lines[:BATCH], look)
+                        del lines[:BATCH]
+                await self._take(lines, look)
+                self.running = DOWN not in stream.words
+            await self._written(look)
+            if stream.too_long:
+                look.unreadable = b"longer than 16 MiB"
+            if look.unreadable:
+                raise ListingError(f"no entry of a listing: {look.unreadable[:80]!r}")
+            self.folders = look.folders
+            self.complete = True
+            await self._leave(look.seen)
+            log.debug("queue read messages=%d", len(look.seen))
 
     async def _names(self) -> NextTries:
         try:
@@ -181,20 +195,13 @@ class Mirror:
             self.folders = names.folders
         return names
 
-    async def _take(
-        self,
-        lines: Sequence[bytes],
-        names: NextTries,
-        seen: "array[int]",
-        folders: Counter[str],
-        pending: asyncio.Future[list[int]] | None,
-    ) -> asyncio.Future[list[int]] | None:
+    async def _take(self, lines: Sequence[bytes], look: "_Look") -> None:
         """Write what is new in some lines; at most one batch is being written while the next one is made."""
         by_id: dict[str, bytes] = {}
         for line in lines:
             found = _QUEUE_ID.search(line)
             if found is None:
-                self._unreadable = line
+                look.unreadable = line
             elif (queue_id := found[1].decode("ascii", "replace")) not in self._gone:
                 by_id[queue_id] = line
         known = await self._spool.on_mirror(partial(mirror.known, queue_ids=list(by_id)))
@@ -204,10 +211,10 @@ class Mirror:
             before = known.get(queue_id)
             key = digest(line)
             if before is not None:
-                seen.append(before.message)
+                look.seen.append(before.message)
             if before is not None and before.digest == key:
-                folders[before.folder] += 1
-                due = names.due_ms(queue_id) if before.folder == "deferred" else None
+                look.folders[before.folder] += 1
+                due = look.names.due_ms(queue_id) if before.folder == "deferred" else None
                 if due is not None and due != before.due:
                     dues[before.message] = due
                 continue
@@ -216,19 +223,20 @@ class Mirror:
             except ListingError as exc:
                 log.warning("%s", exc)
                 continue
-            folders[entry.queue_name] += 1
-            listed.append(self._listed(entry, key, names, before))
+            look.folders[entry.queue_name] += 1
+            listed.append(self._listed(entry, key, look.names, before))
         self.read += len(by_id)
-        await self._written(pending)
-        if not listed and not dues:
-            return None
-        future = self._spool.change_mirror(partial(_change, listed=listed, dues=dues, now=now_ms(), began=self._began))
-        seen.extend(one.message for one in listed if one.queue_id not in known)
-        return future
+        await self._written(look)
+        if listed or dues:
+            look.pending = self._spool.change_mirror(
+                partial(_change, listed=listed, dues=dues, now=now_ms(), began=look.began)
+            )
+            look.seen.extend(one.message for one in listed if one.queue_id not in known)
 
-    async def _written(self, pending: asyncio.Future[list[int]] | None) -> None:
-        if pending is not None:
-            self._spool.touch(await pending)
+    async def _written(self, look: "_Look") -> None:
+        if look.pending is not None:
+            self._spool.touch(await look.pending)
+            look.pending = None
         if self._wanted:
             self._domains.set()
 
