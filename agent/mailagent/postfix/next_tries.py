@@ -64,7 +64,9 @@ async def read_names(programs: Programs, instance: Instance) -> NextTries:
         PostfixError: the folders cannot be read; for all but `maildrop` that takes root, or the user postfix.
     """
     found = NextTries()
-    argv = programs.other("find", *(f"{instance.queue_dir}/{one}" for one in FOLDERS), "-type", "f", "-printf", _FORMAT)
+    folders = [f"{instance.queue_dir}/{one}" for one in FOLDERS]
+    # files that move meanwhile are no errors
+    argv = programs.other("find", *folders, "-ignore_readdir_race", "-type", "f", "-printf", _FORMAT)
     async with programs.stream(argv) as stream:
         async for lines in stream:
             for line in lines:

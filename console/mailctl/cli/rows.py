@@ -285,7 +285,7 @@ def directive_table(rows: Sequence[DirectiveRow], width: int | None) -> str:
             ago(row.directive.created_at, now),
             until(row.directive.expires_at, now) if row.directive.expires_at else "by undo",
             count(row.waiting),
-            progress(row.progress),
+            row.note or progress(row.progress),
             row.op_id,
             row.directive.reason,
         ]

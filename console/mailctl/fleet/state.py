@@ -223,6 +223,12 @@ class DirectiveRow:
         """Where it stands."""
         return tuple(dict.fromkeys(host for host, _ in self.parts))
 
+    @property
+    def note(self) -> str:
+        """Of an order on mail: what hosts have left alone, or wait for."""
+        told = [(host, view.mail.note) for host, view in self.parts if view.mail is not None and view.mail.note]
+        return "; ".join(note if len(self.parts) == 1 else f"{host}: {note}" for host, note in told)
+
 
 @dataclass(frozen=True)
 class FleetState:

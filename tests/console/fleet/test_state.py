@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mailagent.api import views
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView, DrainProgress
 from mailagent.api.ids import DirectiveId, HostName, OpId
+from mailagent.api.mail import MailProgress
 from mailagent.api.targets import Target, TargetKind
 from mailctl.fleet.state import FleetState, HostState, LinkState, apply_changes, sum_flows
 from mailctl.fleet.watch import RETRY_FIRST_S, RETRY_MAX_S, retry_wait_s
@@ -75,13 +76,15 @@ def test_directives_of_one_operation_are_one_row() -> None:
             op_id=OpId("op1"),
         )
         progress = DrainProgress(connections=0 if empty else 3, ready=0, in_doubt=0, waiting=5, empty=empty)
-        view = DirectiveView(directive=order, progress=progress, waiting=5)
+        mail = MailProgress(held=5, note="" if empty else "1 message not done")
+        view = DirectiveView(directive=order, progress=progress, waiting=5, mail=mail)
         assert one.snapshot is not None
         return replace(one, snapshot=msgspec.structs.replace(one.snapshot, directives=(view,)))
 
     (row,) = FleetState(hosts=(draining(0, empty=True), draining(1, empty=False))).directives
     assert row.hosts == ("mx1", "mx2")
     assert row.waiting == 10
+    assert row.note == "mx2: 1 message not done"
     assert row.progress is not None
     assert row.progress.connections == 3
     assert not row.progress.empty

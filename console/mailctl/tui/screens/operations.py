@@ -270,7 +270,8 @@ def _at(hosts: tuple[str, ...]) -> str:
 def _how_far(row: DirectiveRow) -> Cell:
     if row.progress:
         return progress_cell(row.progress, stale=row.stale)
-    return Cell(f"{count(row.waiting)} held" if row.waiting else "", Tone.TEXT)
+    held = f"{count(row.waiting)} held" if row.waiting else ""
+    return Cell("; ".join(filter(None, (held, clean(row.note)))), Tone.TEXT)
 
 
 def _order_cells(row: DirectiveRow, now: datetime) -> tuple[Cell, ...]:
