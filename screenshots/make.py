@@ -1,6 +1,7 @@
 """Draw the screens again: the demo's fleet, a Gmail throttle on mkt-1, and the console driven through it.
 
-Writes an SVG and a PNG of each screen beside this file. Takes about two minutes: the charts want a minute of traffic.
+Writes an SVG and a PNG of each screen beside this file, or of those that are named. Takes about three minutes: the
+charts want a minute of traffic.
 """
 
 import asyncio
@@ -9,8 +10,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,18 @@ from textual.pilot import Pilot
 from mailagent.config import load_fleet
 from mailctl.fleet import Fleet
 from mailctl.fleet.state import LinkState
+from mailctl.ops import Phase
 from mailctl.tui.app import ConsoleApp
+from mailctl.tui.dialogs.columns import ColumnsDialog
 from mailctl.tui.dialogs.confirm import ConfirmDialog
+from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.export import self_contained
 from mailctl.tui.incidents import Incidents
 from mailctl.tui.screens.orders import order_key
+from mailctl.tui.screens.rollout import RolloutView
 from mailctl.tui.source import FleetOperator
+from mailctl.tui.start import follow
+from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
 
 HERE = Path(__file__).resolve().parent
@@ -52,10 +60,13 @@ async def draw_all(renderer: str) -> None:
     async with demo_fleet() as directory:
         os.chdir(directory)  # the commands that dialogs show then read as on an operator's screen
         path = Path("fleet.yaml")
-        fleet = Fleet(load_fleet(path), path=path)
+        config = load_fleet(path)
+        fleet = Fleet(config, path=path)
         app = ConsoleApp(fleet, FleetOperator(fleet), path=path)
+        app.drift.follow(config)
+        app.comfort.watch_fleet(path, partial(follow, app, fleet))
         async with app.run_test(size=LARGE) as pilot:
-            await Walk(pilot, app, renderer).through()
+            await Walk(pilot, app, renderer, only=sys.argv[1:]).through()
 
 
 @asynccontextmanager
@@ -88,17 +99,24 @@ async def throttle(root: Path, *, wanted: bool) -> None:
         await incidents.toggle("throttle")
 
 
+def limit_gmail(path: Path) -> None:
+    """Give Gmail a rate in the fleet file."""
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("gmail: {tls: opportunistic}", "gmail: {tls: opportunistic, rate: 2/s}"), "utf-8")
+
+
 class Walk:
     """One way through the console, with a picture of each screen."""
 
-    def __init__(self, pilot: Pilot[Any], app: ConsoleApp, renderer: str) -> None:
+    def __init__(self, pilot: Pilot[Any], app: ConsoleApp, renderer: str, only: Sequence[str] = ()) -> None:
         self._pilot = pilot
         self._app = app
         self._renderer = renderer
+        self._only = only
 
     async def through(self) -> None:
         """From a quiet fleet through a throttled address to its rotation."""
-        await self._until(lambda: sum(host.state is LinkState.LIVE for host in self._app.state.hosts) == 3)
+        await self._until(lambda: all(host.state is LinkState.LIVE for host in self._app.state.hosts))
         print("waiting for a minute of ordinary traffic", flush=True)
         await self._until(lambda: self._youngest_s() > QUIET_S)
         await throttle(Path(), wanted=True)
@@ -152,6 +170,38 @@ class Walk:
         await self._press("t")
         await self._until(lambda: "Timeline" in type(self._app.screen).__name__ and self._table.row_count > 0)
         await self._shoot("timeline")
+
+        await self._press("3", "a")
+        await self._until(lambda: "Ages" in type(self._app.screen).__name__ and self._table.row_count > 0)
+        await self._press("right")
+        await self._shoot("ages")
+        await self._press("1", "vertical_line")
+        await self._until(lambda: isinstance(self._app.screen, ColumnsDialog))
+        await self._press("j", "j", "K", "plus", "plus", "j", "j", "space")
+        await self._shoot("columns")
+        await self._press("escape")
+        await self._roll_out()
+
+    async def _roll_out(self) -> None:
+        """Another limit for Gmail in the fleet file, brought to the hosts with mx1 first."""
+        limit_gmail(Path("fleet.yaml"))
+        await self._until(lambda: self._app.drift.differs(self._app.state.hosts[0]))
+        await self._press("c")
+        await self._until(lambda: "would change" in str(self._app.screen.query_one(StatusLine).message))
+        await self._press("A")
+        await self._until(lambda: isinstance(self._app.screen, PromptDialog) and self._app.screen.is_mounted)
+        await self._press("enter")
+        await self._until(self._is_asked)
+        await self._agree()
+        await self._until(self._is_watching)
+        await self._shoot("rollout")
+        await self._pilot.resize_terminal(*SMALL)
+        await self._shoot("rollout-80x24")
+
+    def _is_watching(self) -> bool:
+        view = self._app.screen
+        now = view.rollouts.now if isinstance(view, RolloutView) else None
+        return now is not None and now.phase is Phase.WATCHES
 
     async def _ask(self, row: str, key: str, reason: str) -> None:
         """Have the question for a verb on a row, with a reason, on the screen."""
@@ -219,6 +269,8 @@ class Walk:
         await self._pilot.pause()
 
     async def _shoot(self, name: str) -> None:
+        if self._only and name not in self._only:
+            return
         await self._settle()
         drawing = self._draw(HERE, name)
         picture = drawing.with_suffix(".png")

@@ -80,7 +80,7 @@ async def on_rollout(pilot: Pilot[Any]) -> None:
 async def test_each_host_is_compared_in_effect_terms_and_hostile_text_is_harmless(size: tuple[int, int]) -> None:
     async with app_with(StillOperator(compared=compared()), Clock()).run_test(size=size) as pilot:
         await on_rollout(pilot)
-        for words in ("≠ differs", "✎ edited by hand", "2 of 3 differ", "1,204", "ceiling gmail x mkt-1"):
+        for words in ("Δ differs", "✎ edited by hand", "2 of 3 differ", "1,204", "ceiling gmail x mkt-1"):
             await until(pilot, lambda words=words: words in shown(pilot))  # type: ignore[misc]
         assert "without mx3" in said(pilot)
         await pilot.press("j")
@@ -309,7 +309,7 @@ async def test_a_host_that_drifted_stands_out_on_fleet() -> None:
     app.drift.follow(config)
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
-        await until(pilot, lambda: "≠● live" in shown(pilot))
+        await until(pilot, lambda: "Δ● live" in shown(pilot))
         await until(pilot, lambda: "c compares" in shown(pilot))
 
 

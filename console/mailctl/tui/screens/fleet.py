@@ -180,7 +180,7 @@ class FleetView(View):
             again = f", next try in {span(host.next_try_s)}" if host.next_try_s else ""
             rows.append(Content.assemble((clean(host.error) + again, Tone.BAD.style)))
         if host is not None and self.desk.drift.differs(host):
-            rows.append(Content.styled("≠ runs something else than the fleet file says; c compares", Tone.WARN.style))
+            rows.append(Content.styled("Δ runs something else than the fleet file says; c compares", Tone.WARN.style))
         if host is not None and (view := host.view) is not None:
             intake = "accepting" if view.accepting else clean(view.intake_reason) or "refusing"
             doubt = Tone.WARN if view.in_doubt_listed else Tone.QUIET
@@ -224,9 +224,9 @@ def _note(note: Directive, now: datetime) -> Content:
 
 
 def _state(host: HostState, *, drifted: bool) -> Cell:
-    """The link; ≠ where the host runs something else than the fleet file says."""
+    """The link; Δ where the host runs something else than the fleet file says."""
     cell = host_cell(host)
-    return Cell(f"≠{cell.text}", Tone.WARN if cell.tone is Tone.GOOD else cell.tone) if drifted else cell
+    return Cell(f"Δ{cell.text}", Tone.WARN if cell.tone is Tone.GOOD else cell.tone) if drifted else cell
 
 
 def _cells(line: HostLine, now: datetime, *, drifted: bool = False) -> tuple[Cell, ...]:

@@ -293,7 +293,7 @@ def _file(found: HostPlan | None) -> Cell:
         return Cell("✎ edited by hand", Tone.WARN)
     if plan.state is FileState.PENDING:
         return Cell("◷ waits for restart", Tone.WARN)
-    return Cell("● as in the file", Tone.GOOD) if plan.same else Cell("≠ differs", Tone.WARN)
+    return Cell("● as in the file", Tone.GOOD) if plan.same else Cell("Δ differs", Tone.WARN)
 
 
 def _cells(row: _Compared) -> tuple[Cell, ...]:
