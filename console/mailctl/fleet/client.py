@@ -57,12 +57,13 @@ class Client:
 
         Raises:
             ApiError: the agent's answer is an error.
+            Unreachable: there is no connection; nothing was sent.
             NoAnswer: nothing came within `deadline_s`; whether the call took effect is unknown.
             LinkLost: the connection broke; whether the call took effect is unknown.
             Incompatible: the result is not of the shape that the method table has.
         """
         if self._channel is None or self.lost.done():
-            raise LinkLost(self.host, "not connected")
+            raise Unreachable(self.host, self.lost.result().reason if self.lost.done() else "not connected")
         self._next_id += 1
         call_id = self._next_id
         answer: asyncio.Future[codec.Frame] = asyncio.get_running_loop().create_future()
@@ -74,7 +75,7 @@ class Client:
         except TimeoutError:
             raise NoAnswer(self.host, f"no answer to {method} within {deadline_s:g} s") from None
         except BrokenPipeError as exc:  # an SSH channel that is closing
-            raise LinkLost(self.host, "connection lost before the call") from exc
+            raise Unreachable(self.host, "connection lost before the call") from exc
         finally:
             del self._pending[call_id]
             self._given_up = self._given_up or not answer.done() or answer.cancelled()
@@ -101,7 +102,7 @@ class Client:
             raise SocketRefused(self.host, f"the agent refuses this user: {exc.message}") from exc
         except ApiError as exc:
             raise Incompatible(self.host, f"the agent refuses our hello: {exc.message}") from exc
-        except LinkLost as exc:
+        except (LinkLost, Unreachable) as exc:
             raise self.lost.result() if self.lost.done() else exc from exc
         if hello.protocol != PROTOCOL_VERSION:
             raise Incompatible(

@@ -16,7 +16,7 @@ from mailagent.api.trace import TraceLines, TraceRequest
 from mailagent.api.views import Changes, Snapshot
 from mailagent.config.structs import FleetHost
 from mailctl.fleet.client import CALL_DEADLINE_S, Client
-from mailctl.fleet.errors import Denied, Incompatible, LinkError, NoAnswer, Unreachable
+from mailctl.fleet.errors import Denied, Incompatible, LinkError, LinkLost, NoAnswer, Unreachable
 from mailctl.fleet.state import HostState, LinkState, apply_changes
 from mailctl.fleet.trace import follow
 
@@ -143,14 +143,20 @@ class HostWatch:
             ApiError: the agent's answer is an error.
         """
         if (client := self._client) is None:
-            raise self._failure or Unreachable(self.name, "not connected yet")
+            raise self._not_connected()
         return await client.call(method, params, deadline_s=deadline_s)
 
     def trace(self, request: TraceRequest, deadline_s: float = CALL_DEADLINE_S) -> AsyncGenerator[TraceLines]:
         """Lines of a live trace until it ends; see `follow`."""
         if (client := self._client) is None:
-            raise self._failure or Unreachable(self.name, "not connected yet")
+            raise self._not_connected()
         return follow(client, request, deadline_s)
+
+    def _not_connected(self) -> LinkError:
+        """Why nothing is sent. What became of an earlier call is another matter: it is no answer to this one."""
+        if isinstance(self._failure, NoAnswer | LinkLost):
+            return Unreachable(self.name, self._failure.reason)
+        return self._failure or Unreachable(self.name, "not connected yet")
 
     async def run(self) -> None:
         """Stay connected until cancelled."""

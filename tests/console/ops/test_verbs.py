@@ -9,7 +9,7 @@ import pytest
 from mailagent.api.mail import Hold, Rebind
 from mailagent.api.requests import Role
 from mailctl import ops
-from mailctl.fleet import Fleet
+from mailctl.fleet import Fleet, LinkState
 from mailctl.ops import LineResult, Options, StepState, Verb, mail
 from mailctl.ops.wait import DrainState, WaitResult
 from tests.console.loopback import LoopbackAgent, fleet_config
@@ -109,6 +109,18 @@ async def test_an_unreachable_host_is_a_line_of_plan_and_report(agents: Agents, 
         assert drain.steps[-1].state is StepState.UNREACHABLE
         report = await ops.execute(fleet, drain)
         assert report.summary == "applied on 3 of 4 hosts, unreachable on 1 of 4 hosts"
+
+
+async def test_what_was_not_sent_is_not_unknown(agents: Agents) -> None:
+    """The link was given up for its silence between plan and act."""
+    async with Fleet(fleet_config(agents), interval_s=0.1, silence_s=1.0) as fleet:
+        await fleet.settled(5)
+        drain = await plan(fleet, Verb.DRAIN, "vmta:mkt-1")
+        agents["mx1"].faults.mute = {"hello"}
+        assert await fleet.until(lambda state: state.hosts[0].state is LinkState.LOST, within_s=10)
+        (line,) = (await ops.execute(fleet, drain, settle_s=0)).lines
+        assert line.result is LineResult.UNREACHABLE
+        assert "no news for" in line.detail
 
 
 async def test_a_second_drain_finds_nothing_to_do(fleet: Fleet) -> None:
