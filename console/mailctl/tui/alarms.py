@@ -11,14 +11,13 @@ SHARE = 20
 
 
 class Alarms:
-    """The alarms of the newest state, and which of them was gone to last."""
+    """The alarms of the newest state."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self.standing: tuple[Alarm, ...] = ()
         self._lookout = Lookout()
         self._clock = clock
         self._not_before = 0.0
-        self._at: tuple[str, ...] = ()  # what was gone to last
 
     def look(self, state: FleetState) -> None:
         """Look through `state`, unless that was done a moment ago and takes long."""
@@ -29,19 +28,12 @@ class Alarms:
         ended = self._clock()
         self._not_before = ended + SHARE * (ended - began)
 
-    def next(self) -> Alarm | None:
-        """The worst alarm; after it was gone to, the one below it."""
+    def next(self, here: tuple[str, str] | None) -> Alarm | None:
+        """The worst alarm; on a row of one (`here`: screen and key), the one below that."""
         if not self.standing:
             return None
-        known = [_identity(alarm) for alarm in self.standing]
-        index = (known.index(self._at) + 1) % len(known) if self._at in known else 0
-        self._at = known[index]
-        return self.standing[index]
-
-
-def _identity(alarm: Alarm) -> tuple[str, ...]:
-    """What it is about, whatever the figures."""
-    return (alarm.trouble, *sorted(alarm.cells or map(str, alarm.hosts)))
+        at = [index for index, alarm in enumerate(self.standing) if is_at(alarm, here)]
+        return self.standing[(at[0] + 1) % len(self.standing)] if at else self.standing[0]
 
 
 def screen_of(alarm: Alarm) -> str:
@@ -56,3 +48,9 @@ def rows_of(alarm: Alarm) -> tuple[str, ...]:
     if alarm.trouble is Trouble.FAILING:
         return ()
     return alarm.cells or tuple(map(str, alarm.hosts))
+
+
+def is_at(alarm: Alarm, here: tuple[str, str] | None) -> bool:
+    """Whether `here`, a screen and the key of a row, is where the alarm is looked at."""
+    rows = rows_of(alarm)
+    return here is not None and here[0] == screen_of(alarm) and (not rows or here[1] in rows)

@@ -59,6 +59,27 @@ async def test_the_key_goes_on_to_the_next_and_escape_comes_back() -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, FleetView))
 
 
+async def test_from_anywhere_else_the_key_goes_to_the_worst_again() -> None:
+    fleet = with_cells(troubled(), "yahoo", ("tx-5",), flow=FAILING, last_reply=BUSY)
+    async with app_over(StillFleet(fleet)).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        for _ in range(2):
+            await pilot.press("6")
+            await until(pilot, lambda: isinstance(pilot.app.screen, OperationsView))
+            await pilot.press("!")
+            await until(pilot, lambda: isinstance(pilot.app.screen, FleetView) and table(pilot).cursor == "mx2")
+
+
+async def test_the_key_opens_the_machine_of_the_agent() -> None:
+    state = troubled()
+    hosts = tuple(replace(host, machine="box" if host.name != "mx1" else "") for host in state.hosts)
+    async with app_over(StillFleet(replace(state, hosts=hosts))).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await until(pilot, lambda: table(pilot).row_count == 2)
+        await pilot.press("!")
+        await until(pilot, lambda: table(pilot).cursor == "mx2")
+
+
 async def test_what_concerns_many_rows_marks_them_and_takes_the_filter_away() -> None:
     vmtas = ("mkt-1", "mkt-3", "mkt-5", "tx-1", "tx-3")
     fleet = with_cells(QUIET, "outlook", vmtas, flow=FAILING, last_reply=BUSY)

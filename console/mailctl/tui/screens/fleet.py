@@ -89,6 +89,11 @@ class FleetView(View):
         """The fleet file beside what hosts run."""
         self.desk.go_down("Rollout")
 
+    def seek(self, rows: tuple[str, ...]) -> None:
+        """Also agents of a machine that is closed."""
+        self._opened |= {line.key for line in self._lines.values() if line.parts and set(line.names) & set(rows)}
+        super().seek(rows)
+
     def poll(self) -> None:
         """Also how far evacuations are, which no host reports by itself."""
         super().poll()

@@ -323,18 +323,22 @@ class View(Screen[None]):
     def action_alarm(self) -> None:
         """Go to the worst alarm; from there to the next."""
         self.desk.alarms.look(self.desk.state)
-        alarm = self.desk.alarms.next()
+        alarm = self.desk.alarms.next(self._here())
         if alarm is None:
             self.say("nothing is wrong that this console knows of")
             return
         target = self.app.get_screen(screen_of(alarm))
         assert isinstance(target, View)  # noqa: S101  the app installs it
-        target._sought = rows_of(alarm)
+        target.seek(rows_of(alarm))
         if target is self:
             self.narrow(Filter())
             self.draw(self.desk.state, self.desk.now())
         else:
             self.desk.go_down(screen_of(alarm), Filter())
+
+    def seek(self, rows: tuple[str, ...]) -> None:
+        """Stand on these rows as soon as they are there."""
+        self._sought = rows
 
     def action_down(self) -> None:
         """Go into the row."""
@@ -475,9 +479,11 @@ class View(Screen[None]):
         self.query_one(StatusLine).aside("  ".join(part for part in parts if part))
 
     def _draw_alarms(self) -> None:
-        table = self.table if self.query(FleetTable) else None
-        here = (self.TAB, table.cursor or "") if table is not None else None
-        self.query_one(AlarmLine).show(self.desk.alarms.standing, here, self._own_key)
+        self.query_one(AlarmLine).show(self.desk.alarms.standing, self._here(), self._own_key)
+
+    def _here(self) -> tuple[str, str] | None:
+        """This screen, and the key of the row under the cursor."""
+        return (self.TAB, self.table.cursor or "") if self.query(FleetTable) else None
 
     def _draw_hints(self) -> None:
         hints = self.desk.footer or tuple(

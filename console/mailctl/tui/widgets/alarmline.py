@@ -8,7 +8,7 @@ from textual.widget import Widget
 
 from mailctl.ops.alarms import Alarm, Trouble
 from mailctl.ops.plan import Verb
-from mailctl.tui.alarms import rows_of, screen_of
+from mailctl.tui.alarms import is_at
 from mailctl.tui.text import clean, count
 from mailctl.tui.theme import Tone
 
@@ -51,7 +51,7 @@ def alarm_line(
     """`▲ gmail throttles mkt-1, 205 wait  421 4.7.28 …  ! goes there, R rotate  +1`."""
     if not alarms:
         return Content("")
-    mine = [alarm for alarm in alarms if _is_at(alarm, here)]
+    mine = [alarm for alarm in alarms if is_at(alarm, here)]
     alarm = mine[0] if mine else alarms[0]
     tone = Tone.WARN if alarm.trouble in _MILD else Tone.BAD
     waiting = f", {count(alarm.waiting)} wait" if alarm.waiting else ""
@@ -63,11 +63,6 @@ def alarm_line(
         said, room = "", max(0, room)
     middle = Content.styled(said, (Tone.TEXT if mine else Tone.QUIET).style).truncate(room, ellipsis=True, pad=True)
     return Content.assemble(left, ("  ", ""), middle, ("  ", ""), right)
-
-
-def _is_at(alarm: Alarm, here: tuple[str, str] | None) -> bool:
-    rows = rows_of(alarm)
-    return here is not None and here[0] == screen_of(alarm) and (not rows or here[1] in rows)
 
 
 def _keys(alarm: Alarm, others: int, own_key: Callable[[str], str], *, is_here: bool) -> Content:
