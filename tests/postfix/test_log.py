@@ -23,7 +23,7 @@ pytestmark = pytest.mark.needs("postfix", "root")
 SERVICES = """\
 vmta-mkt-1 unix - - n - - smtp -o syslog_name=postfix/vmta-mkt-1 -o smtp_bind_address=127.0.0.7
 vmta-mkt-2 unix - - n - - smtp -o syslog_name=postfix/vmta-mkt-2 -o smtp_bind_address=127.0.0.8
-mailagent-wait unix - - n - - error -o syslog_name=postfix/mailagent-wait
+mailagent-wait unix - - n - - error -n retry
 """
 SECTIONS = """\
 virtual_mtas:
@@ -108,12 +108,25 @@ async def test_outcomes_of_virtual_mtas_through_rotation_a_restart_and_a_suspens
                 await send("ok@two.test")
                 assert (await accounted(state, 5))[4]["recipient"] == "ok@two.test"
 
+            async def taken(recipient: str, count: int) -> None:
+                async def there() -> bool:
+                    return sink.received[recipient] == count and set(await asyncio.to_thread(own.queue)) == {first}
+
+                await until(there, f"{recipient} is delivered")
+
             await send("ok@one.test")  # while nobody looks
+            await taken("ok@one.test", 2)
             await asyncio.to_thread(own.run, "postfix", "logrotate")
             await send("ok@two.test")
+            await taken("ok@two.test", 2)
             route(one=f"vmta-mkt-1:{hop}", two=f"mailagent-wait:4.3.2 {EMULATED}: two.test, by ada")
             await asyncio.to_thread(own.run, "postfix", "reload")
-            await asyncio.to_thread(own.run, "postqueue", "-i", first)
+
+            async def suspended() -> bool:  # a queue manager that is being reloaded does not hear
+                await asyncio.to_thread(own.run, "postqueue", "-i", first)
+                return EMULATED in own.log.read_text(encoding="utf-8")
+
+            await until(suspended, "the suspension is in the log")
             await asyncio.to_thread(own.settle, "deferred", 1)
 
             async with agent(own, place, sections=SECTIONS) as host:

@@ -139,7 +139,7 @@ class PostfixHost:
             self._census,
             self._history,
             self._control.generations,
-            {},
+            self._changes.last_replies,
             ConnectTimes(),
         )
         self._snapshots = Snapshots(

@@ -11,7 +11,7 @@ import msgspec
 
 from mailagent.api.accounting import LETTERS, EventType
 from mailagent.api.classification import Verdict
-from mailagent.api.ids import VmtaName
+from mailagent.api.ids import ProviderName, VmtaName
 from mailagent.api.outcome import Attempt
 from mailagent.api.smtp import SmtpReply
 from mailagent.config.structs import AgentConfig
@@ -21,6 +21,7 @@ from mailagent.postfix.acts import is_long
 from mailagent.postfix.log.outcomes import DEFERRED, SENT, Event, GivenUp, Gone, Outcome, Received, Requeued
 from mailagent.postfix.queue_ids import made_at_us, message_number
 from mailagent.routing.providers import DEFAULT_PROVIDER, ProviderTable
+from mailagent.routing.streams import StreamTable
 from mailagent.spool.mirror import Listed
 from mailagent.spool.records import UNKNOWN_DUE
 from mailagent.spool.told import Arrival, Change, End, Left, Rename, Try
@@ -38,6 +39,7 @@ class Place(msgspec.Struct, frozen=True):
 
     vmta: str
     pool: str
+    stream: str
     source: str
     site: str
     provider: str
@@ -58,6 +60,8 @@ class Changes:
     ) -> None:
         """`site_of` has (site, provider) of a domain where they are known, `lifetime_s` how long mail of a sender may
         wait."""
+        self.last_replies: dict[tuple[ProviderName, VmtaName], SmtpReply] = {}
+        """The last reply of each provider to each virtual MTA that deferred a recipient."""
         self._site_of = site_of
         self._lifetime_s = lifetime_s
         self.configure(config, classifier)
@@ -69,6 +73,7 @@ class Changes:
         self._providers = ProviderTable(config.providers)
         self._pools: dict[str, str] = {vmta: name for name, pool in config.pools.items() for vmta in pool.members}
         self._only_pool = str(next(iter(config.pools))) if len(config.pools) == 1 else ""
+        self._streams = StreamTable(config)
         self._recorded = frozenset(LETTERS[letter] for letter in config.accounting.records)
 
     def vmta_of(self, syslog_name: str) -> str:
@@ -99,7 +104,8 @@ class Changes:
     def left(self, left: Iterable[Left], counters: Counters) -> None:
         """Count recipients that were given up with their message."""
         for one in left:
-            counters.bounced(self._pool(one.vmta), "", one.vmta, one.provider)
+            pool = self._pool(one.vmta)
+            counters.bounced(pool, self._stream(pool, one.sender), one.vmta, one.provider)
 
     # --- tries ----------------------------------------------------------------------------------------------------
 
@@ -116,6 +122,7 @@ class Changes:
             count, kind = counters.bounced, EventType.BOUNCED
         if tried.status == DEFERRED:
             count, kind = counters.deferred, EventType.DEFERRED
+            self.last_replies[ProviderName(place.provider), VmtaName(place.vmta)] = reply
             attempt = Attempt(
                 number=0,
                 at=datetime.fromtimestamp(event.at, UTC),
@@ -129,7 +136,7 @@ class Changes:
                 verdict=verdict,
                 tls=_tls(tried.tls),
             )
-        count(place.pool, "", place.vmta, place.provider)
+        count(place.pool, place.stream, place.vmta, place.provider)
         return Try(
             queue_id=event.id,
             address=tried.recipient,
@@ -153,10 +160,22 @@ class Changes:
         vmta = self._config.virtual_mtas.get(VmtaName(event.vmta))
         address = None if vmta is None else vmta.address6 if "[" in tried.remote else vmta.address
         source = str(address) if address is not None and tried.remote else ""
-        return Place(event.vmta, self._pool(event.vmta), source, site, provider, mx, tried.remote)
+        pool = self._pool(event.vmta)
+        stream = self._stream(pool, event.message.sender, event.message.user)
+        return Place(event.vmta, pool, stream, source, site, provider, mx, tried.remote)
 
     def _pool(self, vmta: str) -> str:
         return self._pools.get(vmta, self._only_pool)
+
+    def _stream(self, pool: str, sender: str, user: str = "") -> str:
+        """By the sender, where that alone decides and mail of that stream leaves from the pool that it left from."""
+        if self._streams.wanted_headers:
+            return ""
+        name = self._streams.classify(sender.encode(), {}, "", user)
+        if name is None:
+            return ""
+        stream = self._config.streams[name]
+        return name if pool and (pool == stream.pool or pool in stream.pools.values()) else ""
 
     def _message(self, event: Outcome) -> Listed:
         """Enough to mirror a message by until a listing has it."""
@@ -192,7 +211,7 @@ class Changes:
                 n=n,
                 sender=message.sender,
                 recipient=tried.recipient,
-                stream="",
+                stream=place.stream,
                 pool=place.pool,
                 size_bytes=message.size,
                 vmta=place.vmta,
@@ -232,6 +251,7 @@ class Changes:
     def _left(self, kind: EventType, queue_id: str, at: float, left: Left, reply: SmtpReply) -> bytes:
         if kind not in self._recorded:
             return b""
+        pool = self._pool(left.vmta)
         return line(
             AccountingRecord(
                 event=f"{queue_id}-{left.n}-{_ms(at)}-{kind}",
@@ -242,8 +262,8 @@ class Changes:
                 n=left.n,
                 sender=left.sender,
                 recipient=left.address,
-                stream="",
-                pool=self._pool(left.vmta),
+                stream=self._stream(pool, left.sender),
+                pool=pool,
                 size_bytes=left.size,
                 vmta=left.vmta,
                 site=left.site,

@@ -19,6 +19,8 @@ from mailagent.telemetry.counters import Counters
 
 BEHIND_BYTES = 10 * 1024 * 1024
 """From here on people are told: 10 s and more of 5,000 lines/s."""
+ALL_FOREIGN = 1000
+"""After so many lines without one of this instance people are told."""
 STORE_S = 30.0
 """Between two records of the place while the log tells nothing that changes anything."""
 
@@ -76,7 +78,7 @@ class LogKeeper:
         self.told = 0
         """Lines, whatever they were about; what they change is stored."""
         self.understood = 0
-        """Those about messages of the instance, or another one."""
+        """Those about messages of this instance."""
         self.gaps = 0
         """Times that the log was not the one that was read before: what it said meanwhile is unknown."""
 
@@ -92,6 +94,13 @@ class LogKeeper:
             found.append(f"outcomes, rates and attempts are unknown: {self.source.trouble}")
         elif self.source.behind_bytes > BEHIND_BYTES:
             found.append(f"the log is {self.source.behind_bytes >> 20:,} MB ahead of these figures")
+        if self.source.unread:
+            found.append(f"{self.source.unread:,} line(s) of the log about recipients were not understood")
+        if self.told > ALL_FOREIGN and not self.understood:
+            found.append(
+                f"none of {self.told:,} lines of the log is about mail of this instance (syslog_name"
+                f" {self._outcomes.syslog_name}): outcomes, rates and attempts are unknown"
+            )
         if self.gaps:
             found.append(
                 f"the log was {self.gaps} time(s) not the one that was read before: what it said meanwhile is unknown"
@@ -123,11 +132,11 @@ class LogKeeper:
         if batch.gap:
             self.gaps += 1
             lines = [line for line in lines if line.at >= self._at]
-        self.understood += len(lines)
         if batch.position is not None:
             self._position = batch.position
         if lines:
             self._at = lines[-1].at
+        foreign = self._outcomes.foreign
         events = list(self._outcomes.events(lines))
         for event in events:
             if isinstance(event, Gone):
@@ -139,6 +148,7 @@ class LogKeeper:
             done = await self._store(changes)
             self.changes.left(done.left, self._counters)
             self._spool.touch(done.touched)
+        self.understood += len(lines) - (self._outcomes.foreign - foreign)
         self.told += batch.read
 
     def _store(self, changes: Sequence[Change]) -> "asyncio.Future[Told]":

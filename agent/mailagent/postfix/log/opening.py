@@ -1,5 +1,6 @@
 """Which log belongs to an instance."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,10 +44,11 @@ def source_of(config: Postfix, instance: Instance, position: Position | None) ->
     """
     parser = LineParser(now=lambda: datetime.now(UTC))
     if config.log_command:
-        return CommandSource(config.log_command, parser, position)
+        return CommandSource(config.log_command, parser, position, since=time.time())
     if config.log == JOURNAL:
         return JournalSource(parser, position)
     path = config.log or instance.log_file or DEFAULT_LOG
     if config.command:
-        return CommandSource((*config.command, "tail", "-n", _KEPT_LINES, "-F", path), parser, position)
+        argv = (*config.command, "tail", "-n", _KEPT_LINES, "-F", path)
+        return CommandSource(argv, parser, position, since=time.time())
     return FileSource(FileTail(Path(path), position if isinstance(position, follow.Position) else None), parser)

@@ -101,7 +101,7 @@ class Outcomes:
 
     def __init__(self, syslog_name: str, vmta_of: Callable[[str], str], *, max_open: int = MAX_OPEN) -> None:
         """`syslog_name` is the instance's; `vmta_of` has the virtual MTA for that of a service, empty for none."""
-        self._name = syslog_name
+        self.syslog_name = syslog_name
         self._vmta_of = vmta_of
         self._max_open = max_open
         self._open: dict[str, Message] = {}
@@ -114,7 +114,7 @@ class Outcomes:
     def events(self, lines: Iterable[Line]) -> Iterator[Event]:
         """What `lines` say; each is joined as it is asked for."""
         for line in lines:
-            if line.name != self._name and not self._is_ours(line.name):
+            if line.name != self.syslog_name and not self._is_ours(line.name):
                 self.foreign += 1
                 continue
             event = self._event(line)
@@ -127,7 +127,7 @@ class Outcomes:
             pass
 
     def _is_ours(self, name: str) -> bool:
-        return name.startswith(f"{self._name}/") or self._vmta_of(name) != ""
+        return name.startswith(f"{self.syslog_name}/") or self._vmta_of(name) != ""
 
     def _event(self, line: Line) -> Event | None:
         if isinstance(line, Tried):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 from zlib import crc32
 
@@ -58,6 +59,10 @@ class Source(Protocol):
     trouble: str  # why nothing can be read; empty while all is well
     behind_bytes: int  # written and not read yet, as far as it is known
 
+    @property
+    def unread(self) -> int:
+        """Lines about a recipient that were not understood."""
+
     async def begin(self) -> tuple[list[Line], Position | None]:
         """Lines that were read before, for their context, and where reading begins, when that is known."""
 
@@ -76,6 +81,11 @@ class FileSource:
         self._parser = parser
         self.trouble = ""
         self.behind_bytes = 0
+
+    @property
+    def unread(self) -> int:
+        """See `Source`."""
+        return self._parser.unread
 
     async def begin(self) -> tuple[list[Line], Position | None]:
         """See `Source`."""
@@ -121,6 +131,11 @@ class FileSource:
         syslog = self._parser.syslog
         return [line for raw in raws if (line := syslog(raw)) is not None]
 
+    @property
+    def path(self) -> Path:
+        """The log."""
+        return self._tail.path
+
     def _note(self, trouble: str) -> None:
         if trouble and trouble != self.trouble:
             log.warning("%s", trouble)
@@ -130,14 +145,23 @@ class FileSource:
 class CommandSource:
     """A command that prints the log for as long as it runs, such as `docker logs -f`; started again when it ends."""
 
-    def __init__(self, argv: Sequence[str], parser: LineParser, position: Position | None = None) -> None:
+    def __init__(
+        self, argv: Sequence[str], parser: LineParser, position: Position | None = None, *, since: float = 0.0
+    ) -> None:
+        """Without a position, what was written before `since` is passed over."""
         self.trouble = ""
         self.behind_bytes = 0
         self._argv = tuple(argv)
         self._parser = parser
         self._position = position
-        self._seen = position if isinstance(position, CommandPosition) else None
+        begin = position if isinstance(position, CommandPosition) else CommandPosition(int(since), 0)
+        self._seen: CommandPosition | None = begin
         self._stream: Stream | None = None
+
+    @property
+    def unread(self) -> int:
+        """See `Source`."""
+        return self._parser.unread
 
     async def begin(self) -> tuple[list[Line], Position | None]:
         """See `Source`."""
@@ -198,12 +222,12 @@ class CommandSource:
     def _was_read(self, line: Line, raw: bytes) -> bool:
         """Whether the line stood before the position, which has a whole second where the log has no more."""
         seen = self._seen
-        if seen is None or line.at < seen.at:
-            return seen is not None
-        if line.at > seen.at:
+        if seen is None:
+            return False
+        if line.at > seen.at or (line.at == seen.at and not seen.mark):
             self._seen = None
             return False
-        if crc32(raw) == seen.mark:
+        if line.at == seen.at and crc32(raw) == seen.mark:
             self._seen = None
         return True
 

@@ -13,15 +13,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from mailagent.api.ids import HostName, PoolName, ProviderName, VmtaName
+from mailagent.api.ids import HostName, PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.outcome import Attempt
 from mailagent.config.accounting import Accounting
-from mailagent.config.structs import AgentConfig, Pool, Provider, VirtualMta
+from mailagent.config.structs import AgentConfig, Pool, Provider, Stream, VirtualMta
 from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.postfix.log import sources
 from mailagent.postfix.log.changes import Changes
 from mailagent.postfix.log.follow import FileTail, Position
-from mailagent.postfix.log.keeper import LogKeeper, stored_place
+from mailagent.postfix.log.keeper import ALL_FOREIGN, LogKeeper, stored_place
 from mailagent.postfix.log.lines import LineParser
 from mailagent.postfix.log.outcomes import Outcomes
 from mailagent.postfix.log.replies import EMULATED, said
@@ -43,6 +43,10 @@ CONFIG = AgentConfig(
     virtual_mtas={
         VmtaName("mkt-1"): VirtualMta(address=IPv4Address("127.0.0.7")),
         VmtaName("mkt-2"): VirtualMta(address=IPv4Address("127.0.0.8")),
+    },
+    streams={
+        StreamName("news"): Stream(pool=PoolName("marketing"), senders=("n@shop.example",)),
+        StreamName("other"): Stream(pool=PoolName("elsewhere"), senders=("o@shop.example",)),
     },
     providers={ProviderName("gmail"): Provider(mx=("google.com",))},
     accounting=Accounting(records=("d", "b", "x", "k", "t")),
@@ -157,7 +161,7 @@ class Rig:
         return [(one["type"], one["recipient"], one.get("attempt", 0)) for one in self.accounting]
 
     def tally(self, provider: str = "gmail", vmta: str = "mkt-1") -> Tally:
-        return self.counters.tally("marketing", "", vmta, provider)
+        return self.counters.tally("marketing", "news", vmta, provider)
 
 
 @pytest.fixture(autouse=True)
@@ -178,6 +182,7 @@ async def test_mail_that_is_delivered_at_once_is_counted_and_written_down(rig: R
     assert (line["type"], line["message_id"], line["attempt"]) == ("delivered", ID, 1)
     assert (line["sender"], line["recipient"], line["client"]) == ("n@shop.example", "u@a.example", "app[192.0.2.5]")
     assert (line["vmta"], line["source"], line["pool"]) == ("mkt-1", "127.0.0.7", "marketing")
+    assert line["stream"] == "news"
     assert (line["mx"], line["remote"], line["provider"]) == (GMAIL_MX, "192.0.2.9:25", "gmail")
     assert (line["code"], line["enhanced"], line["text"], line["smtp_verb"]) == (250, "2.0.0", "Ok", ".")
     assert (line["queued_s"], line["duration_s"], line["size_bytes"]) == (5.2, 1.1, 300)
@@ -227,6 +232,22 @@ async def test_a_suspension_of_ours_keeps_the_last_real_reply(rig: Rig) -> None:
     await rig.log(activated(second=20), tried("deferred", f"{EMULATED}: by ada", second=20, service="error"))
     assert [one.reply.text for one in await rig.attempts()] == ["over quota"]
     assert len(rig.accounting) == rig.tally().deferred == 1
+
+
+async def test_a_stream_that_does_not_leave_from_that_pool_is_none(rig: Rig) -> None:
+    await rig.log(arrived().replace("n@shop", "o@shop"), tried("sent", "250 2.0.0 Ok"))
+    assert (rig.accounting[0]["pool"], rig.accounting[0]["stream"]) == ("marketing", "")
+
+
+async def test_what_cannot_be_said_is_noticed(rig: Rig) -> None:
+    assert rig.keeper.notices() == []
+    await rig.log(tried("sent", "250 2.0.0 Ok").replace("delays=", "later="))
+    assert rig.keeper.notices() == ["1 line(s) of the log about recipients were not understood"]
+    await rig.log(*[gone().replace("postfix/", "postfix-in/")] * ALL_FOREIGN)
+    assert "none of 1,001 lines" in rig.keeper.notices()[1]
+    assert "syslog_name postfix" in rig.keeper.notices()[1]
+    await rig.log(gone())
+    assert len(rig.keeper.notices()) == 1
 
 
 async def test_what_expires_is_accounted_with_its_last_reply(rig: Rig) -> None:
