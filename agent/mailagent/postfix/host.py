@@ -30,16 +30,20 @@ from mailagent.outcome.accounting.tallies import Tallies
 from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.outcome.events import Events
 from mailagent.overview import Overview
+from mailagent.postfix.destinations import FILE as DESTINATIONS
+from mailagent.postfix.destinations import Destinations
 from mailagent.postfix.hands import Helped, Own
 from mailagent.postfix.instance import find_programs, read_instance
 from mailagent.postfix.live import LiveQueue
 from mailagent.postfix.log.changes import Changes
 from mailagent.postfix.log.opening import keeper_of
+from mailagent.postfix.maps import Maps
 from mailagent.postfix.mirror import Mirror
 from mailagent.postfix.names import Names
 from mailagent.postfix.orders import QueueOrders
 from mailagent.postfix.reads import Reads
 from mailagent.postfix.snapshots import Snapshots
+from mailagent.postfix.standing import EMULATED, StandingOrders
 from mailagent.rollout.difference import changed_sections, restart_keys
 from mailagent.routing import Router
 from mailagent.scheduling.ready import ReadyQueue
@@ -54,9 +58,9 @@ from mailagent.version import __version__
 
 log = logging.getLogger(__name__)
 
-STANDING: Final = frozenset({"control", "census", "ages", "upkeep", "mirror", "places", "log", "mail-orders"})
+STANDING: Final = frozenset({"control", "census", "ages", "upkeep", "mirror", "places", "log", "mail-orders", "maps"})
 """Tasks whose end is the end of the agent."""
-OF_CONTROL: Final = ("cancel", "edit", "undo", "note_add")
+OF_CONTROL: Final = ("note_add",)
 """Verbs of control that need nothing of Postfix."""
 SIGHUP: Final = "SIGHUP"
 CACHE_KIB: Final = 8 * 1024
@@ -123,6 +127,11 @@ class PostfixHost:
             classify=lambda reply, provider: self._classifier.verdict(reply, provider),
             poll_s=config.postfix.poll.total_seconds(),
         )
+        self._maps = Maps(config, programs, lambda: self._destinations)
+        self._destinations = Destinations(config.state_dir / DESTINATIONS, self._maps.look)
+        await asyncio.to_thread(self._destinations.load)
+        self._mirror.on_site = self._destinations.note
+        self._maps.apply(self._state)
         self._changes = Changes(config, self._classifier, site_of=self._mirror.site_of, lifetime_s=instance.lifetime_of)
         self._log = await keeper_of(
             config.postfix,
@@ -147,13 +156,14 @@ class PostfixHost:
             spool=self._spool,
             mirror=self._mirror,
             log=self._log,
+            maps=self._maps,
             census=self._census,
             history=self._history,
             overview=self._overview,
             generations=self._control.generations,
         )
         archive = await asyncio.to_thread(Archive, config.state_dir / "history.db")
-        self._upkeep = Upkeep(self._history, archive, self._accounting)
+        self._upkeep = Upkeep(self._history, archive, self._accounting, each_minute=self._each_minute)
         self._names = Names(self._spool)
         reads = Reads(config.host, self._spool, self._mirror, self._names, programs, self._history, archive)
         self._reads: dict[str, Read] = {
@@ -179,10 +189,11 @@ class PostfixHost:
         self._overview.mail = self._mail.progress
         self._verbs: dict[str, Act] = {
             **{name: self._control.verbs[name] for name in OF_CONTROL},
+            **StandingOrders(self._control, self._maps, instance, lambda: self._config).verbs,
             **LockVerbs(self._control).verbs,
             **self._mail.verbs,
         }
-        self._emulated: dict[str, str] = {}
+        self._emulated: dict[str, str] = {**EMULATED}
         self._spawn(self._control.run(), "control")
         self._spawn(self._census.run(), "census")
         self._spawn(ages.run(), "ages")
@@ -191,6 +202,7 @@ class PostfixHost:
         self._spawn(self._mirror.place(), "places")
         self._spawn(self._log.run(), "log")
         self._spawn(self._mail.run(), "mail-orders")
+        self._spawn(self._maps.run(), "maps")
         log.info(
             "postfix host runs host=%s version=%s queue=%s", config.host, instance.version_text, instance.queue_dir
         )
@@ -209,6 +221,7 @@ class PostfixHost:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._resolver.close()
+        await asyncio.to_thread(self._destinations.save)
         await self._spool.close(clean=not self.failed.done())
         await self._upkeep.stop()
         await asyncio.to_thread(self._events.stop)
@@ -228,6 +241,9 @@ class PostfixHost:
             if task.get_name() in STANDING:
                 self._fail(f"{task.get_name()} failed: {error!r}")
 
+    def _each_minute(self) -> None:
+        self._spawn(asyncio.to_thread(self._destinations.save), "destinations")
+
     def _account(self, lines: list[bytes]) -> None:
         self._accounting.write(lines)
 
@@ -244,6 +260,7 @@ class PostfixHost:
     def apply(self, state: HostState) -> None:
         """Directives or configuration have changed: take effect."""
         self._state = state
+        self._maps.apply(state)
         self._snapshots.expire()
         self._mail.look()
 
@@ -314,6 +331,7 @@ class PostfixHost:
             self._snapshots.configure(config)
             self._changes.configure(config, classifier)
             self._overview.config = config
+            self._maps.configure(config)
             if "dns" in changed:
                 self._resolver.configure(config.dns)
             self._router = Router(config, self._resolver, before=self._router)

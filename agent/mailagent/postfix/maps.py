@@ -2,18 +2,16 @@
 
 A drained or suspended virtual MTA has no slot any more, a standby that was rotated in has some; a pool or stream that
 may not send has its mail wait; domains of a suspended provider have a row that has their mail wait. All of it is
-emulated: Postfix counts the wait as an attempt. It notices a renamed table by itself, within 10 s and mostly at once;
-mail that is in its active queue has its transport already, so what takes a way out of use is followed by a reload.
+emulated: Postfix counts the wait as an attempt. It notices a renamed table by itself, within 10 s; mail that is in its
+active queue has its transport already, so what takes a way out of use is followed by a reload.
 """
 
 import asyncio
 import logging
 import re
-import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from mailagent.api.directives import DirectiveKind
@@ -37,14 +35,14 @@ log = logging.getLogger(__name__)
 
 RELOAD_EVERY_S: Final = 5.0
 """Reloads are at least so far apart: each forgets what Postfix learned of its destinations."""
-DOMAINS_EVERY_S: Final = 1.0
+DOMAINS_EVERY_S: Final = 0.2
 """New domains of suspended providers are written so often at most."""
 RETRY_S: Final = 5.0
 """Pause after maps that could not be written, or a reload that was refused."""
 SETTLE_S: Final = 20.0
 """Longest wait of a verb for its maps."""
-_KNOCKS: Final = 4
 _KEY: Final = re.compile(r"[!\"$-~][!-~]*")
+_BY_MAPS: Final = (DirectiveKind.DRAIN, DirectiveKind.SUSPEND, DirectiveKind.ROTATE)
 _ABOUT_SITES: Final = (TargetKind.QUEUE, TargetKind.CELL)
 
 
@@ -94,6 +92,15 @@ def held_rows(config: AgentConfig, state: HostState, destinations: Iterable[Dest
     return dict(sorted(rows.items()))
 
 
+def concerns_domains(state: HostState) -> bool:
+    """Whether anything is suspended that rows of recipient domains are made of."""
+    return _suspends(state, (TargetKind.PROVIDER, *_ABOUT_SITES))
+
+
+def _suspends(state: HostState, kinds: Collection[TargetKind]) -> bool:
+    return any(one.kind is DirectiveKind.SUSPEND and one.target.kind in kinds for one in state.directives)
+
+
 def why_not(config: AgentConfig, kind: DirectiveKind, target: Target) -> str:
     """Why Postfix cannot be told to do this to `target`; empty when it can."""
     if kind is DirectiveKind.DRAIN and target.kind is TargetKind.HOST:
@@ -130,14 +137,12 @@ class Maps:
         programs: Programs,
         destinations: Callable[[], Iterable[Destination]],
         *,
-        queue_dir: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`destinations` has every domain that mail was seen for; `queue_dir` is the instance's."""
+        """`destinations` has every domain that mail was seen for."""
         self._config = config
         self._programs = programs
         self._destinations = destinations
-        self._queue_dir = queue_dir
         self._clock = clock
         self._state: HostState | None = None
         self._written: HostState | None = None  # the state that the maps have
@@ -149,6 +154,8 @@ class Maps:
         self._settled = asyncio.Condition()
         self.trouble = ""
         """Why the maps are not as they should be; the last good ones are in effect."""
+        self.ready = False
+        """Whether Postfix is set up to obey."""
         self.held: Mapping[str, str] = {}
         """Domains whose mail waits, with the value that Postfix has."""
         self.vmtas: frozenset[VmtaName] = frozenset()
@@ -166,8 +173,25 @@ class Maps:
 
     def look(self) -> None:
         """Mail for new domains was seen: they are looked at together, a moment later."""
+        if self._state is None or not concerns_domains(self._state):
+            return
         if self._looks is None:
             self._looks = asyncio.get_running_loop().call_later(DOMAINS_EVERY_S, self._look)
+
+    async def again(self) -> None:
+        """See whether Postfix has been set up meanwhile."""
+        self._ask()
+        await self.settled()
+
+    def notices(self) -> list[str]:
+        """What an operator must know of what is emulated."""
+        found = [self.trouble] if self.trouble else []
+        if self.held:
+            count = "1 domain" if len(self.held) == 1 else f"{len(self.held):,} domains"
+            found.append(
+                f"{count} seen so far wait for suspended providers: emulated, new ones follow their first mail"
+            )
+        return found
 
     async def settled(self, timeout_s: float = SETTLE_S) -> str:
         """Wait until what was asked so far is in effect: what is in the way, or nothing."""
@@ -214,10 +238,11 @@ class Maps:
         if state is None:
             return
         record = await asyncio.to_thread(installed, config)
-        if record is None or record.begun:
+        self.ready = record is not None and not record.begun
+        if record is None or not self.ready:
             self.vmtas, self.held = frozenset(), {}
             self._written = state
-            if state.directives:
+            if any(one.kind in _BY_MAPS for one in state.directives):
                 raise NotInstalled(config.host)
             return
         self.vmtas = frozenset(record.vmtas)
@@ -237,8 +262,6 @@ class Maps:
             self._owes_reload = True
         if self._owes_reload:
             await self._reload()
-        elif changed:
-            await asyncio.to_thread(_knock, Path(self._queue_dir) / "private" / "rewrite")
         if changed:
             log.info("postfix maps written maps=%s held=%d", ",".join(sorted(changed)), len(rows_of(texts[HELD_MAP])))
 
@@ -266,17 +289,3 @@ class ReloadRefused(PostfixError):
 
     def __init__(self, why: PostfixError) -> None:
         super().__init__(f"the maps are written, but mail in the active queue still goes the old way: {why}")
-
-
-def _knock(path: Path) -> None:
-    """Connect to Postfix's rewrite service a few times: whoever answers looks first whether its tables have changed.
-
-    Without it, it looks every 10 s. Nothing is asked, and no answer is waited for.
-    """
-    for _ in range(_KNOCKS):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(0.5)
-            try:
-                sock.connect(str(path))
-            except OSError:  # not ours to open, in a container, or Postfix is stopped
-                return

@@ -98,6 +98,8 @@ class Mirror:
         """Whether Postfix runs, as far as its programs say."""
         self._turn = asyncio.Lock()
         self._missing: set[int] = set()
+        self.on_site: Callable[[str, str, str], None] = lambda *_: None
+        """Told of every domain that mail is seen for, once its site and provider are known."""
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._wanted: set[str] = set()
         self._asked = asyncio.Event()
@@ -144,6 +146,7 @@ class Mirror:
         for domain, task in zip(domains, tasks, strict=True):
             site = task.result()
             if isinstance(site, Site):
+                self.on_site(domain, site.name, site.provider)
                 work = partial(mirror.place, domain=domain, site=site.name, provider=site.provider)
                 try:
                     await self._spool.change_mirror(work)
@@ -283,9 +286,11 @@ class Mirror:
             return _UNKNOWN_SITE
         site = self._router().cached(domain)
         if site is not None:
+            self.on_site(domain, site.name, site.provider)
             return site.name, site.provider
         if len(self._wanted) < MOST_WANTED:
             self._wanted.add(domain)
+            self._domains.set()
         return _UNKNOWN_SITE
 
     # -- what has left -------------------------------------------------------------------------------------------

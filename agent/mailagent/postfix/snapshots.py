@@ -13,6 +13,7 @@ from mailagent.control.state import HostState
 from mailagent.intake.pressure import rss_bytes
 from mailagent.overview import Overview
 from mailagent.postfix.log.keeper import LogKeeper
+from mailagent.postfix.maps import Maps
 from mailagent.postfix.mirror import Mirror
 from mailagent.spool.store import Spool
 from mailagent.telemetry.history import History
@@ -33,6 +34,7 @@ class Snapshots:
         spool: Spool,
         mirror: Mirror,
         log: LogKeeper,
+        maps: Maps,
         census: Census,
         history: History,
         overview: Overview,
@@ -42,6 +44,7 @@ class Snapshots:
         self._spool = spool
         self._mirror = mirror
         self._log = log
+        self._maps = maps
         self._census = census
         self._history = history
         self._overview = overview
@@ -118,7 +121,7 @@ class Snapshots:
             history_bytes=self._history.memory_bytes,
             generation=self._generations.host,
             config_hash=self._config_hash,
-            notice="; ".join((*notices(mirror), *self._log.notices())),
+            notice="; ".join((*notices(mirror), *self._log.notices(), *self._maps.notices())),
             unknown=UNKNOWN,
         )
 
