@@ -95,7 +95,8 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     generation: int
     config_hash: str
     notice: str = ""  # what these numbers lack, or an alarm that stands, as a sentence
-    unknown: tuple[str, ...] = ()  # fields whose value the engine does not tell; what stands there means nothing
+    # fields whose value the engine does not tell, here and in rows; `ready_queues`: ready mail and limits of rows alone
+    unknown: tuple[str, ...] = ()
 
 
 class PoolView(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -20,8 +20,8 @@ from mailagent.telemetry.history import History
 from mailagent.version import __version__
 
 SNAPSHOT_S: Final = 0.2
-UNKNOWN: Final = ("connections_in", "connections_out", "in_doubt", "in_doubt_listed")
-"""Of a host: Postfix does not tell."""
+UNKNOWN: Final = ("connections_in", "connections_out", "in_doubt", "in_doubt_listed", "ready_queues")
+"""Of a host: Postfix does not tell. What it tells of ready mail is that of the whole host."""
 
 
 class Snapshots:

@@ -152,8 +152,8 @@ def engine_notes(rows: Sequence[HostState], width: int | None) -> list[str]:
     for host in rows:
         if not host.other_engine:
             continue
-        if missing := sorted(name.replace("_", " ") for name in host.untold - {"connections"}):
-            notes.append(f"{host.name}: {host.other_engine} does not tell: {', '.join(missing)}")
+        if missing := ", ".join(host.view.unknown if host.view is not None else ()).replace("_", " "):
+            notes.append(f"{host.name}: {host.other_engine} does not tell: {missing}")
         if host.view is not None and host.view.notice:
             notes.append(f"{host.name}: {host.view.notice}")
         emulated = host.hello.emulated if host.hello is not None else {}
@@ -184,7 +184,7 @@ def pool_table(rows: Sequence[PoolRow], width: int | None) -> str:
             count(row.active),
             count(row.standby),
             count(row.waiting),
-            count(row.ready),
+            _told(row, "ready", count(row.ready)),
             count(row.deferred),
             *_flow(row.flow),
             _told(row, "connections", count(row.connections)),
@@ -219,7 +219,7 @@ def vmta_table(rows: Sequence[VmtaRow], width: int | None) -> str:
             row.view.state,
             " ".join(filter(None, (row.view.address, row.view.address6))),
             row.view.ehlo,
-            count(row.view.ready),
+            _told(row, "ready", count(row.view.ready)),
             *_flow(row.view.flow),
             _told(row, "connections", count(row.view.connections)),
             row.link,
@@ -250,7 +250,7 @@ def destination_table(rows: Sequence[DestinationRow], width: int | None) -> str:
             row.view.vmta,
             row.host,
             *_flow(row.view.flow),
-            count(row.view.ready),
+            _told(row, "ready", count(row.view.ready)),
             count(row.view.deferred),
             ago(row.view.oldest_at, now),
             _told(row, "connections", f"{row.view.connections}/{row.view.connection_limit or '∞'}"),

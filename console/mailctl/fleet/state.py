@@ -30,6 +30,8 @@ from mailagent.api.views import (
 )
 
 OWN_ENGINE = "mailagent"
+_OF_ROWS = {"connections_out": "connections", "ready_queues": "ready"}
+"""Fields of rows that are not told either when that one of their host is not."""
 
 Row = TypeVar("Row", PoolView, ProviderView)
 View = TypeVar("View", bound=msgspec.Struct)
@@ -88,9 +90,9 @@ class HostState:
 
     @property
     def untold(self) -> frozenset[str]:
-        """Fields of its rows that its engine does not tell: what stands there means nothing."""
+        """Fields of it and of its rows that its engine does not tell: what stands there means nothing."""
         unknown = frozenset(self.view.unknown) if self.view else frozenset()
-        return unknown | {"connections"} if "connections_out" in unknown else unknown
+        return unknown | {_OF_ROWS[name] for name in unknown & _OF_ROWS.keys()}
 
     def lacks(self, method: str) -> str:
         """Why it cannot be asked for `method`; empty when it can, or may be able to."""

@@ -17,7 +17,7 @@ Agents = dict[str, LoopbackAgent]
 @pytest.fixture
 async def fleet(agents: Agents) -> AsyncIterator[Fleet]:
     other = agents["mx3"]
-    other.engine, other.unknown = "postfix 3.6.4", ("connections_in", "connections_out")
+    other.engine, other.unknown = "postfix 3.6.4", ("connections_in", "connections_out", "ready_queues")
     other.lacks = ("drain", "events")
     other.emulated = {"suspend": "by a map of domains, which is never whole"}
     async with Fleet(fleet_config(agents)) as fleet:
@@ -61,4 +61,4 @@ async def test_what_an_engine_does_not_tell_is_known_of_its_rows_and_of_a_pool_o
     assert state.is_mixed
     assert {row.host for row in state.vmtas if "connections" in row.untold} == {"mx3"}
     assert all("connections" not in row.untold for row in state.pools)
-    assert {row.host for row in state.destinations if "connections" in row.untold} == {"mx3"}
+    assert {row.host for row in state.destinations if {"connections", "ready"} <= row.untold} == {"mx3"}

@@ -1,5 +1,6 @@
 """Cells that several screens share."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from textual.content import Content
@@ -31,6 +32,11 @@ def number(value: int, *, stale: bool = False, tone: Tone = Tone.TEXT) -> Cell:
     return Cell(some(value), tone if value else Tone.QUIET)
 
 
+def told(untold: Collection[str], name: str, cell: Cell) -> Cell:
+    """`cell`, or the dash in its place when the engine does not tell that field."""
+    return UNTOLD if name in untold else cell
+
+
 def host_name(state: FleetState, name: str) -> str:
     """`mx4 ≈`, with the mark of another engine."""
     known = state.host(name)
@@ -42,8 +48,8 @@ def engine_facts(host: HostState) -> list[Content]:
     if not host.other_engine:
         return []
     rows = [fact(OTHER_ENGINE, host.other_engine, Tone.STRONG)]
-    if missing := sorted(name.replace("_", " ") for name in host.untold - {"connections"}):
-        rows.append(fact(f"does not tell ({UNTOLD.text})", ", ".join(missing)))
+    if missing := host.view.unknown if host.view is not None else ():
+        rows.append(fact(f"does not tell ({UNTOLD.text})", ", ".join(missing).replace("_", " ")))
     if host.view is not None and host.view.notice:
         rows.append(Content.styled(clean(host.view.notice), Tone.WARN.style))
     for verb, sentence in sorted(host.hello.emulated.items()) if host.hello is not None else ():

@@ -22,7 +22,7 @@ from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import Scope, Traced
 from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
 from mailctl.tui.roster import Part, Roster
-from mailctl.tui.screens.columns import UNTOLD, age, engine_facts, failing, gauge, number, rate, trend
+from mailctl.tui.screens.columns import UNTOLD, age, engine_facts, failing, gauge, number, rate, told, trend
 from mailctl.tui.screens.orders import limited, lowering
 from mailctl.tui.screens.reasons import reason_mark
 from mailctl.tui.screens.view import View
@@ -150,8 +150,8 @@ class DestinationsView(View):
             spread(
                 ("cell", row.key, Tone.STRONG),
                 ("pool", view.pool, Tone.TEXT),
-                ("limit", view.rate_limit or "no rate", Tone.TEXT),
-                ("over", plural(view.sites, "site"), Tone.TEXT),
+                ("limit", UNTOLD.text if "ready" in row.untold else view.rate_limit or "no rate", Tone.TEXT),
+                ("over", UNTOLD.text if "ready" in row.untold else plural(view.sites, "site"), Tone.TEXT),
                 wide=self.is_wide,
             )
         ]
@@ -261,8 +261,8 @@ def _cells(
         failing(view.flow, stale=stale),
         trend(view.flow, stale=stale),
         age(view.oldest_at, now, stale=stale),
-        UNTOLD if "connections" in row.untold else gauge(view.connections, view.connection_limit, stale=stale),
-        number(view.ready, stale=stale),
+        told(row.untold, "connections", gauge(view.connections, view.connection_limit, stale=stale)),
+        told(row.untold, "ready", number(view.ready, stale=stale)),
         number(view.deferred, stale=stale),
         waits,
     )
@@ -279,6 +279,7 @@ class _Sum:
     ready: int
     deferred: int
     oldest_at: datetime | None
+    untold: frozenset[str]
 
 
 def _summed(rows: Sequence[DestinationRow]) -> _Sum:
@@ -293,6 +294,7 @@ def _summed(rows: Sequence[DestinationRow]) -> _Sum:
         sum(view.ready for view in views),
         sum(view.deferred for view in views),
         oldest(view.oldest_at for view in views),
+        rows[0].untold if rows else frozenset(),
     )
 
 
@@ -302,6 +304,7 @@ def _total(sums: Sequence[_Sum], now: datetime) -> Row | None:
         return None
     flow = sum_flows(one.flow for one in sums)
     missing = sum(not one.fresh for one in sums)
+    untold = frozenset.intersection(*(one.untold for one in sums))
     return Row(
         "total",
         (
@@ -312,8 +315,8 @@ def _total(sums: Sequence[_Sum], now: datetime) -> Row | None:
             failing(flow),
             trend(flow),
             age(oldest(one.oldest_at for one in sums), now),
-            number(sum(one.connections for one in sums)),
-            number(sum(one.ready for one in sums)),
+            told(untold, "connections", number(sum(one.connections for one in sums))),
+            told(untold, "ready", number(sum(one.ready for one in sums))),
             number(sum(one.deferred for one in sums)),
             Cell(
                 f"without {plural(missing, 'host')}" if missing else f"of {plural(len(sums), 'host')}",

@@ -22,7 +22,7 @@ from mailctl.ops.timeline import live_notes
 from mailctl.tui.desk import Scope, Traced
 from mailctl.tui.evacuation import Evacuations
 from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
-from mailctl.tui.screens.columns import OTHER_ENGINE, UNTOLD, age, engine_facts, failing, number, rate, trend
+from mailctl.tui.screens.columns import OTHER_ENGINE, UNTOLD, age, engine_facts, failing, number, rate, told, trend
 from mailctl.tui.screens.view import View
 from mailctl.tui.states import host_cell
 from mailctl.tui.text import NOTHING, clean, clock, count, since, size, some, span, until
@@ -253,7 +253,7 @@ def _cells(line: HostLine, now: datetime, *, drifted: bool = False) -> tuple[Cel
         rate(view.flow, stale=stale),
         failing(view.flow, stale=stale),
         trend(view.flow, stale=stale),
-        UNTOLD if "connections_out" in host.untold else number(view.connections_out, stale=stale),
+        told(host.untold, "connections_out", number(view.connections_out, stale=stale)),
         age(view.oldest_at, now, stale=stale),
         data,
     )

@@ -19,7 +19,7 @@ from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import Scope, Traced
 from mailctl.tui.listing import BLANK, Cell, Column, Listing
-from mailctl.tui.screens.columns import UNTOLD, engine_facts, failing, host_name, number, rate, trend
+from mailctl.tui.screens.columns import UNTOLD, engine_facts, failing, host_name, number, rate, told, trend
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import ASK_DEADLINE_S
 from mailctl.tui.states import member_cell, pool_cell
@@ -193,11 +193,11 @@ class PoolsView(View):
                 pool_cell(pool.state),
                 Cell(f"{pool.hosts.fresh}/{pool.hosts.of}", Tone.STRONG if pool.hosts.is_whole else Tone.WARN),
                 Cell(f"{pool.active}+{pool.standby} of {pool.members}", Tone.QUIET),
-                number(pool.ready, tone=Tone.STRONG),
+                told(pool.untold, "ready", number(pool.ready, tone=Tone.STRONG)),
                 rate(pool.flow),
                 failing(pool.flow),
                 trend(pool.flow),
-                UNTOLD if "connections" in pool.untold else number(pool.connections, tone=Tone.STRONG),
+                told(pool.untold, "connections", number(pool.connections, tone=Tone.STRONG)),
             )
         view, stale = row.view, not row.link.is_fresh
         branch = "└" if entry.last else "├"
@@ -207,11 +207,11 @@ class PoolsView(View):
             Cell(f"~ {row.link}", Tone.QUIET) if stale else member_cell(view.state),
             Cell(host_name(self.desk.state, row.host), Tone.QUIET if stale else Tone.TEXT),
             Cell(view.public or view.address or view.address6, Tone.QUIET),
-            number(view.ready, stale=stale),
+            told(row.untold, "ready", number(view.ready, stale=stale)),
             rate(view.flow, stale=stale),
             failing(view.flow, stale=stale),
             BLANK if idle else trend(view.flow, stale=stale),
-            UNTOLD if "connections" in row.untold else number(view.connections, stale=stale),
+            told(row.untold, "connections", number(view.connections, stale=stale)),
         )
 
     def _entry(self) -> Entry | None:
@@ -246,7 +246,7 @@ class PoolsView(View):
                 ("IP", view.name, Tone.STRONG),
                 ("ehlo", clean(view.ehlo), Tone.TEXT),
                 ("from", view.address or view.address6, Tone.TEXT),
-                ("in doubt", some(view.in_doubt), Tone.QUIET),
+                ("in doubt", UNTOLD.text if "in_doubt" in row.untold else some(view.in_doubt), Tone.QUIET),
                 wide=self.is_wide,
             ),
             beside(
