@@ -25,6 +25,9 @@ FEWEST_FAILURES = 10
 """In that minute: less is not worth an alarm."""
 FEWEST_WAITING = 20
 """Behind a limit that automation lowered."""
+ACTIVE = 50_000
+ACTIVE_SHARE = 0.8
+"""Messages in the active queue of a Postfix, or that share of its limit, whichever is less."""
 _IN_USE = (MemberState.ACTIVE, MemberState.WARMING)
 
 
@@ -34,6 +37,7 @@ class Trouble(StrEnum):
     FAILED = "failed"  # a host's storage: neither intake nor delivery
     LOST = "lost"  # a host does not answer
     REFUSING = "refusing"  # a host takes no mail
+    CROWDED = "crowded"  # the active queue of a Postfix is nearly full
     SOURCE = "source"  # an address cannot be used, or a host is short of something
     BOUNCING = "bouncing"  # mail is given up
     BLOCKED = "blocked"  # automation suspended an address at a provider
@@ -214,6 +218,15 @@ def _of_host(host: HostState) -> Alarm | None:
             evidence=view.intake_reason,
             advice="look at the disk and the agent's log, then start the agent again",
         )
+    if view.state is EngineState.RUNNING and not view.accepting and host.other_engine:
+        return Alarm(
+            trouble=Trouble.REFUSING,
+            text=f"{host.name} takes no mail",
+            hosts=hosts,
+            waiting=view.waiting,
+            evidence=view.intake_reason,
+            advice="look at its log and start it again; its agent never does",
+        )
     if view.state is EngineState.RUNNING and not view.accepting:
         return Alarm(
             trouble=Trouble.REFUSING,
@@ -224,6 +237,15 @@ def _of_host(host: HostState) -> Alarm | None:
             advice="make room; meanwhile clients go to the other hosts, and V moves its queue there",
             verb=Verb.EVACUATE,
             selection=str(host.name),
+        )
+    if host.other_engine and view.window >= min(ACTIVE, ACTIVE_SHARE * view.window_limit):
+        return Alarm(
+            trouble=Trouble.CROWDED,
+            text=f"the active queue of {host.name} holds {view.window:,} of {view.window_limit:,}",
+            hosts=hosts,
+            waiting=view.waiting,
+            evidence=view.notice,
+            advice="when it is full, mail for every destination waits: hold what is stuck, or suspend its destination",
         )
     return None
 

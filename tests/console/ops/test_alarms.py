@@ -13,7 +13,7 @@ from mailagent.api.views import DestinationView, EngineState, Flow, MemberState
 from mailctl.fleet.state import FleetState, HostState, LinkState
 from mailctl.ops.alarms import Lookout, Trouble, alarms
 from mailctl.ops.plan import Verb
-from tests.console.tui.doubles import BUSY, THROTTLE, asleep, healthy, host_state, order, snapshot, troubled
+from tests.console.tui.doubles import BUSY, THROTTLE, asleep, healthy, host_state, mixed, order, snapshot, troubled
 
 QUIET = FleetState(hosts=tuple(host_state(index, snapshot=snapshot(index)) for index in range(3)))
 FAILING = Flow(delivered_1m=4, deferred_1m=30)
@@ -175,3 +175,26 @@ def test_a_host_is_looked_through_again_when_it_changed() -> None:
     lost = replace(QUIET, hosts=(replace(QUIET.hosts[0], state=LinkState.LOST, error="gone"), *QUIET.hosts[1:]))
     assert [one.trouble for one in lookout.see(lost)] == [Trouble.LOST]
     assert lookout.see(QUIET) == ()
+
+
+def test_a_nearly_full_active_queue_of_a_postfix_is_an_alarm_and_a_window_of_ours_is_none() -> None:
+    state = mixed()
+    *others, last = state.hosts
+    assert last.snapshot is not None
+    for active, limit, crowded in ((15_999, 20_000, False), (16_000, 20_000, True), (50_000, 90_000, True)):
+        view = msgspec.structs.replace(last.snapshot.host, window=active, window_limit=limit)
+        host = replace(last, snapshot=msgspec.structs.replace(last.snapshot, host=view))
+        found = [one.trouble for one in Lookout().see(FleetState(hosts=(*others, host)))]
+        assert (Trouble.CROWDED in found) is crowded, active
+    full = msgspec.structs.replace(last.snapshot.host, window=20_000, engine="mailagent")
+    own = replace(last, snapshot=msgspec.structs.replace(last.snapshot, host=full))
+    assert Trouble.CROWDED not in [one.trouble for one in Lookout().see(FleetState(hosts=(own,)))]
+
+
+def test_a_postfix_that_is_stopped_is_not_offered_what_only_our_engine_can() -> None:
+    *_, last = mixed().hosts
+    assert last.snapshot is not None
+    view = msgspec.structs.replace(last.snapshot.host, accepting=False, intake_reason="Postfix is not running")
+    host = replace(last, snapshot=msgspec.structs.replace(last.snapshot, host=view))
+    [alarm] = [one for one in Lookout().see(FleetState(hosts=(host,))) if one.trouble is Trouble.REFUSING]
+    assert (alarm.verb, alarm.evidence) == (None, "Postfix is not running")
