@@ -32,6 +32,7 @@ GO_ON = "go on"
 """What is typed in place of hosts when an evacuation is under way."""
 TURN = 10
 """Looks after which every host was asked once: a large fleet is not asked all at once."""
+MOST_AT_ONCE = 20
 LOOK_S = 2.0
 STILL_S = 15.0
 """Without a recipient moved, nobody carries it."""
@@ -119,7 +120,7 @@ class Evacuations:
 
     async def look(self, source: FleetSource, hosts: Sequence[HostName], clock: Callable[[], float]) -> None:
         """Ask some of the hosts, in turn, and all that leave, how far evacuations are that others carry."""
-        some = max(1, -(-len(hosts) // TURN))
+        some = max(1, min(-(-len(hosts) // TURN), MOST_AT_ONCE))
         turn = [hosts[(self._turn + n) % len(hosts)] for n in range(some)] if hosts else []
         self._turn += some
         asked = dict.fromkeys((*turn, *self.others))

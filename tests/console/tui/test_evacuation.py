@@ -1,5 +1,6 @@
 """Evacuation on the Fleet screen: where to, a question, and a bar while other work goes on."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.evacuation import STILL_S, Carried, hosts_in, under_way_of
+from mailctl.tui.evacuation import Evacuations as Evacuating
 from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator
@@ -153,3 +155,22 @@ def test_an_evacuation_under_way_is_one_that_leaves(
 ) -> None:
     view = msgspec.structs.replace(LEAVING, direction=direction, state=state, parcels=parcels)
     assert (under_way_of((view,)) is view) is is_shown
+
+
+@pytest.mark.parametrize(("hosts", "most", "looks"), [(3, 1, 3), (40, 4, 10), (1000, 20, 50)])
+async def test_a_large_fleet_is_asked_in_turns(hosts: int, most: int, looks: int) -> None:
+    names = [HostName(f"mx{n}") for n in range(hosts)]
+    asked: list[tuple[str, ...]] = []
+
+    class Source(StillFleet):
+        async def ask_all(
+            self, method: str, params: Any, *, hosts: Iterable[str] | None = None, deadline_s: float = 5.0
+        ) -> dict[HostName, Any]:
+            asked.append(tuple(hosts or ()))
+            return {}
+
+    seen = Evacuating()
+    for _ in range(looks):
+        await seen.look(Source(), names, lambda: 0.0)
+    assert max(map(len, asked)) == most
+    assert {host for some in asked for host in some} == set(names)
