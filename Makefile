@@ -31,7 +31,7 @@ lint: $(DEV) ## ruff, mypy and the import contract
 bench-console: $(DEV) ## measure the console: hosts, keys, start, drain, status, replay, stopped; ARGS=keys picks
 	$(BIN)/python -m bench.console $(ARGS)
 
-bench: $(DEV) ## measure rates beside Postfix, latency, a million waiting, idling; ARGS=relay picks
+bench: $(DEV) ## measure rates beside Postfix, latency, a million waiting, a Postfix queue, idling; ARGS=relay picks
 	$(BIN)/python -m bench $(ARGS)
 
 reference: $(RUN) ## write docs/reference-fleet-file.md again, from the structs

@@ -16,7 +16,7 @@ from mailagent.api.requests import PageRequest
 from mailagent.postfix.queue_ids import DIGITS
 
 MESSAGES = 100_000
-DOMAINS = 500
+DOMAINS = 100
 AGENT = """\
 host: mx1
 engine: postfix
