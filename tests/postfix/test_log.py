@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mailagent.api.errors import NotFound
 from mailagent.api.ids import MessageId
 from mailagent.api.requests import MessageRequest
 from mailagent.api.smtp import Verb
@@ -63,9 +65,18 @@ async def followed(host: PostfixHost) -> None:
 
 
 async def attempts(host: PostfixHost, queue_id: str, n: int) -> MessageDetail:
-    found = await host.reads["message"](MessageRequest(message_id=MessageId(queue_id), n=n))
-    assert isinstance(found, MessageDetail)
-    return found
+    """The recipient, once it has attempts: accounting is written before the change is there to be read."""
+    found: list[MessageDetail] = []
+
+    async def there() -> bool:
+        with suppress(NotFound):
+            detail = await host.reads["message"](MessageRequest(message_id=MessageId(queue_id), n=n))
+            assert isinstance(detail, MessageDetail)
+            found.append(detail)
+        return bool(found and found[-1].attempts)
+
+    await until(there, "an attempt is seen")
+    return found[-1]
 
 
 async def test_outcomes_of_virtual_mtas_through_rotation_a_restart_and_a_suspension(place: Path) -> None:
