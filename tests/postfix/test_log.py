@@ -13,8 +13,8 @@ from mailagent.api.ids import MessageId
 from mailagent.api.requests import MessageRequest
 from mailagent.api.smtp import Verb
 from mailagent.api.views import MessageDetail
+from mailagent.postfix.files import HELD
 from mailagent.postfix.host import PostfixHost
-from mailagent.postfix.log.replies import EMULATED
 from tests.integration.processes import until
 from tests.integration.sink import Mail, Sink
 from tests.postfix.hosts import agent
@@ -130,12 +130,12 @@ async def test_outcomes_of_virtual_mtas_through_rotation_a_restart_and_a_suspens
             await asyncio.to_thread(own.run, "postfix", "logrotate")
             await send("ok@two.test")
             await taken("ok@two.test", 2)
-            route(one=f"vmta-mkt-1:{hop}", two=f"mailagent-wait:4.3.2 {EMULATED}: two.test, by ada")
+            route(one=f"vmta-mkt-1:{hop}", two=f"mailagent-wait:4.3.2 {HELD}: two.test, by ada")
             await asyncio.to_thread(own.run, "postfix", "reload")
 
             async def suspended() -> bool:  # a queue manager that is being reloaded does not hear
                 await asyncio.to_thread(own.run, "postqueue", "-i", first)
-                return EMULATED in own.log.read_text(encoding="utf-8")
+                return HELD in own.log.read_text(encoding="utf-8")
 
             await until(suspended, "the suspension is in the log")
             await asyncio.to_thread(own.settle, "deferred", 1)

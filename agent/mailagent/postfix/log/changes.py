@@ -18,6 +18,7 @@ from mailagent.config.structs import AgentConfig
 from mailagent.outcome.accounting import AccountingRecord, line
 from mailagent.outcome.classification import Classifier
 from mailagent.postfix.acts import is_long
+from mailagent.postfix.files import PREFIX
 from mailagent.postfix.log.outcomes import DEFERRED, SENT, Event, GivenUp, Gone, Outcome, Received, Requeued
 from mailagent.postfix.queue_ids import made_at_us, message_number
 from mailagent.routing.providers import DEFAULT_PROVIDER, ProviderTable
@@ -27,8 +28,6 @@ from mailagent.spool.records import UNKNOWN_DUE
 from mailagent.spool.told import Arrival, Change, End, Left, Rename, Try
 from mailagent.telemetry.counters import Counters
 
-SERVICE_PREFIX = "vmta-"
-"""Of the names that services of virtual MTAs log under: `postfix/vmta-mkt-1`."""
 EXPIRED = SmtpReply(code=0, enhanced="4.4.7", text="expired before it could be delivered", local=True)
 FORCED = SmtpReply(code=0, enhanced="5.7.0", text="returned to its sender by an order (postsuper -e, -f)", local=True)
 DELETED = SmtpReply(code=0, enhanced="5.7.0", text="deleted by an order (postsuper -d)", local=True)
@@ -78,7 +77,7 @@ class Changes:
 
     def vmta_of(self, syslog_name: str) -> str:
         """The virtual MTA whose service logs under this name; empty: none that is configured."""
-        name = syslog_name.rpartition("/")[2].removeprefix(SERVICE_PREFIX)
+        name = syslog_name.rpartition("/")[2].removeprefix(PREFIX)
         return name if name in self._config.virtual_mtas else ""
 
     def of(self, events: Iterable[Event], counters: Counters) -> list[Change]:

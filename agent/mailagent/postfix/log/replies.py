@@ -9,9 +9,7 @@ import re
 import msgspec
 
 from mailagent.api.smtp import SmtpReply, Verb, split_enhanced
-
-EMULATED = "held by mailagent"
-"""How the text of a deferral begins that is a suspension of ours: `mailagent-wait:4.3.2 held by mailagent: …`."""
+from mailagent.postfix.files import HELD
 
 _HELD_BACK = "delivery temporarily suspended: "
 """qmgr has found the destination dead: nothing was tried, and what follows is why."""
@@ -54,7 +52,7 @@ def said(dsn: str, status: str, text: str) -> Said:
     held_back = text.startswith(_HELD_BACK)
     if held_back:
         text = text[len(_HELD_BACK) :]
-    if text.startswith(EMULATED):
+    if text.startswith(HELD):
         return Said(SmtpReply(code=0, enhanced=dsn, text=text, local=True), emulated=True)
     if status == "sent" and (match := _CODE.match(text)) is not None:
         return Said(_remote(dsn, text, match, Verb.DOT))

@@ -18,13 +18,14 @@ from mailagent.api.outcome import Attempt
 from mailagent.config.accounting import Accounting
 from mailagent.config.structs import AgentConfig, Pool, Provider, Stream, VirtualMta
 from mailagent.outcome.classification import Classifier, load_rules
+from mailagent.postfix.files import HELD
 from mailagent.postfix.log import sources
 from mailagent.postfix.log.changes import Changes
 from mailagent.postfix.log.follow import FileTail, Position
 from mailagent.postfix.log.keeper import ALL_FOREIGN, LogKeeper, stored_place
 from mailagent.postfix.log.lines import LineParser
 from mailagent.postfix.log.outcomes import Outcomes
-from mailagent.postfix.log.replies import EMULATED, said
+from mailagent.postfix.log.replies import said
 from mailagent.postfix.log.sources import FileSource
 from mailagent.spool import Spool, mirror
 from mailagent.spool.ids import message_name
@@ -229,7 +230,7 @@ async def test_recipients_are_their_own(rig: Rig) -> None:
 
 async def test_a_suspension_of_ours_keeps_the_last_real_reply(rig: Rig) -> None:
     await rig.log(arrived(), tried("deferred", FULL))
-    await rig.log(activated(second=20), tried("deferred", f"{EMULATED}: by ada", second=20, service="error"))
+    await rig.log(activated(second=20), tried("deferred", f"{HELD}: by ada", second=20, service="error"))
     assert [one.reply.text for one in await rig.attempts()] == ["over quota"]
     assert len(rig.accounting) == rig.tally().deferred == 1
 

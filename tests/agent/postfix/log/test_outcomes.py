@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mailagent.api.smtp import Verb
+from mailagent.postfix.files import HELD
 from mailagent.postfix.log.lines import Line, LineParser
 from mailagent.postfix.log.outcomes import GivenUp, Gone, Held, Outcome, Outcomes, Received, Requeued
-from mailagent.postfix.log.replies import EMULATED
 
 SAMPLES = Path(__file__).parents[3] / "data" / "postfix"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -132,7 +132,7 @@ def test_other_instances_in_the_same_log_are_passed_over() -> None:
 
 
 def test_an_emulated_deferral_is_marked() -> None:
-    (outcome,) = outcomes().events(lines(attempt(ID, "deferred", f"{EMULATED}: gmail").replace("mkt-1/smtp", "error")))
+    (outcome,) = outcomes().events(lines(attempt(ID, "deferred", f"{HELD}: gmail").replace("mkt-1/smtp", "error")))
     assert isinstance(outcome, Outcome)
     assert outcome.said.emulated
     assert outcome.vmta == ""

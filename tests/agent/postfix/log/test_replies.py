@@ -4,7 +4,8 @@ import pytest
 
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.outcome.classification import Classifier, load_rules
-from mailagent.postfix.log.replies import EMULATED, said
+from mailagent.postfix.files import HELD
+from mailagent.postfix.log.replies import said
 
 MX = "host mx1.a.example[192.0.2.9]"
 
@@ -90,8 +91,8 @@ def test_a_dead_destination_keeps_the_reply_that_killed_it() -> None:
 
 
 def test_a_suspension_of_ours_is_no_reply() -> None:
-    assert said("4.3.2", "deferred", f"{EMULATED}: gmail, by ada").emulated
-    assert not said("4.3.2", "deferred", f"{MX} said: 450 4.3.2 {EMULATED} (in reply to RCPT TO command)").emulated
+    assert said("4.3.2", "deferred", f"{HELD}: gmail, by ada").emulated
+    assert not said("4.3.2", "deferred", f"{MX} said: 450 4.3.2 {HELD} (in reply to RCPT TO command)").emulated
 
 
 @pytest.mark.parametrize(
