@@ -42,7 +42,7 @@ from mailagent.control.verbs import AGENT, Control
 from mailagent.host import Act as Verb
 from mailagent.host import Principal
 from mailagent.postfix import fates
-from mailagent.postfix.acts import MOST_IDS, Act, Done, is_long
+from mailagent.postfix.acts import MOST_IDS, Act, Done, is_id, is_long
 from mailagent.postfix.errors import PostfixError
 from mailagent.postfix.hands import Hands
 from mailagent.spool import frozen, held
@@ -375,6 +375,9 @@ class QueueOrders:
             every = (State.LISTED, *_OURS, State.KEPT)
             if not (await self._freeze(last, stands) and await self._do(name, final, every, stands)):
                 return 0.0
+            # what could not be given up does not stay on hold
+            if not await self._do(name, Act.RELEASE, _OURS, stands, became=State.FAILED):
+                return 0.0
         elif not await self._do(name, Act.RELEASE, _OURS, stands):
             return 0.0
         if kind not in _PACED:
@@ -416,9 +419,16 @@ class QueueOrders:
         return True
 
     async def _do(
-        self, name: str, act: Act, states: Sequence[State], stands: Callable[[], bool], *, ends: bool = False
+        self,
+        name: str,
+        act: Act,
+        states: Sequence[State],
+        stands: Callable[[], bool],
+        *,
+        ends: bool = False,
+        became: State = State.DONE,
     ) -> bool:
-        """Do `act` to the messages of an order that are in `states`. Whether none is left.
+        """Do `act` to the messages of an order that are in `states`, and put them in `became`. Whether none is left.
 
         Raises:
             Stuck: it could not be done to some of them.
@@ -427,9 +437,9 @@ class QueueOrders:
             if self._is_turn_over() or not stands():
                 return False
             if self._gives_up(name) and not (act is Act.RELEASE and State.HELD in states):
-                listed = [row for row in rows if row.state is not State.HOLDING]
-                await self._mark(name, {row.name: State.FAILED for row in listed})
-                if len(listed) < len(rows):  # perhaps on hold by this order, which only a listing tells
+                ours = [row for row in rows if row.state in _OURS]  # or perhaps, which only a listing tells
+                await self._mark(name, {row.name: State.FAILED for row in rows if row not in ours})
+                if ours:
                     return True
                 continue
             for chunk in _chunks(await self._judge(name, rows, act, ends=ends)):
@@ -438,7 +448,7 @@ class QueueOrders:
                 if act is Act.HOLD:
                     await self._mark(name, {row.name: State.HOLDING for row in chunk})
                 done = await self._hands.act(act, [row.name for row in chunk])
-                await self._settle(name, chunk, act, done, ends=ends)
+                await self._settle(name, chunk, act, done, ends=ends, became=became)
         return True
 
     async def _judge(self, name: str, rows: Sequence[Frozen], act: Act, *, ends: bool) -> list[Frozen]:
@@ -461,9 +471,11 @@ class QueueOrders:
         await self._mark(name, {one: state for one, state in found.items() if state is not None})
         return [row for row in looked_at if found[row.name] is None]
 
-    async def _settle(self, name: str, rows: Sequence[Frozen], act: Act, done: Done, *, ends: bool) -> None:
+    async def _settle(
+        self, name: str, rows: Sequence[Frozen], act: Act, done: Done, *, ends: bool, became: State
+    ) -> None:
         """Write down what was done to `rows`; what postsuper passed over is looked at again."""
-        became = State.HELD if act is Act.HOLD else State.DONE
+        became = State.HELD if act is Act.HOLD else became
         await self._mark(name, {row.name: became for row in rows if row.name in done.ids})
         if act is Act.RELEASE:
             await self._spool.change_held(partial(frozen.released, order=name, names=sorted(done.ids)))
@@ -542,7 +554,7 @@ def _root(directive: Directive) -> str:
 
 def _row(kind: DirectiveKind, matched: frozen.Matched, known: Known) -> Frozen:
     message, waiting, matching = matched
-    state = State.LISTED
+    state = State.LISTED if is_id(known.name) else State.SHORT  # a form that nobody has seen is not acted on
     if kind in _ENDINGS:
         state = State.PARTLY if waiting > matching else state if is_long(known.name) else State.SHORT
     return Frozen(

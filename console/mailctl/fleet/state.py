@@ -32,6 +32,8 @@ from mailagent.api.views import (
 OWN_ENGINE = "mailagent"
 _OF_ROWS = {"connections_out": "connections", "ready_queues": "ready"}
 """Fields of rows that are not told either when that one of their host is not."""
+OF_POSTFIX = frozenset({"requeue"})
+"""Methods that our own engine has no need of."""
 
 Row = TypeVar("Row", PoolView, ProviderView)
 View = TypeVar("View", bound=msgspec.Struct)
@@ -100,6 +102,8 @@ class HostState:
             return ""
         if self.other_engine:
             return f"`{method}` is not possible with its engine, {self.other_engine}"
+        if method in OF_POSTFIX:
+            return f"`{method}` is for hosts that run Postfix"
         return f"its agent, {self.hello.version}, has no `{method}`; upgrade it"
 
 

@@ -270,3 +270,25 @@ async def test_more_than_allowed_is_refused(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="2 recipients match, more than 1"):
             await at.do("hold", max_affected=1)
         assert at.queue.acts == []
+
+
+async def test_an_id_of_an_unknown_form_is_left_alone(tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        await at.mail("a@gmail.com", name="aeiou-1")
+        await at.mail("b@gmail.com")
+        assert "1 message left alone" in (await at.do("hold")).detail
+        assert [name for _, name, _ in at.queue.acts] == [TWO]
+
+
+async def test_what_cannot_be_given_up_does_not_stay_on_hold(tmp_path: Path) -> None:
+    def broken(act: Act, ids: object) -> None:
+        at.queue.trouble = "postsuper: exit code 1" if act is Act.DELETE else ""
+
+    async with desk(tmp_path) as at:
+        await at.mail("a@gmail.com")
+        at.queue.before = broken
+        await at.do("delete")
+        await at.grace_over()
+        await at.idle()
+        assert at.queue.folder(ONE) == "deferred"
+        assert (await at.records())[0].detail == "all mail: 1 message not done; postsuper: exit code 1"

@@ -40,6 +40,17 @@ async def test_a_verb_that_one_host_has_not_is_refused_there_and_done_on_the_oth
     assert [line.result for line in report.lines] == ["applied", "applied", "refused"]
 
 
+async def test_what_only_a_postfix_has_is_refused_elsewhere(agents: Agents) -> None:
+    for name in ("mx1", "mx2"):
+        agents[name].lacks = ("requeue",)
+    agents["mx3"].engine = "postfix 3.7.11"
+    async with Fleet(fleet_config(agents)) as fleet:
+        await fleet.settled(5)
+        plan = await ops.plan(fleet, Verb.REQUEUE, ops.parse("pool:marketing"), Options())
+    assert [step.detail for step in plan.steps[:2]] == ["`requeue` is for hosts that run Postfix"] * 2
+    assert plan.steps[2].state is StepState.READY
+
+
 async def test_an_emulated_verb_is_planned_with_what_is_different_about_it(fleet: Fleet) -> None:
     plan = await ops.plan(fleet, Verb.SUSPEND, ops.parse("provider:gmail"), Options())
     assert plan.is_possible
