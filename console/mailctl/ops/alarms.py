@@ -49,6 +49,8 @@ class Trouble(StrEnum):
 
 
 ORDER = tuple(Trouble)
+_SPOKEN = (Trouble.BLOCKED, Trouble.THROTTLED, Trouble.BOUNCING, Trouble.MAILBOXES)
+"""What a reply tells more about than what binds."""
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +78,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     trouble: Trouble
     host: HostName
     cell: DestinationView
-    has_standby: bool
+    has_standby: bool  # and its agent can rotate
+    can_suspend: bool
 
 
 def alarms(state: FleetState) -> tuple[Alarm, ...]:
@@ -107,6 +110,8 @@ class Lookout:
             using += seen[2]
             if (alarm := _of_host(host)) is not None:
                 every.append(alarm)
+        for provider in [about[1] for about in groups if about[0] == Trouble.MAILBOXES]:
+            groups[Trouble.MAILBOXES, provider] += _without_reply(groups, provider)
         if failing:
             every.append(_of_failing(failing))
         for group in groups.values():
@@ -122,8 +127,15 @@ def findings(host: HostState) -> tuple[Finding, ...]:
     members = {view.name: view for view in snapshot.vmtas}
     standby = {view.pool for view in snapshot.vmtas if view.state is MemberState.STANDBY}
     held = _held(snapshot)
+    can_rotate, can_suspend = not host.lacks(Verb.ROTATE), not host.lacks(Verb.SUSPEND)
     return tuple(
-        Finding(trouble=trouble, host=host.name, cell=cell, has_standby=cell.pool in standby)
+        Finding(
+            trouble=trouble,
+            host=host.name,
+            cell=cell,
+            has_standby=can_rotate and cell.pool in standby,
+            can_suspend=can_suspend,
+        )
         for cell in snapshot.destinations
         if (trouble := _trouble(cell)) is not None
         and (member := members.get(cell.vmta)) is not None
@@ -185,6 +197,15 @@ def _about(one: Finding) -> tuple[str, ...]:
             return (one.trouble, one.cell.vmta)
         case _:
             return (one.trouble, one.cell.provider)
+
+
+def _without_reply(groups: dict[tuple[str, ...], list[Finding]], provider: str) -> list[Finding]:
+    """Take out cells of a provider that defer without a reply that is known: what others were told holds for them."""
+    silent = [one for one in groups.get((Trouble.THROTTLED, provider), ()) if one.cell.last_reply is None]
+    rest = [one for one in groups.pop((Trouble.THROTTLED, provider), ()) if one.cell.last_reply is not None]
+    if rest:
+        groups[Trouble.THROTTLED, provider] = rest
+    return [msgspec.structs.replace(one, trouble=Trouble.MAILBOXES) for one in silent]
 
 
 def _using(host: HostState) -> Counter[str]:
@@ -326,15 +347,15 @@ def _size(one: Finding) -> int:
 
 def _evidence(group: Iterable[Finding]) -> str:
     """What the far side said, else what binds."""
+    spoken, bound = "", ""
     for one in group:
         binding, reply = one.cell.binding, one.cell.last_reply
-        if one.trouble in (Trouble.BLOCKED, Trouble.THROTTLED, Trouble.BOUNCING, Trouble.MAILBOXES):
-            reply = binding.reply if binding is not None and binding.reply is not None else reply
-            if reply is not None:
-                return reply.line()
         if binding is not None:
-            return binding.detail
-    return ""
+            reply = binding.reply or reply
+            bound = bound or binding.detail
+        if one.trouble in _SPOKEN and reply is not None:
+            spoken = spoken or reply.line()
+    return spoken or bound
 
 
 def _remedy(group: Sequence[Finding]) -> tuple[Verb | None, str]:
@@ -351,6 +372,8 @@ def _remedy(group: Sequence[Finding]) -> tuple[Verb | None, str]:
         return Verb.ROTATE, "its standby takes over; other addresses are well"
     if trouble is Trouble.SOURCE:
         return None, "the pane below says what binds; other members of the pool go on"
+    if not any(one.can_suspend for one in group):
+        return None, "the agent there can neither rotate nor suspend: act where the mail comes from"
     why = "most addresses have it, another one does not help" if is_common else "there is no standby"
     if trouble is Trouble.BLOCKED:
         return Verb.SUSPEND, f"automation will try again soon, you decide when; {why}"

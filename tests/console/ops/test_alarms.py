@@ -73,6 +73,21 @@ def test_without_standby_the_path_is_suspended() -> None:
     assert "no standby" in alarm.advice
 
 
+def test_a_host_is_offered_only_what_its_agent_can() -> None:
+    first, *others = with_cells(QUIET, "gmail", ("mkt-1",), flow=FAILING, last_reply=THROTTLE).hosts
+    hello = first.hello
+    assert hello is not None
+
+    def verb_of(*features: str) -> Verb | None:
+        able = replace(first, hello=msgspec.structs.replace(hello, features=features))
+        (alarm,) = alarms(FleetState(hosts=(able, *others)))
+        return alarm.verb
+
+    assert verb_of("rotate", "suspend") is Verb.ROTATE
+    assert verb_of("suspend") is Verb.SUSPEND
+    assert verb_of("snapshot") is None
+
+
 def test_trouble_of_most_addresses_is_one_alarm_that_is_not_about_addresses() -> None:
     vmtas = ("mkt-1", "mkt-3", "mkt-5", "tx-1", "tx-3")
     (alarm,) = alarms(with_cells(QUIET, "outlook", vmtas, flow=FAILING, last_reply=BUSY))
@@ -143,6 +158,11 @@ def test_full_mailboxes_are_not_about_us_and_greylisting_is_nothing() -> None:
     full = SmtpReply(code=452, enhanced="4.2.2", text="The recipient's inbox is out of storage space.")
     (alarm,) = alarms(with_cells(QUIET, "gmail", ("mkt-1", "tx-3"), flow=FAILING, last_reply=full))
     assert (alarm.text, alarm.hosts, alarm.verb) == ("mailboxes at gmail are full", ("mx1", "mx2"), None)
+    silent = with_cells(QUIET, "gmail", ("mkt-1",), flow=FAILING, last_reply=full)
+    silent = with_cells(silent, "gmail", ("mkt-5",), flow=FAILING, last_reply=None)  # what it was told is not known
+    (alarm,) = alarms(silent)
+    assert (alarm.text, alarm.evidence) == ("mailboxes at gmail are full", full.line())
+    assert set(alarm.cells) == {"gmail/mkt-1", "gmail/mkt-5"}
     grey = SmtpReply(code=450, enhanced="4.2.0", text="Recipient address rejected: Greylisted")
     assert alarms(with_cells(QUIET, "default", ("mkt-1",), flow=FAILING, last_reply=grey)) == ()
 
