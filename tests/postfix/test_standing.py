@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from mailagent.api import requests
-from mailagent.api.errors import InvalidRequest
+from mailagent.api.errors import Refused
 from mailagent.api.ids import OpId
 from mailagent.api.operations import OperationResult
 from mailagent.api.requests import Mutation, Role
@@ -170,9 +170,9 @@ async def test_a_suspended_provider_waits_by_the_domains_seen_and_new_ones_follo
 
 async def test_without_a_setup_orders_are_refused_and_say_what_to_run(own: OwnPostfix, tmp_path: Path) -> None:
     async with rig(own, tmp_path, set_up=False) as one:
-        with pytest.raises(InvalidRequest, match="run mailagent postfix apply"):
+        with pytest.raises(Refused, match="run mailagent postfix apply"):
             await one.do(requests.Drain(op_id=NEW, target=vmta("mkt-1")))
-        with pytest.raises(InvalidRequest, match="drain its pools"):
+        with pytest.raises(Refused, match="drain its pools"):
             await one.do(requests.Drain(op_id=NEW, target=Target(kind=TargetKind.HOST, name="mx1")))
 
 

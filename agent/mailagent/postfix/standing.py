@@ -11,7 +11,7 @@ import msgspec
 
 from mailagent.api import requests
 from mailagent.api.directives import DirectiveKind
-from mailagent.api.errors import InvalidRequest
+from mailagent.api.errors import Refused
 from mailagent.api.ids import VmtaName
 from mailagent.api.operations import OperationResult, Result
 from mailagent.api.targets import Target, TargetKind
@@ -71,7 +71,7 @@ class StandingOrders:
         return followed
 
     def _refuse(self, verb: str, request: requests.Mutation) -> None:
-        """Raises: InvalidRequest."""
+        """Raises: Refused."""
         kind, target = _KINDS.get(verb), getattr(request, "target", None)
         if kind is None or not isinstance(target, Target):
             return
@@ -85,7 +85,7 @@ class StandingOrders:
         if not reason and isinstance(request, requests.Rotate):
             reason = next((self._missing(VmtaName(one)) for one in (target.name, request.standby) if one), "")
         if reason:
-            raise InvalidRequest(f"{self._config().host} cannot {verb} {target}: {reason}")
+            raise Refused(f"{self._config().host} cannot {verb} {target}: {reason}")
 
     def _missing(self, vmta: VmtaName) -> str:
         if vmta in self._maps.vmtas or vmta not in self._config().virtual_mtas:
