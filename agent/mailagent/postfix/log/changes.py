@@ -11,7 +11,7 @@ import msgspec
 
 from mailagent.api.accounting import LETTERS, EventType
 from mailagent.api.classification import Verdict
-from mailagent.api.ids import ProviderName, VmtaName
+from mailagent.api.ids import ProviderName, StreamName, VmtaName
 from mailagent.api.outcome import Attempt
 from mailagent.api.smtp import SmtpReply
 from mailagent.config.structs import AgentConfig
@@ -89,7 +89,9 @@ class Changes:
                     if not event.said.emulated:
                         changes.append(self._outcome(event, counters))
                 case Received():
-                    counters.received(self._only_pool, "", event.message.recipients)
+                    name = self._named(event.message.sender, event.message.user)
+                    pool = self._config.streams[name].pool if name is not None else self._only_pool
+                    counters.received(pool, name or "", event.message.recipients)
                     if not is_long(event.id):
                         changes.append(Arrival(event.id, _ms(event.message.arrived_at)))
                 case Gone():
@@ -167,14 +169,18 @@ class Changes:
         return self._pools.get(vmta, self._only_pool)
 
     def _stream(self, pool: str, sender: str, user: str = "") -> str:
-        """By the sender, where that alone decides and mail of that stream leaves from the pool that it left from."""
-        if self._streams.wanted_headers:
-            return ""
-        name = self._streams.classify(sender.encode(), {}, "", user)
+        """Of mail that left from `pool`; empty where mail of the sender's stream does not."""
+        name = self._named(sender, user)
         if name is None:
             return ""
         stream = self._config.streams[name]
         return name if pool and (pool == stream.pool or pool in stream.pools.values()) else ""
+
+    def _named(self, sender: str, user: str) -> StreamName | None:
+        """The stream of a sender; None where there is none, and where headers decide: nobody tells them."""
+        if self._streams.wanted_headers:
+            return None
+        return self._streams.classify(sender.encode(), {}, "", user)
 
     def _message(self, event: Outcome) -> Listed:
         """Enough to mirror a message by until a listing has it."""

@@ -21,6 +21,8 @@ BEHIND_BYTES = 10 * 1024 * 1024
 """From here on people are told: 10 s and more of 5,000 lines/s."""
 ALL_FOREIGN = 1000
 """After so many lines without one of this instance people are told."""
+LATE_S = 300.0
+"""What is read so long after it was written is accounted for, and not among the rates of now."""
 STORE_S = 30.0
 """Between two records of the place while the log tells nothing that changes anything."""
 
@@ -62,6 +64,7 @@ class LogKeeper:
         *,
         place: Place | None,
         gone: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """`gone` hears of the queue ids that mean no message any more."""
         self.source = source
@@ -72,6 +75,7 @@ class LogKeeper:
         self._position = place.position if place is not None else None
         self._at = place.at if place is not None else 0.0
         self._gone = gone
+        self._clock = clock
         self._stored_at = 0.0
         self.begun = False
         """Whether it is known where the log is read from: what is written from now on is told."""
@@ -143,10 +147,12 @@ class LogKeeper:
                 self._gone(event.id)
             elif isinstance(event, Requeued):
                 self._gone(event.before)
-        changes = self.changes.of(events, self._counters)
+        is_late = bool(lines) and self._clock() - self._at > LATE_S
+        counters = Counters() if is_late else self._counters
+        changes = self.changes.of(events, counters)
         if changes or time.monotonic() - self._stored_at > STORE_S:  # a slow disk slows the reading, nothing else
             done = await self._store(changes)
-            self.changes.left(done.left, self._counters)
+            self.changes.left(done.left, counters)
             self._spool.touch(done.touched)
         self.understood += len(lines) - (self._outcomes.foreign - foreign)
         self.told += batch.read

@@ -22,7 +22,7 @@ from mailagent.postfix.files import HELD
 from mailagent.postfix.log import sources
 from mailagent.postfix.log.changes import Changes
 from mailagent.postfix.log.follow import FileTail, Position
-from mailagent.postfix.log.keeper import ALL_FOREIGN, LogKeeper, stored_place
+from mailagent.postfix.log.keeper import ALL_FOREIGN, LATE_S, LogKeeper, stored_place
 from mailagent.postfix.log.lines import LineParser
 from mailagent.postfix.log.outcomes import Outcomes
 from mailagent.postfix.log.replies import said
@@ -88,6 +88,7 @@ class Rig:
         self.accounting: list[dict[str, Any]] = []
         self.counters = Counters()
         self.gone: list[str] = []
+        self.now = ARRIVED / 1000 + 60
         self.spool: Spool
         self.keeper: LogKeeper
         self._state = directory / "state"
@@ -113,6 +114,7 @@ class Rig:
             self.counters,
             place=place,
             gone=self.gone.append,
+            clock=lambda: self.now,
         )
         task = asyncio.create_task(self.keeper.run(), name="log")
         try:
@@ -188,7 +190,7 @@ async def test_mail_that_is_delivered_at_once_is_counted_and_written_down(rig: R
     assert (line["code"], line["enhanced"], line["text"], line["smtp_verb"]) == (250, "2.0.0", "Ok", ".")
     assert (line["queued_s"], line["duration_s"], line["size_bytes"]) == (5.2, 1.1, 300)
     assert rig.tally().delivered == 1
-    assert rig.counters.tally("marketing", "", "", "").received == 1
+    assert rig.counters.tally("marketing", "news", "", "").received == 1
     assert rig.gone == [ID]
     assert await rig.recipients() == []
 
@@ -249,6 +251,20 @@ async def test_what_cannot_be_said_is_noticed(rig: Rig) -> None:
     assert "syslog_name postfix" in rig.keeper.notices()[1]
     await rig.log(gone())
     assert len(rig.keeper.notices()) == 1
+
+
+async def test_what_is_read_late_is_accounted_and_no_rate(rig: Rig) -> None:
+    rig.now += LATE_S
+    await rig.log(arrived(), tried("sent", "250 2.0.0 Ok"))
+    assert len(rig.accounting) == 1
+    assert rig.tally().delivered == rig.counters.tally("marketing", "news", "", "").received == 0
+
+
+async def test_a_log_that_is_far_ahead_is_noticed(rig: Rig) -> None:
+    rig.keeper.source.behind_bytes = 30 << 20
+    assert rig.keeper.notices() == ["the log is 30 MB ahead of these figures"]
+    rig.keeper.source.trouble = "there is no log /var/log/mail.log"
+    assert rig.keeper.notices() == ["outcomes, rates and attempts are unknown: there is no log /var/log/mail.log"]
 
 
 async def test_what_expires_is_accounted_with_its_last_reply(rig: Rig) -> None:
