@@ -74,7 +74,7 @@ async def demo_fleet() -> AsyncIterator[Path]:
     """The directory of a running demo that has no incident."""
     with tempfile.TemporaryDirectory(prefix="fleet-") as directory:
         demo = await asyncio.create_subprocess_exec(
-            *(Path(sys.executable).with_name("mailctl"), "demo", "--no-console", "--dir", directory),
+            *(Path(sys.executable).with_name("mailctl"), "demo", "--no-console", "--no-postfix", "--dir", directory),
             *("--incident", "throttle"),  # with an incident of its own there is no timeline
             stdout=asyncio.subprocess.PIPE,
         )
