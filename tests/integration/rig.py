@@ -9,6 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import apsw
+
 from mailagent.api.methods import METHODS
 from mailagent.api.operations import OperationResult
 from mailagent.api.targets import MessageFilter, Target, TargetKind
@@ -81,6 +83,17 @@ class Rig:
         """Stop and start it."""
         await self.stop(how)
         await self.start()
+
+    def expire_orders(self, kind: str = "") -> None:
+        """Let the time of each live order, or of those of one kind, be over (the agent is stopped)."""
+        db = apsw.Connection(str(self.agent.directory / "state" / "spool.db"))
+        with db:
+            db.execute(
+                "UPDATE directive SET data = CAST(json_set(CAST(data AS TEXT), '$.expires_at', '2020-01-01T00:00:00Z')"
+                " AS BLOB) WHERE state = 'live' AND ?1 IN ('', json_extract(CAST(data AS TEXT), '$.kind'))",
+                (kind,),
+            )
+        db.close()
 
     # -- its socket
 

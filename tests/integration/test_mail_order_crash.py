@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import apsw
 import pytest
 
 from mailagent.api.errors import InvalidRequest
@@ -34,7 +33,7 @@ async def _killed(one: Rig, at: str, verb: str = "", *, over: bool = False, **fi
     """Run until it is killed there, by a verb or by a grace that is `over`; then start it again."""
     await one.stop()
     if over:
-        _over(one)
+        one.expire_orders("bounce")
     await asyncio.to_thread(one.agent.start, **{crash.ENVIRONMENT: at})
     process = one.agent.process
     assert process is not None
@@ -100,14 +99,3 @@ async def test_a_bounce_goes_on_in_its_grace_and_after_it(tmp_path: Path) -> Non
         await one.stop()
         events = {line["event"]: line["recipient"] for line in one.accounting() if line["type"] == "bounced"}
         assert Counter(events.values()) == Counter(to_a)
-
-
-def _over(one: Rig) -> None:
-    """Let the grace of every order be over (the agent is stopped)."""
-    db = apsw.Connection(str(one.agent.directory / "state" / "spool.db"))
-    with db:
-        db.execute(
-            "UPDATE directive SET data = CAST(json_set(CAST(data AS TEXT), '$.expires_at', '2020-01-01T00:00:00Z')"
-            " AS BLOB) WHERE state = 'live' AND json_extract(CAST(data AS TEXT), '$.kind') = 'bounce'"
-        )
-    db.close()

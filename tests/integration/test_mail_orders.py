@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import apsw
 import pytest
 
 from mailagent.api.directives import DirectiveKind
@@ -22,17 +21,6 @@ async def _deferred(one: Rig, *recipients: str) -> None:
     await one.accepted(*recipients, sender="app@sender.example")
     await one.deferred(len(recipients))
     one.sink.refuse = lambda mail, recipient: None
-
-
-def _over(one: Rig) -> None:
-    """Let the grace of every order on disk be over (the agent is stopped)."""
-    db = apsw.Connection(str(one.agent.directory / "state" / "spool.db"))
-    with db:
-        db.execute(
-            "UPDATE directive SET data = CAST(json_set(CAST(data AS TEXT), '$.expires_at', '2020-01-01T00:00:00Z')"
-            " AS BLOB) WHERE state = 'live'"
-        )
-    db.close()
 
 
 async def _nothing_is_held(one: Rig) -> bool:
@@ -125,7 +113,7 @@ async def test_mail_is_given_up_after_its_grace_and_kept_when_the_order_is_undon
             await one.do("edit", directive="deletea-1", ttl_s=1)
         await one.do("undo", undoes="deletec")
         await one.stop()
-        _over(one)
+        one.expire_orders()
         await one.start()
         await one.delivered("app@sender.example")  # the DSN
         (report,) = [mail for mail in one.sink.mails if "app@sender.example" in mail.recipients]
