@@ -65,7 +65,7 @@ async def _sent(one: Rig) -> dict[str, str]:
 
 async def test_a_hold_and_its_release_go_on(tmp_path: Path) -> None:
     async with rig(tmp_path, POOLS + LATE) as one:
-        to_a = await _filled(one, 5, 900)
+        to_a = await _filled(one, 3, 900)
         await _killed(one, "order_taken:2", "hold", filter=A, op_id="h")
         await _held(one, len(to_a))
         await _killed(one, "order_freed:2", "release", filter=A, op_id="r")
@@ -76,7 +76,7 @@ async def test_a_hold_and_its_release_go_on(tmp_path: Path) -> None:
 
 async def test_a_rebind_goes_on(tmp_path: Path) -> None:
     async with rig(tmp_path, POOLS + LATE) as one:
-        to_a = await _filled(one, 5, 900)
+        to_a = await _filled(one, 3, 900)
         await _killed(one, "order_rebound:3", "rebind", filter=A, pool="tx", op_id="m")
         await one.shows(lambda now: not [view for view in now.directives if view.mail is not None], "it is over")
         sources = await _sent(one)
