@@ -147,7 +147,7 @@ def _world(
         program = ""
         if with_postfix is not False:
             try:
-                program = found(root)
+                program = found(root, claimed.network)
             except NoPostfix:
                 if with_postfix:
                     raise

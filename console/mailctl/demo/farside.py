@@ -35,7 +35,7 @@ class FarSide:
         self.port = port
         self.log = ProviderLog(log)
         self.providers = {spec.name: Provider(spec, rng=rng) for spec in specs}
-        self.addresses = addresses(network, specs)
+        self.addresses = _addresses(network, specs)
         self.dns = DnsServer(_zone(specs, self.addresses), f"{network}.{DNS_HOST}", port)
         self._sessions: set[Session] = set()
         self._stack = AsyncExitStack()
@@ -68,7 +68,7 @@ class FarSide:
             session.abort()
 
 
-def addresses(network: str, specs: Sequence[ProviderSpec]) -> dict[str, str]:
+def _addresses(network: str, specs: Sequence[ProviderSpec]) -> dict[str, str]:
     """An address for each MX host."""
     hosts = [host for spec in specs for mx in spec.mx.values() for host in mx]
     numbers = range(FIRST_PROVIDER_HOST, LAST_PROVIDER_HOST + 1)

@@ -40,9 +40,10 @@ streams:
   marketing:
     pool: marketing
     senders: ["*@news.acme.example"]
-  cold:  # recognised by its X-Virtual-MTA header, which names the pool
+  cold:  # recognised by its X-Virtual-MTA header, which names the pool; where a Postfix carries it, by its sender
     pool: cold
     priority: bulk
+    senders: ["*@outreach.acme.example"]
 default_stream: transactional
 providers:
   gmail: {{tls: opportunistic}}  # the simulated one speaks no TLS

@@ -1,7 +1,7 @@
 """The fourth host's own Postfix: configuration, queue and log in one directory, processes that end with the world.
 
-It asks the simulated providers by a transport map, since Postfix asks DNS on port 53 only. Its virtual MTAs are SMTP
-clients of their own in master.cf, chosen by the sender's domain; standbys have one too, and no mail.
+Its SMTP clients run in its queue's directory (chroot), where a resolv.conf names the simulated DNS: Postfix asks no
+other port than 53. Its virtual MTAs and pools are put in by `mailagent postfix apply`, as an operator would.
 """
 
 import asyncio
@@ -11,22 +11,23 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
-from mailctl.demo.blueprint import POOLS, Blueprint, HostPlan
+from mailctl.demo.blueprint import DNS_HOST, Blueprint, HostPlan
 from mailctl.demo.errors import NoPostfix
-from mailctl.demo.receivers import NULL_MX_DOMAIN, PROVIDERS
 from mailctl.demo.tether import tethered
 
 log = logging.getLogger(__name__)
 
+DNS_PORT = 53
 OLDEST = (3, 7)
 """smtp_bind_address_enforce, without which mail of a virtual MTA may leave from another address."""
-CHECK_S = 10.0
+CHECK_S = 30.0
 STOP_S = 4.0
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-_SENDERS = {"transactional": "receipts", "marketing": "news", "cold": "outreach"}
 _MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
@@ -41,7 +42,7 @@ verify unix - - n - 1 verify
 flush unix n - n 1000? 0 flush
 proxymap unix - - n - - proxymap
 proxywrite unix - - n - 1 proxymap
-smtp unix - - n - - smtp
+smtp unix - - y - - smtp
 showq unix n - n - - showq
 error unix - - n - - error
 retry unix - - n - - error
@@ -50,15 +51,10 @@ anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 """
-_CLIENT = """\
-{name} unix - - n - 20 smtp
-  -o syslog_name=postfix/{name} -o smtp_helo_name={name}.acme.example
-  -o smtp_bind_address={address} -o smtp_bind_address_enforce=yes
-"""
 
 
-def found(directory: Path) -> str:
-    """The program `postfix`, for a run in `directory`.
+def found(directory: Path, network: str) -> str:
+    """The program `postfix`, for a run in `directory` on `network`.
 
     Raises:
         NoPostfix: why there can be none.
@@ -71,6 +67,12 @@ def found(directory: Path) -> str:
     closed = next((parent for parent in directory.parents if not parent.stat().st_mode & 0o001), None)
     if closed is not None:
         raise NoPostfix(program, f"its processes, which run as user postfix, may not enter {closed}")
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind((f"{network}.{DNS_HOST}", DNS_PORT))
+            except OSError as exc:
+                raise NoPostfix(program, f"it needs a DNS on port {DNS_PORT} of loopback: {exc.strerror}") from exc
     said = ""
     with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
         command = [ask, "-dh", "mail_version"]
@@ -83,23 +85,19 @@ def found(directory: Path) -> str:
 def write_files(blueprint: Blueprint, host: HostPlan) -> None:
     """Configuration and maps; directories that its processes, which run as other users, may enter."""
     directory = blueprint.postfix_directory(host.name)
-    for name in ("etc", "queue", "data", "log"):
+    for name in ("etc", "queue/etc", "data", "log"):
         (directory / name).mkdir(parents=True, exist_ok=True)
     for parent in (directory, directory.parent, blueprint.directory):
         parent.chmod(parent.stat().st_mode | 0o011)
     shutil.chown(directory / "data", "postfix")
     etc = directory / "etc"
-    (etc / "main.cf").write_text(_main_cf(directory, host), "utf-8")
-    clients = {**host.active, **host.standby}
-    text = _MASTER.format(port=host.smtp_port)
-    text += "".join(_CLIENT.format(name=name, address=address) for name, address in clients.items())
-    (etc / "master.cf").write_text(text, "utf-8")
-    (etc / "transport").write_text(_transports(blueprint), "utf-8")
-    senders = (f"@{_SENDERS[pool]}.acme.example {name}:\n" for pool, name in zip(POOLS, host.active, strict=True))
-    (etc / "senders").write_text("".join(senders), "utf-8")
+    (etc / "main.cf").write_text(_main_cf(directory, host, blueprint.world_port), "utf-8")
+    (etc / "master.cf").write_text(_MASTER.format(port=host.smtp_port), "utf-8")
+    (etc / "transport").write_text("acme.example discard:\n.acme.example discard:\n", "utf-8")  # reports to ourselves
+    (directory / "queue" / "etc" / "resolv.conf").write_text(f"nameserver {blueprint.network}.{DNS_HOST}\n", "ascii")
 
 
-def _main_cf(directory: Path, host: HostPlan) -> str:
+def _main_cf(directory: Path, host: HostPlan, provider_port: int) -> str:
     settings = {
         "compatibility_level": "3.6",
         "queue_directory": directory / "queue",
@@ -111,9 +109,8 @@ def _main_cf(directory: Path, host: HostPlan) -> str:
         "mynetworks": "127.0.0.0/8",
         "inet_interfaces": "127.0.0.1",
         "inet_protocols": "ipv4",
-        "smtp_host_lookup": "native",
+        "smtp_tcp_port": provider_port,
         "transport_maps": f"texthash:{directory / 'etc' / 'transport'}",
-        "sender_dependent_default_transport_maps": f"texthash:{directory / 'etc' / 'senders'}",
         "enable_long_queue_ids": "yes",
         "minimal_backoff_time": "15s",
         "maximal_backoff_time": "60s",
@@ -128,32 +125,19 @@ def _main_cf(directory: Path, host: HostPlan) -> str:
     return "".join(f"{name} = {value}\n" for name, value in settings.items())
 
 
-def _transports(blueprint: Blueprint) -> str:
-    """Each recipient domain's next hop; without a transport of its own, so that the sender's stays."""
-    from mailctl.demo.farside import addresses
-
-    where = addresses(blueprint.network, PROVIDERS)
-    lines = [
-        f"{NULL_MX_DOMAIN} error:5.1.10 the domain takes no mail (null MX)",
-        "* discard:a report about our own mail",
-    ]
-    for spec in PROVIDERS:
-        for domain, site in spec.domains.items():
-            lines.append(f"{domain} :[{where[spec.mx[site][0]]}]:{blueprint.world_port}")
-    return "\n".join(lines) + "\n"
-
-
 class Postfix:
     """Its processes. `start`, then `stop`; they end with this process, however that ends."""
 
-    def __init__(self, program: str, directory: Path) -> None:
+    def __init__(self, program: str, directory: Path, agent_file: Path) -> None:
+        """`agent_file` says which virtual MTAs and pools it is to have."""
         self._program = program
+        self._agent_file = agent_file
         self._etc = str(directory / "etc")
         self._log_file = directory / "log" / "start.log"
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Start it; whether it takes mail is seen by who asks.
+        """Start it and put in its virtual MTAs; whether it takes mail is seen by who asks.
 
         Its master is started directly: `postfix start-fg` leaves a shell between, and the master would outlive us.
 
@@ -173,6 +157,19 @@ class Postfix:
                 env={"PATH": _PATH},
                 start_new_session=True,  # its master signals its whole group when it ends
             )
+
+        command = (
+            sys.executable,
+            "-P",
+            "-m",
+            "mailagent",
+            "postfix",
+            "apply",
+            "--yes",
+            "--config",
+            str(self._agent_file),
+        )
+        await self._say(*command)
 
     async def _say(self, *command: str) -> str:
         """What a program says that ends by itself."""

@@ -9,12 +9,13 @@ from contextlib import AsyncExitStack
 import msgspec
 
 from mailctl.demo import agents, ssh
-from mailctl.demo.blueprint import HOSTS, Blueprint
+from mailctl.demo.blueprint import DNS_HOST, HOSTS, Blueprint
 from mailctl.demo.control import Control
+from mailctl.demo.dns import DnsServer
 from mailctl.demo.farside import FarSide
 from mailctl.demo.incidents import Incident, Incidents
 from mailctl.demo.letters import Author
-from mailctl.demo.postfix import Postfix
+from mailctl.demo.postfix import DNS_PORT, Postfix
 from mailctl.demo.providers import EVERY_SOURCE
 from mailctl.demo.receivers import PROVIDERS
 from mailctl.demo.replies import Situation
@@ -82,14 +83,12 @@ class Demo:
         """
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.far)
-            for host in self._blueprint.hosts:
-                if host.is_postfix:
-                    mta = Postfix(self._blueprint.postfix, self._blueprint.postfix_directory(host.name))
-                    stack.push_async_callback(mta.stop)
-                    await mta.start()
+            if self._blueprint.postfix:
+                network, zone = self._blueprint.network, self.far.dns.zone
+                await stack.enter_async_context(DnsServer(zone, f"{network}.{DNS_HOST}", DNS_PORT))
             await stack.enter_async_context(Control(self._blueprint.control_socket, self.incidents))
             async with asyncio.TaskGroup() as group:
-                running = [group.create_task(agent.run(), name=f"agent:{host}") for host, agent in self.agents.items()]
+                running = [group.create_task(self._host(name), name=f"agent:{name}") for name in self.agents]
                 others = [group.create_task(server.run(), name=f"ssh:{host}") for host, server in self.ssh.items()]
                 others.append(group.create_task(self._live(on_ready), name="demo:life"))
                 try:
@@ -99,6 +98,19 @@ class Demo:
                     await asyncio.wait(running)
                     for task in others:
                         task.cancel()
+
+    async def _host(self, name: str) -> None:
+        """A host's agent, and the Postfix behind it if it has one."""
+        plan = self._blueprint
+        if all(host.name != name or not host.is_postfix for host in plan.hosts):
+            await self.agents[name].run()
+            return
+        mta = Postfix(plan.postfix, plan.postfix_directory(name), plan.agent_file(name))
+        try:
+            await mta.start()
+            await self.agents[name].run()
+        finally:
+            await mta.stop()
 
     async def _live(self, on_ready: Callable[[Ready], None]) -> None:
         await asyncio.gather(*(agent.ready() for agent in self.agents.values()))
