@@ -50,13 +50,14 @@ def run(config_path: Path) -> None:
     from mailagent.config import ConfigError
     from mailagent.daemon import TwoOwners
     from mailagent.daemon import run as run_agent
+    from mailagent.postfix.errors import PostfixError
     from mailagent.spool.errors import StorageError
 
     try:
         code = run_agent(config_path)
     except ConfigError as exc:
         raise unusable(exc) from exc
-    except (TwoOwners, StorageError, OSError) as exc:
+    except (TwoOwners, StorageError, PostfixError, OSError) as exc:
         raise Failure(str(exc), FAILED) from exc
     sys.exit(code)
 

@@ -19,8 +19,8 @@ from typing import Final
 from mailagent.api.classification import Verdict
 from mailagent.api.smtp import SmtpReply
 from mailagent.postfix.commands import Programs
-from mailagent.postfix.errors import PostfixError
-from mailagent.postfix.instance import Instance
+from mailagent.postfix.errors import PostfixError, ProgramFailed
+from mailagent.postfix.instance import Instance, read_instance
 from mailagent.postfix.listing import Entry, ListingError, Recipient, parse
 from mailagent.postfix.log.replies import said
 from mailagent.postfix.next_tries import NextTries, read_names
@@ -46,8 +46,8 @@ MOST_WANTED: Final = 100_000
 MOST_GONE: Final = 50_000
 REASONS_KEPT: Final = 8192
 """Texts of deferrals whose meaning is remembered: most mail waits for few reasons."""
-DOWN: Final = "Mail system is down"
-"""What postqueue says before it reads the queue without Postfix's help."""
+DOWN: Final = "mail system is down"
+"""What postqueue says when nobody answers: as root it reads the queue all the same, others it refuses."""
 _QUEUE_ID: Final = re.compile(rb'"queue_id": ?"([^"\\]+)"')
 _UNKNOWN_SITE: Final = ("", "")
 
@@ -163,26 +163,34 @@ class Mirror:
             StorageError: it could not be written.
         """
         async with self._turn:
+            self.instance = await read_instance(self._programs)  # a limit may have changed, or the version
             look = _Look(now_ms(), await self._names())
             self.read = 0
-            async with self._programs.stream(self._programs.argv("postqueue", "-j")) as stream:
-                lines: list[bytes] = []
-                async for some in stream:
-                    lines += some
-                    while len(lines) >= BATCH:
-                        await self._take(lines[:BATCH], look)
-                        del lines[:BATCH]
-                await self._take(lines, look)
-                self.running = DOWN not in stream.words
-            await self._written(look)
-            if stream.too_long:
-                look.unreadable = b"longer than 16 MiB"
+            try:
+                await self._list(look)
+            except ProgramFailed as exc:
+                self.running = self.running and DOWN not in exc.words.lower()
+                raise
             if look.unreadable:
                 raise ListingError(f"no entry of a listing: {look.unreadable[:80]!r}")
             self.folders = look.folders
             self.complete = True
             await self._leave(look.seen)
             log.debug("queue read messages=%d", len(look.seen))
+
+    async def _list(self, look: "_Look") -> None:
+        async with self._programs.stream(self._programs.argv("postqueue", "-j")) as stream:
+            lines: list[bytes] = []
+            async for some in stream:
+                lines += some
+                while len(lines) >= BATCH:
+                    await self._take(lines[:BATCH], look)
+                    del lines[:BATCH]
+            await self._take(lines, look)
+            self.running = DOWN not in stream.words.lower()
+            if stream.too_long:
+                look.unreadable = b"longer than 16 MiB"
+        await self._written(look)
 
     async def _names(self) -> NextTries:
         try:

@@ -183,3 +183,12 @@ async def test_a_second_signal_ends_the_agent_while_a_peer_keeps_its_answer(agen
         agent.process.send_signal(signal.SIGTERM)
         assert await agent.ended() == 128 + signal.SIGTERM
     assert "agent ends at once" in agent.log()
+
+
+async def test_a_postfix_that_cannot_be_asked_is_a_sentence(tmp_path: Path) -> None:
+    text = "host: mx1\nengine: postfix\nstate_dir: ./state\nrpc: {socket: ./s}\npostfix: {command: [/no/such]}\n"
+    (tmp_path / "agent.yaml").write_text(text, encoding="utf-8")
+    code, _, err = await mailagent(tmp_path, "run", "--config", "agent.yaml")
+    assert code == 1
+    assert "mailagent: error: /no/such cannot be started" in err
+    assert "Traceback" not in err
