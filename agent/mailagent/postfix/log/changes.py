@@ -33,6 +33,10 @@ FORCED = SmtpReply(code=0, enhanced="5.7.0", text="returned to its sender by an 
 DELETED = SmtpReply(code=0, enhanced="5.7.0", text="deleted by an order (postsuper -d)", local=True)
 
 
+_SAME_MS = 5000
+"""So far the arrival by `delay` and a queue id's own time are those of one message that was not requeued since."""
+
+
 class Place(msgspec.Struct, frozen=True):
     """Where a try went, in our words; empty: not known."""
 
@@ -184,8 +188,10 @@ class Changes:
 
     def _message(self, event: Outcome) -> Listed:
         """Enough to mirror a message by until a listing has it."""
+        received_at = _ms(event.at - event.tried.delay_s)
         made = made_at_us(event.id)
-        received_at = made // 1000 if made is not None else _ms(event.at - event.tried.delay_s)
+        if made is not None and abs(made // 1000 - received_at) < _SAME_MS:  # requeued mail is older than its id
+            received_at = made // 1000
         return Listed(
             message=message_number(event.id, received_at // 1000),
             queue_id=event.id,

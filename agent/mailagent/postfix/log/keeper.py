@@ -13,6 +13,7 @@ from mailagent.postfix.log.lines import Line
 from mailagent.postfix.log.outcomes import Gone, Outcomes, Requeued
 from mailagent.postfix.log.sources import Batch, Position, Source
 from mailagent.spool import told
+from mailagent.spool.errors import ItemRefused
 from mailagent.spool.store import Spool
 from mailagent.spool.told import Change, Told
 from mailagent.telemetry.counters import Counters
@@ -83,6 +84,8 @@ class LogKeeper:
         """Lines, whatever they were about; what they change is stored."""
         self.understood = 0
         """Those about messages of this instance."""
+        self.refused = 0
+        """Changes that the spool did not take."""
         self.gaps = 0
         """Times that the log was not the one that was read before: what it said meanwhile is unknown."""
 
@@ -100,6 +103,10 @@ class LogKeeper:
             found.append(f"the log is {self.source.behind_bytes >> 20:,} MB ahead of these figures")
         if self.source.unread:
             found.append(f"{self.source.unread:,} line(s) of the log about recipients were not understood")
+        if self.refused:
+            found.append(
+                f"{self.refused:,} change(s) that the log told of could not be stored; the agent's log says why"
+            )
         if self.told > ALL_FOREIGN and not self.understood:
             found.append(
                 f"none of {self.told:,} lines of the log is about mail of this instance (syslog_name"
@@ -151,11 +158,20 @@ class LogKeeper:
         counters = Counters() if is_late else self._counters
         changes = self.changes.of(events, counters)
         if changes or time.monotonic() - self._stored_at > STORE_S:  # a slow disk slows the reading, nothing else
-            done = await self._store(changes)
+            done = await self._stored(changes)
             self.changes.left(done.left, counters)
             self._spool.touch(done.touched)
         self.understood += len(lines) - (self._outcomes.foreign - foreign)
         self.told += batch.read
+
+    async def _stored(self, changes: Sequence[Change]) -> Told:
+        """What cannot be stored must not be read for ever."""
+        try:
+            return await self._store(changes)
+        except ItemRefused as exc:
+            log.error("what the log told is not stored changes=%d: %s", len(changes), exc)
+            self.refused += len(changes)
+            return await self._store([])
 
     def _store(self, changes: Sequence[Change]) -> "asyncio.Future[Told]":
         self._stored_at = time.monotonic()

@@ -17,7 +17,7 @@ MAX_TEXT = 4096
 """Characters of a reply that are kept; smtp(8) itself gives up at about 2,048 of a multi-line one."""
 
 _AHEAD = timedelta(days=1)
-"""A time without a year that would lie further ahead was last year's."""
+"""A time without a year that would lie further ahead was last year's; one with a year is no time."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -95,18 +95,19 @@ _HEAD = re.compile(
     r"\S+ (?P<name>\S+)/(?P<service>[\w.-]+)\[\d+\]: "
 )
 _TAG = re.compile(r"(?P<name>\S+)/(?P<service>[\w.-]+)")
-# 5 or more hexadecimal digits (microseconds and inode), or without vowels: 6 or more for the time, `z`, the inode
-_QUEUE_ID = r"(?P<id>[0-9A-F]{5,20}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,32}): "
+# hexadecimal (microseconds and inode), or without vowels: 6 digits for seconds, 4 for microseconds, `z`, the inode
+_DIGIT = "[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]"
+_QUEUE_ID = rf"(?P<id>[0-9A-F]{{6,24}}|{_DIGIT}{{10}}z{_DIGIT}{{1,16}}): "
 _ID = re.compile(_QUEUE_ID)
 _ADDRESS = r'<(?P<{}>(?:"(?:[^"\\]|\\.)*"|[^">])*)>'
 _TRIED = re.compile(
     rf"to={_ADDRESS.format('to')}(?:, orig_to={_ADDRESS.format('orig')})?,"
     r" relay=(?P<relay>[^\s,\[]+)(?:\[(?P<address>[^\]]*)\](?::(?P<port>\d+))?)?(?P<rest>[^(]*?),"
-    r" delay=(?P<delay>[\d.]+), delays=(?P<delays>[\d.]+/[\d.]+/[\d.]+/[\d.]+)(?P<more>(?:, [\w-]+=[^,\s(]*)*),"
+    r" delay=(?P<delay>[\d.]{1,12}), delays=(?P<delays>[\d.]{1,12}(?:/[\d.]{1,12}){3})(?P<more>(?:, [\w-]+=[^,\s(]*)*),"
     r" dsn=(?P<dsn>\d\.\d{1,3}\.\d{1,3}), status=(?P<status>[\w-]+)(?: \((?P<text>.*))?"
 )
 _FROM = re.compile(
-    rf"from={_ADDRESS.format('from')}, (?:size=(?P<size>\d+), nrcpt=(?P<nrcpt>\d+) \(queue active\)"
+    rf"from={_ADDRESS.format('from')}, (?:size=(?P<size>\d{{1,15}}), nrcpt=(?P<nrcpt>\d{{1,9}}) \(queue active\)"
     r"|status=(?P<status>[\w-]+), returned to sender)"
 )
 _CLIENT = re.compile(r"client=(?P<client>[^,\s]+)")
@@ -164,9 +165,11 @@ class LineParser:
         try:
             entry = _journal.decode(raw)
             at = int(entry.at_us) / 1e6
+            if at > self._now().timestamp() + _AHEAD.total_seconds():
+                return None
             message = entry.message or ""
             text = message if isinstance(message, str) else bytes(message).decode("utf-8", "backslashreplace")
-        except (msgspec.MsgspecError, ValueError, UnicodeError):
+        except (msgspec.MsgspecError, ValueError, OverflowError):
             return None
         tag = _TAG.fullmatch(entry.tag or "")
         line = self._line(at, tag["name"], tag["service"], text, raw) if tag is not None else None
@@ -218,7 +221,11 @@ class LineParser:
                 fraction, rest = rest[:digits], rest[digits:]
             if iso + rest != self._second:
                 zoned = datetime.fromisoformat(iso + rest)
-                self._second_at = (zoned if zoned.tzinfo is not None else zoned.astimezone(self._zone)).timestamp()
+                if zoned.tzinfo is None:
+                    zoned = zoned.replace(tzinfo=self._zone).astimezone(UTC)
+                if zoned > self._now() + _AHEAD:
+                    return None
+                self._second_at = zoned.timestamp()
                 self._second = iso + rest
             return self._second_at + (float(fraction) if len(fraction) > 1 else 0.0)
         except ValueError:

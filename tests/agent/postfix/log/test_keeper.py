@@ -88,6 +88,7 @@ class Rig:
         self.accounting: list[dict[str, Any]] = []
         self.counters = Counters()
         self.gone: list[str] = []
+        self.lifetime_s = 5 * 86_400
         self.now = ARRIVED / 1000 + 60
         self.spool: Spool
         self.keeper: LogKeeper
@@ -104,7 +105,7 @@ class Rig:
             CONFIG,
             Classifier(load_rules()),
             site_of=lambda domain: ("", ""),
-            lifetime_s=lambda sender: 5 * 86_400,
+            lifetime_s=lambda sender: self.lifetime_s,
         )
         self.keeper = LogKeeper(
             FileSource(tail, LineParser(now=lambda: NOW, zone=UTC)),
@@ -265,6 +266,14 @@ async def test_a_log_that_is_far_ahead_is_noticed(rig: Rig) -> None:
     assert rig.keeper.notices() == ["the log is 30 MB ahead of these figures"]
     rig.keeper.source.trouble = "there is no log /var/log/mail.log"
     assert rig.keeper.notices() == ["outcomes, rates and attempts are unknown: there is no log /var/log/mail.log"]
+
+
+async def test_what_the_spool_refuses_does_not_stop_the_log(rig: Rig) -> None:
+    rig.lifetime_s = 2**70
+    await rig.log(arrived(), tried("deferred", FULL))
+    await rig.log(tried("sent", "250 2.0.0 Ok"))
+    assert rig.events == [("delivered", "u@a.example", 1)]
+    assert "could not be stored" in rig.keeper.notices()[0]
 
 
 async def test_what_expires_is_accounted_with_its_last_reply(rig: Rig) -> None:

@@ -187,6 +187,11 @@ def test_the_year_is_the_last_that_fits(day: str, now: datetime, year: int) -> N
     assert datetime.fromtimestamp(line.at, UTC).year == year
 
 
+def test_what_lies_ahead_is_no_line() -> None:
+    assert read("2027-11-23T01:12:18Z mx1 postfix/qmgr[7]: 4jXnwf43Y2zJMHh: removed") is None
+    assert parser().journal(journal(MESSAGE="x", __REALTIME_TIMESTAMP="9" * 400)) is None
+
+
 def test_times_are_those_of_the_zone_they_were_written_in() -> None:
     one = LineParser(now=lambda: NOW, zone=timezone(timedelta(hours=2)))
     line = one.syslog(f"{HEAD}qmgr[7]: 4jXnwf43Y2zJMHh: removed".encode())
