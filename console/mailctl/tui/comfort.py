@@ -108,6 +108,9 @@ class Comfort:
     async def _keep(self, view: View, path: Path, name: str, layout: Layout) -> None:
         def write() -> None:
             keep_layout(path, name, layout, lambda draft: load_layouts(draft, self._tables()))
+            for watched, _ in self._files:
+                if watched.path == path:
+                    watched.note()
 
         try:
             await asyncio.to_thread(write)

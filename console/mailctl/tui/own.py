@@ -82,7 +82,8 @@ def load_layouts(path: Path, tables: Tables) -> Layouts:
             if one.title in chosen:
                 wrong(item.line, key, f"{one.title} stands twice")
             chosen[one.title] = one
-        layouts[name] = tuple(chosen.values())
+        if chosen:
+            layouts[name] = tuple(chosen.values())
     if problems:
         raise ConfigError(problems)
     return layouts

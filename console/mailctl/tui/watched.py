@@ -31,6 +31,10 @@ class Watched:
         self._known = now
         return True
 
+    def note(self) -> None:
+        """Whatever it is now is known: who asks wrote it."""
+        self._known = self._last = _stamp(self.path)
+
 
 def _stamp(path: Path) -> _Stamp | None:
     try:

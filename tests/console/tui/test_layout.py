@@ -75,6 +75,8 @@ def test_the_file_says_columns_of_each_table_and_all_mistakes_come_at_once(tmp_p
     own = load_own(path, binding_ids(), all_tables())
     assert own.theme == "beacon"
     assert own.layouts == {"fleet": (Chosen("HOST"), Chosen("STATE", 9)), "operations.log": (Chosen("DONE"),)}
+    path.write_text("columns: {fleet: []}\n")
+    assert load_own(path, binding_ids(), all_tables()).layouts == {}
     path.write_text("theme: x\nkeys: {nonsense: y}\ncolumns:\n  flet: [A]\n  pools: READY\n  fleet: [HOST, HOST, Q]\n")
     with pytest.raises(ConfigError) as caught:
         load_own(path, binding_ids(), all_tables())

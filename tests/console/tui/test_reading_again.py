@@ -35,6 +35,14 @@ def test_a_change_counts_once_when_it_stands_still(tmp_path: Path) -> None:
     assert [watched.has_changed() for _ in range(3)] == [False, True, False]
 
 
+def test_what_one_wrote_oneself_is_no_change(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    watched = Watched(path)
+    path.write_text("a")
+    watched.note()
+    assert [watched.has_changed() for _ in range(2)] == [False, False]
+
+
 def test_another_file_in_its_place_is_a_change(tmp_path: Path) -> None:
     path, other = tmp_path / "f", tmp_path / "g"
     path.write_text("a")
