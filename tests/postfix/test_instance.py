@@ -1,5 +1,7 @@
 """What postconf says of an instance."""
 
+from pathlib import Path
+
 import pytest
 
 from mailagent.config.postfix import Postfix
@@ -61,7 +63,19 @@ async def test_a_real_instance_says_what_it_is(own: OwnPostfix) -> None:
     assert "refused" in entry.recipients[0].delay_reason
 
 
-async def test_an_unknown_instance_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_is_looked_up_in_postmulti(tmp_path: Path) -> None:
+    """In the form of `postmulti -l`: name, group, whether it is enabled, directory."""
+    enter = tmp_path / "enter"
+    row = "postfix-out     mta             y         /etc/postfix-out"
+    enter.write_text(f'#!/bin/sh\n[ "$*" = "postmulti -l -i postfix-out" ] && echo "{row}"\n', encoding="ascii")
+    enter.chmod(0o755)
+    programs = await find_programs(Postfix(instance="postfix-out", command=(str(enter),)))
+    assert programs.argv("postqueue", "-j") == (str(enter), "postqueue", "-c", "/etc/postfix-out", "-j")
+    with pytest.raises(InstanceUnusable, match="there is no instance postfix-in"):
+        await find_programs(Postfix(instance="postfix-in", command=(str(enter),)))
+
+
+async def test_an_unknown_instance_is_told() -> None:
     with pytest.raises(PostfixError):
         await find_programs(Postfix(instance="postfix-that-is-not-there"))
     with pytest.raises(PostfixError):

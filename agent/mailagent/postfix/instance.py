@@ -149,7 +149,9 @@ async def find_programs(config: Postfix) -> Programs:
     try:
         said = await run(listing, timeout_s=programs.timeout_s)
     except PostfixError as exc:
-        raise InstanceUnusable(f"postfix.instance: there is no instance {config.instance}: {exc}") from exc
+        raise InstanceUnusable(
+            f"postfix.instance: there is no instance {config.instance}, or the mail log says why: {exc}"
+        ) from exc
     words = said.decode("utf-8", "replace").split()
     if len(words) < 4 or not words[3].startswith("/"):
         raise InstanceUnusable(f"postfix.instance: postmulti does not say where {config.instance} is configured")
