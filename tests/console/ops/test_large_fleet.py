@@ -89,7 +89,7 @@ async def test_every_host_is_in_the_report_and_again_is_idempotent(two: Two, mon
         # Who is only late for these is found in its log.
         monkeypatch.setattr(verbs, "EXECUTE_DEADLINE_S", 1.0)
         monkeypatch.setattr(verbs, "PLAN_DEADLINE_S", 1.0)
-        report = await ops.execute(fleet, plan, settle_s=2.0)
+        report = await ops.execute(fleet, plan, settle_s=4.0)
     assert [line.host for line in report.lines] == list(two.agents)
     assert report.counts == dict.fromkeys(LineResult, 0) | {
         LineResult.APPLIED: WELL,
