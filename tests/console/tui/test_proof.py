@@ -50,17 +50,28 @@ async def test_an_address_that_was_rotated_away_says_so_and_what_still_runs(size
         await until(pilot, lambda: "✓ nothing leaves here: no connection is open" in shown(pilot))
 
 
-async def test_a_suspended_path_says_it_and_one_that_runs_does_not() -> None:
-    held = WaitReason(kind=ReasonKind.DIRECTIVE, detail="suspended by alice")
-    by_rule = WaitReason(kind=ReasonKind.RULE, detail="suspended", value=f"{DirectiveKind.SUSPEND} gmail.ip-reputation")
+def suspended(**order_of: str) -> FleetState:
+    by = order(DirectiveKind.SUSPEND, f"cell:{CELL}", **order_of)
+    state = with_cells(QUIET, "gmail", ("mkt-1",), binding=None, connections=0, ready=0, deferred=0)
+    first, *others = state.hosts
+    assert first.snapshot is not None
+    first = replace(first, snapshot=msgspec.structs.replace(first.snapshot, directives=(by,)))
+    return replace(state, hosts=(first, *others))
+
+
+async def test_a_suspended_path_says_it_also_without_mail_and_one_that_runs_does_not() -> None:
     source = StillFleet(QUIET)
     async with app_over(source).run_test(size=(120, 36)) as pilot:
         await look(pilot)
         assert "nothing leaves" not in shown(pilot)
-        for tick, binding in enumerate((held, by_rule)):
-            state = with_cells(QUIET, "gmail", ("mkt-1",), binding=binding, connections=0)
-            source.state = replace(state, tick=9 + tick)
-            await until(pilot, lambda: "nothing leaves here" in shown(pilot))
+        source.state = replace(suspended(), tick=9)
+        await until(pilot, lambda: "nothing leaves here" in shown(pilot) and "‖ suspended by alice" in shown(pilot))
+        source.state = replace(suspended(rule="gmail.ip-reputation", author="automation"), tick=10)
+        await until(pilot, lambda: "‖ suspended by automation" in shown(pilot))
+        by_order = WaitReason(kind=ReasonKind.DIRECTIVE, detail="pool marketing is suspended by alice")
+        held = with_cells(QUIET, "gmail", ("mkt-1",), binding=by_order, connections=0)
+        source.state = replace(held, tick=11)
+        await until(pilot, lambda: "nothing leaves here" in shown(pilot) and "‖ pool marketing is" in shown(pilot))
 
 
 async def test_what_only_automation_suspended_a_person_may_suspend() -> None:

@@ -95,7 +95,7 @@ class DestinationsView(View):
             if host.snapshot is not None
         )
         listing = self._roster.listing(
-            lambda row: _cells(row, self._member(row), self._lowered(row), now),
+            lambda row: _cells(row, self._member(row), self._suspended(row), self._lowered(row), now),
             sorted_by=self.order,
             still=self.stands_still(),
             total=_total(self._roster.tallies, now),
@@ -131,6 +131,20 @@ class DestinationsView(View):
         views = host.snapshot.vmtas if host is not None and host.snapshot is not None else ()
         return next((view for view in views if view.name == row.view.vmta), None)
 
+    def _suspended(self, row: DestinationRow) -> DirectiveRow | None:
+        """The order that holds the path on its host, also when no mail waits for it."""
+        about = {(TargetKind.CELL, row.key), (TargetKind.PROVIDER, row.view.provider)}
+        return next(
+            (
+                order
+                for order in self.desk.state.directives
+                if order.directive.kind is DirectiveKind.SUSPEND
+                and (order.directive.target.kind, order.directive.target.name) in about
+                and row.host in order.hosts
+            ),
+            None,
+        )
+
     def _lowered(self, row: DestinationRow) -> tuple[DirectiveRow, ...]:
         """Orders that lower a limit of the cell on its host."""
         view = row.view
@@ -160,7 +174,7 @@ class DestinationsView(View):
             origin = f" ({clean(binding.origin)})" if binding.origin else ""
             ends = f"  {until(binding.until, now)}" if binding.until else ""
             rows.append(Content.assemble((f"{glyph} {clean(binding.detail)}{origin}{ends}", tone.style)))
-        if (proof := _proof(row, self._member(row))) is not None:
+        if (proof := _proof(row, self._member(row), self._suspended(row))) is not None:
             rows.append(proof)
         for order in self._lowered(row)[:MOST_ORDERS]:
             one = order.directive
@@ -218,13 +232,10 @@ class DestinationsView(View):
         self.desk.go_down("Deferred", self.filter.having((TermKind.PROVIDER, provider), (TermKind.VMTA, vmta)))
 
 
-def _proof(row: DestinationRow, member: VmtaView | None) -> Content | None:
+def _proof(row: DestinationRow, member: VmtaView | None, suspended: DirectiveRow | None) -> Content | None:
     """Whether anything still leaves on a path that an order holds."""
     view = row.view
-    is_held = view.binding is not None and (
-        view.binding.kind is ReasonKind.DIRECTIVE
-        or (view.binding.kind is ReasonKind.RULE and view.binding.value.startswith(DirectiveKind.SUSPEND))
-    )
+    is_held = suspended is not None or (view.binding is not None and view.binding.kind is ReasonKind.DIRECTIVE)
     if not row.link.is_fresh or not (is_held or _is_out(member)):
         return None
     if view.connections:
@@ -238,12 +249,18 @@ def _is_out(member: VmtaView | None) -> bool:
 
 
 def _cells(
-    row: DestinationRow, member: VmtaView | None, lowered: tuple[DirectiveRow, ...], now: datetime
+    row: DestinationRow,
+    member: VmtaView | None,
+    suspended: DirectiveRow | None,
+    lowered: tuple[DirectiveRow, ...],
+    now: datetime,
 ) -> tuple[Cell, ...]:
     view, stale = row.view, not row.link.is_fresh
     waits = BLANK
     if member is not None and _is_out(member):
         waits = member_cell(member.state)
+    elif suspended is not None:
+        waits = Cell(f"‖ suspended by {clean(suspended.directive.author)}", Tone.WARN)
     elif lowered:
         order = lowered[0].directive
         waits = Cell(f"↓ {clean(limited(order))} by {clean(order.rule or order.author)}", Tone.WARN)
