@@ -44,7 +44,8 @@ logger = logging.getLogger(__name__)
 
 def takes_mail(host: HostState) -> bool:
     """Whether mail can go to a host now."""
-    return host.state.is_fresh and host.view is not None and host.view.accepting
+    taking = host.state.is_fresh and host.view is not None and host.view.accepting
+    return taking and not host.lacks("evacuate_admit")
 
 
 class Evacuations:

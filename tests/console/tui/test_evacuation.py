@@ -21,11 +21,11 @@ from mailagent.api.ids import HostName, OpId, PoolName, StreamName
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
-from mailctl.tui.evacuation import STILL_S, Carried, hosts_in, under_way_of
+from mailctl.tui.evacuation import STILL_S, Carried, hosts_in, takes_mail, under_way_of
 from mailctl.tui.evacuation import Evacuations as Evacuating
 from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
-from tests.console.tui.doubles import NOW, StillFleet, StillOperator
+from tests.console.tui.doubles import NOW, StillFleet, StillOperator, mixed
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import shown
 from tests.console.tui.waiting import is_asked, until
@@ -174,3 +174,14 @@ async def test_a_large_fleet_is_asked_in_turns(hosts: int, most: int, looks: int
         await seen.look(Source(), names, lambda: 0.0)
     assert max(map(len, asked)) == most
     assert {host for some in asked for host in some} == set(names)
+
+
+async def test_a_host_whose_engine_cannot_is_no_place_to_go_to_and_cannot_be_left() -> None:
+    app = ConsoleApp(StillFleet(mixed()), StillOperator(), now=lambda: NOW)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: bool(app.screen.query(FleetTable)))
+        assert [str(host.name) for host in app.state.hosts if takes_mail(host)] == ["mx1", "mx2"]
+        await pilot.press("G", "V")
+        await until(
+            pilot, lambda: "`evacuate` is not possible with its engine" in app.screen.query_one(StatusLine).message
+        )

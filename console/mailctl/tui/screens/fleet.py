@@ -80,6 +80,8 @@ class FleetView(View):
             self.say(f"{line.host.name} has several agents; open it with enter and choose one", Tone.WARN)
         elif host is None or not host.state.is_fresh:
             self.say(f"{host.name} is not reachable" if host else "no host under the cursor", Tone.WARN)
+        elif why := host.lacks("evacuate"):
+            self.say(f"{host.name}: {why}", Tone.WARN)
         elif len(self.desk.state.hosts) < 2:
             self.say("there is no other host to go to", Tone.WARN)
         else:
