@@ -36,7 +36,7 @@ from mailagent.spool.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
-BATCH: Final = 500
+BATCH: Final = 1000
 """Entries that are written together: some tens of milliseconds."""
 COST_FACTOR: Final = 4
 """A pass that took t seconds is followed by a pause of at least 4 t: Postfix reads every queue file for a listing."""
