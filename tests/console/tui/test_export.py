@@ -30,7 +30,7 @@ async def test_a_screen_becomes_a_picture_or_text_also_where_nothing_may_be_chan
         await until(pilot, lambda: isinstance(app.screen, PromptDialog) and app.screen.is_mounted)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, PromptDialog))
-        await pilot.press(*["backspace"] * 4, *".txt", "enter")
+        await pilot.press("end", *["backspace"] * 4, *".txt", "enter")
         await until(pilot, lambda: "screen written to fleet-20260302T031407Z.txt" in said(pilot))
     picture = (tmp_path / "fleet-20260302T031407Z.svg").read_text()
     assert ET.fromstring(picture).tag.endswith("svg")
