@@ -12,6 +12,8 @@ PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
 PYTHON ?= $(shell for name in /usr/bin/python3 python3 python3.11 python3.12 python3.13 python3.14; do \
 	$$name -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 ARGS ?=
+# One more than there are processors, at most 4: half of the tests' time is waiting for processes.
+WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 3 ? n + 1 : 4)))
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1@/p' $(MAKEFILE_LIST) | tr @ '\t' | expand -t 20
@@ -20,7 +22,7 @@ demo: $(RUN) ## start the loopback fleet and open the console
 	@exec $(BIN)/mailctl demo $(ARGS)
 
 test: components lint ## lint, types, import contract and all tests; ARGS go to pytest
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(DEV) ## ruff, mypy and the import contract
 	$(BIN)/ruff check .

@@ -104,7 +104,8 @@ class Agent:
     def socket(self) -> Path:
         return self.directory / "state" / "rpc.sock"
 
-    def start(self, **env: str) -> None:
+    def launch(self, **env: str) -> None:
+        """Start the process, and wait for nothing."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.command, "run", "--config", str(self.config)],
@@ -113,6 +114,9 @@ class Agent:
                 stderr=log,
                 env=os.environ | env,
             )
+
+    def start(self, **env: str) -> None:
+        self.launch(**env)
         try:
             wait_until(self._is_up, "agent greets")
         except AssertionError as exc:

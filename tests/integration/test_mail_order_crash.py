@@ -34,7 +34,8 @@ async def _killed(one: Rig, at: str, verb: str = "", *, over: bool = False, **fi
     await one.stop()
     if over:
         one.expire_orders("bounce")
-    await asyncio.to_thread(one.agent.start, **{crash.ENVIRONMENT: at})
+    begin = one.agent.launch if over else one.agent.start  # it may be killed before it greets
+    await asyncio.to_thread(begin, **{crash.ENVIRONMENT: at})
     process = one.agent.process
     assert process is not None
     if verb:
