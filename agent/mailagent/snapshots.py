@@ -1,6 +1,7 @@
 """Snapshots: the host as others see it, put together at most a few times a second."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from mailagent.admission import Admission
@@ -22,31 +23,11 @@ SNAPSHOT_S = 0.2
 """Age up to which one snapshot serves every caller."""
 
 
-class Snapshots:
-    """Made when somebody asks."""
+class Keeper:
+    """Makes a snapshot when somebody asks, and keeps it for a moment."""
 
-    def __init__(
-        self,
-        config: AgentConfig,
-        *,
-        spool: Spool,
-        scheduler: Scheduler,
-        admission: Admission,
-        intake: Intake,
-        census: Census,
-        history: History,
-        overview: Overview,
-        generations: Generations,
-    ) -> None:
+    def __init__(self, config: AgentConfig) -> None:
         self._started_at = datetime.now(UTC)
-        self._spool = spool
-        self._scheduler = scheduler
-        self._admission = admission
-        self._intake = intake
-        self._census = census
-        self._history = history
-        self._overview = overview
-        self._generations = generations
         self._seq = 0
         self._last: views.Snapshot | None = None
         self._made_at = 0.0
@@ -62,13 +43,44 @@ class Snapshots:
         """Make the next one anew, so that whoever looks after a verb sees its effect."""
         self._last = None
 
-    def now(self, waiting: int, state: HostState, *, failed: bool) -> views.Snapshot:
-        """The state, at most SNAPSHOT_S old; `waiting` recipients wait, `failed`: storage has."""
+    def _kept(self, make: Callable[[], views.Snapshot]) -> views.Snapshot:
+        """What `make` gives, or gave at most SNAPSHOT_S ago."""
         now = time.monotonic()
         if self._last is None or now - self._made_at >= SNAPSHOT_S:
             self._seq += 1
-            self._last, self._made_at = self._make(waiting, state, failed), now
+            self._last, self._made_at = make(), now
         return self._last
+
+
+class Snapshots(Keeper):
+    """Those of our own engine."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        *,
+        spool: Spool,
+        scheduler: Scheduler,
+        admission: Admission,
+        intake: Intake,
+        census: Census,
+        history: History,
+        overview: Overview,
+        generations: Generations,
+    ) -> None:
+        super().__init__(config)
+        self._spool = spool
+        self._scheduler = scheduler
+        self._admission = admission
+        self._intake = intake
+        self._census = census
+        self._history = history
+        self._overview = overview
+        self._generations = generations
+
+    def now(self, waiting: int, state: HostState, *, failed: bool) -> views.Snapshot:
+        """The state, at most SNAPSHOT_S old; `waiting` recipients wait, `failed`: storage has."""
+        return self._kept(lambda: self._make(waiting, state, failed))
 
     def _make(self, waiting: int, state: HostState, failed: bool) -> views.Snapshot:
         overview = self._overview

@@ -1,12 +1,10 @@
 """Snapshots of a Postfix host: the same rows as of our own engine, and by name what Postfix does not tell."""
 
-import time
 from datetime import UTC, datetime
 from typing import Final
 
 from mailagent.api import requests, views
 from mailagent.census import Census
-from mailagent.config import config_hash
 from mailagent.config.structs import AgentConfig
 from mailagent.control.generations import Generations
 from mailagent.control.state import HostState
@@ -15,17 +13,17 @@ from mailagent.overview import Overview
 from mailagent.postfix.log.keeper import LogKeeper
 from mailagent.postfix.maps import Maps
 from mailagent.postfix.mirror import Mirror
+from mailagent.snapshots import Keeper
 from mailagent.spool.store import Spool
 from mailagent.telemetry.history import History
 from mailagent.version import __version__
 
-SNAPSHOT_S: Final = 0.2
 UNKNOWN: Final = ("connections_in", "connections_out", "in_doubt", "in_doubt_listed", "ready_queues")
 """Of a host: Postfix does not tell. What it tells of ready mail is that of the whole host."""
 
 
-class Snapshots:
-    """Made when somebody asks."""
+class Snapshots(Keeper):
+    """Those of a Postfix."""
 
     def __init__(
         self,
@@ -40,7 +38,7 @@ class Snapshots:
         overview: Overview,
         generations: Generations,
     ) -> None:
-        self._started_at = datetime.now(UTC)
+        super().__init__(config)
         self._spool = spool
         self._mirror = mirror
         self._log = log
@@ -49,20 +47,6 @@ class Snapshots:
         self._history = history
         self._overview = overview
         self._generations = generations
-        self._seq = 0
-        self._last: views.Snapshot | None = None
-        self._made_at = 0.0
-        self.configure(config)
-
-    def configure(self, config: AgentConfig) -> None:
-        """Describe another configuration from now on."""
-        self._config = config
-        self._config_hash = config_hash(config)
-        self.expire()
-
-    def expire(self) -> None:
-        """Make the next one anew, so that whoever looks after a verb sees its effect."""
-        self._last = None
 
     @property
     def waiting(self) -> int:
@@ -72,11 +56,7 @@ class Snapshots:
 
     def now(self, state: HostState, *, state_of: views.EngineState) -> views.Snapshot:
         """The state, at most SNAPSHOT_S old."""
-        now = time.monotonic()
-        if self._last is None or now - self._made_at >= SNAPSHOT_S:
-            self._seq += 1
-            self._last, self._made_at = self._make(state, state_of), now
-        return self._last
+        return self._kept(lambda: self._make(state, state_of))
 
     def _make(self, state: HostState, state_of: views.EngineState) -> views.Snapshot:
         overview = self._overview
