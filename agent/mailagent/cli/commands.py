@@ -70,7 +70,7 @@ def validate(config_path: Path) -> None:
     Warnings name what has no effect: entries that are dead, shadowed, or never match.
     """
     from mailagent.config import lint_agent
-    from mailagent.config.checks_streams import stream_lines
+    from mailagent.config.checks.streams import stream_lines
 
     config = load(config_path, files=True)
     for warning in lint_agent(config_path):

@@ -110,7 +110,7 @@ def unsubscribe_header(config_path: Path | None, domain: str | None, stream: str
     """
     from urllib.parse import quote
 
-    from mailagent.config.checks_feedback import feedback_domains
+    from mailagent.config.checks.feedback import feedback_domains
     from mailagent.outcome.return_path import ReturnPaths, load_keys
 
     if config_path is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mailagent.api.ids import ProviderName
 from mailagent.config.automation import Rule
-from mailagent.config.checks_streams import mixed_pools
+from mailagent.config.checks.streams import mixed_pools
 from mailagent.config.errors import Problem
 from mailagent.config.loader import read_file
 from mailagent.config.nodes import Key, show

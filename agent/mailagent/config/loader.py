@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mailagent.config.checks import check_agent, check_fleet
+from mailagent.config.checks.file import check_agent, check_fleet
 from mailagent.config.errors import ConfigError, Problem
 from mailagent.config.nodes import Key, Mapping, Node, Scalar, compose, show
 from mailagent.config.providers import SHIPPED_FILE, merge_providers, shipped_places

@@ -16,7 +16,7 @@ from mailagent.api import dkim as requests
 from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.errors import InvalidRequest, NotFound, Refused
 from mailagent.api.targets import Target, TargetKind
-from mailagent.config.checks_dkim import is_selector
+from mailagent.config.checks.dkim import is_selector
 from mailagent.control.changes import Change, Situation, directive_id, guard
 from mailagent.control.state import sentence
 from mailagent.control.targets import near, require

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mailagent.config.checks_feedback import feedback_domains
+from mailagent.config.checks.feedback import feedback_domains
 from mailagent.config.structs import Shared
 from mailagent.outcome.return_path import BOUNCE, UNSUBSCRIBE, BounceToken, ReturnPaths, Token
 

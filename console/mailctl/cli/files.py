@@ -23,7 +23,7 @@ def validate(setup: Setup, file: Path | None) -> None:
       mailctl validate fleet.yaml.example
     """
     from mailagent.config import lint_fleet, load_fleet
-    from mailagent.config.checks_streams import stream_lines
+    from mailagent.config.checks.streams import stream_lines
     from mailctl.output.human import plural
 
     path = file or setup.path()

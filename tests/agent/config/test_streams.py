@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mailagent.config import ConfigError, dump_agent, lint_agent, load_agent
-from mailagent.config.checks_streams import stream_lines
+from mailagent.config.checks.streams import stream_lines
 from mailagent.config.streams import KINDS, Check, Protect, StreamKind
 from mailagent.config.structs import AgentConfig, Priority
 

@@ -1,4 +1,4 @@
-"""What the sections of a file mean together: names that must exist, values that must be unique or within bounds."""
+"""What a whole file means: names that must exist, values that must be unique or within bounds."""
 
 import re
 from collections.abc import Mapping
@@ -7,19 +7,19 @@ from ipaddress import IPv6Address, ip_address
 from typing import TypeAlias
 
 from mailagent.api.ids import ProviderName
-from mailagent.config.checks_accounting import check_accounting
-from mailagent.config.checks_automation import check_automation
-from mailagent.config.checks_destinations import check_destinations
-from mailagent.config.checks_dkim import check_dkim
-from mailagent.config.checks_events import check_events
-from mailagent.config.checks_feedback import check_feedback
-from mailagent.config.checks_machines import check_machines
-from mailagent.config.checks_postfix import check_postfix
-from mailagent.config.checks_streams import check_stream_rules
-from mailagent.config.checks_suppression import check_suppression
-from mailagent.config.checks_thresholds import check_thresholds
-from mailagent.config.checks_tls import check_tls
-from mailagent.config.checks_words import bad_name, check_retry, is_name, known
+from mailagent.config.checks.accounting import check_accounting
+from mailagent.config.checks.automation import check_automation
+from mailagent.config.checks.destinations import check_destinations
+from mailagent.config.checks.dkim import check_dkim
+from mailagent.config.checks.events import check_events
+from mailagent.config.checks.feedback import check_feedback
+from mailagent.config.checks.machines import check_machines
+from mailagent.config.checks.postfix import check_postfix
+from mailagent.config.checks.streams import check_stream_rules
+from mailagent.config.checks.suppression import check_suppression
+from mailagent.config.checks.thresholds import check_thresholds
+from mailagent.config.checks.tls import check_tls
+from mailagent.config.checks.words import bad_name, check_retry, is_name, known
 from mailagent.config.intake import ListenerAuth, ListenerTls
 from mailagent.config.nodes import Key
 from mailagent.config.providers import shipped_providers

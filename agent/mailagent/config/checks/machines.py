@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mailagent.config.checks_words import bad_name, is_name
+from mailagent.config.checks.words import bad_name, is_name
 from mailagent.config.postfix import EngineKind
 from mailagent.config.reading import Reader
 from mailagent.config.structs import FleetConfig, FleetHost

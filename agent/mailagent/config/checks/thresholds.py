@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import timedelta
 
-from mailagent.config.checks_words import known
+from mailagent.config.checks.words import known
 from mailagent.config.nodes import Key
 from mailagent.config.providers import merge_providers
 from mailagent.config.reading import Reader

@@ -8,7 +8,7 @@ from typing import Any
 from mailagent.api.ids import ProviderName
 from mailagent.config import scalars
 from mailagent.config.automation import Rule, RuleAct
-from mailagent.config.checks_words import bad_name, is_name, known
+from mailagent.config.checks.words import bad_name, is_name, known
 from mailagent.config.nodes import Key
 from mailagent.config.providers import merge_providers
 from mailagent.config.reading import Reader

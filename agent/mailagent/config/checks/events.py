@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from mailagent.api.accounting import LETTERS
 from mailagent.config.accounting import Accounting
-from mailagent.config.checks_words import bad_name, is_name, known
+from mailagent.config.checks.words import bad_name, is_name, known
 from mailagent.config.events import EventSink
 from mailagent.config.nodes import Key
 from mailagent.config.reading import Reader

@@ -1,6 +1,6 @@
 """What domain blocks and pools by destination mean: names that must exist, pools that must not join streams."""
 
-from mailagent.config.checks_words import bad_name, check_retry, is_name, known
+from mailagent.config.checks.words import bad_name, check_retry, is_name, known
 from mailagent.config.nodes import Key
 from mailagent.config.providers import shipped_providers
 from mailagent.config.reading import Reader
