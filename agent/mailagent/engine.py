@@ -276,7 +276,7 @@ class Engine:
             **self._evacuating.reads,
             **self._configuring.reads,
             **self._tracing.reads,
-            **Parts(config.host, self._spool).reads,
+            **Parts(config.host, self._spool.body).reads,
         }
         self._verbs = {
             **self._control.verbs,

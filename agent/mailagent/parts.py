@@ -1,7 +1,7 @@
 """Parts of waiting messages for operators: bounded, and read off the loop."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from mailagent.api.errors import NotFound
@@ -9,7 +9,6 @@ from mailagent.api.ids import HostName
 from mailagent.api.parts import MessageParts, PartsRequest, PartView
 from mailagent.host import Read
 from mailagent.outcome.feedback.mime import MAX_NOTICE, Part, read_parameters, read_parts
-from mailagent.spool.store import Spool
 
 MOST_BYTES: Final = 4 * 1024 * 1024
 """Of a message that are looked at."""
@@ -20,9 +19,10 @@ MOST_WORDS: Final = 200
 class Parts:
     """The method about parts, by name in `reads`."""
 
-    def __init__(self, host: HostName, spool: Spool) -> None:
+    def __init__(self, host: HostName, text: Callable[[str, int], Awaitable[bytes | None]]) -> None:
+        """`text` has the first bytes of a waiting message, so many of them; None: there is no such message."""
         self._host = host
-        self._spool = spool
+        self._text = text
 
     @property
     def reads(self) -> Mapping[str, Read]:
@@ -34,8 +34,9 @@ class Parts:
 
         Raises:
             NotFound: no such message, or no such part.
+            Unavailable: its text cannot be read.
         """
-        body = await self._spool.body(request.message_id, MOST_BYTES + 1)
+        body = await self._text(request.message_id, MOST_BYTES + 1)
         if body is None:
             raise NotFound(f"{self._host}: no message {request.message_id} waits here; it has left or was never here")
         found = await asyncio.to_thread(parts_of, body, request.part)

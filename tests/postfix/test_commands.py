@@ -7,7 +7,7 @@ import pytest
 
 from mailagent.config.postfix import Postfix
 from mailagent.postfix import commands
-from mailagent.postfix.commands import Programs, run
+from mailagent.postfix.commands import Programs, head, run
 from mailagent.postfix.errors import OutputTooLong, ProgramFailed, ProgramMissing, ProgramSlow
 
 PRINT = "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read()[::-1])"
@@ -38,6 +38,14 @@ async def test_no_word_is_read_by_a_shell() -> None:
 
 async def test_what_stands_on_stdin_is_read() -> None:
     assert await run(python(PRINT), stdin=b"abc", timeout_s=30) == b"cba"
+
+
+async def test_of_a_program_that_says_too_much_the_head_is_had_and_the_program_ends() -> None:
+    endless = python("import sys\nwhile True: sys.stdout.write('abcdefgh')")
+    assert await head(endless, most=20, timeout_s=30) == b"abcdefghabcdefghabcd"
+    assert await head(python("print('ab')"), most=20, timeout_s=30) == b"ab\n"
+    with pytest.raises(ProgramFailed):
+        await head(python("import sys; sys.exit(3)"), most=20, timeout_s=30)
 
 
 async def test_a_program_that_fails_says_its_last_words() -> None:

@@ -158,6 +158,27 @@ async def run(argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float, limi
     return bytes(said)
 
 
+async def head(argv: Sequence[str], *, most: int, timeout_s: float) -> bytes:
+    """The first `most` bytes of what the program says; what says more is ended there.
+
+    Raises:
+        ProgramMissing, ProgramFailed, ProgramSlow: it did not say so much, and not all it had to say.
+    """
+    said = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s), _running(argv) as running:
+            while chunk := await running.stdout.read(_CHUNK):
+                said += chunk
+                if len(said) >= most:
+                    return bytes(said[:most])
+            code, words = await running.end()
+    except TimeoutError:
+        raise ProgramSlow(argv, timeout_s) from None
+    if code:
+        raise ProgramFailed(argv, code, words)
+    return bytes(said)
+
+
 async def told(argv: Sequence[str], *, stdin: bytes, timeout_s: float) -> Told:
     """How the program ended, and what it said on standard error.
 

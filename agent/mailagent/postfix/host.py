@@ -30,6 +30,7 @@ from mailagent.outcome.accounting.tallies import Tallies
 from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.outcome.events import Events
 from mailagent.overview import Overview
+from mailagent.parts import Parts
 from mailagent.postfix.destinations import FILE as DESTINATIONS
 from mailagent.postfix.destinations import Destinations
 from mailagent.postfix.hands import Helped, Own
@@ -44,6 +45,7 @@ from mailagent.postfix.orders import QueueOrders
 from mailagent.postfix.reads import Reads
 from mailagent.postfix.snapshots import Snapshots
 from mailagent.postfix.standing import EMULATED, StandingOrders
+from mailagent.postfix.texts import Texts
 from mailagent.rollout.difference import changed_sections, restart_keys
 from mailagent.routing import Router
 from mailagent.scheduling.ready import ReadyQueue
@@ -172,6 +174,7 @@ class PostfixHost:
             "ages": ages.ages,
             "outcomes": Tallies(self._accounting.directory, lambda: self._config.accounting.records).outcomes,
             "events": self._events.events,
+            **Parts(config.host, Texts(programs, self._spool).of).reads,
         }
         own = Own(programs)
         self._mail = QueueOrders(
