@@ -189,6 +189,7 @@ class Engine:
             self._control.generations,
             attempts.last_replies,
             self._connect_times,
+            attempts.paces,
         )
         self._feedback = Feedback(
             config,
@@ -402,6 +403,7 @@ class Engine:
             self.failed.set_result(why)
 
     def _each_minute(self) -> None:
+        self._settler.paces.tick()
         self._store_uses()
         self._spawn(self._suppressing.upkeep(), "suppressions")
 
@@ -438,8 +440,10 @@ class Engine:
         try:
             security = self._tls.towards(queue.site, queue.next_recipient)
             tap = self._tracing.outbound(queue)
+            began = asyncio.get_running_loop().time()
             made = await connect(security.ordered(path), source, self._config.delivery.timeouts, queue, security, tap)
             self._connect_times.took(queue.site.provider, made.connect_s)
+            self._settler.paces.of(queue.site.provider, queue.vmta).greeted(asyncio.get_running_loop().time() - began)
         except BindFailed as exc:
             queue.failed(exc.reply, bind=True)
         except ConnectFailed as exc:

@@ -27,6 +27,7 @@ from mailagent.spool.records import DeferredTotal
 from mailagent.spool.store import Spool
 from mailagent.telemetry.connect_times import ConnectTimes
 from mailagent.telemetry.history import History
+from mailagent.telemetry.paces import Paces
 
 QUEUES_SHOWN = 8
 """Ready queues named in one destination."""
@@ -60,6 +61,7 @@ class Overview:
         generations: Generations,
         last_replies: Mapping[Cell, SmtpReply],
         connect_times: ConnectTimes,
+        paces: Paces,
     ) -> None:
         self.config = config
         self._spool = spool
@@ -69,6 +71,7 @@ class Overview:
         self._generations = generations
         self._last_replies = last_replies
         self._connect_times = connect_times
+        self._paces = paces
         self.mail: Callable[[Directive], MailProgress | None] = lambda _: None
         """How far an order on mail is."""
 
@@ -194,6 +197,7 @@ class Overview:
         caps += [one.provider_connections.value or one.connections.value for one in limits if len(limits) == 1]
         rates = [str(one.provider_rate) or str(one.rate) for one in limits]
         last_reply = self._last_replies.get(cell)
+        pace = self._paces.get(cell)
         return DestinationView(
             provider=provider,
             vmta=vmta,
@@ -209,6 +213,10 @@ class Overview:
             flow=self._history.flow(HistoryScope.CELL, f"{provider}/{vmta}"),
             binding=_brief_reason(self._binding(state, cell, queues, deferred, last_reply)),
             last_reply=_brief_reply(last_reply),
+            answer_ms=pace.now_ms(one.working_s for queue in queues for one in queue.busy)
+            if pace is not None
+            else None,
+            usual_ms=pace.usual_ms() if pace is not None else None,
         )
 
     def _binding(

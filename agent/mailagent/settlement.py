@@ -25,6 +25,7 @@ from mailagent.scheduling.window import Hot
 from mailagent.spool.ids import message_name
 from mailagent.spool.records import NewMessage, Settlement, Waiting
 from mailagent.telemetry.counters import Counters
+from mailagent.telemetry.paces import Paces
 
 EXPIRED = SmtpReply(code=0, enhanced="4.4.7", text="expired before it could be delivered", local=True)
 
@@ -74,6 +75,7 @@ class Settler:
         self._make_dsn = make_dsn
         self.last_replies: dict[tuple[ProviderName, VmtaName], SmtpReply] = {}
         """The last reply of each provider to each virtual MTA that deferred a recipient."""
+        self.paces = Paces()
 
     def configure(self, config: AgentConfig) -> None:
         """Use `config` from now on."""
@@ -93,6 +95,8 @@ class Settler:
     ) -> list[Settlement]:
         """One per recipient of `item`, for an attempt through `queue`."""
         path = _path(queue, connection)
+        if connection is not None:
+            self.paces.of(queue.site.provider, queue.vmta).answered(duration_s)
         settled = []
         last: SmtpReply | None = None
         verdict: Verdict | None = None

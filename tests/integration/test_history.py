@@ -35,3 +35,5 @@ async def test_the_time_to_connect_is_known_once_there_was_a_connection(tmp_path
         await one.delivered("a@a.example")
         snapshot = await one.shows(lambda now: any(row.connect_ms is not None for row in now.providers), "a time")
         assert [0 <= (row.connect_ms or 0) < 60_000 for row in snapshot.providers] == [True]
+        snapshot = await one.shows(lambda now: any(row.answer_ms is not None for row in now.destinations), "a pace")
+        assert [row.usual_ms for row in snapshot.destinations if row.answer_ms] == [None]  # not in the first minute

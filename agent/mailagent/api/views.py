@@ -22,6 +22,13 @@ RECENT_BUCKET_S = 5
 """Seconds in one element of `Flow.recent`."""
 
 
+SLOW_MS = 1000.0
+"""Answers of a provider are slow from there on, if that is SLOW_TIMES what is usual."""
+SLOW_TIMES = 3.0
+SLOW_UNKNOWN_MS = 2000.0
+"""From there on where nothing is known to be usual: scanners behind the final dot take a second or more."""
+
+
 class MemberState(StrEnum):
     """State of a virtual MTA in its pool."""
 
@@ -150,6 +157,11 @@ class ProviderView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     connect_ms: float | None = None  # median time of the last 64 TCP connections there; None: none was opened
 
 
+def is_slow(answer_ms: float, usual_ms: float | None) -> bool:
+    """Whether answers that take so long are slow where others are usual."""
+    return answer_ms >= (SLOW_UNKNOWN_MS if usual_ms is None else max(SLOW_MS, SLOW_TIMES * usual_ms))
+
+
 class DestinationView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One cell of provider × virtual MTA, the unit in which providers judge us."""
 
@@ -167,6 +179,13 @@ class DestinationView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     flow: Flow
     binding: WaitReason | None  # the reason that binds now, None when nothing waits
     last_reply: SmtpReply | None  # the last one that deferred a recipient
+    answer_ms: float | None = None  # middle of the last answers, to greetings or messages, whichever is longer
+    usual_ms: float | None = None  # what they take as a rule; None: not known yet
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the provider takes its time."""
+        return self.answer_ms is not None and is_slow(self.answer_ms, self.usual_ms)
 
 
 class QueueView(msgspec.Struct, frozen=True, kw_only=True):

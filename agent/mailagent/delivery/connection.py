@@ -230,6 +230,11 @@ class Connection(asyncio.Protocol):
         return self._transaction is not None
 
     @property
+    def working_s(self) -> float:
+        """How long the transaction under way has taken by now."""
+        return self._loop.time() - self._started
+
+    @property
     def past_dot(self) -> bool:
         """Whether the final dot is out and not answered."""
         return self._session.past_dot

@@ -55,6 +55,7 @@ from mailagent.telemetry.archive import Archive
 from mailagent.telemetry.connect_times import ConnectTimes
 from mailagent.telemetry.counters import Counters
 from mailagent.telemetry.history import History
+from mailagent.telemetry.paces import Paces
 from mailagent.upkeep import Upkeep
 from mailagent.version import __version__
 
@@ -152,6 +153,7 @@ class PostfixHost:
             self._control.generations,
             self._changes.last_replies,
             ConnectTimes(),
+            Paces(),
         )
         self._snapshots = Snapshots(
             config,

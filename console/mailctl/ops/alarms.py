@@ -5,7 +5,7 @@ addresses that are not in use, raise none. Thresholds for monitoring are another
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -25,6 +25,8 @@ FEWEST_FAILURES = 10
 """In that minute: less is not worth an alarm."""
 FEWEST_WAITING = 20
 """Behind a limit that automation lowered."""
+SLOW_BACKLOG = 0.5
+"""Minutes of deliveries that wait behind a provider that answers slowly."""
 ACTIVE = 50_000
 ACTIVE_SHARE = 0.8
 """Messages in the active queue of a Postfix, or that share of its limit, whichever is less."""
@@ -44,6 +46,7 @@ class Trouble(StrEnum):
     THROTTLED = "throttled"  # a provider defers, or automation lowered a limit
     FAILING = "failing"  # attempts of a host, at no place that stands out: DNS, or a fault of ours
     UNREACHABLE = "unreachable"  # connections to a provider fail
+    SLOW = "slow"  # a provider takes its time, and mail piles up
     DNS = "dns"  # no answer about destinations
     MAILBOXES = "mailboxes"  # of recipients are full
 
@@ -91,13 +94,13 @@ class Lookout:
     """Alarms of one state after the other; a host that has not changed is not looked through again."""
 
     def __init__(self) -> None:
-        self._seen: dict[HostName, tuple[HostState, tuple[Finding, ...], Counter[str]]] = {}
+        self._seen: dict[HostName, tuple[HostState, tuple[Finding, ...], Addresses]] = {}
 
     def see(self, state: FleetState) -> tuple[Alarm, ...]:
         """All alarms of `state`, the worst first."""
         groups: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
         failing: list[HostState] = []
-        using: Counter[str] = Counter()  # addresses in use, by the provider that they have mail for
+        using = Addresses()
         every: list[Alarm] = []
         for host in state.hosts:
             seen = self._seen.get(host.name)
@@ -107,7 +110,8 @@ class Lookout:
                 groups[_about(one)].append(one)
             if not seen[1] and _is_failing(host):
                 failing.append(host)
-            using += seen[2]
+            using.all += seen[2].all
+            using.slow += seen[2].slow
             if (alarm := _of_host(host)) is not None:
                 every.append(alarm)
         for provider in [about[1] for about in groups if about[0] == Trouble.MAILBOXES]:
@@ -170,7 +174,10 @@ def _trouble(cell: DestinationView) -> Trouble | None:
     if _fails(flow):
         return Trouble.BOUNCING if flow.bounced_1m > flow.deferred_1m else _deferring(cell)
     lowered = binding is not None and binding.kind is ReasonKind.RULE
-    return Trouble.THROTTLED if lowered and cell.ready + cell.deferred >= FEWEST_WAITING else None
+    if lowered and cell.ready + cell.deferred >= FEWEST_WAITING:
+        return Trouble.THROTTLED
+    backs_up = cell.ready >= max(FEWEST_WAITING, SLOW_BACKLOG * flow.delivered_1m)
+    return Trouble.SLOW if backs_up and cell.is_slow else None
 
 
 def _fails(flow: Flow) -> bool:
@@ -208,12 +215,23 @@ def _without_reply(groups: dict[tuple[str, ...], list[Finding]], provider: str) 
     return [msgspec.structs.replace(one, trouble=Trouble.MAILBOXES) for one in silent]
 
 
-def _using(host: HostState) -> Counter[str]:
-    """How many of a host's addresses in use have mail for each provider."""
+class Addresses:
+    """How many addresses in use have mail for each provider, and towards how many of them it is slow."""
+
+    def __init__(self) -> None:
+        self.all: Counter[str] = Counter()
+        self.slow: Counter[str] = Counter()
+
+
+def _using(host: HostState) -> Addresses:
+    found = Addresses()
     if host.snapshot is None or not host.state.is_fresh:
-        return Counter()
+        return found
     used = {view.name for view in host.snapshot.vmtas if view.state in _IN_USE}
-    return Counter(str(cell.provider) for cell in host.snapshot.destinations if cell.vmta in used)
+    cells = [cell for cell in host.snapshot.destinations if cell.vmta in used]
+    found.all.update(str(cell.provider) for cell in cells)
+    found.slow.update(str(cell.provider) for cell in cells if cell.is_slow)
+    return found
 
 
 def _of_host(host: HostState) -> Alarm | None:
@@ -290,14 +308,14 @@ def _of_failing(hosts: Sequence[HostState]) -> Alarm:
     )
 
 
-def _of_cells(group: Sequence[Finding], using: Mapping[str, int]) -> Alarm:
+def _of_cells(group: Sequence[Finding], using: Addresses) -> Alarm:
     group = sorted(group, key=_size, reverse=True)
     first = group[0]
     trouble, provider = first.trouble, first.cell.provider
     cells = tuple(dict.fromkeys(f"{one.cell.provider}/{one.cell.vmta}" for one in group))
     addresses = tuple(dict.fromkeys(one.cell.vmta for one in group))
-    who = addresses[0] if len(addresses) == 1 else f"{len(addresses)} of {using.get(provider, 0)} addresses"
-    verb, advice = _remedy(group)
+    who = addresses[0] if len(addresses) == 1 else f"{len(addresses)} of {using.all[provider]} addresses"
+    verb, advice = _remedy(group, is_common=_is_common(group, using))
     match verb:
         case Verb.ROTATE:
             selection = str(selector.of(TermKind.VMTA, addresses))
@@ -314,11 +332,12 @@ def _of_cells(group: Sequence[Finding], using: Mapping[str, int]) -> Alarm:
             Trouble.THROTTLED: f"{provider} throttles {who}",
             Trouble.MAILBOXES: f"mailboxes at {provider} are full",
             Trouble.UNREACHABLE: f"no connection to {provider} from {who}",
+            Trouble.SLOW: f"{provider} is slow" if _is_common(group, using) else f"{provider} is slow towards {who}",
             Trouble.DNS: f"DNS does not answer about {provider}"
             if len({one.cell.provider for one in group}) == 1
             else "DNS does not answer",
         }[trouble],
-        hosts=tuple(dict.fromkeys(one.host for one in group)),
+        hosts=tuple(sorted({one.host for one in group})),
         cells=cells,
         waiting=sum(map(_size, group)),
         evidence=_evidence(group),
@@ -328,25 +347,44 @@ def _of_cells(group: Sequence[Finding], using: Mapping[str, int]) -> Alarm:
     )
 
 
-def _parts(group: Sequence[Finding], using: Mapping[str, int]) -> list[Sequence[Finding]]:
+def _parts(group: Sequence[Finding], using: Addresses) -> list[Sequence[Finding]]:
     """What belongs into one alarm: trouble with a provider is each address's own, unless most have it."""
     if group[0].trouble in (Trouble.DNS, Trouble.MAILBOXES, Trouble.SOURCE) or _is_common(group, using):
         return [group]
     return [[one] for one in group]
 
 
-def _is_common(group: Sequence[Finding], using: Mapping[str, int]) -> bool:
+def _is_common(group: Sequence[Finding], using: Addresses) -> bool:
     """Whether most of several addresses have it: then it is not about an address."""
-    addresses = {one.cell.vmta for one in group}
-    return len(addresses) > 1 and len(addresses) * 2 > using.get(group[0].cell.provider, 0)
+    provider = group[0].cell.provider
+    addresses = len({one.cell.vmta for one in group})
+    if group[0].trouble is Trouble.SLOW:  # mail piles up behind some of them
+        addresses = using.slow[provider]
+    return addresses > 1 and addresses * 2 > using.all[provider]
 
 
 def _size(one: Finding) -> int:
     return one.cell.ready + one.cell.deferred
 
 
-def _evidence(group: Iterable[Finding]) -> str:
+def pace(cell: DestinationView) -> str:
+    """`3 s for an answer, usually 20 ms`; empty while nothing is known."""
+    if cell.answer_ms is None:
+        return ""
+    usual = f", usually {_waited(cell.usual_ms)}" if cell.usual_ms is not None else ""
+    return f"{_waited(cell.answer_ms)} for an answer{usual}"
+
+
+def _waited(ms: float) -> str:
+    return (
+        f"{ms / 1000:,.2g} s" if ms < 10_000 and ms >= 1000 else f"{ms / 1000:,.0f} s" if ms >= 1000 else f"{ms:g} ms"
+    )
+
+
+def _evidence(group: Sequence[Finding]) -> str:
     """What the far side said, else what binds."""
+    if (slow := max(group, key=lambda one: one.cell.answer_ms or 0.0)).trouble is Trouble.SLOW:
+        return f"{pace(slow.cell)}; {slow.cell.connections} connections are at work"
     spoken, bound = "", ""
     for one in group:
         binding, reply = one.cell.binding, one.cell.last_reply
@@ -358,9 +396,9 @@ def _evidence(group: Iterable[Finding]) -> str:
     return spoken or bound
 
 
-def _remedy(group: Sequence[Finding]) -> tuple[Verb | None, str]:
+def _remedy(group: Sequence[Finding], *, is_common: bool) -> tuple[Verb | None, str]:
     """The act that makes it safe, and why this one."""
-    trouble, is_common = group[0].trouble, len({one.cell.vmta for one in group}) > 1
+    trouble = group[0].trouble
     match trouble:
         case Trouble.DNS:
             return None, "nothing is lost, it is tried again; see to the resolvers of dns.servers"
@@ -368,6 +406,8 @@ def _remedy(group: Sequence[Finding]) -> tuple[Verb | None, str]:
             return None, "this is about recipients, not about us: it is tried again, and expires by itself"
         case Trouble.UNREACHABLE:
             return None, "nothing is lost, it is tried again; w follows it live, the network between may be down"
+        case Trouble.SLOW if is_common or not group[0].has_standby:
+            return None, "only mail for it is late, none is lost: wait; more connections make it slower"
     if not is_common and group[0].has_standby:
         return Verb.ROTATE, "its standby takes over; other addresses are well"
     if trouble is Trouble.SOURCE:

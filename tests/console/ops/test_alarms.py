@@ -147,6 +147,26 @@ def test_faults_between_us_and_providers_want_no_verb(kind: ReasonKind, trouble:
     assert "nothing is lost" in alarm.advice
 
 
+def test_a_provider_that_takes_its_time_while_mail_piles_up_is_one_and_wants_patience() -> None:
+    vmtas = tuple(f"{stem}-{number}" for stem in ("tx", "mkt", "cold") for number in (1, 3, 5))
+    slow: dict[str, Any] = {"answer_ms": 3000.0, "usual_ms": 20.0, "ready": 40, "flow": Flow(delivered_1m=70)}
+    (alarm,) = alarms(with_cells(QUIET, "outlook", vmtas, **slow))
+    assert (alarm.trouble, alarm.text, alarm.verb) == (Trouble.SLOW, "outlook is slow", None)
+    assert alarm.evidence.startswith("3 s for an answer, usually 20 ms; ")
+    assert "wait" in alarm.advice
+    few = with_cells(with_cells(QUIET, "outlook", vmtas, answer_ms=3000.0), "outlook", ("mkt-3",), **slow)
+    assert [(one.text, one.cells) for one in alarms(few)] == [("outlook is slow", ("outlook/mkt-3",))]
+    for well in ({"answer_ms": 900.0}, {"ready": 30}, {"usual_ms": 1100.0}, {"answer_ms": None}):
+        assert alarms(with_cells(QUIET, "outlook", vmtas, **{**slow, **well})) == ()
+
+
+def test_one_address_that_is_kept_waiting_is_rotated() -> None:
+    state = with_cells(QUIET, "outlook", ("mkt-1",), answer_ms=12_345.0, ready=400, flow=Flow(delivered_1m=20))
+    (alarm,) = alarms(state)
+    assert (alarm.text, alarm.command) == ("outlook is slow towards mkt-1", "mailctl rotate vmta:mkt-1")
+    assert alarm.evidence.startswith("12 s for an answer; ")
+
+
 def test_attempts_that_fail_where_no_place_stands_out_are_one_alarm() -> None:
     (alarm,) = alarms(with_host(QUIET, flow=FAILING))
     assert (alarm.text, alarm.command) == ("attempts fail on mx1", "mailctl retry host:mx1")

@@ -63,7 +63,9 @@ SCENES = {
         (f"suspend {' '.join(OUTLOOK)}",),
     ),
     "slow": Scene(
-        with_cells(QUIET, "outlook", ("mkt-1",), binding=TOO_MANY, ready=900), "", ("suspend cell:outlook/mkt-1",)
+        with_cells(QUIET, "outlook", VMTAS, binding=TOO_MANY, ready=900, answer_ms=3000.0, usual_ms=20.0),
+        "outlook is slow",
+        seen="only mail for it is late",
     ),
     "host-unreachable": Scene(troubled(), "mx2 does not answer", seen="connection refused by 192.0.2.2 port 22"),
     "dns": Scene(with_host(QUIET, flow=FAILING), "attempts fail on mx1", ("retry group:g1",)),

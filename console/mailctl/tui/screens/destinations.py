@@ -17,6 +17,7 @@ from mailagent.api.targets import TargetKind
 from mailagent.api.trace import TraceKind, TraceRequest
 from mailagent.api.views import Flow, MemberState, VmtaView
 from mailctl.fleet.state import DestinationRow, DirectiveRow, FleetState, HostState, deferral_share, oldest, sum_flows
+from mailctl.ops.alarms import pace
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import Scope, Traced
@@ -160,15 +161,15 @@ class DestinationsView(View):
         if row is None:
             return Content("")
         view, binding = row.view, row.view.binding
-        rows = [
-            spread(
-                ("cell", row.key, Tone.STRONG),
-                ("pool", view.pool, Tone.TEXT),
-                ("limit", UNTOLD.text if "ready" in row.untold else view.rate_limit or "no rate", Tone.TEXT),
-                ("over", UNTOLD.text if "ready" in row.untold else plural(view.sites, "site"), Tone.TEXT),
-                wide=self.is_wide,
-            )
+        facts = [
+            ("cell", row.key, Tone.STRONG),
+            ("pool", view.pool, Tone.TEXT),
+            ("limit", UNTOLD.text if "ready" in row.untold else view.rate_limit or "no rate", Tone.TEXT),
+            ("over", UNTOLD.text if "ready" in row.untold else plural(view.sites, "site"), Tone.TEXT),
         ]
+        if view.is_slow or (view.answer_ms is not None and self.is_wide):
+            facts.append(("takes", pace(view), Tone.WARN if view.is_slow else Tone.TEXT))
+        rows = [spread(*facts, wide=self.is_wide)]
         if binding is not None:
             glyph, tone = reason_mark(binding)
             origin = f" ({clean(binding.origin)})" if binding.origin else ""
