@@ -55,14 +55,15 @@ class SmtpReply(msgspec.Struct, frozen=True, kw_only=True):
         return " ".join(part for part in (code, self.enhanced, self.text) if part)
 
 
+# Peers choose the text: each pattern has one place to begin a run at, and gives none of it back.
 _VARYING = (
     (re.compile(r"(?<= about )(A|AAAA|CNAME|MX|TLSA|TXT) \S+"), r"\1 <domain>"),  # our own words about DNS
-    (re.compile(r"<[^<>\s]*@[^<>\s]*>|\b[\w.+%=-]+@[\w.-]+\.\w+"), "<address>"),
+    (re.compile(r"<[^<>\s]*@[^<>\s]*>|(?<![\w.+%=-])[\w.+%=-]++@[\w.-]+\.\w+"), "<address>"),
     (re.compile(r"\[?\b(?:\d{1,3}\.){3}\d{1,3}(?:/\d+)?\b(?: \d+)?\]?"), "<ip>"),
     (re.compile(r"\[?\b(?:[0-9A-Fa-f]{1,4}:){3,7}[0-9A-Fa-f]{0,4}\b\]?"), "<ip>"),
     (re.compile(r"(?<=/)[\w-]+(?:\.[\w-]+)+(?=\.html\b)"), "<domain>"),
     # session tokens: runs of 8 and more with both letters and digits, with inner dashes, dots and underscores
-    (re.compile(r"\b(?=[\w.-]*\d)(?=[\w.-]*[A-Za-z])[\w]+(?:[-._][\w]+)+\b(?= - gsmtp)"), "<id>"),
+    (re.compile(r"(?<!\S)(?=[^\s\d]*+\d)\S++(?= - gsmtp)"), "<id>"),
     (re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])\w{8,}(?:[-.]\w+)*\b"), "<id>"),
     (re.compile(r"\b\d{5,}\b"), "<n>"),
     (re.compile(r"\b\d{1,2}:\d{2}(?::\d{2})?\b"), "<time>"),

@@ -77,6 +77,14 @@ def test_replies_that_differ_in_addresses_only_are_one_group() -> None:
     assert one[0] != reply_group("yahoo", 550, "5.1.1", "<a@b.example> unknown")[0]
 
 
+@pytest.mark.parametrize("run", ["a_", "a-", "a.", "a1_", "<a", "a@"])
+def test_a_hostile_reply_is_grouped_in_no_time(run: str) -> None:  # one of underscores took years
+    key, text = reply_group("gmail", 550, "5.1.1", "id 1" + run * 900 + "- no")
+    assert len(text) <= 200
+    assert key
+
+
+
 def test_a_dns_failure_is_one_group_for_all_domains() -> None:
     groups = {
         reply_group("", 451, "4.4.3", f"SERVFAIL from 127.0.0.53:53 about MX {domain}")
