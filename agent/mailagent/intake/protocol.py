@@ -275,7 +275,10 @@ class Connection(asyncio.Protocol):
         return plain
 
     def _encrypt(self, data: bytes) -> None:
-        self._transport.write(cast(TlsLayer, self._tls).send(data))
+        try:
+            self._transport.write(cast(TlsLayer, self._tls).send(data))
+        except ssl.SSLError:  # the client broke TLS while its answer was under way: the gate must not hear of it
+            self._transport.abort()
 
     # -- session to transport
 

@@ -117,6 +117,24 @@ async def test_starttls_is_a_command_like_others(authority: Authority, command: 
         assert (await hand.say(command + b"\r\n")).startswith(reply)
 
 
+async def test_an_answer_to_a_client_who_broke_tls_is_dropped(authority: Authority) -> None:
+    """The gate goes on, and so do the others: neither its callback nor the sweep may raise."""
+    gate = KeepingGate()
+    gate.holding = True
+    async with (
+        running(gate, listeners=(listener(authority, ListenerTls.IMPLICIT),)) as intake,
+        under_tls(intake, authority) as (hand, _),
+    ):
+        await hand.open()
+        hand.writer.write(b"Subject: x\r\n\r\n.\r\n")
+        await until(lambda: bool(gate.waiting))
+        (connection,) = intake.clients
+        connection.data_received(b"\x17\x03\x03\x00\x20" + b"x" * 32)  # no record of this session
+        gate.waiting.pop()(gate.answer)
+        connection.sweep(asyncio.get_running_loop().time() + 1000)
+        await until(lambda: intake.connections == 0)
+
+
 async def test_starttls_within_a_transaction_is_refused(authority: Authority) -> None:
     async with (
         running(KeepingGate(), listeners=(listener(authority, ListenerTls.STARTTLS),)) as intake,
