@@ -390,7 +390,7 @@ class Engine:
                 kind=ReasonKind.STORAGE,
                 detail=f"outcomes cannot be written: {self._spool.stuck}",
                 key="state_dir",
-                release="room on the disk",
+                release="room on the disk, or what else it names",
             )
         return None
 

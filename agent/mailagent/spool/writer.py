@@ -9,8 +9,8 @@ wake-up per batch.
 
 What happens when a batch cannot be committed:
 
-    no room,       accepts are answered with StorageFull or ItemRefused; everything else is tried again, for PATIENCE_S
-    locked         at most (locked: somebody writes with another program)
+    no room, no    accepts are answered with StorageFull or ItemRefused; everything else is tried again, for PATIENCE_S
+    files, locked  at most (locked: somebody writes with another program)
     I/O, sync,     fail-stop: nothing is written any more, everybody is told StorageFailed. After a failed sync
     corruption     the kernel may show as clean what it never wrote, so a retry would prove nothing
     anything else  the batch is halved until the one bad item stands alone; that one is answered with ItemRefused
@@ -66,7 +66,8 @@ _FATAL = (
     MemoryError,
     StorageFailed,
 )
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What may pass by itself: no room on the disk, no more open files, no memory of the kernel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The accounting log: finished files by rename, whole lines only, rotation and purge."""
 
+import errno
 import gzip
 import os
 import tempfile
@@ -163,6 +164,39 @@ def test_a_rotation_that_fails_keeps_the_lines_and_is_tried_again(tmp_path: Path
     log.write([b"two\n"])
     log.close()
     assert b"".join(path.read_bytes() for path in _finished(directory)) == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize("fails", ["header", "open"])
+def test_files_that_cannot_be_begun_leave_no_descriptor_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """The writer asks again four times a second: a leak would spend the descriptors of connections."""
+    log = AccountingLog(tmp_path, Accounting(csv=AccountingCsv(), rotate_bytes=4), clock=Clock())
+    write, opened = os.write, os.open
+
+    def full_disk(fd: int, data: memoryview) -> int:
+        if fails == "header" and bytes(data).startswith(b"type,"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(fd, data)
+
+    def no_more_files(path: Path, *arguments: int) -> int:
+        if fails == "open" and path.name == LIVE_NAME:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return opened(path, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full_disk)
+        patch.setattr(os, "open", no_more_files)
+        log.write([line(_record(1))])  # is kept; the next files cannot be begun
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(5):
+            with pytest.raises(OSError, match="No space|Too many"):
+                log.write([line(_record(2))])
+        assert len(os.listdir("/proc/self/fd")) <= before + 1
+    log.write([line(_record(3))])
+    log.close()
+    assert b"".join(path.read_bytes() for path in _finished(tmp_path)) == line(_record(1)) + line(_record(3))
+    assert b"".join(path.read_bytes() for path in tmp_path.glob("*.csv")).count(b"\nd,") == 2
 
 
 def test_threads_may_write_and_maintain_together(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ async def test_a_disk_that_stays_full_stops_the_spool(
     await spool.close(clean=True)
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE, errno.EIO])
 async def test_accounting_that_cannot_be_written_holds_the_commit(tmp_path: Path, number: int) -> None:
     trouble = [OSError(number, "injected")]
 

@@ -33,7 +33,11 @@ class _Live:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         self.size = os.fstat(self._fd).st_size
         if not self.size and header:
-            self.append(header)
+            try:
+                self.append(header)
+            except OSError:
+                os.close(self._fd)
+                raise
 
     def append(self, block: bytes) -> None:
         """Write all of `block`, or none and raise OSError."""
@@ -157,7 +161,8 @@ class AccountingLog:
         self._csv = None
         if self._config.csv is not None:
             self._csv = PmtaCsv(self._config.csv.records)
-            self._csv_live = _Live(self._directory / CSV_LIVE_NAME, self._csv.header)
+            if self._csv_live is None:  # else the other one could not be opened a moment ago
+                self._csv_live = _Live(self._directory / CSV_LIVE_NAME, self._csv.header)
         self._live = _Live(self._directory / LIVE_NAME)
         self._opened_at = self._clock()
 
