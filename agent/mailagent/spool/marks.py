@@ -22,6 +22,7 @@ COMPACT_BYTES = 4 * 1024 * 1024
 
 _encode = msgspec.json.Encoder().encode
 _line = msgspec.json.Decoder(tuple[int, int, str, str, str])
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -103,7 +104,7 @@ class Marks:
             del self._per_vmta[vmta]
 
     def _compact(self) -> None:
-        """Write the open marks to a new file that takes the place of the old one."""
+        """Write the open marks to a new file that takes the place of the old one, if there is one to be had."""
         fresh = self._path.with_suffix(".new")
         data = _lines(self._open.values())
         try:
@@ -117,6 +118,8 @@ class Marks:
                 os.close(file)
                 raise
         except OSError as exc:
+            if exc.errno in _PASSING:
+                return  # the old one goes on
             raise _storage_error(exc) from exc
         os.close(self._file)
         self._file = file

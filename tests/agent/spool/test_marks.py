@@ -1,11 +1,14 @@
 """The side file of in-doubt marks when the disk is full."""
 
+import errno
+import os
 import resource
 import signal
 from pathlib import Path
 
 import pytest
 
+from mailagent.spool import marks as module
 from mailagent.spool.errors import StorageError
 from mailagent.spool.marks import Marks, read_marks
 from mailagent.spool.records import InDoubtMark
@@ -33,3 +36,20 @@ def test_a_mark_that_found_half_the_room_spoils_no_other(tmp_path: Path) -> None
     marks.add([mark(3)])
     marks.close()
     assert sorted(read_marks(path)) == [1, 3]
+
+
+def test_without_a_file_to_compact_into_the_old_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No final dot waits for a descriptor: an agent that has none left goes on with the connections that it has."""
+    path = tmp_path / "in-doubt"
+    marks = Marks(path)
+    marks.add([mark(1)])
+    with monkeypatch.context() as patch:
+
+        def no_more_files(*_: object) -> int:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        patch.setattr(module, "COMPACT_BYTES", 1)
+        patch.setattr(os, "open", no_more_files)
+        marks.add([mark(2)])
+    marks.close()
+    assert sorted(read_marks(path)) == [1, 2]
