@@ -1,7 +1,7 @@
 """The spool: everything that must survive the agent, behind one façade for the event loop.
 
 Changes return at once and are durable when their callback comes; changes of one spool take effect in the order in
-which they were asked for. Reads that the engine decides on (`due_queues`, `load`, `parked_keys`) see every change
+which they were asked for. Reads that the engine decides on (`due_queues`, `load`, `directives` …) see every change
 asked for before them; listings see some recent commit.
 """
 
@@ -453,11 +453,13 @@ class Spool:
         return await self._list(lambda db: ledger.operations(db, cursor, limit))
 
     async def directives(self) -> list[Directive]:
-        """Directives that are live."""
+        """Directives that are live, those among them whose recording nobody waits for any more."""
+        await self._catch_up()
         return await self._reader.run(Priority.TOTALS, ledger.directives)
 
     async def credentials(self) -> list[tuple[Credential, CredentialUse]]:
-        """Users of intake, with their last use."""
+        """Users of intake, with their last use; as for directives."""
+        await self._catch_up()
         return await self._reader.run(Priority.TOTALS, credentials.read_all)
 
     def credentials_used(self, uses: Sequence[CredentialUse]) -> None:

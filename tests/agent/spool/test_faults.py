@@ -22,7 +22,9 @@ from mailagent.spool import (
     spool_list,
     writer,
 )
+from mailagent.spool.records import LedgerEntry
 from tests.agent.spool.mail import accept, deferred, mark, message, removed, settle, spool_in, until
+from tests.agent.spool.test_ledger import directive, operation
 
 
 class Disk:
@@ -115,6 +117,26 @@ async def test_a_full_disk_refuses_mail_and_recovers(
     await spool.close(clean=True)
     assert spool_check(tmp_path) == []
     assert len(spool_list(tmp_path, 10)) == 1
+
+
+async def test_what_is_read_to_be_sure_of_the_ledger_has_what_nobody_waits_for_any_more(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order whose recording timed out may still come to be written; then it is in effect, not after a restart."""
+    monkeypatch.setattr(writer, "PAUSE_S", 0.01)
+    spool = await Spool.open(tmp_path, vfs="faulty")
+    await accept(spool, message(spool))
+    disk.full = True
+    given_up = asyncio.ensure_future(
+        spool.record(LedgerEntry(operation=operation("op-1"), directives=[directive("d-1")]))
+    )
+    await until(lambda: bool(spool.stuck))
+    given_up.cancel()
+    reading = asyncio.ensure_future(asyncio.wait_for(spool.directives(), 10))
+    await spool.oldest()  # the reader has had its turn
+    disk.full = False
+    assert [one.id for one in await reading] == ["d-1"]
+    await spool.close(clean=True)
 
 
 async def test_a_disk_that_stays_full_stops_the_spool(

@@ -84,7 +84,6 @@ def test_a_hostile_reply_is_grouped_in_no_time(run: str) -> None:  # one of unde
     assert key
 
 
-
 def test_a_dns_failure_is_one_group_for_all_domains() -> None:
     groups = {
         reply_group("", 451, "4.4.3", f"SERVFAIL from 127.0.0.53:53 about MX {domain}")
