@@ -9,6 +9,7 @@ from mailagent.postfix.errors import InstanceUnusable, PostfixError
 from mailagent.postfix.instance import Capability, find_programs, instance_of, parameters, read_instance, version_of
 from tests.postfix.instances import OwnPostfix
 
+SAMPLES = Path(__file__).parents[1] / "data" / "postfix"
 SETTINGS = {"mail_version": "3.7.11", "queue_directory": "/var/spool/postfix"}
 
 
@@ -36,6 +37,15 @@ def test_what_a_version_can(version: str, able: set[Capability]) -> None:
     instance = instance_of({**SETTINGS, "mail_version": version}, "")
     assert instance.capabilities == able
     assert bool(instance.why_not(Capability.VIRTUAL_MTAS)) == (Capability.VIRTUAL_MTAS not in able)
+
+
+@pytest.mark.parametrize(("version", "able"), [("3.5", {Capability.QUEUE}), ("3.11", set(Capability))])
+def test_what_old_and_new_versions_say_is_understood(version: str, able: set[Capability]) -> None:
+    instance = instance_of(parameters((SAMPLES / f"{version}.postconf").read_text(encoding="utf-8")), "")
+    assert version in instance.version_text
+    assert instance.capabilities == able
+    assert (instance.name, instance.queue_dir, instance.syslog_name) == ("-", "/srv/mail/pf/queue", "postfix")
+    assert (instance.long_ids, instance.active_limit, instance.lifetime_s) == (True, 20_000, 5 * 86_400)
 
 
 def test_a_version_below_the_oldest_is_refused_by_name() -> None:

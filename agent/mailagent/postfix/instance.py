@@ -28,10 +28,9 @@ class Capability(StrEnum):
 
     QUEUE = "queue"  # see the queue, and the verbs on its mail: 3.5
     VIRTUAL_MTAS = "virtual_mtas"  # smtp_bind_address_enforce, without which mail leaves from another address: 3.7
-    JSON = "json"  # orig_address and bounce_reason in listings, `postconf -j`: 3.11
 
 
-_SINCE: Final = {Capability.QUEUE: (3, 5), Capability.VIRTUAL_MTAS: (3, 7), Capability.JSON: (3, 11)}
+_SINCE: Final = {Capability.QUEUE: (3, 5), Capability.VIRTUAL_MTAS: (3, 7)}
 
 
 @dataclass(frozen=True, slots=True)

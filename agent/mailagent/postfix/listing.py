@@ -15,12 +15,11 @@ class ListingError(PostfixError, ValueError):
 
 
 class Recipient(msgspec.Struct, frozen=True, kw_only=True):
-    """One recipient that is still to be delivered to; a reason stands there after an attempt."""
+    """One recipient; a reason stands there after an attempt."""
 
     address: str
     delay_reason: str = ""
-    orig_address: str = ""  # since 3.11, where an alias or a rewrite changed it
-    bounce_reason: str = ""  # since 3.11
+    bounce_reason: str = ""  # since 3.11, which lists it until its sender is told: it is not tried again
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +37,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     def mail_from(self) -> str:
         """The envelope sender; empty for a notification."""
         return "" if self.sender == "MAILER-DAEMON" else self.sender
+
+    @property
+    def waiting(self) -> tuple[Recipient, ...]:
+        """Recipients that are still to be delivered to."""
+        return tuple(one for one in self.recipients if not one.bounce_reason)
 
 
 _DECODER = msgspec.json.Decoder(Entry)

@@ -263,7 +263,7 @@ class Mirror:
             sender=entry.mail_from.encode("utf-8", "surrogateescape"),
             size=entry.message_size,
             due=self._due(entry, names),
-            recipients=tuple({one.address: self._recipient(one) for one in entry.recipients}.values()),
+            recipients=tuple({one.address: self._recipient(one) for one in entry.waiting}.values()),
         )
 
     def _due(self, entry: Entry, names: NextTries) -> int:

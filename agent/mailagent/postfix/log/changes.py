@@ -293,6 +293,12 @@ def _ms(at: float) -> int:
     return int(at * 1000)
 
 
-def _tls(level: str) -> str:
-    """The security level as 3.11 says it: no protocol, no cipher. `none` is in clear."""
-    return "" if level == "none" else level
+def _tls(features: str) -> str:
+    """The security level that a connection had, as 3.11 says it: no protocol, no cipher; empty: in clear, or none made.
+
+    `may:none` went in clear, `dane:encrypt` without DANE; `may?` and `!encrypt` did not come that far (postconf(5),
+    smtp_log_tls_feature_status).
+    """
+    asked = features.partition("/")[0]
+    level = asked.rpartition(":")[2]
+    return "" if level == "none" or asked.startswith("!") or asked.endswith("?") else level

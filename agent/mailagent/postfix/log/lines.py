@@ -62,7 +62,7 @@ class Tried(Entry, frozen=True, gc=False):
     dsn: str
     status: str  # `sent`, `deferred`, `bounced`, `undeliverable`, `deliverable`, or what is new
     text: str  # in the brackets behind it
-    tls: str = ""  # 3.11: `dane`, `may`, `none`
+    tls: str = ""  # 3.11: `dane`, `may:none`, `none?`
     mark: int = 0  # checksum of the line: tells two tries apart
 
 

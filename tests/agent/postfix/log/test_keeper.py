@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -194,6 +195,34 @@ async def test_mail_that_is_delivered_at_once_is_counted_and_written_down(rig: R
     assert rig.counters.tally("marketing", "news", "", "").received == 1
     assert rig.gone == [ID]
     assert await rig.recipients() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "level"),
+    [
+        ("may", "may"), ("none", ""), ("none?", ""), ("may:none", ""), ("may?", ""), ("dane:encrypt", "encrypt"),
+        ("!encrypt:none", ""), ("secure/requiretls", "secure"), ("may:none/requiretls:nostarttls", ""),
+    ],
+)  # fmt: skip
+async def test_tls_is_what_the_connection_had(rig: Rig, said: str, level: str) -> None:
+    """In the words of 3.11, postconf(5), smtp_log_tls_feature_status."""
+    await rig.log(arrived(), tried("sent", "250 2.0.0 Ok").replace(", dsn", f", tls={said}, dsn"), gone())
+    assert [line.get("tls", "") for line in rig.accounting] == [level]
+
+
+@pytest.mark.parametrize("version", ["3.5", "3.11"])
+async def test_all_that_old_and_new_versions_log_is_accounted_for(rig: Rig, version: str) -> None:
+    lines = (SAMPLES / f"{version}.log").read_text(encoding="utf-8").splitlines()
+    await rig.log(*lines)
+    told = Counter(word for line in lines if (word := line.partition(" status=")[2].partition(" ")[0]))
+    kinds = Counter(one["type"] for one in rig.accounting)
+    assert (kinds["delivered"], kinds["deferred"]) == (told["sent"], told["deferred"])
+    assert kinds["bounced"] == told["bounced"] + 1  # one was expired by force
+    assert kinds["deleted"] == 1
+    assert len({one["event"] for one in rig.accounting}) == len(rig.accounting)
+    assert "用户@down.test" in {one["recipient"] for one in rig.accounting}
+    assert {one.get("tls", "") for one in rig.accounting} == {""}
+    assert rig.keeper.notices() == []
 
 
 async def test_a_deferral_leaves_its_attempt_in_the_mirror_before_any_listing(rig: Rig) -> None:

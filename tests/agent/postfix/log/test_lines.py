@@ -27,6 +27,7 @@ SAMPLES = Path(__file__).parents[3] / "data" / "postfix"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 _ABOUT_NO_MESSAGE = (
     b"connect", b"tification:", b"reject:", b"warning:", b"master[", b"script[", b"statistics:", b"message", b"cannot",
+    b"compatib", b" postfix[",
 )  # fmt: skip
 HEAD = "Nov 23 01:12:18 mx1 postfix/"
 TRIED = (
@@ -49,7 +50,9 @@ def tried(text: str) -> Tried:
     return line
 
 
-@pytest.mark.parametrize(("name", "tries"), [("long-ids.log", 53), ("short-ids.log", 20)])
+@pytest.mark.parametrize(
+    ("name", "tries"), [("long-ids.log", 53), ("short-ids.log", 20), ("3.5.log", 30), ("3.11.log", 29)]
+)
 def test_every_line_about_a_message_in_a_real_log_is_understood(name: str, tries: int) -> None:
     one = parser()
     kinds: Counter[str] = Counter()
