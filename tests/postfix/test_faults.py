@@ -6,6 +6,7 @@ what it hands on.
 
 import asyncio
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -162,14 +163,19 @@ async def test_a_postfix_that_is_stopped_is_told(full: OwnPostfix, tmp_path: Pat
 
 
 async def test_an_active_queue_near_its_limit_raises_the_alarm(place: Path, tmp_path: Path) -> None:
-    settings = {"qmgr_message_active_limit": "5", "smtp_connect_timeout": "60s", "relayhost": "[127.0.0.1]:9"}
-    with own_postfix(place / "postfix", settings) as own:
-        async with agent(own, tmp_path) as host:
-            await looked(host)
-            assert host._mirror.instance.active_alarm == 4
-            host._mirror.folders["active"] = 4
-            host._snapshots.expire()
-            assert "the alarm stands at 4 (limit 5)" in host.snapshot().host.notice
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections, and says nothing
+        hop = f"[127.0.0.1]:{mute.getsockname()[1]}"
+        with own_postfix(place / "postfix", {"qmgr_message_active_limit": "5", "relayhost": hop}) as own:
+            own.send("news@example.test", ["a@one.test"], count=7)
+            async with agent(own, tmp_path) as host:
+
+                async def told() -> bool:
+                    host._mirror.look_soon()
+                    view = host.snapshot().host
+                    told = "active queue holds 5 messages, the alarm stands at 4 (limit 5)" in view.notice
+                    return told and (view.window, view.window_limit, view.waiting) == (5, 5, 7)
+
+                await until(told, "the host says that the active queue is full")
 
 
 @pytest.mark.needs("smtp-sink")
