@@ -7,6 +7,7 @@ needs from the others, and answers for the whole: it is the effects of control a
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from mailagent.api.directives import DrainProgress
 from mailagent.api.ids import ProviderName, VmtaName
 from mailagent.api.operations import Impact
 from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.requests import HistoryScope
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.census import Census
 from mailagent.config import Origins, load_agent_with_origins
 from mailagent.config.structs import AgentConfig
 from mailagent.control.automation import Automation
+from mailagent.control.easing import Easing
 from mailagent.control.lock import LockVerbs
 from mailagent.control.state import HostState
 from mailagent.control.users import UserVerbs
@@ -208,6 +211,10 @@ class Engine:
             ),
         )
         self._scheduler.envelopes = self._feedback.envelopes
+        self._easing = Easing(
+            lambda: ((ProviderName(provider), VmtaName(vmta)) for provider, vmta in self._history.all_cells()),
+            lambda cell, before: self._history.pace(HistoryScope.CELL, "/".join(cell), before.timestamp()),
+        )
         self._automation = Automation(
             config,
             self._control,
@@ -453,7 +460,8 @@ class Engine:
         """What binds `vmta` towards `site`: configuration, lowered by live directives."""
         limits = self._limits.limits(site, vmta)
         overrides = self._state.limits(vmta, site.provider, site.group)
-        return limits.lowered({name: one.limit for name, one in overrides.items()})
+        limits = limits.lowered({name: one.limit for name, one in overrides.items()})
+        return limits.lowered(self._easing.limits((site.provider, vmta), datetime.now(UTC)))
 
     def _removed(self, count: int) -> None:
         self._acceptor.waiting -= count
@@ -462,12 +470,19 @@ class Engine:
 
     def apply(self, state: HostState) -> None:
         """Directives or configuration have changed: take effect at once."""
+        eases = self._easing.changed(self._config, self._state, state, datetime.now(UTC))
         self._state = self._admission.state = state
         self._snapshots.expire()
         self._signing.choose(chosen(state))
         self._acceptor.look_for_headers()
         self._scheduler.apply(self._config, state)
+        if eases is not None:
+            self._spawn(self._ease(eases.total_seconds()), "easing")
         self._mail.look()
+
+    async def _ease(self, span_s: float) -> None:
+        await asyncio.sleep(span_s)
+        self._scheduler.apply(self._config, self._state)
 
     def recheck(self) -> None:
         """Due times on disk have changed."""

@@ -1,5 +1,6 @@
 """Counters and history: sums, rings, buckets, bounds."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -203,3 +204,21 @@ def test_minutes_add_up_to_what_was_counted(steps: list[tuple[int, int]]) -> Non
     starts = [minute.start for minute in minutes]
     assert starts == sorted(starts)
     assert all(start % 60 == 0 for start in starts)
+
+
+def test_a_usual_pace_is_that_before_a_moment_also_when_the_ring_no_longer_reaches_there() -> None:
+    counters, history = running()
+    for second in range(1, 101):
+        counters.delivered("p", "news", "v", "g", 4)
+        history.tick(T0 + second)
+    cell = (HistoryScope.CELL, "g/v")
+    assert history.pace(*cell, T0 + 100) == pytest.approx(4.0, rel=0.02)
+    for second in range(101, 161):
+        history.tick(T0 + second)
+    assert history.pace(*cell, T0 + 100) == pytest.approx(4.0, rel=0.02)
+    assert history.all_cells() == history.cells() == [("g", "v")]
+    for second in range(161, 161 + SECONDS):
+        history.tick(T0 + second)
+    assert (history.cells(), history.all_cells()) == ([], [("g", "v")])
+    assert history.pace(*cell, T0 + 100) == pytest.approx(4.0, rel=0.02)
+    assert history.pace(HistoryScope.CELL, "none/v", T0 + 100) == 0.0

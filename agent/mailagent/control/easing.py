@@ -1,0 +1,109 @@
+"""Easing in: what an order of a person held re-enters at twice the usual pace, not in a clump. Pure.
+
+For as long as it was held (LEAST to MOST), each cell that it held sends at most twice what it sent before. So the
+backlog of a time is gone after about that time, and no provider sees more than twice what it is used to. Orders of
+automation have their own way up (`shaping`). Kept in memory: after a restart, the limits of the paths hold alone.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from mailagent.api.directives import Directive, DirectiveKind
+from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
+from mailagent.api.targets import TargetKind
+from mailagent.config.structs import AgentConfig, Rate
+from mailagent.control.state import HostState, sentence
+from mailagent.routing import ROUTE_PROVIDER, Limit
+
+HELD: Final = timedelta(seconds=30)
+"""What was held for less brings no backlog worth it."""
+LEAST: Final = timedelta(minutes=1)
+MOST: Final = timedelta(minutes=30)
+FACTOR: Final = 2
+FLOOR: Final = 1.0
+"""Lowest usual pace that is believed, in messages a second: there may just have been little mail."""
+_HOLDS: Final = (DirectiveKind.DRAIN, DirectiveKind.SUSPEND)
+
+Cell = tuple[ProviderName, VmtaName]
+Usual = Callable[[Cell, datetime], float]
+"""Messages a second that a cell sent before a moment; 0: not known."""
+
+
+class Easing:
+    """The limits of one host that hold for a while after orders ended."""
+
+    def __init__(self, cells: Callable[[], Iterable[Cell]], usual: Usual) -> None:
+        self._cells = cells
+        self._usual = usual
+        self._live: dict[Cell, tuple[Limit[Rate], datetime]] = {}
+
+    def changed(self, config: AgentConfig, before: HostState, after: HostState, now: datetime) -> timedelta | None:
+        """Orders have changed; how long the limits hold that come of it, None when there are none."""
+        still = {one.target for one in after.directives if one.kind in _HOLDS and not one.rule}
+        known = {one.id for one in after.directives}
+        longest: timedelta | None = None
+        for one in before.directives:
+            if one.kind in _HOLDS and not one.rule and one.id not in known and one.target not in still:
+                span = self._ended(config, one, now)
+                longest = max(longest or span, span) if span is not None else longest
+        return longest
+
+    def limits(self, cell: Cell, now: datetime) -> Mapping[str, Limit[Rate]]:
+        """What holds for a path of `cell`, by name of the limit."""
+        found = self._live.get(cell)
+        if found is None or found[1] <= now:
+            return {}
+        return {"provider_rate": found[0]}
+
+    def _ended(self, config: AgentConfig, order: Directive, now: datetime) -> timedelta | None:
+        held = now - order.created_at
+        concerned = _concerned(config, order)
+        if held < HELD or concerned is None:
+            return None
+        span = min(MOST, max(LEAST, held))
+        self._live = {cell: live for cell, live in self._live.items() if live[1] > now}
+        for cell in self._cells():
+            if cell[0] == ROUTE_PROVIDER or not concerned(cell):
+                continue
+            pace = self._usual(cell, order.created_at)
+            if pace > 0:
+                rate = Rate(count=round(FACTOR * max(pace, FLOOR) * 60), period_s=60)
+                self._live[cell] = Limit(rate, _origin(order), f"it ends at {now + span:%H:%M:%S} UTC"), now + span
+        return span
+
+
+def _origin(order: Directive) -> str:
+    return f"twice the usual pace, since {order.target} is no longer {sentence(order)}"
+
+
+def _concerned(config: AgentConfig, order: Directive) -> Callable[[Cell], bool] | None:
+    """Whose mail `order` held; None: that of no cells."""
+    name = order.target.name
+    provider, _, last = name.rpartition("/")
+    match order.target.kind:
+        case TargetKind.POOL:
+            return lambda cell: cell[1] in _members(config, name)
+        case TargetKind.VMTA:
+            return lambda cell: cell[1] == name
+        case TargetKind.PROVIDER:
+            return lambda cell: cell[0] == name
+        case TargetKind.CELL:
+            return lambda cell: cell == (provider, last)
+        case TargetKind.STREAM:
+            return lambda cell: cell[1] in _of_stream(config, name)
+        case TargetKind.TRAFFIC:
+            return lambda cell: cell[0] == provider and cell[1] in _of_stream(config, last)
+        case _:
+            return None
+
+
+def _members(config: AgentConfig, pool: str) -> tuple[VmtaName, ...]:
+    known = config.pools.get(PoolName(pool))
+    return known.members if known is not None else ()
+
+
+def _of_stream(config: AgentConfig, stream: str) -> tuple[VmtaName, ...]:
+    known = config.streams.get(StreamName(stream))
+    pools = (known.pool, *known.pools.values()) if known is not None else ()
+    return tuple(vmta for pool in pools for vmta in _members(config, pool))
