@@ -176,8 +176,9 @@ def _trouble(cell: DestinationView) -> Trouble | None:
     lowered = binding is not None and binding.kind is ReasonKind.RULE
     if lowered and cell.ready + cell.deferred >= FEWEST_WAITING:
         return Trouble.THROTTLED
+    paused = binding is not None and binding.until is not None  # by a rate, or after a reply: nothing is asked now
     backs_up = cell.ready >= max(FEWEST_WAITING, SLOW_BACKLOG * flow.delivered_1m)
-    return Trouble.SLOW if backs_up and cell.is_slow else None
+    return Trouble.SLOW if backs_up and cell.is_slow and not paused else None
 
 
 def _fails(flow: Flow) -> bool:

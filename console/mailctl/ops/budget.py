@@ -2,15 +2,16 @@
 
 A host guards its own pools; what only the whole fleet can tell is guarded here: the least number of members that a
 pool wants (`min_active`), the last host of a region, pools that a host drain would close to new mail, and several
-members of one host taken in one act. So is what the members left may send (`capacity`). Hosts that do not answer are
-not counted as capacity. A drain or suspension of a pool as a whole states its intent and is exempt.
+members of one host taken in one act. So is what the members left may send (`capacity`), also where single ones are
+suspended at one provider. Hosts that do not answer are not counted as capacity. A drain or suspension of a pool as a
+whole states its intent and is exempt; so does a suspension at a provider of all that may send there.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mailagent.api.directives import DirectiveKind
-from mailagent.api.ids import HostName, PoolName
+from mailagent.api.ids import HostName, PoolName, ProviderName
 from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import MemberState
 from mailagent.config.structs import FleetConfig
@@ -21,7 +22,7 @@ from mailctl.ops.selector import Selection, TermKind
 
 _TAKES = {
     Verb.DRAIN: (TargetKind.VMTA, TargetKind.HOST),
-    Verb.SUSPEND: (TargetKind.VMTA,),
+    Verb.SUSPEND: (TargetKind.VMTA, TargetKind.CELL),
     Verb.ROTATE: (TargetKind.VMTA,),
 }
 _SENDS = (MemberState.ACTIVE, MemberState.WARMING)
@@ -57,6 +58,7 @@ def breaches(
         if part.by:
             found += _floors(config, part, uncounted)
             found += _capacity(capacity, part, uncounted)
+        found += _at_providers(capacity, part, taken)
     return {act: tuple(dict.fromkeys(text for acts, text in found if act in acts)) for acts, _ in found for act in acts}
 
 
@@ -122,6 +124,21 @@ def _capacity(capacity: Capacity, part: _Part, uncounted: str) -> _Found:
     if any(act.target.kind is TargetKind.HOST for act in by.values()):
         for text in capacity.shortages(members, left, f"pool {pool}"):
             yield tuple(by.values()), f"{text}{uncounted}"
+
+
+def _at_providers(capacity: Capacity, part: _Part, taken: Collection[Taken]) -> _Found:
+    """The same where members are suspended at one provider: on each host, of those that may send there."""
+    by: dict[tuple[HostName, str], dict[str, Taken]] = {}
+    for act in taken:
+        if act.target.kind is TargetKind.CELL:
+            provider, _, vmta = act.target.name.rpartition("/")
+            by.setdefault((act.host, provider), {})[vmta] = act
+    for (host, name), acts in by.items():
+        provider = ProviderName(name)
+        members = [one for one in part.members if one.host == host and capacity.is_open(one, provider)]
+        left = [one for one in members if one.name not in acts]
+        for text in capacity.shortages(members, left, f"pool {part.pool} on {host}", (provider,)):
+            yield [acts[one.name] for one in members if one.name in acts], text
 
 
 def _on_hosts(part: _Part) -> dict[HostName, list[Taken]]:

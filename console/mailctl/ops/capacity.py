@@ -2,7 +2,8 @@
 
 Stated are `vmta_rate` of a virtual MTA, `provider_rate` and `rate` of a provider (the file's own and the shipped ones),
 and limits in force by order or automation. What is not stated bounds nothing; only a member that is warming and has
-nothing stated counts as nothing: it is there to earn reputation, not to carry a load.
+nothing stated counts as nothing: it is there to earn reputation, not to carry a load. Nor does a member that is
+suspended at a provider count there.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -54,13 +55,33 @@ class Capacity:
             and order.limit in ("vmta_rate", "provider_rate", "rate")
         }
 
-    def shortages(self, members: Sequence[Member], left: Collection[Member], whose: str) -> Iterator[str]:
-        """What `whose` members sent and those `left` may not send, a sentence each; none when nothing moves."""
+        self._suspended = {
+            (host, row.directive.target.name)
+            for row in state.directives
+            if row.directive.kind is DirectiveKind.SUSPEND and row.directive.target.kind is TargetKind.CELL
+            for host in row.hosts
+        }
+
+    def is_open(self, member: Member, provider: ProviderName) -> bool:
+        """Whether no order suspends the member there."""
+        return (member.host, f"{provider}/{member.name}") not in self._suspended
+
+    def shortages(
+        self,
+        members: Sequence[Member],
+        left: Collection[Member],
+        whose: str,
+        providers: Collection[ProviderName] | None = None,
+    ) -> Iterator[str]:
+        """What `whose` members sent and those `left` may not send, a sentence each; none when nothing moves.
+
+        `providers`: only what they sent there; None: to each, and in all.
+        """
         if not left:
             return  # another guard's
         who = f"{next(iter(left)).name} alone" if len(left) == 1 else f"the {len(left)} virtual MTAs left"
-        for provider in (None, *self._sent):
-            sent = {one: one.sent if provider is None else self._sent[provider].get(one.name, 0.0) for one in members}
+        for provider in (None, *self._sent) if providers is None else providers:
+            sent = {one: self._sent_by(one, provider) for one in members}
             before = sum(sent.values())
             could, may = (sum(self._most(one, provider) for one in them) for them in (members, left))
             # Not the fault of an act that leaves as much: a rotation to a standby with the same limits.
@@ -68,8 +89,13 @@ class Capacity:
                 to, there = (f" to {provider}", " there") if provider is not None else ("", "")
                 yield f"{whose} sent {_words(before)}{to} in the last minutes, {who} may send {_words(may)}{there}"
 
+    def _sent_by(self, member: Member, provider: ProviderName | None) -> float:
+        return member.sent if provider is None else self._sent.get(provider, {}).get(member.name, 0.0)
+
     def _most(self, member: Member, provider: ProviderName | None) -> float:
         """What a member may send each second, in all or to one provider."""
+        if provider is not None and not self.is_open(member, provider):
+            return 0.0
         stated = [_per_second(rate) * sites for rate, sites in self._stated(member, provider) if rate is not None]
         return min(stated, default=0.0 if member.state is MemberState.WARMING else inf)
 

@@ -13,7 +13,7 @@ from mailagent.api.views import DestinationView, EngineState, Flow, MemberState
 from mailctl.fleet.state import FleetState, HostState, LinkState
 from mailctl.ops.alarms import Lookout, Trouble, alarms
 from mailctl.ops.plan import Verb
-from tests.console.tui.doubles import BUSY, THROTTLE, asleep, healthy, host_state, mixed, order, snapshot, troubled
+from tests.console.tui.doubles import BUSY, NOW, THROTTLE, asleep, healthy, host_state, mixed, order, snapshot, troubled
 
 QUIET = FleetState(hosts=tuple(host_state(index, snapshot=snapshot(index)) for index in range(3)))
 FAILING = Flow(delivered_1m=4, deferred_1m=30)
@@ -156,7 +156,8 @@ def test_a_provider_that_takes_its_time_while_mail_piles_up_is_one_and_wants_pat
     assert "wait" in alarm.advice
     few = with_cells(with_cells(QUIET, "outlook", vmtas, answer_ms=3000.0), "outlook", ("mkt-3",), **slow)
     assert [(one.text, one.cells) for one in alarms(few)] == [("outlook is slow", ("outlook/mkt-3",))]
-    for well in ({"answer_ms": 900.0}, {"ready": 30}, {"usual_ms": 1100.0}, {"answer_ms": None}):
+    paused = WaitReason(kind=ReasonKind.THROTTLE, detail="rate 1/s is used up", until=NOW)
+    for well in ({"answer_ms": 900.0}, {"ready": 30}, {"usual_ms": 1100.0}, {"answer_ms": None}, {"binding": paused}):
         assert alarms(with_cells(QUIET, "outlook", vmtas, **{**slow, **well})) == ()
 
 

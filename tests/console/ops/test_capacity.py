@@ -114,6 +114,50 @@ def test_limits_that_automation_lowered_count(fleet: Fleet) -> None:
     assert said.endswith("mkt-2 alone may send 1/m there")
 
 
+def cells(config: FleetConfig, state: FleetState, *names: str) -> list[list[str]]:
+    acts = [Taken(MX1, Target(kind=TargetKind.CELL, name=name)) for name in names]
+    found = breaches(config, state, Verb.SUSPEND, acts)
+    return [list(found.get(act, ())) for act in acts]
+
+
+def test_a_suspension_at_one_provider_leaves_its_share_to_the_others_there(fleet: Fleet) -> None:
+    both = seen(fleet, mkt_2=MemberState.ACTIVE)
+    tight, wide = (at_gmail(fleet.config, Provider(provider_rate=rate(most))) for most in (5, 11))
+    said = "pool marketing on mx1 sent 10/s to gmail in the last minutes, mkt-2 alone may send 5/s there"
+    assert cells(tight, both, "gmail/mkt-1") == [[said]]
+    assert cells(wide, both, "gmail/mkt-1") == [[]]
+    assert cells(tight, both, "yahoo/mkt-1") == [[]]
+    assert cells(tight, both, "gmail/mkt-2") == [[]]  # it sends nothing there
+
+
+def test_a_suspension_of_all_that_may_send_there_states_its_intent(fleet: Fleet) -> None:
+    tight = at_gmail(fleet.config, Provider(provider_rate=rate(5)))
+    both = seen(fleet, mkt_2=MemberState.ACTIVE)
+    assert cells(tight, both, "gmail/mkt-1", "gmail/mkt-2") == [[], []]
+    assert cells(tight, fleet.state, "gmail/mkt-1") == [[]]  # the only one
+    assert cells(tight, seen(fleet, suspended("gmail/mkt-2"), mkt_2=MemberState.ACTIVE), "gmail/mkt-1") == [[]]
+
+
+def test_who_is_suspended_at_a_provider_carries_nothing_there(fleet: Fleet) -> None:
+    wide = at_gmail(fleet.config, Provider(provider_rate=rate(11)))
+    state = seen(fleet, suspended("gmail/mkt-2"), mkt_2=MemberState.ACTIVE)
+    (said,) = texts(wide, state)
+    assert said == "pool marketing on mx1 sent 10/s to gmail in the last minutes, mkt-2 alone may send 0/h there"
+
+
+def suspended(cell: str) -> Directive:
+    return Directive(
+        id=DirectiveId("s"),
+        kind=DirectiveKind.SUSPEND,
+        target=Target(kind=TargetKind.CELL, name=cell),
+        author="alice",
+        reason="",
+        created_at=START,
+        expires_at=None,
+        op_id=OpId("s"),
+    )
+
+
 def test_a_warming_member_counts_with_its_limits_only(fleet: Fleet) -> None:
     warming = seen(fleet, mkt_2=MemberState.WARMING)
     nothing = texts(fleet.config, warming)
