@@ -13,8 +13,8 @@ from mailagent.api.ids import MessageId
 from mailagent.api.requests import MessageRequest
 from mailagent.api.smtp import Verb
 from mailagent.api.views import MessageDetail
-from mailagent.postfix.files import HELD
 from mailagent.postfix.host import PostfixHost
+from mailagent.postfix.tables import HELD
 from tests.integration.processes import until
 from tests.integration.sink import Mail, Sink
 from tests.postfix.hosts import agent

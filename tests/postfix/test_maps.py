@@ -16,9 +16,11 @@ from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState, host_state
 from mailagent.postfix.destinations import Destinations
 from mailagent.postfix.errors import ProgramFailed
-from mailagent.postfix.files import PLAIN, rows_of, shown
+from mailagent.postfix.files import PLAIN
 from mailagent.postfix.maps import Destination, Maps, held_rows, slot_texts, takes_away, why_not
 from mailagent.postfix.record import RECORD, Installed, home
+from mailagent.postfix.tables import rows_of, shown
+from mailagent.postfix.writers import OwnWriter
 from tests.agent.control import fleet
 
 HOST = """\
@@ -81,7 +83,7 @@ class Rig:
         self.folder = folder
         self.programs = Programs()
         self.seen = list(SEEN)
-        self.maps = Maps(config, self.programs, lambda: self.seen, clock=lambda: self.now)
+        self.maps = Maps(config, OwnWriter(self.programs), lambda: self.seen, clock=lambda: self.now)
         self.now = 1000.0
 
     async def order(self, *directives: Directive) -> str:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from mailagent.api.ids import VmtaName
 from mailagent.config import load_agent
 from mailagent.config.structs import AgentConfig
-from mailagent.postfix.files import SLOTS, dealt, rows_of, senders_text, shown, slots_text, vmta_of, waiting
 from mailagent.postfix.installing import services
 from mailagent.postfix.instance import instance_of
 from mailagent.postfix.setup import Setup, SetupRefused, Standing, differences, tables, wanted, without_ours
+from mailagent.postfix.tables import SLOTS, dealt, rows_of, senders_text, shown, slots_text, vmta_of, waiting
 
 SMTP = "smtp unix - - n - - smtp -o smtp_tls_security_level=may"
 HOST = """\

@@ -87,7 +87,7 @@ def helper(directory: Path, user: str) -> None:
     """Answer one request of an agent that is not root.
 
     Started by systemd for each connection of its socket, or by sudo. It holds, releases, requeues, expires, deletes and
-    flushes messages by their queue ids, and nothing else.
+    flushes messages by their queue ids, writes the maps that `apply` has named, reloads Postfix, and nothing else.
 
     \b
     Example:

@@ -23,9 +23,7 @@ class Postfix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     command: tuple[str, ...] = ()  # stands before each of Postfix's programs: [docker, exec, -i, mailcow-postfix]
     log: str = ""  # file, or `journal`; empty: what maillog_file says, else /var/log/mail.log
     log_command: tuple[str, ...] = ()  # prints the log's new lines for as long as it runs; then `log` is not read
-    helper: tuple[
-        str, ...
-    ] = ()  # runs verbs as root: [sudo, -n, /usr/sbin/mailagent-postfix]; none: they are run directly
+    helper: tuple[str, ...] = ()  # of an agent that is not root: its socket, or the command that starts it (sudo)
     poll: timedelta = timedelta(seconds=30)  # between two listings of the queue
     timeout: timedelta = timedelta(seconds=60)  # of one command; a listing may take ten times as long
 

@@ -5,6 +5,7 @@ PostfixError
 ├── ProgramFailed     it ended with an error: its last words say why
 ├── ProgramSlow       it did not end in time
 ├── OutputTooLong     it said more than anybody asked for
+├── HelperSilent      the helper that is root cannot be asked: see that its socket or sudo rule is there
 └── InstanceUnusable  the instance is not there, or is none that the agent can stand in front of
 """
 
@@ -39,9 +40,11 @@ class ProgramFailed(PostfixError):
 class ProgramSlow(PostfixError, TimeoutError):
     """It was ended after its time."""
 
-    def __init__(self, argv: Sequence[str], timeout_s: float) -> None:
+    def __init__(self, argv: Sequence[str], timeout_s: float, complaint: bytes = b"") -> None:
+        """`complaint` is what it has said on standard error by then."""
         super().__init__(f"{shown(argv)} did not end within {timeout_s:g} s")
         self.argv = tuple(argv)
+        self.complaint = complaint
 
 
 class OutputTooLong(PostfixError):
@@ -50,6 +53,14 @@ class OutputTooLong(PostfixError):
     def __init__(self, argv: Sequence[str], limit_bytes: int) -> None:
         super().__init__(f"{shown(argv)} said more than {limit_bytes} bytes")
         self.argv = tuple(argv)
+
+
+class HelperSilent(PostfixError):
+    """The helper that is root did not answer."""
+
+    def __init__(self, asked: Sequence[str], why: OSError) -> None:
+        super().__init__(f"the helper {shown(asked)} cannot be asked: {str(why) or 'no answer in time'}; see its log")
+        self.asked = tuple(asked)
 
 
 class InstanceUnusable(PostfixError):

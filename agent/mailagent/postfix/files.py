@@ -1,47 +1,19 @@
-"""What the agent puts into a Postfix: the names of its services and map files, their texts, and writing them whole.
-
-A folder `mailagent` beside main.cf holds the maps. Postfix's own look-up chain uses them (docs/decisions/0011):
-
-    held             recipient domain -> the waiting transport and why
-    routes           recipient domain -> a fixed next hop
-    STREAM.senders   patterns of the envelope sender (regexp)
-    STREAM.slots     number of a slot -> transport of the virtual MTA that has it
-"""
+"""Map files of the agent in a Postfix: written beside, built, read back, and put in place whole."""
 
 import asyncio
 import os
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from mailagent.api.ids import StreamName, VmtaName
 from mailagent.postfix.errors import PostfixError
+from mailagent.postfix.tables import ALLOWED, HELD_MAP, ROUTES_MAP, SENDERS, SLOTS_OF, rows_of
 
-FOLDER: Final = "mailagent"
-"""Beside main.cf."""
-PREFIX: Final = "vmta-"
-"""Of the services of virtual MTAs."""
-WAIT: Final = "mailagent-wait"
-"""The service that defers what it is given. A copy of Postfix's `retry` under another name: smtpd refuses recipients
-that go to `retry` itself, and mail of a suspended provider is to be taken and to wait."""
-HELD: Final = "held by mailagent"
-"""Begins the text of an emulated deferral, in the log and in the queue."""
-SLOTS: Final = 100
-"""Parts that a pool's mail is dealt out in: a weight counts in percent."""
-HELD_MAP: Final = "held"
-ROUTES_MAP: Final = "routes"
-SENDERS: Final = ".senders"
-SLOTS_OF: Final = ".slots"
-_HEAD: Final = "# Written by mailagent; changes are lost. `mailagent postfix remove` takes it away.\n"
 _INDEX: Final = {"lmdb": ".lmdb", "cdb": ".cdb", "hash": ".db", "btree": ".db"}
 """Types that postmap writes an index for, best first: a renamed index is noticed without a reload."""
 PLAIN: Final = "texthash"
 """Read whole when a process starts: it needs a reload after each change, and nothing else."""
-_MAX_WORDS: Final = 200
-_SPECIAL: Final = re.compile(r"[][\\.^$*+?(){}|/]")
 
 
 class MapsFailed(PostfixError):
@@ -53,77 +25,6 @@ class Programs(Protocol):
 
     async def run(self, program: str, *arguments: str, stdin: bytes = b"", timeout_s: float | None = None) -> bytes:
         """What one of them said; PostfixError when it did not do it."""
-
-
-def transport_of(vmta: VmtaName) -> str:
-    """Name of the service of a virtual MTA."""
-    return f"{PREFIX}{vmta}"
-
-
-def vmta_of(syslog_name: str) -> str:
-    """The virtual MTA whose service logs under this name (`postfix/vmta-mkt-1`); empty: none of ours."""
-    return syslog_name.partition(f"/{PREFIX}")[2]
-
-
-def waiting(words: str) -> str:
-    """A value that has mail deferred, with why: one line of printable ASCII."""
-    clean = " ".join(words.split()).encode("ascii", "replace").decode()
-    text = f"{HELD}: {clean}" if clean else HELD
-    return f"{WAIT}:4.3.2 {text[:_MAX_WORDS]}"
-
-
-def slot_names() -> tuple[str, ...]:
-    """The keys of a map of slots, as randmap has them."""
-    return tuple(f"{number:02}" for number in range(SLOTS))
-
-
-def dealt(weights: Mapping[VmtaName, int]) -> list[VmtaName]:
-    """A virtual MTA for each slot: its share by weight, by largest remainder, at least one; nothing for nobody."""
-    if not weights:
-        return []
-    total = sum(weights.values())
-    exact = {name: SLOTS * weight / total for name, weight in weights.items()}
-    share = {name: max(1, int(part)) for name, part in exact.items()}
-    by_rest = sorted(exact, key=lambda name: share[name] - exact[name])
-    while (short := SLOTS - sum(share.values())) != 0:
-        for name in by_rest[:short] if short > 0 else [max(share, key=lambda one: share[one])]:
-            share[name] += 1 if short > 0 else -1
-    return [name for name in weights for _ in range(share[name])]
-
-
-def slots_text(weights: Mapping[VmtaName, int], nexthop: str, why_none: str) -> str:
-    """The map of a stream's slots. Without anybody who may send, its mail waits."""
-    values = [f"{transport_of(name)}:{nexthop}" for name in dealt(weights)] or [waiting(why_none)] * SLOTS
-    return map_text(zip(slot_names(), values, strict=True))
-
-
-def map_text(rows: Iterable[tuple[str, str]]) -> str:
-    """A table as postmap reads it."""
-    return _HEAD + "".join(f"{key}\t{value}\n" for key, value in rows)
-
-
-def rows_of(text: str) -> dict[str, str]:
-    """What stands in `map_text`."""
-    lines = (line.partition("\t") for line in text.splitlines() if not line.startswith("#"))
-    return {key: value for key, _, value in lines}
-
-
-def shown(name: str, text: str | None) -> str:
-    """A map for people: of slots, how many each value has."""
-    if text is None or not name.endswith(SLOTS_OF):
-        return text or ""
-    counts = Counter(rows_of(text).values())
-    return "".join(f"{count:3} of {SLOTS} slots  {value}\n" for value, count in counts.items())
-
-
-def senders_text(patterns: Sequence[str]) -> str:
-    """A regexp table that knows the senders of a stream; `*` and `?` in patterns, no case."""
-    return _HEAD + "".join(f"/^{_posix(pattern)}$/ found\n" for pattern in patterns)
-
-
-def _posix(pattern: str) -> str:
-    """A pattern as POSIX extended expression, in which `/` ends the pattern."""
-    return "".join({"*": ".*", "?": "."}.get(char) or _SPECIAL.sub(r"\\\g<0>", char) for char in pattern)
 
 
 def map_type(available: Iterable[str], preferred: str) -> str:
@@ -171,6 +72,10 @@ class MapFolder:
         except FileNotFoundError:
             return None
 
+    def changed(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """Those of `texts` that do not stand there, with their index."""
+        return {name: text for name, text in texts.items() if self.text(name) != text or not self._whole(name)}
+
     async def write(self, texts: Mapping[str, str], programs: Programs) -> set[str]:
         """Put maps in place, all or none; the names of those that changed.
 
@@ -179,7 +84,7 @@ class MapFolder:
         Raises:
             MapsFailed: nothing has changed.
         """
-        changed = {name: text for name, text in texts.items() if self.text(name) != text or not self._whole(name)}
+        changed = self.changed(texts)
         try:
             await asyncio.to_thread(self._lay_beside, changed)
             for name, text in changed.items():
@@ -205,14 +110,15 @@ class MapFolder:
         if not self.path.is_dir():
             return set()
         there = {path.name for path in self.path.iterdir()}
-        return {name for name in there if name in (HELD_MAP, ROUTES_MAP) or name.endswith(endings)}
+        return {name for name in there if name in (HELD_MAP, ROUTES_MAP, ALLOWED) or name.endswith(endings)}
 
     def _beside(self, name: str) -> Path:
         return self.path / f"{name}.new"
 
     def _lay_beside(self, texts: Mapping[str, str]) -> None:
         if texts:
-            self.path.mkdir(mode=0o755, exist_ok=True)
+            self.path.mkdir(exist_ok=True)
+            self.path.chmod(0o755)  # whatever the umask: Postfix and the agent read here
         for name, text in texts.items():
             replace_file(self._beside(name), text.encode())
             self._beside(name).chmod(0o644)
@@ -240,23 +146,13 @@ class MapFolder:
             self._index_of(self._beside(name)).unlink(missing_ok=True)
 
     def _indexed(self, name: str) -> bool:
-        return self.type in _INDEX and not name.endswith(SENDERS)
+        return self.type in _INDEX and name != ALLOWED and not name.endswith(SENDERS)
 
     def _index_of(self, path: Path) -> Path:
         return path.with_name(path.name + _INDEX.get(self.type, ".db"))
 
     def _whole(self, name: str) -> bool:
         return not self._indexed(name) or self._index_of(self.path / name).exists()
-
-
-def senders_map(stream: StreamName) -> str:
-    """File name of a stream's patterns."""
-    return f"{stream}{SENDERS}"
-
-
-def slots_map(stream: StreamName) -> str:
-    """File name of a stream's slots."""
-    return f"{stream}{SLOTS_OF}"
 
 
 def _as(path: Path, like: Path | None) -> None:

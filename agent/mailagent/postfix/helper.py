@@ -1,15 +1,18 @@
-"""The helper: does one of a few fixed things to messages of one Postfix instance, for one user, as root.
+"""The helper: does one of a few fixed things to one Postfix instance, for one user, as root.
 
 It runs once per request. systemd starts it for each connection of a socket (`Accept=yes`: standard input is the
 connection), or sudo with exactly the arguments that its rule names (standard input is a pipe). What it may touch stands
-in these arguments, which root wrote; what comes in is one line:
+in these arguments, and of maps in a file that `apply` made: root wrote both. What comes in is one line, one of
 
     {"act": "hold", "ids": ["4jXnt21FWbzJMGw"]}
+    {"act": "maps", "maps": {"held": "..."}}
+    {"act": "reload"}
 
 and one goes out: {"done": ["4jXnt21FWbzJMGw"], "trouble": ""}. No shell, no path and no option comes from outside.
 Standard library only, so that it starts quickly and there is little to read.
 """
 
+import fcntl
 import json
 import os
 import pwd
@@ -18,14 +21,17 @@ import stat
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from mailagent.postfix.acts import Act, Done, checked, commands, last_words, said
+from mailagent.postfix.errors import PostfixError, ProgramFailed, ProgramMissing, ProgramSlow
+from mailagent.postfix.tables import FOLDER
 
-MAX_REQUEST_BYTES: Final = 64 * 1024
-"""More than a thousand ids have."""
+MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
+"""More than a thousand ids have, and a map of 200,000 domains."""
 ACT_S: Final = 120.0
 """Longest time for one program."""
 READ_S: Final = 10
@@ -33,41 +39,116 @@ READ_S: Final = 10
 PROGRAMS: Final = Path("/usr/sbin")
 _ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 _STDIN: Final = 0
+_CHUNK: Final = 1024 * 1024
 _PEER: Final = struct.Struct("3i")  # SO_PEERCRED: pid, uid, gid
 
 
 def answer(request: bytes, config: Path, programs: Path = PROGRAMS) -> Done:
     """Do what `request` asks; what it did, as far as the program said so."""
+    root = Root(config, programs)
     try:
         asked = json.loads(request)
-        act, ids = Act(asked["act"]), checked(asked["ids"])
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        match asked["act"]:
+            case "maps":
+                return root.write(_texts(asked["maps"]))
+            case "reload":
+                return root.reload()
+        return root.act(Act(asked["act"]), checked(asked["ids"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         return Done(frozenset(), f"the request is none: {exc}")
-    done: set[str] = set()
-    for program, arguments, given in commands(act, ids):
+
+
+class Root:
+    """Postfix's programs for one instance, and its maps, as far as the helper goes."""
+
+    def __init__(self, config: Path, programs: Path) -> None:
+        self._config = config
+        self._programs = programs
+
+    def act(self, act: Act, ids: Iterable[str]) -> Done:
+        """Do `act` to messages."""
+        done: set[str] = set()
+        for program, arguments, given in commands(act, ids):
+            try:
+                ran = self._ran(program, *arguments, given=given)
+            except ProgramSlow as exc:
+                done |= said(act, exc.complaint) if act is not Act.FLUSH else set()
+                return Done(frozenset(done), str(exc))
+            except PostfixError as exc:
+                return Done(frozenset(done), str(exc))
+            if act is not Act.FLUSH:
+                done |= said(act, ran.stderr)
+            elif ran.returncode == 0:
+                done.add(arguments[-1])
+            if ran.returncode:
+                return Done(frozenset(done), f"{program}: {last_words(ran.returncode, ran.stderr)}")
+        return Done(frozenset(done))
+
+    def write(self, maps: Mapping[str, str]) -> Done:
+        """Write maps that the agent may write, all or none; the names of those that changed."""
+        import asyncio  # 30 ms that acts on messages need not wait for
+
+        from mailagent.postfix import allowed
+        from mailagent.postfix.files import MapFolder
+
+        path = self._config / FOLDER
         try:
-            ran = subprocess.run(
-                [str(programs / program), "-c", str(config), *arguments],
-                input=given,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env=_ENVIRONMENT,
-                cwd="/",
-                timeout=ACT_S,
-                check=False,
-            )
-        except OSError as exc:
-            return Done(frozenset(done), f"{program}: {exc.strerror}")
-        except subprocess.TimeoutExpired as exc:
-            done |= said(act, exc.stderr or b"") if act is not Act.FLUSH else set()
-            return Done(frozenset(done), f"{program} took longer than {ACT_S:g} s")
-        if act is not Act.FLUSH:
-            done |= said(act, ran.stderr)
-        elif ran.returncode == 0:
-            done.add(arguments[-1])
+            known = allowed.read(path)
+            known.check(maps)
+            with _alone(path):
+                return Done(frozenset(asyncio.run(MapFolder(path, known.type).write(maps, self))))
+        except (PostfixError, OSError) as exc:
+            return Done(frozenset(), str(exc))
+
+    def reload(self) -> Done:
+        """Have Postfix read its files again."""
+        try:
+            ran = self._ran("postfix", "reload")
+        except PostfixError as exc:
+            return Done(frozenset(), str(exc))
+        return Done(frozenset(), last_words(ran.returncode, ran.stderr) if ran.returncode else "")
+
+    async def run(self, program: str, *arguments: str, stdin: bytes = b"", timeout_s: float | None = None) -> bytes:  # noqa: ARG002
+        """What a program said that builds maps. Nothing else goes on meanwhile.
+
+        Raises:
+            PostfixError: it did not do it.
+        """
+        ran = self._ran(program, *arguments, given=stdin, out=subprocess.PIPE)
         if ran.returncode:
-            return Done(frozenset(done), f"{program}: {last_words(ran.returncode, ran.stderr)}")
-    return Done(frozenset(done))
+            raise ProgramFailed((program, *arguments), ran.returncode, last_words(ran.returncode, ran.stderr))
+        return ran.stdout
+
+    def _ran(
+        self, program: str, *arguments: str, given: bytes = b"", out: int = subprocess.DEVNULL
+    ) -> "subprocess.CompletedProcess[bytes]":
+        argv = (str(self._programs / program), "-c", str(self._config), *arguments)
+        try:
+            return subprocess.run(
+                argv, input=given, stdout=out, stderr=subprocess.PIPE, env=_ENVIRONMENT, cwd="/", timeout=ACT_S,
+                check=False,
+            )  # fmt: skip
+        except OSError as exc:
+            raise ProgramMissing(argv, exc.strerror or str(exc)) from exc
+        except subprocess.TimeoutExpired as exc:
+            raise ProgramSlow(argv, ACT_S, exc.stderr or b"") from exc
+
+
+def _texts(maps: object) -> Mapping[str, str]:
+    if not isinstance(maps, dict) or not all(isinstance(one, str) for one in (*maps, *maps.values())):
+        raise TypeError("maps are texts by name")
+    return maps
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One helper at a time writes maps."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def caller(environment: Mapping[str, str], descriptor: int = _STDIN) -> int:
@@ -83,16 +164,17 @@ def read_request(descriptor: int) -> bytes:
     if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
         with socket.socket(fileno=os.dup(descriptor)) as peer:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", READ_S, 0))
-    found = b""
-    while b"\n" not in found and len(found) < MAX_REQUEST_BYTES:
+    found = bytearray()
+    part = b""
+    while b"\n" not in part and len(found) < MAX_REQUEST_BYTES:
         try:
-            part = os.read(descriptor, MAX_REQUEST_BYTES - len(found))
+            part = os.read(descriptor, min(_CHUNK, MAX_REQUEST_BYTES - len(found)))
         except BlockingIOError:
             break
         if not part:
             break
         found += part
-    return found.partition(b"\n")[0]
+    return bytes(found.partition(b"\n")[0])
 
 
 def serve(config: Path, user: str, programs: Path = PROGRAMS) -> int:
@@ -103,11 +185,12 @@ def serve(config: Path, user: str, programs: Path = PROGRAMS) -> int:
     except KeyError:
         sys.stderr.write(f"mailagent postfix helper: there is no user {user}\n")
         return 2
+    request = read_request(_STDIN)  # whoever asks: what stays unread would take the answer away with it
     if asks not in (0, allowed):
         done = Done(frozenset(), f"user {asks} may not ask; {user} may")
     else:
-        done = answer(read_request(_STDIN), config, programs)
-    sys.stderr.write(f"asked by uid={asks}: done={len(done.ids)} {done.trouble}".rstrip() + "\n")
+        done = answer(request, config, programs)
+    sys.stderr.write(f"asked by uid={asks} for {request[:40]!r}: done={len(done.ids)} {done.trouble}".rstrip() + "\n")
     out = _STDIN if stat.S_ISSOCK(os.fstat(_STDIN).st_mode) else 1
     _write(out, _line({"done": sorted(done.ids), "trouble": done.trouble}))
     return 1 if done.trouble else 0
@@ -122,11 +205,27 @@ def question(act: Act, ids: Sequence[str]) -> bytes:
     return _line({"act": act.value, "ids": list(checked(ids))})
 
 
-def understood(line: bytes) -> Done:
-    """The answer of the helper; one that is none, or was cut off, is trouble."""
+def maps_question(maps: Mapping[str, str]) -> bytes:
+    """The line that asks for maps.
+
+    Raises:
+        ValueError: the helper would not read all of it.
+    """
+    line = _line({"act": "maps", "maps": dict(maps)})
+    if len(line) > MAX_REQUEST_BYTES:
+        raise ValueError(f"the maps have {len(line):,} bytes; the helper takes {MAX_REQUEST_BYTES:,}")
+    return line
+
+
+RELOAD: Final = b'{"act": "reload"}\n'
+"""The line that asks for a reload."""
+
+
+def understood(line: bytes, names: Callable[[Iterable[str]], Iterable[str]] = checked) -> Done:
+    """The answer of the helper; one that is none, or was cut off, is trouble. `names` checks what was done."""
     try:
         found = json.loads(line)
-        return Done(frozenset(checked(found["done"])), str(found["trouble"]))
+        return Done(frozenset(names(found["done"])), str(found["trouble"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         return Done(frozenset(), f"the helper did not answer: {line[:200].decode('utf-8', 'backslashreplace')!r}")
 

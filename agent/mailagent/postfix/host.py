@@ -31,6 +31,7 @@ from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.outcome.events import Events
 from mailagent.overview import Overview
 from mailagent.parts import Parts
+from mailagent.postfix.asking import Helper
 from mailagent.postfix.destinations import FILE as DESTINATIONS
 from mailagent.postfix.destinations import Destinations
 from mailagent.postfix.hands import Helped, Own
@@ -46,6 +47,7 @@ from mailagent.postfix.reads import Reads
 from mailagent.postfix.snapshots import Snapshots
 from mailagent.postfix.standing import EMULATED, StandingOrders
 from mailagent.postfix.texts import Texts
+from mailagent.postfix.writers import HelpedWriter, OwnWriter
 from mailagent.rollout.difference import changed_sections, restart_keys
 from mailagent.routing import Router
 from mailagent.scheduling.ready import ReadyQueue
@@ -130,7 +132,9 @@ class PostfixHost:
             classify=lambda reply, provider: self._classifier.verdict(reply, provider),
             poll_s=config.postfix.poll.total_seconds(),
         )
-        self._maps = Maps(config, programs, lambda: self._destinations)
+        helper = Helper(config.postfix.helper) if config.postfix.helper else None
+        writer = OwnWriter(programs) if helper is None else HelpedWriter(helper)
+        self._maps = Maps(config, writer, lambda: self._destinations)
         self._destinations = Destinations(config.state_dir / DESTINATIONS, self._maps.look)
         await asyncio.to_thread(self._destinations.load)
         self._mirror.on_site = self._destinations.note
@@ -189,7 +193,7 @@ class PostfixHost:
                 inward=self._names.filter,
                 look=self._mirror.look_soon,
             ),
-            Helped(config.postfix.helper, own) if config.postfix.helper else own,
+            own if helper is None else Helped(helper, own),
         )
         self._overview.mail = self._mail.progress
         self._verbs: dict[str, Act] = {

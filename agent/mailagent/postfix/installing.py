@@ -20,9 +20,10 @@ import msgspec
 
 from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState
+from mailagent.postfix.allowed import Allowed
 from mailagent.postfix.commands import Programs
 from mailagent.postfix.errors import PostfixError, ProgramFailed
-from mailagent.postfix.files import FOLDER, HELD_MAP, MapFolder, map_text, map_type, replace_file, shown
+from mailagent.postfix.files import MapFolder, map_type, replace_file
 from mailagent.postfix.instance import parameters, read_instance
 from mailagent.postfix.maps import slot_texts
 from mailagent.postfix.record import RECORD, Installed, folder_of, home, installed
@@ -34,6 +35,7 @@ from mailagent.postfix.setup import (
     differences,
     wanted,
 )
+from mailagent.postfix.tables import ALLOWED, FOLDER, HELD_MAP, map_text, shown
 
 _FILES: Final = ("main.cf", "master.cf")
 _BEFORE: Final = ".before"
@@ -89,7 +91,8 @@ class Installing:
         setup = wanted(self._config, standing)
         folder = MapFolder(self._place(standing) / FOLDER, standing.type)
         slots = slot_texts(self._config, self._state, setup.streams, setup.vmtas, setup.nexthop)
-        files = {**setup.files, **slots}
+        allowed = Allowed(standing.type, setup.vmtas, setup.streams, setup.nexthop)
+        files = {**setup.files, **slots, ALLOWED: allowed.text()}
         if folder.text(HELD_MAP) is None:  # later it is the agent's, who knows the domains
             files[HELD_MAP] = map_text(())
         gone = tuple(sorted(folder.names() - {HELD_MAP, *files}))

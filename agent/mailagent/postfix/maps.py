@@ -8,7 +8,6 @@ active queue has its transport already, so what takes a way out of use is follow
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -20,16 +19,9 @@ from mailagent.api.targets import Target, TargetKind
 from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState
 from mailagent.postfix.errors import PostfixError
-from mailagent.postfix.files import (
-    HELD_MAP,
-    Programs,
-    map_text,
-    rows_of,
-    slots_map,
-    slots_text,
-    waiting,
-)
 from mailagent.postfix.record import Installed, folder_of, installed
+from mailagent.postfix.tables import HELD_MAP, is_destination, map_text, rows_of, slots_map, slots_text, waiting
+from mailagent.postfix.writers import Writer
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +33,6 @@ RETRY_S: Final = 5.0
 """Pause after maps that could not be written, or a reload that was refused."""
 SETTLE_S: Final = 20.0
 """Longest wait of a verb for its maps."""
-_KEY: Final = re.compile(r"[!\"$-~][!-~]*")
 _BY_MAPS: Final = (DirectiveKind.DRAIN, DirectiveKind.SUSPEND, DirectiveKind.ROTATE)
 _ABOUT_SITES: Final = (TargetKind.QUEUE, TargetKind.CELL)
 
@@ -80,7 +71,7 @@ def held_rows(config: AgentConfig, state: HostState, destinations: Iterable[Dest
     senders = [vmta for pool in config.pools for vmta in state.eligible(pool)] if about_sites else []
     rows = {}
     for domain, site, provider in destinations:
-        if not _KEY.fullmatch(domain):
+        if not is_destination(domain.lower()):
             continue
         status = state.provider(provider)
         if status.directive is not None:
@@ -134,14 +125,14 @@ class Maps:
     def __init__(
         self,
         config: AgentConfig,
-        programs: Programs,
+        writer: Writer,
         destinations: Callable[[], Iterable[Destination]],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`destinations` has every domain that mail was seen for."""
         self._config = config
-        self._programs = programs
+        self._writer = writer
         self._destinations = destinations
         self._clock = clock
         self._state: HostState | None = None
@@ -156,6 +147,8 @@ class Maps:
         """Why the maps are not as they should be; the last good ones are in effect."""
         self.ready = False
         """Whether Postfix is set up to obey."""
+        self.obstacle = ""
+        """Why this agent may not write the maps, and what to do."""
         self.held: Mapping[str, str] = {}
         """Domains whose mail waits, with the value that Postfix has."""
         self.vmtas: frozenset[VmtaName] = frozenset()
@@ -245,6 +238,7 @@ class Maps:
             if any(one.kind in _BY_MAPS for one in state.directives):
                 raise NotInstalled(config.host)
             return
+        self.obstacle = self._writer.why_not(folder_of(record))
         self.vmtas = frozenset(record.vmtas)
         rows = held_rows(config, state, self._destinations())
         texts = slot_texts(config, state, record.streams, record.vmtas, record.nexthop)
@@ -257,7 +251,7 @@ class Maps:
         """Write, then have Postfix see it; `ordered`: an operator waits for it, not only new domains."""
         folder = folder_of(record)
         before = {name: folder.text(name) or "" for name in texts}
-        changed = await folder.write(texts, self._programs)
+        changed = await self._writer.write(folder, texts)
         if changed and (folder.needs_reload or (ordered and takes_away(before, texts))):
             self._owes_reload = True
         if self._owes_reload:
@@ -271,7 +265,7 @@ class Maps:
             await asyncio.sleep(wait_s)
         self._reloaded_at = self._clock()
         try:
-            await self._programs.run("postfix", "reload")
+            await self._writer.reload()
         except PostfixError as exc:
             raise ReloadRefused(exc) from exc
         self._owes_reload = False

@@ -8,7 +8,8 @@ import msgspec
 from mailagent.api.ids import StreamName, VmtaName
 from mailagent.config.structs import AgentConfig
 from mailagent.postfix.errors import PostfixError
-from mailagent.postfix.files import FOLDER, MapFolder
+from mailagent.postfix.files import MapFolder
+from mailagent.postfix.tables import FOLDER
 
 RECORD: Final = "installed.json"
 

@@ -13,7 +13,8 @@ import msgspec
 from mailagent.api.ids import StreamName, VmtaName
 from mailagent.config.structs import ALONE, AgentConfig, Provider, Stream, VirtualMta
 from mailagent.postfix.errors import PostfixError
-from mailagent.postfix.files import (
+from mailagent.postfix.instance import Capability, Instance
+from mailagent.postfix.tables import (
     FOLDER,
     HELD_MAP,
     PREFIX,
@@ -26,7 +27,6 @@ from mailagent.postfix.files import (
     slots_map,
     transport_of,
 )
-from mailagent.postfix.instance import Capability, Instance
 from mailagent.routing.limits import UNKNOWN_SITE
 from mailagent.routing.providers import DEFAULT_PROVIDER
 

@@ -18,6 +18,7 @@ from mailagent.api.targets import Target, TargetKind
 from mailagent.config.structs import AgentConfig
 from mailagent.control.verbs import Control
 from mailagent.host import Act, Principal
+from mailagent.postfix.allowed import APPLY
 from mailagent.postfix.instance import Capability, Instance
 from mailagent.postfix.maps import Maps, why_not
 
@@ -57,7 +58,7 @@ class StandingOrders:
         act = self._control.verbs[verb]
 
         async def followed(request: requests.Mutation, caller: Principal) -> OperationResult:
-            if not self._maps.ready:
+            if not self._maps.ready or self._maps.obstacle:
                 await self._maps.again()
             self._refuse(verb, request)
             result = await act(request, caller)
@@ -81,7 +82,8 @@ class StandingOrders:
         if not reason and target.kind in _NEEDS_VMTAS:
             reason = self._instance.why_not(Capability.VIRTUAL_MTAS)
         if not reason and not self._maps.ready:
-            reason = "this Postfix is not set up for it: run mailagent postfix apply on the host"
+            reason = f"this Postfix is not set up for it: {APPLY}"
+        reason = reason or self._maps.obstacle
         if not reason and isinstance(request, requests.Rotate):
             reason = next((self._missing(VmtaName(one)) for one in (target.name, request.standby) if one), "")
         if reason:
@@ -90,4 +92,4 @@ class StandingOrders:
     def _missing(self, vmta: VmtaName) -> str:
         if vmta in self._maps.vmtas or vmta not in self._config().virtual_mtas:
             return ""
-        return f"Postfix has no service for virtual MTA {vmta} yet: run mailagent postfix apply on the host"
+        return f"Postfix has no service for virtual MTA {vmta} yet: {APPLY}"

@@ -12,6 +12,7 @@ import pytest
 from mailagent.config.postfix import Postfix
 from mailagent.postfix import helper
 from mailagent.postfix.acts import Act
+from mailagent.postfix.asking import Helper
 from mailagent.postfix.commands import Programs
 from mailagent.postfix.hands import Helped, Own
 
@@ -70,7 +71,8 @@ def test_anything_else_is_refused_and_nothing_runs(programs: Path, request_: obj
 
 
 def test_a_program_that_is_missing_is_trouble(tmp_path: Path) -> None:
-    assert ask(tmp_path, {"act": "hold", "ids": [ONE]})[1] == "postsuper: No such file or directory"
+    trouble = ask(tmp_path, {"act": "hold", "ids": [ONE]})[1]
+    assert "postsuper cannot be started: No such file or directory" in trouble
 
 
 def test_the_peer_of_a_connection_counts_and_sudo_says_who_called_it() -> None:
@@ -105,7 +107,7 @@ def user_name() -> str:
 
 async def test_the_agent_asks_by_command(programs: Path) -> None:
     code = SERVE.format(user=user_name(), programs=str(programs))
-    done = await Helped([sys.executable, "-c", code], OWN).act(Act.HOLD, [ONE])
+    done = await Helped(Helper([sys.executable, "-c", code]), OWN).act(Act.HOLD, [ONE])
     assert (set(done.ids), done.trouble) == ({ONE}, "")
 
 
@@ -128,15 +130,15 @@ async def test_the_agent_asks_by_socket(programs: Path, tmp_path: Path) -> None:
         server.setblocking(False)
         async with asyncio.TaskGroup() as group:
             group.create_task(accept(server), name="accept")
-            done = await Helped([str(path)], OWN).act(Act.HOLD, [ONE, TWO])
+            done = await Helped(Helper([str(path)]), OWN).act(Act.HOLD, [ONE, TWO])
     assert done.ids == {ONE}
     assert "disk on fire" in done.trouble
 
 
 async def test_a_helper_that_is_not_there_or_says_nothing_is_trouble(tmp_path: Path) -> None:
-    missing = await Helped([str(tmp_path / "none")], OWN).act(Act.HOLD, [ONE])
+    missing = await Helped(Helper([str(tmp_path / "none")]), OWN).act(Act.HOLD, [ONE])
     assert "cannot be asked" in missing.trouble
-    silent = await Helped(["/bin/true"], OWN).act(Act.HOLD, [ONE])
+    silent = await Helped(Helper(["/bin/true"]), OWN).act(Act.HOLD, [ONE])
     assert (silent.ids, "did not answer" in silent.trouble) == (frozenset(), True)
 
 

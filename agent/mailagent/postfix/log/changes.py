@@ -18,9 +18,9 @@ from mailagent.config.structs import AgentConfig
 from mailagent.outcome.accounting import AccountingRecord, line
 from mailagent.outcome.classification import Classifier
 from mailagent.postfix.acts import is_long
-from mailagent.postfix.files import PREFIX
 from mailagent.postfix.log.outcomes import DEFERRED, SENT, Event, GivenUp, Gone, Outcome, Received, Requeued
 from mailagent.postfix.queue_ids import made_at_us, message_number
+from mailagent.postfix.tables import PREFIX
 from mailagent.routing.providers import DEFAULT_PROVIDER, ProviderTable
 from mailagent.routing.streams import StreamTable
 from mailagent.spool.mirror import Listed

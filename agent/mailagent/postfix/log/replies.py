@@ -9,7 +9,7 @@ import re
 import msgspec
 
 from mailagent.api.smtp import SmtpReply, Verb, split_enhanced
-from mailagent.postfix.files import HELD
+from mailagent.postfix.tables import HELD
 
 _HELD_BACK = "delivery temporarily suspended: "
 """qmgr has found the destination dead: nothing was tried, and what follows is why."""

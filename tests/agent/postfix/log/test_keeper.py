@@ -19,7 +19,6 @@ from mailagent.api.outcome import Attempt
 from mailagent.config.accounting import Accounting
 from mailagent.config.structs import AgentConfig, Pool, Provider, Stream, VirtualMta
 from mailagent.outcome.classification import Classifier, load_rules
-from mailagent.postfix.files import HELD
 from mailagent.postfix.log import sources
 from mailagent.postfix.log.changes import Changes
 from mailagent.postfix.log.follow import FileTail, Position
@@ -28,6 +27,7 @@ from mailagent.postfix.log.lines import LineParser
 from mailagent.postfix.log.outcomes import Outcomes
 from mailagent.postfix.log.replies import said
 from mailagent.postfix.log.sources import FileSource
+from mailagent.postfix.tables import HELD
 from mailagent.spool import Spool, mirror
 from mailagent.spool.ids import message_name
 from mailagent.spool.mirror import Listed, ListedRecipient

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mailagent.api.smtp import Verb
-from mailagent.postfix.files import HELD
 from mailagent.postfix.log.lines import Line, LineParser
 from mailagent.postfix.log.outcomes import GivenUp, Gone, Held, Outcome, Outcomes, Received, Requeued
+from mailagent.postfix.tables import HELD
 
 SAMPLES = Path(__file__).parents[3] / "data" / "postfix"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

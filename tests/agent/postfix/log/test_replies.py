@@ -4,8 +4,8 @@ import pytest
 
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.outcome.classification import Classifier, load_rules
-from mailagent.postfix.files import HELD
 from mailagent.postfix.log.replies import said
+from mailagent.postfix.tables import HELD
 
 MX = "host mx1.a.example[192.0.2.9]"
 

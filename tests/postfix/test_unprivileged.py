@@ -1,0 +1,149 @@
+"""An agent that is not root in front of a real Postfix: with the helper it does what root does, without it says so."""
+
+import asyncio
+import itertools
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from mailagent.api.errors import Refused
+from mailagent.api.methods import METHODS
+from mailagent.api.operations import OperationResult
+from mailagent.api.targets import Target, TargetKind
+from mailagent.config import load_agent
+from mailagent.control.state import host_state
+from mailagent.postfix.commands import Programs
+from mailagent.postfix.installing import Installing
+from tests.integration.processes import MAILAGENT, Agent, agent, until
+from tests.integration.rpc import Caller
+from tests.integration.sink import Sink
+from tests.postfix.instances import OwnPostfix
+
+pytestmark = [pytest.mark.needs("postfix", "root"), pytest.mark.timeout(120)]
+
+NOBODY = pwd.getpwnam("nobody")
+AS_NOBODY = ("setpriv", f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "--clear-groups", "--")
+HOST = """\
+host: mx1
+engine: postfix
+state_dir: ./state
+rpc: {{socket: ./state/rpc.sock}}
+postfix: {{instance: {instance}, poll: 1s{helper}}}
+dns: {{servers: ["127.0.0.1:{nowhere}"], timeout: 1s}}
+virtual_mtas:
+  mkt-1: {{address: 127.0.1.1}}
+  mkt-2: {{address: 127.0.1.2}}
+  mkt-3: {{address: 127.0.1.3}}
+pools: {{marketing: {{active: [mkt-1, mkt-2], standby: [mkt-3]}}}}
+streams: {{marketing: {{pool: marketing}}}}
+default_stream: marketing
+"""
+
+
+@asynccontextmanager
+async def helping(path: Path, own: OwnPostfix) -> AsyncIterator[None]:
+    """What systemd does with the socket unit: a helper for each connection, which is its standard input."""
+    command = [sys.executable, "-m", "mailagent", "postfix", "helper", "--config", str(own.config_dir), "--user"]
+    loop = asyncio.get_running_loop()
+
+    async def accept(server: socket.socket) -> None:
+        while True:
+            connection, _ = await loop.sock_accept(server)
+            with connection:
+                connection.setblocking(True)
+                process = await asyncio.create_subprocess_exec(
+                    *command, NOBODY.pw_name, stdin=connection.fileno(), stderr=subprocess.DEVNULL
+                )
+                await process.wait()
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
+        server.listen()
+        server.setblocking(False)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(accept(server), name="helpers")
+            yield
+            task.cancel()
+
+
+class Desk:
+    """Gives orders to the agent, and sends mail through its Postfix."""
+
+    def __init__(self, own: OwnPostfix, one: Agent, sink: Sink) -> None:
+        self.own = own
+        self.sink = sink
+        self._agent = one
+        self._ops = itertools.count(1)
+
+    async def order(self, verb: str, **fields: object) -> OperationResult:
+        caller = await Caller.connect(self._agent.socket, all_methods=False)
+        try:
+            request = METHODS[verb].params(op_id=f"op-{next(self._ops)}", reason="throttled", **fields)
+            result: OperationResult = await caller.call(verb, request)
+        finally:
+            await caller.close()
+        return result
+
+    async def sources(self, *recipients: str) -> set[str]:
+        """Send a message to each: the addresses that they were delivered from."""
+        for recipient in recipients:
+            await asyncio.to_thread(self.own.send, "news@shop.example", [recipient])
+
+        async def there() -> bool:
+            return all(self.sink.received[one] for one in recipients)
+
+        await until(there, "all are delivered")
+        return self.sink.sources_of(*recipients)
+
+
+def vmta(name: str) -> Target:
+    return Target(kind=TargetKind.VMTA, name=name)
+
+
+def far(name: str) -> Sequence[str]:
+    return [f"{name}{n}@far.example" for n in range(8)]
+
+
+async def test_with_the_helper_it_does_what_root_does_and_without_it_says_how_to_get_one(
+    own: OwnPostfix, place: Path
+) -> None:
+    path = place / "helper.sock"
+    text = HOST.format(instance=own.config_dir, nowhere=own.nowhere, helper=f", helper: [{path}]")
+    async with Sink() as sink, helping(path, own):
+        await set_up(own, place, text, sink.port)
+        with agent(place, text, 0, (*AS_NOBODY, *MAILAGENT)) as process:
+            one = Desk(own, process, sink)
+            assert (await one.order("drain", target=vmta("mkt-1"))).warnings == ()
+            assert await one.sources(*far("a")) == {"127.0.1.2"}
+            assert (await one.order("rotate", target=vmta("mkt-2"))).warnings == ()
+            assert await one.sources(*far("b")) == {"127.0.1.3"}
+            assert (await one.order("suspend", target=Target(kind=TargetKind.POOL, name="marketing"))).warnings == ()
+            await asyncio.to_thread(own.send, "news@shop.example", ["held@far.example"])
+            entry = next(iter((await asyncio.to_thread(own.settle, "deferred", 1)).values()))
+            assert entry.recipients[0].delay_reason.startswith("held by mailagent: pool marketing is suspended by root")
+            folder = own.config_dir / "mailagent"
+            assert {path.stat().st_uid for path in (folder, *folder.iterdir())} == {0}
+        alone = HOST.format(instance=own.config_dir, nowhere=own.nowhere, helper="")
+        why = "has no helper: set up `mailagent postfix helper` there and name it"
+        with agent(place, alone, 0, (*AS_NOBODY, *MAILAGENT)) as process, pytest.raises(Refused, match=why):
+            await Desk(own, process, sink).order("drain", target=vmta("mkt-3"))
+
+
+async def set_up(own: OwnPostfix, place: Path, text: str, port: int) -> None:
+    """What root does before: Postfix sends to `port`, the agent's file and folder are there, and `apply` was run."""
+    own.set(relayhost=f"[127.0.0.1]:{port}")
+    (place / "agent.yaml").write_text(text, encoding="utf-8")
+    (place / "state").mkdir()
+    shutil.chown(place / "state", NOBODY.pw_uid, NOBODY.pw_gid)
+    config = load_agent(place / "agent.yaml")
+    installing = Installing(config, Programs(config.postfix, str(own.config_dir)), host_state(config, ()))
+    await installing.apply(await installing.plan())
