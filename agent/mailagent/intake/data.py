@@ -31,6 +31,7 @@ class DataReader:
         self._lenient = lenient
         self.octets = 0  # of the transfer so far
         self.stuffed = False  # lines began with a dot; exact after `finish`
+        self.eightbit = False  # octets above 127 came
         self._max_bytes = max_bytes
         # Stuffed dots are no part of the size (RFC 1870 section 4) and make at most four octets of three.
         self._max_octets = max_bytes + max_bytes // 3 + len(_END)
@@ -47,14 +48,19 @@ class DataReader:
         if dot >= 0 and (found := seam.find(_END, dot)) >= 0:  # the end began in an earlier chunk
             end = start + found + len(_END) - len(tail)
         else:
-            self.stuffed = self.stuffed or dot >= 0
+            if dot >= 0:
+                self.stuffed = True
             end = self._find_end(data, start)
         chunk = data[start : end if end >= 0 else len(data)]
         self.octets += len(chunk)
         if self.octets <= self._max_octets:
             self._chunks.append(chunk)
-            self._line_ends.decode(chunk.decode("latin-1"))
-            self._nul = self._nul or b"\0" in chunk
+            text = chunk.decode("latin-1")
+            self._line_ends.decode(text)
+            if not text.isascii():  # a text knows that of itself; octets would have to be read again
+                self.eightbit = True
+            if b"\0" in chunk:
+                self._nul = True
         else:
             self._chunks.clear()
         self._tail = chunk[-4:] if len(chunk) >= 4 else (tail + chunk)[-4:]
@@ -118,9 +124,9 @@ def _has_long_line(text: bytes) -> bool:
     """
     start = 0
     last = len(text) - MAX_LINE
+    last_end = text.rfind
     while start < last:
-        end = text.rfind(b"\n", start, start + MAX_LINE)
-        if end < 0:
+        start = last_end(b"\n", start, start + MAX_LINE) + 1
+        if not start:
             return True
-        start = end + 1
     return False

@@ -23,10 +23,10 @@ class ScannedMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message without our control headers, and what its header block said."""
 
     body: bytes  # the whole message, header block first
-    hops: int  # Received fields
-    job: str
-    virtual_mta: str
-    values: dict[bytes, bytes]  # wanted lower-cased names that are there -> first value, unfolded and stripped
+    hops: int = 0  # Received fields
+    job: str = ""
+    virtual_mta: str = ""
+    values: dict[bytes, bytes] = {}  # wanted lower-cased names that are there -> first value, unfolded and stripped
 
 
 def scan(message: bytes, wanted: frozenset[bytes] = frozenset()) -> ScannedMessage:
@@ -38,14 +38,14 @@ def scan(message: bytes, wanted: frozenset[bytes] = frozenset()) -> ScannedMessa
     Raises:
         HeadersTooLarge: see there.
     """
-    # A line end in front makes the first field look like every other, and an empty block like an end of block.
-    start = b"\r\n" + message[: MAX_BLOCK + 2]
-    end = start.find(b"\r\n\r\n")
+    if message.startswith(b"\r\n"):
+        return ScannedMessage(body=message)
+    end = message.find(b"\r\n\r\n", 0, MAX_BLOCK + 2)
     if end < 0:
         if len(message) > MAX_BLOCK:
             raise HeadersTooLarge
-        end = len(start) - 2 if start.endswith(b"\r\n") else len(start)
-    block = start[:end]
+        end = len(message.removesuffix(b"\r\n"))
+    block = b"\r\n" + message[:end]  # a line end in front makes the first field look like every other
     if len(block) > MAX_BLOCK or _field_count(block) > MAX_FIELDS:
         raise HeadersTooLarge
 
@@ -62,18 +62,18 @@ def scan(message: bytes, wanted: frozenset[bytes] = frozenset()) -> ScannedMessa
             kept_to = match.end()
         if name not in values:
             values[name] = match[2].replace(b"\r\n", b"").strip()
-    job = _text(values.get(JOB, b""))
-    virtual_mta = _text(values.get(VIRTUAL_MTA, b""))
+    if not values:  # most mail
+        return ScannedMessage(body=message)
     if kept_to:
         kept.append(block[kept_to:])
         cleaned = b"".join(kept)
-        rest = message[end - 2 :]  # the line end of the last field, the empty line, the text
+        rest = message[end:]  # the line end of the last field, the empty line, the text
         message = cleaned[2:] + rest if cleaned else rest[2:]
     return ScannedMessage(
         body=message,
         hops=hops,
-        job=job,
-        virtual_mta=virtual_mta,
+        job=_text(values.get(JOB, b"")),
+        virtual_mta=_text(values.get(VIRTUAL_MTA, b"")),
         values={name: value for name, value in values.items() if name in wanted},
     )
 

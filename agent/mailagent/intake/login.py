@@ -13,18 +13,14 @@ from mailagent.intake.users import User
 class LoginDialogue:
     """One client's way to a user. Methods give a reply, or the login that is to be verified (`verified` follows)."""
 
-    __slots__ = ("_auth", "_exchange", "_refused", "user")
+    __slots__ = ("_auth", "_exchange", "_refused", "expects_line", "user")
 
     def __init__(self, auth: ListenerAuth) -> None:
         self.user: User | None = None
+        self.expects_line = False  # the next line is no command
         self._auth = auth
         self._exchange: Exchange | None = None  # the next line is the client's part in it
         self._refused: SmtpReply | None = None  # a bearer token, told after one more line (RFC 7628 section 3.2.3)
-
-    @property
-    def expects_line(self) -> bool:
-        """Whether the next line is no command."""
-        return self._exchange is not None or self._refused is not None
 
     def offered(self, *, tls: bool) -> bool:
         """Whether AUTH is possible now; `tls`: it is on."""
@@ -37,6 +33,7 @@ class LoginDialogue:
     def forget(self) -> None:
         """Nobody has logged in."""
         self.user = self._exchange = self._refused = None
+        self.expects_line = False
 
     def begin(self, line: bytes) -> bytes | Login:
         """The AUTH command; the caller has seen that it is possible."""
@@ -53,6 +50,7 @@ class LoginDialogue:
 
     def go_on(self, line: bytes, *, too_long: bool) -> bytes | Login:
         """The line that was expected; `too_long`: its start is lost."""
+        self.expects_line = False
         exchange, self._exchange = self._exchange, None
         refused, self._refused = self._refused, None
         if refused is not None:
@@ -70,6 +68,7 @@ class LoginDialogue:
             return b"235 2.7.0 Authentication succeeded\r\n"
         if bearer:
             self._refused = result
+            self.expects_line = True
             return b"334 %s\r\n" % INVALID_TOKEN
         return reply_line(result)
 
@@ -81,4 +80,5 @@ class LoginDialogue:
         if isinstance(found, Login):
             return found
         self._exchange = exchange
+        self.expects_line = True
         return b"334 %s\r\n" % found

@@ -284,9 +284,7 @@ class Connection(asyncio.Protocol):
 
     def _advance(self, session: ServerSession) -> None:
         """Carry out what the session asks for, until it waits for the client or for an answer."""
-        if self._advancing:  # called back from within `submit`
-            return
-        if session.submission is not None:
+        if session.submission is not None and not self._advancing:  # else called back from within `submit`
             self._advancing = True
             try:
                 while (submission := session.take_submission()) is not None:

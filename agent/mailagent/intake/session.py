@@ -39,6 +39,8 @@ MAX_ERRORS = 20  # since the last accepted message, as Postfix
 MAX_JUNK = 100  # commands that lead nowhere since the last accepted message; the ones after are errors
 RECIPIENT_OVERSHOOT = 1000  # recipients beyond the limit; the ones after are errors
 
+SPACE = 32
+
 log = logging.getLogger(__name__)
 
 _NOT_PRINTABLE = re.compile(rb"[^ -~]")
@@ -96,7 +98,7 @@ class ServerSession:
         self._overshoot = 0
         self._reader: DataReader | None = None
         self.submission: Submission | None = None  # not taken yet
-        self._output: list[bytes] = []
+        self._output = b""
         self._partial = b""  # a command line that has not ended
         self._too_long = False  # ... and whose start is already thrown away
         self._kept: list[bytes] = []  # what came while a submission is in flight
@@ -116,15 +118,15 @@ class ServerSession:
 
     def greet(self) -> None:
         """Open the conversation."""
-        self._output.append(self._rules.greeting)
+        self._output += self._rules.greeting
 
     def receive(self, data: bytes) -> None:
         """Octets from the client, in any portions."""
-        position = 0
         if self._partial:
             data = self._partial + data
             self._partial = b""
-        while position < len(data) and not self.closed:
+        position, size = 0, len(data)
+        while position < size and not self.closed:
             if self.in_flight:
                 self._keep(data[position:])
                 return
@@ -144,16 +146,12 @@ class ServerSession:
             line = data[position:end]
             position = end + 2
             self.commands += 1
-            self._command(line, more=position < len(data))
+            self._command(line, position < size)
 
     def take_output(self) -> bytes:
         """Octets for the client since the last call."""
-        output = self._output
-        if not output:
-            return b""
-        taken = output[0] if len(output) == 1 else b"".join(output)
-        output.clear()
-        return taken
+        output, self._output = self._output, b""
+        return output
 
     def take_submission(self) -> Submission | None:
         """A submission that was not taken yet; it stays in flight until `answer`."""
@@ -169,7 +167,7 @@ class ServerSession:
         self._reset()
         if reply.is_success:
             self._errors = self._junk = 0
-        self._output.append(reply_line(reply))
+        self._output += reply_line(reply)
         self._part()
         self._run_kept()
 
@@ -210,7 +208,7 @@ class ServerSession:
     def shut(self, reply: SmtpReply) -> None:
         """Close with `reply` whatever the state."""
         if not self.closed:
-            self._output.append(reply_line(reply))
+            self._output += reply_line(reply)
             self.closed = True
 
     # -- octets to lines and texts
@@ -219,7 +217,7 @@ class ServerSession:
         self._kept.append(data)
         self.backlog += len(data)
 
-    def _command(self, line: bytes, *, more: bool) -> None:
+    def _command(self, line: bytes, more: bool) -> None:
         """One command line; `more` says that the client sent octets after it without waiting for its reply."""
         if self._dialogue.expects_line:
             too_long, self._too_long = self._too_long, False
@@ -239,7 +237,7 @@ class ServerSession:
             self.shut(SmtpReply(code=554, enhanced="5.5.0", text="Improper command pipelining"))
             return
         command = _COMMANDS.get(verb)
-        if command is not None and line[4:5] in (b"", b" "):
+        if command is not None and (len(line) == 4 or line[4] == SPACE):
             command(self, line)
         elif line[:8].upper() == b"STARTTLS" and line[8:9] in (b"", b" "):
             self._starttls(line)
@@ -262,7 +260,7 @@ class ServerSession:
         self._helo = name.decode("ascii")
         self._esmtp = line[:1] in b"eE"
         auth = self._dialogue.offered(tls=bool(self._tls)) and self._dialogue.user is None
-        self._output.append(self._rules.ehlo[self._offers_tls, auth] if self._esmtp else self._rules.helo)
+        self._output += self._rules.ehlo[self._offers_tls, auth] if self._esmtp else self._rules.helo
         self._part()
 
     def _auth(self, line: bytes) -> None:
@@ -284,7 +282,7 @@ class ServerSession:
             self.login = reply
             self.in_flight = True
             return
-        self._output.append(reply)
+        self._output += reply
         if reply[:1] in b"45":
             self._count_error()
 
@@ -298,7 +296,7 @@ class ServerSession:
         elif self.in_transaction:
             self._fail(b"503 5.5.1 Not within a transaction\r\n")
         else:
-            self._output.append(b"220 2.0.0 Ready to start TLS\r\n")
+            self._output += b"220 2.0.0 Ready to start TLS\r\n"
             self.wants_tls = True
 
     def _mail(self, line: bytes) -> None:
@@ -323,16 +321,16 @@ class ServerSession:
             self._fail(b"501 5.1.7 %s\r\n" % fault.encode())
         elif (busy := self._mail_refusal()) is not None:
             self._count_junk()
-            self._output.append(reply_line(busy))
+            self._output += reply_line(busy)
         elif (user := self._dialogue.user) is not None and (refusal := user.refusal(match[1])) is not None:
-            self._output.append(reply_line(refusal))
+            self._output += reply_line(refusal)
             (self._count_error if refusal.is_permanent else self._count_junk)()
         else:
             self._sender = match[1]
             self._parameters = parameters
             self.in_transaction = True
             self.transactions += 1
-            self._output.append(b"250 2.1.0 Ok\r\n")
+            self._output += b"250 2.1.0 Ok\r\n"
 
     def _mail_refusal(self) -> SmtpReply | None:
         try:
@@ -367,7 +365,7 @@ class ServerSession:
             self._fail(parameters)
         elif len(self._recipients) >= self._rules.max_recipients:
             self._overshoot += 1
-            self._output.append(b"452 4.5.3 Too many recipients, send the others in another transaction\r\n")
+            self._output += b"452 4.5.3 Too many recipients, send the others in another transaction\r\n"
             if self._overshoot > RECIPIENT_OVERSHOOT:
                 self._count_error()
         elif (refuses := self._gate.recipient_refusal) is not None and self._refused(refuses(match[1])):
@@ -376,13 +374,13 @@ class ServerSession:
             if parameters is not NOTHING:
                 self._requests[len(self._recipients)] = parameters
             self._recipients.append(match[1])
-            self._output.append(b"250 2.1.5 Ok\r\n")
+            self._output += b"250 2.1.5 Ok\r\n"
 
     def _refused(self, refusal: SmtpReply | None) -> bool:
         """Whether a recipient is not taken; no error of the client, who cannot know."""
         if refusal is None or not self._may_relay:
             return False
-        self._output.append(reply_line(refusal))
+        self._output += reply_line(refusal)
         return True
 
     def _data(self, line: bytes) -> None:
@@ -394,28 +392,28 @@ class ServerSession:
             self._fail(b"554 5.5.1 No valid recipients\r\n")
         else:
             self._reader = DataReader(self._rules.max_message_bytes, lenient=self._rules.lenient)
-            self._output.append(b"354 End data with <CR><LF>.<CR><LF>\r\n")
+            self._output += b"354 End data with <CR><LF>.<CR><LF>\r\n"
 
     def _rset(self, line: bytes) -> None:  # noqa: ARG002  a command like the others
         self._count_junk()
         self._reset()
-        self._output.append(b"250 2.0.0 Ok\r\n")
+        self._output += b"250 2.0.0 Ok\r\n"
         self._part()
 
     def _noop(self, line: bytes) -> None:  # noqa: ARG002
         self._count_junk()
-        self._output.append(b"250 2.0.0 Ok\r\n")
+        self._output += b"250 2.0.0 Ok\r\n"
 
     def _vrfy(self, line: bytes) -> None:  # noqa: ARG002
         self._count_junk()
-        self._output.append(b"252 2.5.0 Cannot verify, but will try to deliver\r\n")
+        self._output += b"252 2.5.0 Cannot verify, but will try to deliver\r\n"
 
     def _help(self, line: bytes) -> None:  # noqa: ARG002
         self._count_junk()
-        self._output.append(b"214 2.0.0 See RFC 5321\r\n")
+        self._output += b"214 2.0.0 See RFC 5321\r\n"
 
     def _quit(self, line: bytes) -> None:  # noqa: ARG002
-        self._output.append(b"221 2.0.0 Bye\r\n")
+        self._output += b"221 2.0.0 Bye\r\n"
         self.closed = True
 
     # -- the text
@@ -442,7 +440,7 @@ class ServerSession:
             recipients=tuple(self._recipients),
             body=message.body,
             plain=not reader.stuffed,
-            eightbit=not message.body.isascii(),
+            eightbit=reader.eightbit and not message.body.isascii(),
             headers=message.values,
             job=message.job,
             virtual_mta=message.virtual_mta,
@@ -483,7 +481,7 @@ class ServerSession:
         self._overshoot = 0
 
     def _fail(self, reply: bytes) -> None:
-        self._output.append(reply)
+        self._output += reply
         self._count_error()
 
     def _count_junk(self) -> None:
