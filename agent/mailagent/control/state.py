@@ -190,6 +190,7 @@ class HostState:
         self._vmta_blocks: dict[VmtaName, WaitReason | None] = {}
         for name, pool in config.pools.items():
             self._derive(name, pool)
+        self._eligible = {name: fit for name, fit in self._fit.items() if self._pools[name].state is PoolState.ACTIVE}
         self._streams = self._blocks(TargetKind.STREAM)
         self._providers = self._blocks(TargetKind.PROVIDER)
         self._queues = self._blocks(TargetKind.QUEUE)
@@ -210,8 +211,7 @@ class HostState:
 
     def eligible(self, pool: PoolName) -> tuple[VmtaName, ...]:
         """Members of `pool` that may send now, in configuration order."""
-        status = self._pools.get(pool)
-        return self._fit[pool] if status is not None and status.state is PoolState.ACTIVE else ()
+        return self._eligible.get(pool, ())
 
     def fit(self, pool: PoolName) -> tuple[VmtaName, ...]:
         """Members that would send if no directive held the pool as a whole."""
@@ -228,7 +228,10 @@ class HostState:
             block = self._pool_blocks[pool]
         except KeyError:
             return _absent(f"pool {pool}")
-        block = block or self._streams.get(stream) or self._providers.get(provider)
+        if block is None and self._streams:
+            block = self._streams.get(stream)
+        if block is None and self._providers:
+            block = self._providers.get(provider)
         if block is None and self._traffic:
             block = self._traffic.get(f"{provider}/{stream}")
         return block or self._jobs.get(job) if job else block

@@ -13,22 +13,19 @@ class Item:
     slotted object and no struct.
     """
 
-    __slots__ = ("body", "first", "plain", "priority", "recipients", "spared")
+    __slots__ = ("body", "first", "plain", "priority", "queue", "recipients", "spared")
 
     def __init__(
         self, recipients: Sequence[Waiting], priority: str, body: bytes | None = None, *, plain: bool = False
     ) -> None:
         self.recipients = recipients
-        self.first = recipients[0]
+        self.first = first = recipients[0]
+        self.queue = first.queue
+        """Scheduled queue that the recipients belong to."""
         self.priority = priority
         self.body = body
         self.plain = plain
         self.spared = False
-
-    @property
-    def queue(self) -> int:
-        """Scheduled queue that the recipients belong to."""
-        return self.first.queue
 
     def split(self, count: int) -> tuple["Item", "Item"]:
         """The first `count` recipients, with the body, and the rest without."""

@@ -79,11 +79,12 @@ class Lanes:
         self._site_of = site_of
         self._lanes: dict[LaneId, Lane] = {}
         self._turns: dict[str, dict[LaneId, Lane]] = {priority: {} for priority in Priority}
-        self._full: dict[str, dict[LaneId, Lane]] = {}  # by site
+        self.full: dict[str, dict[LaneId, Lane]] = {}
+        """Those whose ready queues have no place, by site."""
 
     def get(self, name: QueueName, site: Site | None) -> Lane | None:
         """The lane of a queue, when mail of it is due on disk."""
-        return self._lanes.get(_id(name, site))
+        return self._lanes.get(_id(name, site)) if self._lanes else None
 
     def of(self, queue: Hot | QueueName) -> Lane:
         """The lane of a queue by what is known of its site now, made when needed; a new one has its turn."""
@@ -124,11 +125,11 @@ class Lanes:
         self._leave(lane)
         lane.place = place
         if place is Place.FULL:
-            self._full.setdefault(lane.id[3], {})[lane.id] = lane
+            self.full.setdefault(lane.id[3], {})[lane.id] = lane
 
     def waiting_for(self, site: str) -> tuple[Lane, ...]:
         """Lanes that wait until ready queues of `site` have a place."""
-        full = self._full.get(site)
+        full = self.full.get(site)
         return tuple(full.values()) if full else ()
 
     def call(self, lane: Lane) -> None:
@@ -159,10 +160,10 @@ class Lanes:
         if lane.place is Place.TURN:
             self._turns[lane.priority].pop(lane.id, None)
         elif lane.place is Place.FULL:
-            full = self._full[lane.id[3]]
+            full = self.full[lane.id[3]]
             del full[lane.id]
             if not full:
-                del self._full[lane.id[3]]
+                del self.full[lane.id[3]]
 
     def _forget(self, lane: Lane) -> None:
         if self._lanes.get(lane.id) is lane:

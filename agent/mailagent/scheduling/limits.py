@@ -95,13 +95,15 @@ class Gate:
     way to those in line: a place is for mail, and reuse a mere convenience.
     """
 
-    __slots__ = ("_idle", "_line", "key", "limit", "origin", "used")
+    __slots__ = ("_idle", "_line", "is_wanted", "key", "limit", "origin", "used")
 
     def __init__(self, key: str, limit: int | None, origin: str) -> None:
         self.key = key
         self.limit = limit
         self.origin = origin
         self.used = 0
+        self.is_wanted = False
+        """Somebody stands in line."""
         self._line: dict[Pumped, None] = {}
         self._idle: dict[Pumped, None] = {}  # those that have idle connections
 
@@ -109,11 +111,6 @@ class Gate:
     def is_open(self) -> bool:
         """Whether one more connection may be opened."""
         return self.limit is None or self.used < self.limit
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether somebody stands in line."""
-        return bool(self._line)
 
     @property
     def is_over(self) -> bool:
@@ -134,6 +131,7 @@ class Gate:
         if queue in self._line:
             return
         self._line[queue] = None
+        self.is_wanted = True
         for holder in list(self._idle):
             if holder.give_way():
                 return
@@ -154,6 +152,7 @@ class Gate:
                 return
             first = next(iter(self._line))
             del self._line[first]
+            self.is_wanted = bool(self._line)
             first.pump()
 
 

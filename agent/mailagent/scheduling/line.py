@@ -12,14 +12,15 @@ _ORDER = tuple(Priority)  # going through the enumeration itself costs five time
 class Line:
     """High before normal before bulk, those of one class in order of arrival."""
 
-    __slots__ = ("_classes", "_count")
+    __slots__ = ("_classes", "count")
 
     def __init__(self) -> None:
         self._classes: dict[str, deque[Item]] = {}  # most ready queues see one class only
-        self._count = 0
+        self.count = 0
+        """How many stand here; asked for several times per message, and `len` of an object costs ten times as much."""
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __iter__(self) -> Iterator[Item]:
         for priority in Priority:
@@ -36,7 +37,7 @@ class Line:
         if items is None:
             items = self._classes[item.priority] = deque()
         items.append(item)
-        self._count += 1
+        self.count += 1
 
     def put_back(self, item: Item) -> None:
         """Take one that is the next of its class."""
@@ -48,7 +49,7 @@ class Line:
         for priority in _ORDER:
             items = self._classes.get(priority)
             if items:
-                self._count -= 1
+                self.count -= 1
                 return items.popleft()
         raise IndexError("nobody stands in line")
 
@@ -60,5 +61,5 @@ class Line:
             if any(chosen):
                 taken += [item for item, goes in zip(items, chosen, strict=True) if goes]
                 self._classes[priority] = deque(item for item, goes in zip(items, chosen, strict=True) if not goes)
-        self._count -= len(taken)
+        self.count -= len(taken)
         return taken

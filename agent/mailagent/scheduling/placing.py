@@ -68,7 +68,7 @@ class Placing:
         self.ready: dict[tuple[str, VmtaName], ReadyQueue] = {}
         self._retired: list[ReadyQueue] = []  # others have taken their place, and their connections end
         self._rotations: dict[str, Rotation] = {}
-        self._pools = PoolTable(config.streams)
+        self._pools = _pools_of(config)
         self._avoided: dict[int, VmtaName] = {}  # recipient -> the virtual MTA whose address was refused
         self._meters = Meters(config.delivery.max_connections, home.clock)
 
@@ -82,9 +82,9 @@ class Placing:
 
     def pool_of(self, queue: Hot | QueueName | Lane, site: Site | None) -> PoolName:
         """The pool that mail of a queue leaves from: the stream's own, or the one it has for that destination."""
-        if site is not None and self._pools and self._is_own(queue):
+        if site is not None and self._pools is not None and self._is_own(queue):
             return self._pools.pool(StreamName(queue.stream), site) or PoolName(queue.pool)
-        return PoolName(queue.pool)
+        return queue.pool  # type: ignore[return-value]  # per message, where the call of a name's type costs as any other
 
     def _is_own(self, queue: Hot | QueueName | Lane) -> bool:
         """Whether the queue is of the stream's own pool; what was bound to another stays there for any destination."""
@@ -96,7 +96,8 @@ class Placing:
         if queue.job and self._policy.cancelled_job(queue.job) is not None:
             return None
         provider = site.provider if site is not None else NO_PROVIDER
-        return self._policy.queue_block(self.pool_of(queue, site), StreamName(queue.stream), provider, queue.job)
+        pool, stream = self.pool_of(queue, site), queue.stream
+        return self._policy.queue_block(pool, stream, provider, queue.job)  # type: ignore[arg-type]  # likewise
 
     def is_blocked(self, lane: Lane) -> bool:
         """Whether a directive holds the lane."""
@@ -135,7 +136,7 @@ class Placing:
         """Messages of one class before a new one; None when the path is closed."""
         queue = self.ready.get((site.name, vmta))
         if queue is not None:
-            return None if queue.is_closed else queue.items.depth(priority)
+            return None if queue.is_closed() else queue.items.depth(priority)
         return 0 if self._policy.vmta_block(vmta, site.name, site.provider) is None else None
 
     # -- choice --------------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ class Placing:
         pool = self.pool_of(hot, site)
         limit = max(1, self.depth_limit(item.priority))  # its own place is one of those taken
         avoided = self._avoided.get(item.first.id) if self._avoided else None
-        candidates: list[tuple[str, int]] = []
+        candidates: list[tuple[VmtaName, int]] = []
         for vmta in self._policy.eligible(pool):
             depth = self._depth(site, vmta, item.priority)
             if depth is None or depth >= limit:
@@ -173,7 +174,7 @@ class Placing:
         rotation = self._rotations.get(pool)
         if rotation is None:
             rotation = self._rotations[pool] = Rotation()
-        return self._queue(site, VmtaName(rotation.pick(candidates)))
+        return self._queue(site, rotation.pick(candidates))
 
     def _queue(self, site: Site, vmta: VmtaName) -> ReadyQueue:
         """The ready queue of `site` and `vmta`, made when needed."""
@@ -190,7 +191,7 @@ class Placing:
     def apply(self, config: AgentConfig, policy: Policy, is_held: Callable[[Item, Site], bool]) -> list[Item]:
         """New configuration or directives: limits and blocks of every ready queue; the mail to be placed again."""
         before, self._config, self._policy = self._config, config, policy
-        self._pools = PoolTable(config.streams)
+        self._pools = _pools_of(config)
         self._meters.host.limit = config.delivery.max_connections
         self._window.resize(config.queue.window)
         items: list[Item] = []
@@ -256,6 +257,12 @@ class Placing:
     def is_busy(self) -> bool:
         """Whether a message is under way."""
         return any(queue.busy for queue in (*self.ready.values(), *self._retired))
+
+
+def _pools_of(config: AgentConfig) -> PoolTable | None:
+    """Pools by destination; None: no stream has any."""
+    table = PoolTable(config.streams)
+    return table if table else None
 
 
 def _identity(config: AgentConfig, vmta: VmtaName) -> tuple[object, ...]:

@@ -115,6 +115,8 @@ class ReadyQueue:
         "_cut",
         "_held",
         "_home",
+        "_is_over",
+        "_lends",
         "_most_recipients",
         "_openings",
         "_rates",
@@ -154,6 +156,8 @@ class ReadyQueue:
         self._connect_rate: RateLimit | None = None
         self._bytes_rate: RateLimit | None = None
         self._most_recipients: int | None = None  # of one transaction
+        self._is_over = False  # more connections are open than limits allow, since one was lowered
+        self._lends = False  # all gates know that it has idle connections
         self._window = Window()
         self.block: WaitReason | None = None
         self.items = Line()
@@ -191,7 +195,6 @@ class ReadyQueue:
         item = next(iter(self.items), None)
         return item.first.address if item is not None else b""
 
-    @property
     def is_closed(self) -> bool:
         """Whether mail may not be put here now."""
         return self.block is not None or self.resting
@@ -262,6 +265,7 @@ class ReadyQueue:
         for connection in list(self.idle):
             if self._is_full(connection):
                 self._quit(connection)
+        self._is_over = any(gate.is_over for gate in self.gates)
 
     def close_connections(self) -> None:
         """QUIT on the idle ones; those being opened, and busy ones that are not past the final dot, are cut."""
@@ -290,14 +294,13 @@ class ReadyQueue:
 
     def pump(self) -> None:
         """Give mail to idle connections and open more, as far as limits allow."""
-        if self.is_closed or self._home.stopping:
-            return
-        self.bound = ""
-        self._feed(self._home.clock())
-        self._home.has_room(self)
+        if not (self.is_closed() or self._home.stopping):
+            self._feed(self._home.clock())
+            self._home.has_room(self)
 
     def _feed(self, now: float) -> None:
-        while self.items:
+        self.bound = ""
+        while self.items.count:
             delay = self._rate_delay(now)
             if delay > 0:  # nor is a connection opened: it would only idle
                 self._wake_at(now + delay)
@@ -317,7 +320,7 @@ class ReadyQueue:
             for rate in self._rates:
                 rate.take(now, item.first.size if rate is self._bytes_rate else 1)
             self._send(connection, item)
-        if len(self.items) > len(self._openings):
+        if self.items.count > len(self._openings):
             self._open(now)
 
     def _rate_delay(self, now: float) -> float:
@@ -422,17 +425,21 @@ class ReadyQueue:
                 self.pause_until = 0.0
                 self.bind_problem = ""
                 self.resting = False
-        self.idle[connection] = self._home.clock()
-        if self.is_closed or self._home.stopping or self._is_full(connection) or self._is_over():
+        if self._is_over:
+            self._is_over = any(gate.is_over for gate in self.gates)
+        now = self.idle[connection] = self._home.clock()
+        if self.is_closed() or self._home.stopping or self._is_over or self._is_full(connection):
             self._quit(connection)
             return
-        self.pump()
-        if connection in self.idle and not self.items:
+        self._feed(now)
+        self._home.has_room(self)
+        if connection in self.idle and not self.items.count:
             for gate in self.gates:
                 if gate.is_wanted:
                     self._quit(connection)
-                    break
-            else:
+                    return
+            if not self._lends:
+                self._lends = True
                 for gate in self.gates:
                     gate.idles(self)
 
@@ -446,16 +453,10 @@ class ReadyQueue:
         most = self.limits.recipients_per_connection.value
         return most is not None and connection.recipients >= most
 
-    def _is_over(self) -> bool:
-        """Whether more connections are open than limits allow, since one was lowered."""
-        for gate in self.gates:  # noqa: SIM110 - per message, and a generator costs three times as much
-            if gate.limit is not None and gate.used > gate.limit:
-                return True
-        return False
-
     def give_way(self) -> bool:
         """Close an idle connection, since another queue waits for its place; False when none can be spared."""
         if self.items or not self.idle:
+            self._lends = False
             return False
         self._quit(next(iter(self.idle)))
         return True
@@ -519,6 +520,7 @@ class ReadyQueue:
             self.last_reply = reply
             self._home.settle(self, connection, item, [reply] * len(item.recipients))
         if not self.idle:
+            self._lends = False
             for gate in self.gates:
                 gate.works(self)
         self._leave_gates()

@@ -299,6 +299,8 @@ class Scheduler:
 
     def has_room(self, queue: ReadyQueue) -> None:
         """A ready queue may have places: lanes that waited for them get their turn."""
+        if not self._lanes.full:  # most of the time, and this is asked for with each message
+            return
         for lane in self._lanes.waiting_for(queue.site.name):
             if queue.items.depth(lane.priority) <= self._placing.depth_limit(lane.priority) // 2:
                 self._lanes.call(lane)
@@ -315,11 +317,12 @@ class Scheduler:
         duration_s: float = 0.0,
     ) -> None:
         """An attempt ended with one reply per recipient; without a connection when none came about."""
-        make = partial(self._attempts.settlements, queue, connection, item, replies, duration_s)
+        settlements = self._attempts.settlements
         if connection is None:
-            self._with_body(item, make)
+            self._with_body(item, partial(settlements, queue, connection, item, replies, duration_s))
         else:
-            self._commit(item, make(), partial(queue.committed, connection))
+            settled = settlements(queue, connection, item, replies, duration_s)
+            self._commit(item, settled, partial(queue.committed, connection))
 
     def unroutable(self, item: Item, reply: SmtpReply, *, permanent: bool) -> None:
         """No path to the destination, for now or for good."""

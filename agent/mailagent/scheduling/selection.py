@@ -1,6 +1,9 @@
 """Which virtual MTA of a pool sends next: smooth weighted round robin."""
 
 from collections.abc import Sequence
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=str)
 
 
 class Rotation:
@@ -15,12 +18,12 @@ class Rotation:
     def __init__(self) -> None:
         self._credit: dict[str, int] = {}
 
-    def pick(self, candidates: Sequence[tuple[str, int]]) -> str:
+    def pick(self, candidates: Sequence[tuple[Name, int]]) -> Name:
         """The name whose turn it is among (name, weight) pairs, of which there is at least one."""
         if len(candidates) == 1:
             return candidates[0][0]
-        credit = {name: self._credit.get(name, 0) + weight for name, weight in candidates}
-        chosen = max(credit, key=credit.__getitem__)
+        credit: dict[str, int] = {name: self._credit.get(name, 0) + weight for name, weight in candidates}
+        chosen = max((name for name, _ in candidates), key=credit.__getitem__)
         credit[chosen] -= sum(weight for _, weight in candidates)
         self._credit = credit
         return chosen

@@ -66,7 +66,7 @@ class Hot:
 class Window:
     """Places for recipients, shared by priority: each class keeps a tenth for itself that no other can take."""
 
-    __slots__ = ("_kept", "_reserve", "limit", "used", "used_by")
+    __slots__ = ("_kept", "_reserve", "_shared", "limit", "used", "used_by")
 
     def __init__(self, limit: int) -> None:
         self.used = 0
@@ -77,11 +77,12 @@ class Window:
         """Have `limit` places from now on; what is in too many leaves in its time."""
         self.limit = limit
         self._reserve = int(limit * RESERVE)
-        self._kept = sum(max(0, self._reserve - used) for used in self.used_by.values())  # free places of all reserves
+        self._kept = {one: max(0, self._reserve - used) for one, used in self.used_by.items()}  # free ones of reserves
+        self._shared = limit - self.used - sum(self._kept.values())  # free ones of all; below 0 after a resize
 
     def room(self, priority: str) -> int:
         """Places that `priority` may still take."""
-        room = self.limit - self.used - self._kept + max(0, self._reserve - self.used_by[priority])
+        room = self._shared + self._kept[priority]
         return room if room > 0 else 0
 
     def is_worth_reading(self, priority: str) -> bool:
@@ -91,15 +92,11 @@ class Window:
     def take(self, priority: str, count: int) -> None:
         """Fill `count` places."""
         self.used += count
-        before = self._reserve - self.used_by[priority]
-        self.used_by[priority] += count
-        if before > 0:
-            self._kept -= min(before, count)
+        used = self.used_by[priority] = self.used_by[priority] + count
+        kept = self._reserve - used if used < self._reserve else 0
+        self._shared += self._kept[priority] - kept - count
+        self._kept[priority] = kept
 
     def give_back(self, priority: str, count: int) -> None:
         """Free `count` places."""
-        self.used -= count
-        self.used_by[priority] -= count
-        after = self._reserve - self.used_by[priority]
-        if after > 0:
-            self._kept += min(after, count)
+        self.take(priority, -count)
