@@ -11,6 +11,8 @@ from hypothesis import settings
 PACKAGES = {
     "awk": "mawk",
     "libplain.so": "libsasl2-modules",
+    "journalctl": "systemd",
+    "nsenter": "util-linux",
     "opendkim": "opendkim",
     "postfix": "postfix",
     "saslpasswd2": "sasl2-bin",
@@ -20,6 +22,7 @@ PACKAGES = {
     "sshd": "openssh-server",
     "tmux": "tmux",
     "unbound": "unbound",
+    "unshare": "util-linux",
 }
 """Programs and plug-ins that tests use, and the Debian package that has each."""
 ROOT_USER = "root"

@@ -34,6 +34,11 @@ postlog unix-dgram n - n - 1 postlogd
 """
 
 
+def master_cf(listen: str) -> str:
+    """The services of every instance; smtpd listens at `listen`."""
+    return MASTER_CF.format(listen=listen)
+
+
 def main_cf(directory: Path, settings: Mapping[str, str]) -> str:
     """Settings that every instance has, then `settings`."""
     base = {

@@ -21,12 +21,20 @@ dns: {{servers: ["127.0.0.1:{dns}"], timeout: 1s}}
 
 @asynccontextmanager
 async def agent(
-    own: OwnPostfix, directory: Path, *, more: str = "", sections: str = "", poll: str = "1s", dns: int = 0
+    own: OwnPostfix,
+    directory: Path,
+    *,
+    more: str = "",
+    sections: str = "",
+    poll: str = "1s",
+    dns: int = 0,
+    instance: str = "",
 ) -> AsyncIterator[PostfixHost]:
-    """A started host; `more` is added to its `postfix` section. Without `dns`, that is a port where nobody answers."""
+    """A started host; `more` is added to its `postfix` section. `instance` is its name where it is not meant by
+    its directory. Without `dns`, that is a port where nobody answers."""
     path = directory / "agent.yaml"
     state, port = directory / "state", dns or own.nowhere
-    text = AGENT_YAML.format(state=state, instance=own.config_dir, dns=port, poll=poll, more=more)
+    text = AGENT_YAML.format(state=state, instance=instance or own.config_dir, dns=port, poll=poll, more=more)
     path.write_text(text + sections, encoding="utf-8")
     config, origins = load_agent_with_origins(path)
     host = PostfixHost(config, origins, path=path)

@@ -17,11 +17,15 @@ from tests.integration.processes import free_port, wait_until
 
 @dataclass(frozen=True)
 class OwnPostfix:
-    """A running instance. `nowhere` is a port of 127.0.0.1 where nobody listens: the next hop of all mail."""
+    """A running instance. `nowhere` is a port of 127.0.0.1 where nobody listens: the next hop of all mail.
+
+    `prefix` stands before its programs where they run in a place apart.
+    """
 
     directory: Path
     port: int
     nowhere: int
+    prefix: tuple[str, ...] = ()
 
     @property
     def config_dir(self) -> Path:
@@ -42,7 +46,7 @@ class OwnPostfix:
 
     def run(self, name: str, *arguments: str, stdin: str = "") -> str:
         """What one of Postfix's programs said."""
-        command = [str(program(name)), "-c", str(self.config_dir), *arguments]
+        command = [*self.prefix, str(program(name)), "-c", str(self.config_dir), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True, input=stdin).stdout
 
     def set(self, **settings: str) -> None:
