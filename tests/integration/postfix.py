@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,17 +62,23 @@ def main_cf(directory: Path, settings: Mapping[str, str]) -> str:
 
 @contextmanager
 def postfix(
-    directory: Path, port: int, settings: Mapping[str, str], *, master: str = "", sasl: str = ""
+    directory: Path,
+    port: int,
+    settings: Mapping[str, str],
+    *,
+    master: str = "",
+    sasl: str = "",
+    prefix: Sequence[str] = (),
 ) -> Iterator[Path]:
     """A running instance that listens on 127.0.0.1:`port`; yields its log file. `master` is added to master.cf, `sasl`
-    is what Cyrus SASL reads.
+    is what Cyrus SASL reads, `prefix` stands before its program where it runs in a place apart.
 
     Raises:
         PermissionError: this user is not root; Postfix's master changes users.
     """
     if os.geteuid() != 0:
         raise PermissionError("a Postfix of one's own needs root")
-    command = [str(installed("postfix")), "-c", str(directory / "etc")]
+    command = [*prefix, str(installed("postfix")), "-c", str(directory / "etc")]
     for name in ("etc", "queue", "data", "log"):
         (directory / name).mkdir(parents=True)
     for parent in (directory, *directory.parents):
@@ -80,7 +86,7 @@ def postfix(
             parent.chmod(parent.stat().st_mode | 0o011)  # its processes run as user postfix
     subprocess.run(["chown", "postfix:", str(directory / "data")], check=True)
     (directory / "etc" / "main.cf").write_text(main_cf(directory, settings), encoding="utf-8")
-    text = MASTER_CF.format(listen=f"127.0.0.1:{port}") + master
+    text = master_cf(f"127.0.0.1:{port}") + master
     (directory / "etc" / "master.cf").write_text(text, encoding="utf-8")
     if sasl:  # Debian's smtpd looks here, whatever cyrus_sasl_config_path says
         (directory / "etc" / "sasl").mkdir()

@@ -249,13 +249,20 @@ class JournalSource(CommandSource):
         super().__init__((*command, *self._ARGV), parser, position)
         self._matches = tuple(matches)
         self._lost = False  # the journal does not have the position any more
+        self._begun_at = ""  # the entry that was read last is the first that comes; empty once it has come
 
     def _argv_now(self) -> Sequence[str]:
+        """From the last entry on, which shows that it is still there.
+
+        `--after-cursor` would pass over the first entry of a journal that was vacuumed past it, and say nothing. With
+        `-f` only ten entries come at first unless `--no-tail` is said.
+        """
         position = self._position
         if not isinstance(position, JournalPosition):
             return (*self._argv, "-n", "0", *self._matches)
-        begin = f"--since=@{position.at:.6f}" if self._lost else f"--after-cursor={position.cursor}"
-        return (*self._argv, begin, *self._matches)
+        self._begun_at = "" if self._lost else position.cursor
+        begin = f"--since=@{position.at:.6f}" if self._lost else f"--cursor={position.cursor}"
+        return (*self._argv, "--no-tail", begin, *self._matches)
 
     def _failed(self, exc: PostfixError) -> str:
         if isinstance(exc, ProgramFailed) and "cursor" in exc.words.lower():
@@ -269,9 +276,17 @@ class JournalSource(CommandSource):
             parsed = self._parser.journal(raw)
             if parsed is None:
                 continue
-            gap, self._lost = gap or self._lost, False
+            begun_at, self._begun_at = self._begun_at, ""
+            if begun_at and _entry(begun_at) == _entry(parsed.cursor):
+                continue
+            gap, self._lost = gap or self._lost or bool(begun_at), False
             if parsed.line is not None:
                 lines.append(parsed.line)
             if parsed.cursor:
                 self._position = JournalPosition(parsed.cursor, parsed.at)
         return Batch(lines, self._position, len(raws), gap)
+
+
+def _entry(cursor: str) -> list[str]:
+    """Boot and times in a cursor: the file and the number in it change when the journal is moved from /run to disk."""
+    return [part for part in cursor.split(";") if part[:2] in ("b=", "m=", "t=")] or [cursor]

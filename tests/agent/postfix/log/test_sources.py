@@ -143,19 +143,31 @@ async def test_the_journal_goes_on_after_the_cursor(tmp_path: Path) -> None:
     await source.close()
     assert sizes(batch.lines) == [1, 2]
     assert batch.position == JournalPosition("c2", 1795396332.0)
-    source = JournalSource(parser(), batch.position, command=program)
-    await read(source, 1)
+    source = JournalSource(parser(), JournalPosition("c1", 1795396331.0), command=program)
+    batch = await read(source, 1)
     await source.close()
+    assert sizes(batch.lines) == [2]
+    assert not batch.gap
     first, second = arguments.read_text().splitlines()
     assert first.startswith("journalctl -o json -f")
     assert first.endswith("-n 0 SYSLOG_FACILITY=2")
-    assert second.endswith("--after-cursor=c2 SYSLOG_FACILITY=2")
+    assert second.endswith("--no-tail --cursor=c1 SYSLOG_FACILITY=2")
 
 
-async def test_a_journal_without_the_cursor_is_a_gap(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("there", "gap"), [("s=2;i=9;b=1;m=5;t=7;x=3", False), ("s=1;i=4;b=1;m=6;t=8;x=3", True)])
+async def test_an_entry_is_the_same_in_whichever_file_of_the_journal(tmp_path: Path, there: str, gap: bool) -> None:
+    program = script(tmp_path / "prefix", f"cat <<EOF\n{entry(1, there)}\n{entry(2, 'c2')}\nEOF\nsleep 60")
+    source = JournalSource(parser(), JournalPosition("s=1;i=3;b=1;m=5;t=7;x=3", 1795396331.0), command=program)
+    batch = await read(source, 1)
+    await source.close()
+    assert sizes(batch.lines) == ([1, 2] if gap else [2])
+    assert batch.gap == gap
+
+
+async def test_a_cursor_that_is_none_is_a_gap(tmp_path: Path) -> None:
     program = script(
         tmp_path / "prefix",
-        'case "$*" in *after-cursor*) echo "Failed to seek to cursor: Invalid argument" >&2; exit 1;; esac\n'
+        'case "$*" in *--cursor*) echo "Failed to seek to cursor: Invalid argument" >&2; exit 1;; esac\n'
         f'case "$*" in *--since=@1795396331.000000*) cat <<EOF\n{entry(2, "c2")}\nEOF\n;; esac\nsleep 60',
     )
     source = JournalSource(parser(), JournalPosition("gone", 1795396331.0), command=program)
