@@ -15,8 +15,9 @@ from mailagent.dns.query import Kind, Nameserver, ask, system_nameservers
 
 log = logging.getLogger(__name__)
 
-MAX_OPEN = 128
-"""Questions on the wire at a time."""
+MAX_OPEN = 224
+"""Questions on the wire at a time: two for each look-up of scheduling, and some for the addresses of paths, which must
+not wait behind domains that nobody answers for. Many more at once would overrun a server's socket."""
 CACHE_SIZES = {Kind.MX: 50_000, Kind.A: 25_000, Kind.AAAA: 25_000, Kind.TXT: 25_000, Kind.TLSA: 10_000}
 """Answers kept, about 500 bytes each."""
 MAX_TURN_S = 30.0

@@ -111,7 +111,7 @@ class Placing:
         if lane.job and self._policy.cancelled_job(lane.job) is not None:
             return limit
         if lane.site is None:
-            return max(0, limit - self._lookups.count)
+            return max(0, limit - self._lookups.depth(lane.priority))
         free = 0
         for vmta in self._policy.eligible(self.pool_of(lane, lane.site)):
             depth = self._depth(lane.site, vmta, lane.priority)
@@ -125,7 +125,7 @@ class Placing:
             return False
         limit = self.depth_limit(name.priority)
         if site is None:
-            return self._lookups.count < limit
+            return self._lookups.depth(name.priority) < limit
         for vmta in self._policy.eligible(self.pool_of(name, site)):
             depth = self._depth(site, vmta, name.priority)
             if depth is not None and depth < limit:

@@ -275,7 +275,7 @@ class Scheduler:
     def _looked_up(self) -> None:
         """Fewer look-ups are under way: lanes of unknown sites may go on."""
         for lane in self._lanes.waiting_for(UNKNOWN_SITE):
-            if self._lookups.count <= self._placing.depth_limit(lane.priority) // 2:
+            if self._lookups.depth(lane.priority) <= self._placing.depth_limit(lane.priority) // 2:
                 self._lanes.call(lane)
                 self._wake.set()
 

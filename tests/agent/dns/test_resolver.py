@@ -9,6 +9,7 @@ import pytest
 from mailagent.config import structs
 from mailagent.dns import Failed, Found, MxHost, NoData, NxDomain, Resolver
 from mailagent.dns.query import Nameserver
+from mailagent.dns.resolver import MAX_OPEN
 from tests.agent.dns.responder import Responder, responding
 
 
@@ -272,17 +273,17 @@ async def test_rfc1035_3_3_9_an_exchanger_may_be_an_alias_though_it_must_not(
     assert answer == Found((ip_address("192.0.2.9"),), canonical="mx.example.net")
 
 
-async def test_no_more_than_128_questions_are_open(dns_server: Responder, resolver: Resolver) -> None:
+async def test_open_questions_are_bounded(dns_server: Responder, resolver: Resolver) -> None:
     dns_server.gate = asyncio.Event()
     dns_server.fallback = lambda name, kind: ["10 mx.example.com."]
-    asked = [asyncio.ensure_future(resolver.mx(f"d{n}.example")) for n in range(200)]
+    asked = [asyncio.ensure_future(resolver.mx(f"d{n}.example")) for n in range(MAX_OPEN + 50)]
     async with asyncio.timeout(10):
-        while len(dns_server.asked) < 128:
+        while len(dns_server.asked) < MAX_OPEN:
             dns_server.heard.clear()
             await dns_server.heard.wait()
         for _ in range(20):
             await asyncio.sleep(0)
-        assert len(dns_server.asked) == 128
+        assert len(dns_server.asked) == MAX_OPEN
         dns_server.gate.set()
         answers = await asyncio.gather(*asked)
     assert all(isinstance(answer, Found) for answer in answers)
