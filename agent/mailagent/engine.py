@@ -92,8 +92,11 @@ SIGHUP = "SIGHUP"
 class Ledger:
     """The spool as control sees it; after a change of due times the scheduler looks again."""
 
-    def __init__(self, spool: Spool, recheck: Callable[[], None]) -> None:
+    def __init__(
+        self, spool: Spool, recheck: Callable[[], None], end_rests: Callable[[MessageFilter], None] = lambda _: None
+    ) -> None:
         self._recheck = recheck
+        self._end_rests = end_rests
         self._spool = spool
         self.stored_operation = spool.stored_operation
         self.operations = spool.operations
@@ -101,7 +104,10 @@ class Ledger:
 
     async def record(self, entry: LedgerEntry) -> int:
         """Write an operation with its effects; the recipients that it made due."""
-        return await self._spool.record(entry, made_due=self._recheck)
+        count = await self._spool.record(entry, made_due=self._recheck)
+        if entry.due is not None:
+            self._end_rests(entry.due.filter)
+        return count
 
 
 class Engine:
@@ -142,7 +148,7 @@ class Engine:
         self._tls = TlsPolicies(config, self._resolver, self._spawn)
         self._router = Router(config, self._resolver, discovery=self._tls)
         self._limits = LimitTable(config, self._origins.find)
-        self._control = Control(config, ledger=Ledger(self._spool, self.recheck), effects=self)
+        self._control = Control(config, ledger=Ledger(self._spool, self.recheck, self._end_rests), effects=self)
         self._state = await self._control.load()
         self._scheduler = Scheduler(
             config,
@@ -487,6 +493,9 @@ class Engine:
     def recheck(self) -> None:
         """Due times on disk have changed."""
         self._scheduler.recheck()
+
+    def _end_rests(self, which: MessageFilter) -> None:
+        self._scheduler.end_rests(which)
 
     def bind_problem(self, vmta: str) -> str | None:
         """Why the addresses of `vmta` cannot be bound now; None when they can."""

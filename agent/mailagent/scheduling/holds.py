@@ -98,6 +98,6 @@ def _rest(queue: ReadyQueue) -> WaitReason:
         value=str(queue.failures),
         origin=queue.vmta if queue.bind_problem else queue.site.name,
         until=_in(left_s),
-        release="a connection that succeeds",
+        release=f"a connection that succeeds; mailctl retry site:{queue.site.name} has one tried at once",
         reply=queue.last_reply,
     )

@@ -282,6 +282,13 @@ class ReadyQueue:
         self._cut.add(connection)
         connection.abort()
 
+    def end_rest(self) -> None:
+        """Try to connect at once, once, whatever failed before."""
+        if self.failures:
+            self.resting = False
+            self.pause_until = self._home.clock()
+            self.pump()
+
     def close_idle(self, now: float, idle_s: float) -> None:
         """QUIT on connections without work for `idle_s`."""
         for connection, since in list(self.idle.items()):

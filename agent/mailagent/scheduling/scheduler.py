@@ -21,6 +21,7 @@ from mailagent.api.directives import Directive
 from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply
+from mailagent.api.targets import MessageFilter
 from mailagent.config.structs import AgentConfig
 from mailagent.delivery.connection import Connection
 from mailagent.outcome.return_path import Envelopes
@@ -206,6 +207,14 @@ class Scheduler:
                 self._books.note(hot)
         self._books.look_again()
         self._wake.set()
+
+    def end_rests(self, which: MessageFilter) -> None:
+        """Somebody expects this mail to go now: queues that rest, as far as its site is told, try to connect."""
+        named = self._router.cached(which.domain) if which.domain else None
+        site = named.name if named is not None else which.site
+        for queue in list(self.ready.values()):
+            if site in ("", queue.site.name) and which.provider in ("", queue.site.provider):
+                queue.end_rest()
 
     def _take_in(self, hot: Hot, rows: Sequence[Waiting], now: int) -> None:
         """Rows that were read have their places."""

@@ -237,6 +237,44 @@ async def test_a_rest_ends_in_time_though_a_rate_timer_was_set_before(
         assert len(host.delivered) == 20
 
 
+@pytest.mark.parametrize(
+    ("which", "goes"),
+    [
+        (MessageFilter(), True),
+        (MessageFilter(site="x.example:25"), True),
+        (MessageFilter(domain="d.example"), True),
+        (MessageFilter(site="y.example:25"), False),
+    ],
+)
+async def test_a_queue_that_rests_tries_again_when_somebody_retries_its_mail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: MessageFilter, goes: bool
+) -> None:
+    """Whoever has mended the other side does not wait up to an hour for it."""
+    monkeypatch.setattr(ready, "PAUSE_S", 0.001)
+    attempts = 0
+
+    async def connecting(queue: ReadyQueue) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts <= ready.FAILURES_BEFORE_REST:
+            queue.failed(LOST, bind=False)
+        else:
+            await host.connect(queue)
+
+    route = Route(match="*", to=Endpoint(host="x.example", port=25))
+    async with running(tmp_path, config(routes=(route,))) as host:
+        host.connecting = connecting
+        for n in range(10):
+            host.submit(f"r{n}@d.example", stream="other")
+        await host.until(lambda: any(queue.resting for queue in host.scheduler.ready.values()))
+        host.scheduler.end_rests(which)
+        (queue,) = host.scheduler.ready.values()
+        assert queue.resting is not goes
+        if goes:
+            await host.rest()
+            assert len(host.delivered) == 10
+
+
 async def test_a_low_rate_keeps_no_connection_opening_and_closing(tmp_path: Path) -> None:
     opened = 0
 
