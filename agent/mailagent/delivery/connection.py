@@ -98,25 +98,29 @@ class Waits:
     connect: float
     block: float
     by_verb: dict[Verb, float]
+    shortest: float
+    """Of all but QUIT."""
 
 
 @lru_cache(maxsize=8)
 def waits_of(timeouts: Timeouts) -> Waits:
     """`timeouts` in the form that connections use."""
+    block = timeouts.block.total_seconds()
+    by_verb = {
+        Verb.CONNECT: timeouts.greeting.total_seconds(),
+        Verb.EHLO: timeouts.ehlo.total_seconds(),
+        Verb.STARTTLS: timeouts.tls.total_seconds(),
+        Verb.MAIL: timeouts.mail.total_seconds(),
+        Verb.RSET: timeouts.mail.total_seconds(),
+        Verb.RCPT: timeouts.rcpt.total_seconds(),
+        Verb.DATA: timeouts.data.total_seconds(),
+        Verb.DOT: timeouts.dot.total_seconds(),
+    }
     return Waits(
         connect=timeouts.connect.total_seconds(),
-        block=timeouts.block.total_seconds(),
-        by_verb={
-            Verb.CONNECT: timeouts.greeting.total_seconds(),
-            Verb.EHLO: timeouts.ehlo.total_seconds(),
-            Verb.STARTTLS: timeouts.tls.total_seconds(),
-            Verb.MAIL: timeouts.mail.total_seconds(),
-            Verb.RSET: timeouts.mail.total_seconds(),
-            Verb.RCPT: timeouts.rcpt.total_seconds(),
-            Verb.DATA: timeouts.data.total_seconds(),
-            Verb.DOT: timeouts.dot.total_seconds(),
-            Verb.QUIT: timeouts.quit.total_seconds(),
-        },
+        block=block,
+        by_verb=by_verb | {Verb.QUIT: timeouts.quit.total_seconds()},
+        shortest=min(block, *by_verb.values()),
     )
 
 
@@ -131,7 +135,6 @@ class Connection(asyncio.Protocol):
         "__weakref__",
         "_accepted",
         "_blocks",
-        "_deadline",
         "_end",
         "_last_block",
         "_loop",
@@ -140,10 +143,10 @@ class Connection(asyncio.Protocol):
         "_quitting",
         "_session",
         "_shaken",
+        "_since",
         "_started",
         "_step",
         "_timer",
-        "_timer_at",
         "_transaction",
         "_transport",
         "_waits",
@@ -213,9 +216,8 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._quitting = False
         self._end: SmtpReply | None = None
-        self._deadline = _NEVER
+        self._since = 0.0  # of the wait for the peer
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = _NEVER
 
     # -- for the owner -------------------------------------------------------------------------------------------
 
@@ -266,7 +268,7 @@ class Connection(asyncio.Protocol):
         transport.set_protocol(self)
         self._judge(transport.get_extra_info("ssl_object"))
         self._session.secured()
-        self._await_answer()
+        self._watch()
 
     @property
     def ehlo(self) -> str:
@@ -283,7 +285,7 @@ class Connection(asyncio.Protocol):
         if self._transaction is not None:
             raise RuntimeError(f"{self.hop}: a transaction is under way")
         self._transaction = transaction
-        self._started = self._loop.time()
+        self._started = self._since = self._loop.time()
         refusal = self._session.refusal(transaction)
         if refusal is None and self.guard is not None:
             refusal = self.guard.refusal(self, transaction)
@@ -295,7 +297,6 @@ class Connection(asyncio.Protocol):
             self._loop.call_soon(self._refuse, transaction, refusal)
         elif self._session.phase is _IDLE:
             self._session.send(transaction)
-            self._await_answer()
         # else the connection ended a moment ago: `closed` is on its way
 
     def end(self) -> None:
@@ -304,9 +305,10 @@ class Connection(asyncio.Protocol):
             self.at_dot = False
             self._blocks = None
             self._session.dot_written()
-            cast(asyncio.Transport, self._transport).write(self._last_block)
+            transport: asyncio.Transport = self._transport  # type: ignore[assignment]
+            transport.write(self._last_block)
             self._last_block = b""
-            self._await_answer()
+            self._since = self._loop.time()
 
     def quit(self) -> None:
         """Take leave, after the transaction under way if there is one."""
@@ -314,7 +316,7 @@ class Connection(asyncio.Protocol):
             self._quitting = True
         elif self._session.phase is Phase.IDLE:
             self._session.quit()
-            self._await_answer()
+            self._watch()
 
     def abort(self, why: str = "cut by this host") -> None:
         """Close at once; `closed` follows."""
@@ -341,7 +343,7 @@ class Connection(asyncio.Protocol):
 
     def send_body(self, accepted: Sequence[int]) -> None:
         """Send the message, as fast as the peer takes it."""
-        transaction = cast(Transaction, self._transaction)
+        transaction: Transaction = self._transaction  # type: ignore[assignment]
         if self.tap is not None:
             self.tap.text(len(transaction.added) + len(transaction.body))
         self._accepted = accepted
@@ -350,12 +352,12 @@ class Connection(asyncio.Protocol):
 
     def settled(self, replies: Sequence[SmtpReply]) -> None:
         """Every recipient is answered."""
-        transaction = cast(Transaction, self._transaction)
+        transaction: Transaction = self._transaction  # type: ignore[assignment]
         self._transaction = self._blocks = None
         self._last_block = b""
         self.sent += 1
         self.recipients += len(transaction.recipients)
-        owner = cast(Owner, self._owner)
+        owner: Owner = self._owner  # type: ignore[assignment]
         owner.settled(self, transaction, replies, self._loop.time() - self._started)
         if self._session.phase is _IDLE:
             if self._quitting:
@@ -378,20 +380,20 @@ class Connection(asyncio.Protocol):
             except CertificateRefused as exc:
                 self._break(failure(self.hop, exc, wait_s=0).reply)
                 return
-        self._await_answer()
+        self._watch()
 
     def data_received(self, data: bytes) -> None:
         """Take what the peer sent."""
         if self.tap is not None:
             self.tap.server(data)
         session = self._session
-        answered, deadline = session.answered, self._deadline
+        answered = session.answered
         try:
             session.receive(data)
         except Exception as exc:  # noqa: BLE001  logged there
             self._broken(exc)
-        if session.answered != answered and self._deadline == deadline:  # no later step has set its own meanwhile
-            self._await_answer()
+        if session.answered != answered:
+            self._since = self._loop.time()
 
     def pause_writing(self) -> None:
         """The peer takes no more for now."""
@@ -449,7 +451,7 @@ class Connection(asyncio.Protocol):
                 raise failure(self.hop, exc, wait_s=wait_s) from exc
             raise
         self._session.secured()
-        self._await_answer()
+        self._since = self._loop.time()
 
     def _judge(self, ssl_object: ssl.SSLObject) -> None:
         if self._step.check is not None:
@@ -472,17 +474,17 @@ class Connection(asyncio.Protocol):
 
     def _send_blocks(self) -> None:
         """Send blocks until the transport has enough of them, or the last one is left, which waits for `end`."""
-        transport = cast(asyncio.Transport, self._transport)
-        blocks = cast(Iterator[bytes], self._blocks)
+        transport: asyncio.Transport = self._transport  # type: ignore[assignment]
+        blocks: Iterator[bytes] = self._blocks  # type: ignore[assignment]
         while not self._paused:
             block = next(blocks, None)
             if block is None:
                 self.at_dot = True
-                self._deadline = _NEVER  # it is our turn
-                cast(Owner, self._owner).before_dot(self, cast(Transaction, self._transaction), self._accepted)
+                owner: Owner = self._owner  # type: ignore[assignment]
+                owner.before_dot(self, self._transaction, self._accepted)  # type: ignore[arg-type]
                 return
             transport.write(block)
-        self._expect(self._waits.block)
+        self._since = self._loop.time()
 
     def _refuse(self, transaction: Transaction, reply: SmtpReply) -> None:
         if self._transaction is transaction:
@@ -502,36 +504,34 @@ class Connection(asyncio.Protocol):
         else:
             transport.close()
 
-    def _await_answer(self) -> None:
-        """Set the deadline for what the session awaits now."""
+    def _wait_s(self) -> float:
+        """How long the peer may take for what it owes us now; `_NEVER` when it is our turn."""
+        if self._blocks is not None:
+            return _NEVER if self.at_dot else self._waits.block
         step = self._session.awaiting
-        if step is None:
-            self._deadline = _NEVER
-        elif self._blocks is None:
-            self._expect(self._waits.by_verb[step])
+        return _NEVER if step is None else self._waits.by_verb[step]
 
-    def _expect(self, wait_s: float) -> None:
-        # one timer, moved only when it would come too late: most deadlines are met and replaced by later ones
-        self._deadline = self._loop.time() + wait_s
-        if self._deadline < self._timer_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = self._deadline
-            self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+    def _watch(self) -> None:
+        """Look at the clock in time for the step that begins now. Later ones, unless they may take less than all
+        others, only note when they began: the timer comes at least as often as the shortest of them ends.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+        self._since = self._loop.time()
+        self._look_at_clock()
 
-    def _check_deadline(self) -> None:
-        self._timer, self._timer_at = None, _NEVER
-        if self._deadline == _NEVER:
-            return
-        left = self._deadline - self._loop.time()
-        if left > 0:
-            self._expect(left)
+    def _look_at_clock(self) -> None:
+        self._timer = None
+        wait_s = self._wait_s()
+        left_s = self._since + wait_s - self._loop.time()
+        if left_s > 0:
+            self._timer = self._loop.call_later(min(left_s, self._waits.shortest), self._look_at_clock)
         elif self._blocks is not None:
-            self.abort(f"the peer took nothing of the message for {self._waits.block:g} s")
+            self.abort(f"the peer took nothing of the message for {wait_s:g} s")
         else:
             step = self._session.awaiting or Verb.CONNECT
             what = "greeting" if step is Verb.CONNECT else f"answer to {step.value}"
-            self.abort(f"no {what} within {self._waits.by_verb[step]:g} s")
+            self.abort(f"no {what} within {wait_s:g} s")
 
 
 def _starttls(step: Step) -> Starttls:

@@ -1,6 +1,6 @@
 """Replies from bytes (RFC 5321 section 4.2), from a peer that may be broken or hostile."""
 
-from typing import NamedTuple
+import msgspec
 
 from mailagent.api import codec
 from mailagent.api.smtp import SmtpReply, Verb, split_enhanced
@@ -17,7 +17,7 @@ class BrokenReply(ValueError):
     """Not a reply, or one beyond the limits: the session cannot go on."""
 
 
-class RawReply(NamedTuple):
+class RawReply(msgspec.Struct, frozen=True):
     """One reply as it came: its code, and its lines without code and line end."""
 
     code: int
@@ -43,7 +43,6 @@ class ReplyReader:
         self._lines: list[bytes] = []
         self._size = 0
 
-    @property
     def is_empty(self) -> bool:
         """Whether every byte received belongs to a reply that was handed out."""
         return self._position == len(self._buffer) and not self._lines
@@ -62,12 +61,14 @@ class ReplyReader:
         buffer = self._buffer
         while True:
             start = self._position
+            if start == len(buffer):
+                return None
             end = buffer.find(b"\n", start)
             if end < 0:
                 if len(buffer) - start > MAX_LINE_BYTES:
                     raise BrokenReply(f"a reply line of more than {MAX_LINE_BYTES} bytes")
                 return None
-            line = buffer[start : end - 1] if buffer[end - 1 : end] == b"\r" and end > start else buffer[start:end]
+            line = buffer[start:end].removesuffix(b"\r")
             self._position = end + 1
             size = len(line)
             if size > MAX_LINE_BYTES:

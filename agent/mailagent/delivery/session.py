@@ -92,11 +92,15 @@ class Phase(Enum):
 # Looking up a member of an enumeration costs more than a global; these are asked for with each message.
 _OVER = Phase.OVER
 _ENVELOPE = Phase.ENVELOPE
+_BODY = Phase.BODY
+_AT_DOT = Phase.DOT
+_IDLE = Phase.IDLE
 _RCPT = Verb.RCPT
+_DOT = Verb.DOT
 _MAIL_STEP = (Verb.MAIL, 0)
 _DATA_STEP = (Verb.DATA, 0)
-_DOT_STEP = (Verb.DOT, 0)
-_TAKEN = frozenset({Phase.BODY, Phase.DOT})
+_DOT_STEP = (_DOT, 0)
+_TAKEN = frozenset({_BODY, _AT_DOT})
 
 
 class Starttls(Enum):
@@ -171,7 +175,7 @@ class ClientSession:
         """The step whose answer is awaited (DATA while the message is being sent); None when idle or over."""
         if self._awaited:
             return self._awaited[0][0]
-        return Verb.DATA if self.phase is Phase.BODY else None
+        return Verb.DATA if self.phase is _BODY else None
 
     def failure(self, text: str) -> SmtpReply:
         """A reply of our own that tells why the session broke where it stands."""
@@ -194,7 +198,7 @@ class ClientSession:
             return _local(554, "5.6.0", "bare CR or LF in the stored message")
         if transaction.utf8:
             return self._utf8_refusal(transaction)
-        if _UNSAFE.search(transaction.sender) or any(map(_UNSAFE.search, transaction.recipients)):
+        if _UNSAFE.search(b"".join((transaction.sender, *transaction.recipients))):
             return _local(553, "5.1.3", "control or 8-bit characters in an address")
         return None
 
@@ -265,7 +269,7 @@ class ClientSession:
 
     def dot_written(self) -> None:
         """The message and its final dot are out."""
-        self.phase = Phase.DOT
+        self.phase = _AT_DOT
         self.past_dot = True
         self._awaited.append(_DOT_STEP)
 
@@ -288,7 +292,7 @@ class ClientSession:
         if self.phase is _OVER:
             return
         count = len(self._replies)
-        whole = self.phase is _ENVELOPE and len(self._awaited) == count + 2 and self._reader.is_empty
+        whole = self.phase is _ENVELOPE and len(self._awaited) == count + 2 and self._reader.is_empty()
         if whole and self._usual == (count, data):  # most peers answer every envelope alike: nothing to read in it
             self.answered += count + 2
             self._awaited.clear()
@@ -312,7 +316,7 @@ class ClientSession:
             self._end(self.failure(f"the peer sent {exc}"))
 
     def _write(self, data: bytes, *awaited: tuple[Verb, int]) -> None:
-        if not self._reader.is_empty:  # its answer would pair with these commands
+        if not self._reader.is_empty():  # its answer would pair with these commands
             self._end(self.failure("the peer sent a reply that nobody asked for"))
             return
         self._awaited.extend(awaited)
@@ -335,9 +339,10 @@ class ClientSession:
             self._end(reply.parsed(verb))
             return
         verb, n = self._awaited.popleft()
+        if verb is _DOT:
+            self._dot(reply)
+            return
         match verb:
-            case Verb.DOT:
-                self._dot(reply)
             case Verb.MAIL | Verb.RCPT | Verb.DATA | Verb.RSET:
                 self._envelope(verb, n, reply)
             case Verb.QUIT:
@@ -380,7 +385,7 @@ class ClientSession:
 
     def _answered_starttls(self, reply: RawReply) -> None:
         if reply.code == 220:
-            if self._reader.is_empty:
+            if self._reader.is_empty():
                 self.phase = Phase.TLS
                 self._driver.upgrade()
             else:  # in clear, and meant to be read as if it came by TLS (CVE-2011-0411)
@@ -446,21 +451,21 @@ class ClientSession:
             # pipelined DATA was taken although nobody is to get the message: end it as empty (RFC 2920 section 3.1)
             self.phase = Phase.LONE_DOT
             self._write(b".\r\n", (Verb.DOT, 0))
-        elif not self._reader.is_empty:
+        elif not self._reader.is_empty():
             self._end(self.failure("the peer answered the message before it was sent"))
         else:
             self._send_body()
 
     def _send_body(self) -> None:
-        self.phase = Phase.BODY
+        self.phase = _BODY
         self._driver.send_body(self._accepted)
 
     def _dot(self, reply: RawReply) -> None:
-        answer = reply.parsed(Verb.DOT)
+        answer = reply.parsed(_DOT)
         if reply.code // 100 == 3:
             self._end(self.failure(f"the peer answered the message with {answer.line()}"))
             return
-        if self.phase is Phase.DOT:
+        if self.phase is _AT_DOT:
             self.past_dot = False
             for n in self._accepted:
                 self._replies[n] = answer
@@ -469,8 +474,8 @@ class ClientSession:
     def _settle(self, *, clean: bool = False, last: SmtpReply | None = None) -> None:
         """Hand out the replies. `clean`: the peer's transaction ended by itself; `last`: so did the session."""
         self._needs_rset = not clean and self._mail_accepted
-        self.phase = Phase.OVER if last is not None else Phase.IDLE
-        self._driver.settled([reply for reply in self._replies if reply is not None])
+        self.phase = _IDLE if last is None else _OVER
+        self._driver.settled(self._replies)  # type: ignore[arg-type]  # each has one now
         if last is not None:
             self._driver.ended(last)
 

@@ -58,7 +58,7 @@ def test_an_incomplete_reply_waits_for_more(data: bytes) -> None:
     reader = ReplyReader()
     reader.feed(data)
     assert reader.next() is None
-    assert reader.is_empty == (data == b"")
+    assert reader.is_empty() == (data == b"")
 
 
 @pytest.mark.parametrize(
