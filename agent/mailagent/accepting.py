@@ -128,7 +128,7 @@ class Acceptor:
     ) -> None:
         stream = self._config.streams[name]
         pool = stream.pool
-        if stream.priority is not Priority.HIGH and (full := self._pressure.queue_refusal(self.waiting)) is not None:
+        if (full := self._pressure.queue_refusal(self.waiting)) is not None and stream.priority is not Priority.HIGH:
             done(full)
             return
         refusal = state.refuses(pool)
@@ -161,9 +161,8 @@ class Acceptor:
             self._held.append((submission, stream, signature, done))
             return
         message = self._message(submission, stream, signature)
-        admitted = sum([recipient.admitted for recipient in message.recipients])
         self._uncommitted += message.size
-        self._spool.accept(message, partial(self._accepted, message, submission.plain, admitted, done))
+        self._spool.accept(message, partial(self._accepted, message, submission.plain, done))
 
     def _release(self) -> None:
         """Go on with mail that was held back, as far as there is room before the writer."""
@@ -217,7 +216,8 @@ class Acceptor:
             address = submission.recipients[0]
             name, queue = self._queue_of(stream, address, job)
             place = self._scheduler.admit(queue, name, (recipient_id(message_id, 0),))
-            return (NewRecipient(address, queue, place, *requests.get(0, NOTHING)),), (name,)
+            notify, orcpt = requests.get(0, NOTHING)
+            return (NewRecipient(address, queue, place, notify, orcpt),), (name,)
         by_queue: dict[int, tuple[QueueName, list[int]]] = {}
         of_recipient = []
         for n, address in enumerate(submission.recipients):
@@ -294,7 +294,6 @@ class Acceptor:
         self,
         message: NewMessage,
         plain: bool,
-        admitted: int,
         done: Callable[[SmtpReply], None],
         error: StorageError | None,
     ) -> None:
@@ -313,30 +312,22 @@ class Acceptor:
         if message.job:
             self._counters.job(message.job).received += count
         done(_reply(250, "2.0.0", f"Ok: queued as {message_name(message.id, self._spool.tag)}"))
-        if admitted:
-            self._enter(message, plain=plain)
-        if admitted < count:
+        rows = [_waiting(message, n, one) for n, one in enumerate(message.recipients) if one.admitted]
+        if rows:
+            self._enter(message, rows, plain=plain)
+        if len(rows) < count:
             self._scheduler.on_disk(message)
 
-    def _enter(self, message: NewMessage, *, plain: bool) -> None:
-        """Hand the admitted recipients to the scheduler, those of one queue together."""
-        groups: dict[int, list[Waiting]] = {}
-        for n, recipient in enumerate(message.recipients):
-            if recipient.admitted:
-                row = _waiting(message, n, recipient)
-                if row.queue in groups:
-                    groups[row.queue].append(row)
-                else:
-                    groups[row.queue] = [row]
+    def _enter(self, message: NewMessage, rows: list[Waiting], *, plain: bool) -> None:
+        """Hand admitted recipients to the scheduler, those of one queue together."""
         priority = message.queues[0].priority  # not of the configuration: a reload may have dropped the stream
         most = self._config.delivery.max_recipients
         envelopes = self._scheduler.envelopes
         if envelopes is not None and envelopes.is_own(message.stream):
             most = 1
-        for rows in groups.values():
-            for part in [rows] if len(rows) <= most else _parts(rows, most):
-                body = message.body if self._scheduler.bodies.keep(len(message.body)) else None
-                self._scheduler.enter(Item(part, priority, body, plain=plain))
+        for part in [rows] if len(rows) == 1 else _parts(rows, most):
+            body = message.body if self._scheduler.bodies.keep(len(message.body)) else None
+            self._scheduler.enter(Item(part, priority, body, plain=plain))
 
     def dsn(self, action: Action, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
         """The message that tells a sender of one recipient, to be accepted with its outcome; none if it wants none."""
@@ -430,8 +421,13 @@ def _waiting(message: NewMessage, n: int, recipient: NewRecipient) -> Waiting:
 
 
 def _parts(rows: list[Waiting], most: int) -> Iterator[list[Waiting]]:
-    for start in range(0, len(rows), most):
-        yield rows[start : start + most]
+    """Rows of one queue together, at most `most` of them."""
+    groups: dict[int, list[Waiting]] = {}
+    for row in rows:
+        groups.setdefault(row.queue, []).append(row)
+    for group in groups.values():
+        for start in range(0, len(group), most):
+            yield group[start : start + most]
 
 
 def _reply(code: int, enhanced: str, text: str) -> SmtpReply:

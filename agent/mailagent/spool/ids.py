@@ -87,7 +87,13 @@ def parse_base32(text: str) -> int:
 @lru_cache(maxsize=8192)  # asked for at the 250, in the trace field and in accounting
 def message_name(message: int, tag: str) -> MessageId:
     """What people see of a message id."""
-    return MessageId(base32(message, _TIME_CHARS) + tag)
+    return MessageId(f"{_second(message >> 20)}{_PAIRS[message >> 10 & 1023]}{_PAIRS[message & 1023]}{tag}")
+
+
+@lru_cache(maxsize=8)
+def _second(time: int) -> str:
+    """The first characters of names, which all messages of about a second share."""
+    return base32(time, _TIME_CHARS - 4)
 
 
 def parse_message_name(name: str) -> tuple[int, str]:
