@@ -76,6 +76,8 @@ def log(
         for record, line in search(directory, wanted, newest_first=not oldest_first, limit=limit):
             found += 1
             click.echo(line if as_json else _text(record))
+    except BrokenPipeError:
+        raise
     except OSError as exc:
         raise Failure(f"{exc.filename or directory}: {exc.strerror or exc}", FAILED) from exc
     if not found:

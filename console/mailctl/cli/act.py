@@ -79,6 +79,11 @@ def act(
         async with setup.fleet() as fleet:
             everywhere = is_about_the_fleet(verb, selection)
             await fleet.settled(setup.timeout_s, hosts=() if everywhere else selection.hosts)
+            if (subject or since is not None) and not fleet.state.coverage.fresh:
+                # only a host could say whether there is such an operation or order
+                for host in fleet.state.hosts:
+                    complain(f"{host.name}: {why(host, setup.timeout_s)}")
+                return Exit.UNREACHABLE
             if verb is Verb.UNDO and since is not None:
                 plan = await ops.plan_undo_since(fleet, since, options)
             elif verb is Verb.UNDO and subject == LAST:

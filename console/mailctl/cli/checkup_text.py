@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mailctl.ops.checkup import Level, Reading, Unit, Verdict, lacking
+from mailctl.ops.checkup import Level, Reading, Unit, Verdict, lacking, not_concerned
 from mailctl.output.human import NOTHING, count, duration, percent, size
 from mailctl.output.tables import Column, table, wrapped
 
@@ -43,6 +43,13 @@ def checkup_text(verdicts: Sequence[Verdict], width: int | None) -> str:
         line
         for (host, why), names in lacking(verdicts).items()
         for line in wrapped(f"not checked on {host} ({why}): {', '.join(names)}", indent=0, width=width)
+    ]
+    lines += [
+        line
+        for host, names in not_concerned(verdicts).items()
+        for line in wrapped(
+            f"nothing to check on {host} (its engine has none): {', '.join(names)}", indent=0, width=width
+        )
     ]
     if lines:
         parts.append("\n".join(lines))

@@ -1,9 +1,11 @@
 """`mailctl`: the group of commands, its global options, and what errors become."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -45,6 +47,13 @@ DEFAULT_TIMEOUT_S = 10.0
 
 class _Sections(click.Group):
     """Lists its commands by what they are for, in the order in which an operator learns them."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # the reader of a pipe (`| head`) has seen enough; click would make it a failure
+            _write_no_more()
+            raise click.exceptions.Exit(Exit.DONE) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         for title, commands in SECTIONS.items():
@@ -200,6 +209,7 @@ for _commands in SECTIONS.values():
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Leaves with one of the codes of `Exit`; an error is a sentence on stderr, not a traceback."""
+    _open_closed()
     try:
         code = cli.main(args=arguments, prog_name="mailctl", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else Exit.DONE)
@@ -213,15 +223,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(Exit.USAGE)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(Exit.INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of a pipe (`| head`) has seen enough. Python would complain once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(Exit.DONE)
+    except OSError as exc:
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        _write_no_more()
+        complain(f"the result could not be written: {exc.strerror}")
+        sys.exit(Exit.INCOMPLETE)
     except Exception as exc:
         if not _is_ours(exc):
             raise
         complain(str(exc))
         sys.exit(Exit.USAGE)
+
+
+def _write_no_more() -> None:
+    """Let what stdout still holds go nowhere: Python would complain once more when it flushes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_closed() -> None:
+    """Put /dev/null in the place of standard streams that are closed (`>&-`), as cron or a daemon may start us."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
 
 
 def _is_ours(exc: Exception) -> bool:

@@ -31,7 +31,9 @@ def status(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         found = rows.hosts(fleet.state, selection, view="status")
-        return Shown([host.view for host in found if host.view], rows.status(fleet.state, found, width()))
+        return Shown(
+            [host.view for host in found if host.view], rows.status(fleet.state, found, width()), of_hosts=True
+        )
 
     show(setup, "status", selection, look, as_json=as_json)
 
@@ -52,7 +54,7 @@ def hosts(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         found = rows.hosts(fleet.state, selection, view="hosts")
-        return Shown([host.view for host in found if host.view], rows.host_table(found, width()))
+        return Shown([host.view for host in found if host.view], rows.host_table(found, width()), of_hosts=True)
 
     show(setup, "hosts", selection, look, as_json=as_json)
 

@@ -63,11 +63,16 @@ def plan(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
         found = await compare(fleet, selection)
         fresh = {host.name for host in fleet.state.hosts if host.state.is_fresh}
         refused = [one.host for one in found if one.plan is not None and one.plan.problems]
+        failed = {one.host: one.error for one in found if one.plan is None and one.host in fresh}
+        # what its engine cannot compare may differ all the same
+        beyond = [name for name, error in failed.items() if (host := fleet.state.host(name)) and host.is_beyond(error)]
+        missing = [f"not compared: {', '.join(beyond)}"] if beyond else []
+        missing += [f"would refuse its part: {', '.join(refused)}"] if refused else []
         return Shown(
             [one.plan for one in found if one.plan is not None],
             plans_text(found, width()),
-            failed={one.host: one.error for one in found if one.plan is None and one.host in fresh},
-            missing=f"would refuse its part: {', '.join(refused)}" if refused else "",
+            failed=failed,
+            missing="; ".join(missing),
             crossed=any(one.differs for one in found),
         )
 

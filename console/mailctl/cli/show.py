@@ -28,6 +28,7 @@ class Shown:
     missing: str = ""  # what was asked for and is nowhere
     partial: Mapping[HostName, str] = field(default_factory=dict)  # hosts that gave not all, and why; the text says it
     crossed: bool = False  # a threshold was
+    of_hosts: bool = False  # the text is about the hosts themselves, also those that gave no answer
 
 
 Look = Callable[[Fleet, Selection], Awaitable[Shown]]
@@ -46,21 +47,37 @@ def show(setup: Setup, name: str, words: Collection[str], look: Look, *, as_json
     state, shown = run(work())
     errors = [f"{host.name}: {why(host, setup.timeout_s)}" for host in state.hosts if not host.state.is_fresh]
     errors += [f"{host}: {reason}" for host, reason in shown.failed.items()]
+    failed = [name for name, reason in shown.failed.items() if not _is_beyond(state, name, reason)]
     if shown.missing:
         errors.append(shown.missing)
     if as_json:
         every = [*errors, *(f"{host}: {reason}" for host, reason in shown.partial.items())]
         click.echo(document(name, state, rows=shown.rows, truncated=shown.truncated, errors=every))
-    elif shown.text:
-        click.echo(shown.text)
+    elif text := _told(shown, state, len(failed)):
+        click.echo(text)
     for error in errors:
         narrate(error)
     if shown.truncated:
         narrate(f"there are more than these {len(shown.rows)}; narrow the selection or raise --limit")
-    code = of_read(state, failed=len(shown.failed))
+    code = of_read(state, failed=len(failed))
     if shown.crossed and code is not Exit.UNREACHABLE:
         leave(Exit.CROSSED)
     leave(Exit.INCOMPLETE if (shown.missing or shown.partial) and code is Exit.DONE else code)
+
+
+def _told(shown: Shown, state: FleetState, failed: int) -> str:
+    """The text for people. That there is nothing is said of hosts that answered, and of no others."""
+    answered, every = state.coverage.fresh - failed, state.coverage.of
+    if shown.rows or shown.of_hosts or answered == every:
+        return shown.text
+    if answered <= 0 or not shown.text or "\n" in shown.text:
+        return shown.text if answered > 0 else ""
+    return f"{shown.text} (said by {answered} of {every} hosts)"
+
+
+def _is_beyond(state: FleetState, name: HostName, reason: str) -> bool:
+    """Whether a host gave no answer because its engine has nothing of the kind: that is no gap in the answer."""
+    return (host := state.host(name)) is not None and host.is_beyond(reason)
 
 
 def why(host: HostState, timeout_s: float) -> str:

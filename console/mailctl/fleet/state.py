@@ -101,10 +101,18 @@ class HostState:
         if self.hello is None or not self.hello.features or method in self.hello.features:
             return ""
         if self.other_engine:
-            return f"`{method}` is not possible with its engine, {self.other_engine}"
+            return f"`{method}` {self._beyond}"
         if method in OF_POSTFIX:
             return f"`{method}` is for hosts that run Postfix"
         return f"its agent, {self.hello.version}, has no `{method}`; upgrade it"
+
+    def is_beyond(self, why: str) -> bool:
+        """Whether `why` is what `lacks` says of its engine: such an answer has nothing to say, and is not missing."""
+        return bool(self.other_engine) and why.endswith(self._beyond)
+
+    @property
+    def _beyond(self) -> str:
+        return f"is not possible with its engine, {self.other_engine}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     worst: Reading | None  # None: nothing was there to measure
     crossed: tuple[Reading, ...]  # worst first
     unchecked: tuple[Unchecked, ...]
+    beyond: tuple[HostName, ...] = ()  # whose engine has nothing of the kind; no gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +96,14 @@ def worst_of(levels: Iterable[Level]) -> Level:
 def checkup(facts: Facts, thresholds: Thresholds) -> tuple[Verdict, ...]:
     """A verdict for each threshold, in their order."""
     return tuple(
-        judge(name, unit, measure(facts, thresholds), missing(facts))
+        judge(name, unit, measure(facts, thresholds), missing(facts), _asked(name, facts).beyond)
         for name, (unit, measure, missing) in CHECKS.items()
     )
 
 
-def judge(name: str, unit: Unit, measured: Iterable[Measured], missing: Missing) -> Verdict:
+def judge(
+    name: str, unit: Unit, measured: Iterable[Measured], missing: Missing, beyond: tuple[HostName, ...] = ()
+) -> Verdict:
     """The verdict over all subjects of one threshold."""
     readings = []
     for one in measured:
@@ -130,6 +133,7 @@ def judge(name: str, unit: Unit, measured: Iterable[Measured], missing: Missing)
         worst=readings[0] if readings else None,
         crossed=crossed,
         unchecked=unchecked,
+        beyond=beyond,
     )
 
 
@@ -222,7 +226,7 @@ def _oldest(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
     for (provider, stream), at in oldest.items():
         limits = streams.get(stream, thresholds.oldest)
         words = [f"{kind}:{name}" for kind, name in (("provider", provider), ("stream", stream)) if name]
-        subject = f"stream {stream} to {provider or 'a provider not known yet'}"
+        subject = f"{f'stream {stream}' if stream else 'mail'} to {provider or 'a provider not known yet'}"
         yield Measured(subject, _age_s(at, facts.at), limits, look=f"mailctl messages {' '.join(words)}")
 
 
@@ -317,6 +321,12 @@ CHECKS: Mapping[str, tuple[Unit, Measure, Callable[[Facts], Missing]]] = {
 """Unit, measure and what it lacks, by the name in the fleet file."""
 
 
+def _asked(name: str, facts: Facts) -> Answers:
+    """The answers of a threshold that not every engine has something for."""
+    asked = {"in_doubt": facts.in_doubt, "events": facts.events, "undecided": facts.suppressions}
+    return asked.get(name, Answers())
+
+
 def _uncounted(ages: Answers) -> Missing:
     """Hosts without ages, those among them that have not counted since they started."""
     young = {
@@ -355,4 +365,13 @@ def lacking(verdicts: Sequence[Verdict]) -> dict[tuple[HostName, str], list[str]
     for verdict in verdicts:
         for one in verdict.unchecked:
             found.setdefault((one.host, one.why), []).append(verdict.name)
+    return found
+
+
+def not_concerned(verdicts: Sequence[Verdict]) -> dict[HostName, list[str]]:
+    """Names of the thresholds that the engine of a host has nothing for."""
+    found: dict[HostName, list[str]] = {}
+    for verdict in verdicts:
+        for host in verdict.beyond:
+            found.setdefault(host, []).append(verdict.name)
     return found

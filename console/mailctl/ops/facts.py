@@ -31,6 +31,7 @@ class Answers:
 
     got: Mapping[HostName, Any] = field(default_factory=dict)
     failed: Mapping[HostName, str] = field(default_factory=dict)
+    beyond: tuple[HostName, ...] = ()  # whose engine has nothing of the kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,12 @@ async def ask(
     answers = await fleet.ask_all(method, params, hosts=fresh, deadline_s=deadline_s)
     failed = {host.name: lost_because(host) for host in hosts if not host.state.is_fresh}
     failed |= {host: reason(answer) for host, answer in answers.items() if isinstance(answer, Exception)}
-    return Answers({host: one for host, one in answers.items() if not isinstance(one, Exception)}, failed)
+    beyond = tuple(host.name for host in hosts if host.is_beyond(failed.get(host.name, "")))
+    return Answers(
+        {host: one for host, one in answers.items() if not isinstance(one, Exception)},
+        {host: why for host, why in failed.items() if host not in beyond},
+        beyond,
+    )
 
 
 async def gather_outcomes(

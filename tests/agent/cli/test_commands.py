@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -147,19 +148,34 @@ def test_a_spool_is_named_in_one_way(config: Path, tmp_path: Path, capsys: pytes
     assert "one of them" in capsys.readouterr().err
 
 
+def accounted(n: int, recipient: str, kind: EventType) -> AccountingRecord:
+    return AccountingRecord(
+        event=event_id("0ABC", n, 1, kind), type=kind, time=datetime.now(UTC), host="mx1", message_id="0ABC", n=n,
+        sender="s@one.test", recipient=recipient, stream="default", pool="default", size_bytes=1,
+        text="\x1b[31mred",
+    )  # fmt: skip
+
+
+def test_log_ends_in_silence_when_its_reader_has_seen_enough(config: Path) -> None:
+    AccountingLog(config.parent / "state" / "accounting", Accounting()).write(
+        [line(accounted(0, "a@one.test", EventType.DELIVERED))]
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "from mailagent.cli import main; main()"
+    command = [sys.executable, "-c", code, "log", "--config", str(config)]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=30, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_log_finds_a_recipient_in_live_and_finished_files(
     tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = tmp_path / "state" / "accounting"
     log = AccountingLog(directory, Accounting(rotate_bytes=1))
     for n, recipient in enumerate(("a@one.test", "b@two.test", "a@one.test")):
-        kind = EventType.DEFERRED if n == 0 else EventType.DELIVERED
-        record = AccountingRecord(
-            event=event_id("0ABC", n, 1, kind), type=kind, time=datetime.now(UTC), host="mx1", message_id="0ABC", n=n,
-            sender="s@one.test", recipient=recipient, stream="default", pool="default", size_bytes=1,
-            text="\x1b[31mred",
-        )  # fmt: skip
-        log.write([line(record)])
+        log.write([line(accounted(n, recipient, EventType.DELIVERED if n else EventType.DEFERRED))])
     assert run("log", "--config", config, "--recipient", "a@one.test") == 0
     shown = capsys.readouterr().out.splitlines()
     assert ["  d  " in row or "  d   " in row for row in shown] == [True, False], "newest first"

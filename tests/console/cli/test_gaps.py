@@ -1,0 +1,100 @@
+"""What a command says and how it ends when hosts give no answer, have nothing of the kind, or nobody can read it."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.console.cli.conftest import Mailctl, edit
+from tests.console.cli.test_check import calm
+from tests.console.loopback import LoopbackAgent
+
+Agents = dict[str, LoopbackAgent]
+
+
+def lose(agents: Agents, path: Path, *names: str) -> None:
+    for name in names or agents:
+        edit(path, str(agents[name].socket), "/nowhere/rpc.sock")
+
+
+async def test_of_hosts_that_gave_no_answer_nothing_is_said(agents: Agents, mailctl: Mailctl, path: Path) -> None:
+    lose(agents, path)
+    reads = ["deferred", "directives", "lock show", "in-doubt", "pools", "events", "note list"]
+    for read, ran in zip(reads, await asyncio.gather(*(mailctl(*read.split()) for read in reads)), strict=True):
+        assert (ran.code, ran.out) == (3, ""), read
+        assert ran.err.count("lost: no agent socket at /nowhere/rpc.sock") == 3, read
+
+
+async def test_that_there_is_nothing_names_how_many_hosts_say_so(agents: Agents, mailctl: Mailctl, path: Path) -> None:
+    lose(agents, path, "mx3")
+    ran = await mailctl("deferred")
+    assert (ran.code, ran.out) == (1, "nothing is deferred (said by 2 of 3 hosts)\n")
+
+
+async def test_whether_there_is_an_operation_only_hosts_know(agents: Agents, mailctl: Mailctl, path: Path) -> None:
+    lose(agents, path)
+    verbs = ["undo abc", "undo last", "undo --mine --since 2h", "cancel abc"]
+    for verb, ran in zip(
+        verbs, await asyncio.gather(*(mailctl(*verb.split(), "--yes") for verb in verbs)), strict=True
+    ):
+        assert (ran.code, ran.out) == (3, ""), verb
+        assert "mailctl: error: mx1: lost: no agent socket" in ran.err, verb
+
+
+async def test_what_an_engine_has_nothing_of_is_a_note_and_no_gap(agents: Agents, mailctl: Mailctl, path: Path) -> None:
+    agents["mx3"].engine, agents["mx3"].lacks = "postfix 3.7.11", ("events", "in_doubt", "suppressions")
+    ran = await mailctl("events", "host:mx3")
+    assert (ran.code, ran.out) == (0, "no event sinks are configured\n")
+    assert ran.err == "mailctl: mx3: `events` is not possible with its engine, postfix 3.7.11\n"
+    assert (await mailctl("in-doubt", "host:mx3")).code == 0
+    calm(path)
+    ran = await mailctl("check")
+    assert ran.code == 0
+    assert "nothing to check on mx3 (its engine has none): in_doubt, events, undecided" in ran.out
+    assert (await mailctl("check", "--nagios")).code == 0
+
+
+async def test_what_an_old_agent_has_not_is_a_gap(agents: Agents, mailctl: Mailctl) -> None:
+    agents["mx3"].lacks = ("events",)
+    ran = await mailctl("events")
+    assert (ran.code, "upgrade it" in ran.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "err"),
+    [
+        (">/dev/full", 1, "mailctl: error: the result could not be written: No space left on device\n"),
+        (">&-", 0, ""),
+    ],
+)
+async def test_a_result_that_cannot_be_written_is_no_traceback(
+    agents: Agents, path: Path, tmp_path: Path, end: str, code: int, err: str
+) -> None:
+    process = await asyncio.create_subprocess_shell(
+        f'{sys.executable} -c "from mailctl.cli import main; main()" status {end}',
+        stderr=asyncio.subprocess.PIPE,
+        env={"PATH": os.defpath, "HOME": str(tmp_path), "MAILCTL_FLEET": str(path)},
+    )
+    async with asyncio.timeout(30):
+        _, told = await process.communicate()
+    assert (process.returncode, told.decode()) == (code, err)
+
+
+async def test_a_reader_that_has_seen_enough_is_no_failure(agents: Agents, path: Path, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from mailctl.cli import main; main()",
+        "status",
+        stdout=writer,
+        stderr=asyncio.subprocess.PIPE,
+        env={"PATH": os.defpath, "HOME": str(tmp_path), "MAILCTL_FLEET": str(path)},
+    )
+    os.close(writer)
+    async with asyncio.timeout(30):
+        _, told = await process.communicate()
+    assert (process.returncode, told) == (0, b"")
