@@ -33,7 +33,7 @@ from mailagent.control.state import HostState
 from mailagent.control.users import UserVerbs
 from mailagent.control.verbs import AGENT, Control
 from mailagent.delivery import BindFailed, ConnectFailed, Source, TlsPolicies, bind_problem, connect
-from mailagent.dkim import Signing, load_ring
+from mailagent.dkim import Signing
 from mailagent.dns import Resolver
 from mailagent.evacuating import Evacuating
 from mailagent.host import Act, Read
@@ -45,9 +45,9 @@ from mailagent.intake.users import Users
 from mailagent.jobs import Jobs
 from mailagent.keys import Keys, chosen
 from mailagent.mail_orders import MailOrders
+from mailagent.named import Named, named
 from mailagent.outcome.accounting import AccountingLog, Finder
 from mailagent.outcome.accounting.tallies import Tallies
-from mailagent.outcome.classification import Classifier, load_rules
 from mailagent.outcome.dsn import Action
 from mailagent.outcome.events import Events
 from mailagent.outcome.suppression import SuppressionBook
@@ -117,8 +117,7 @@ class Engine:
         """`path` is the configuration file, to be read again."""
         self._config = config
         self._origins = origins
-        self._ring = load_ring(config, origins)
-        self._classifier = Classifier(load_rules(config.classification.rules))
+        self._named = named(config, origins)
         self._path = path
         self.on_reload: Callable[[AgentConfig], None] = lambda _: None
         """Told of each configuration that was taken over."""
@@ -155,7 +154,7 @@ class Engine:
             spool=self._spool,
             router=self._router,
             policy=self._state,
-            attempts=(attempts := Settler(config, self._spool.tag, self._counters, self._dsn, self._classifier)),
+            attempts=(attempts := Settler(config, self._spool.tag, self._counters, self._dsn, self._named.classifier)),
             limits=self._path_limits,
             connect=self._connect,
             spawn=self._spawn,
@@ -173,7 +172,7 @@ class Engine:
         self._book.changed = self._use_suppressions
         self._suppressing = Suppressing(self._book, self._control, lambda: self._config)
         self.failed.add_done_callback(lambda _: self._scheduler.halt())
-        self._signing = Signing(config.dkim, self._ring, config.state_dir / "dkim")
+        self._signing = Signing(config.dkim, self._named.ring, config.state_dir / "dkim")
         self._signing.choose(chosen(self._state))
         keys = Keys(self._control, self._signing, self._resolver, lambda key: self._origins.find(key))
         guard = Guard(config, signs=self._signing.signs, resolver=self._resolver, spawn=self._spawn)
@@ -268,6 +267,7 @@ class Engine:
             ConfigFile(self._path, config.state_dir),
             partial(load_agent_with_origins, self._path),
             self._control,
+            named=named,
             running=lambda: Running(self._config, self._state.directives),
             take_over=self._take_over,
             size=Reach(self._spool, self._scheduler, self._census, lambda: self._acceptor.waiting).of,
@@ -552,11 +552,11 @@ class Engine:
         """
         return await self._take_over(self._configuring.load(), author)
 
-    async def _take_over(self, files: Loaded, author: str) -> list[str]:
+    async def _take_over(self, loaded: Loaded[Named], author: str) -> list[str]:
         """Put another configuration into effect; the sections that changed."""
-        config = files.config
+        config, files = loaded.config, loaded.named
         changed = changed_sections(self._config, config)
-        self._origins = files.origins
+        self._origins = loaded.origins
         # what it names may have changed although the file itself has not
         self._signing.configure(config.dkim, files.ring)
         self._intake.configure(config.intake, files.contexts)

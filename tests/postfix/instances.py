@@ -1,6 +1,7 @@
 """Real Postfix instances for tests, on loopback, each in a directory of its own: its mail stays deferred unless the
 test sends it somewhere."""
 
+import os
 import smtplib
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,9 @@ from mailagent.postfix.listing import Entry, parse
 from tests.conftest import program
 from tests.integration.postfix import postfix
 from tests.integration.processes import free_port, wait_until
+
+STOPPED = 1
+"""Port of an instance that does not run."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,11 @@ class OwnPostfix:
         """What one of Postfix's programs said."""
         command = [*self.prefix, str(program(name)), "-c", str(self.config_dir), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True, input=stdin).stdout
+
+    def age(self) -> None:
+        """Let its files be older than a second: Postfix's programs wait until they are."""
+        for name in ("main.cf", "master.cf"):
+            os.utime(self.config_dir / name, (0, 0))
 
     def set(self, **settings: str) -> None:
         """Change main.cf, and reload."""

@@ -14,13 +14,11 @@ from mailagent.postfix.errors import ProgramFailed
 from mailagent.postfix.installing import Installing, SetupFailed
 from mailagent.postfix.record import home, installed
 from mailagent.postfix.setup import SetupRefused
-from tests.integration.postfix import MASTER_CF, main_cf
 from tests.integration.sink import Sink
-from tests.postfix.instances import OwnPostfix
+from tests.postfix.instances import STOPPED, OwnPostfix
 
 pytestmark = [pytest.mark.needs("postfix", "root"), pytest.mark.timeout(120)]
 
-STOPPED = 1
 HOST = """\
 host: mx1
 engine: postfix
@@ -72,18 +70,6 @@ def installing(config: AgentConfig, own: OwnPostfix, *, fails: str = "nothing") 
     if own.port == STOPPED:
         programs.runs = fails == "postfix reload"
     return Installing(config, programs, host_state(config, ()))
-
-
-@pytest.fixture
-def still(tmp_path: Path) -> OwnPostfix:
-    """An instance that is configured and does not run."""
-    own = OwnPostfix(tmp_path / "postfix", STOPPED, STOPPED)
-    for name in ("etc", "queue", "data"):
-        (own.directory / name).mkdir(parents=True)
-    settings = {"maillog_file": ""}  # of a Postfix that never ran, programs wait for its log
-    (own.config_dir / "main.cf").write_text(main_cf(own.directory, settings), encoding="utf-8")
-    (own.config_dir / "master.cf").write_text(MASTER_CF.format(listen="127.0.0.1:1"), encoding="utf-8")
-    return own
 
 
 def files(own: OwnPostfix) -> dict[str, bytes]:

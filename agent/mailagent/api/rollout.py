@@ -64,7 +64,9 @@ class How(StrEnum):
 class ConfigChange(msgspec.Struct, frozen=True, kw_only=True):
     """One part that differs: `pool marketing`, `provider gmail`, `retry`."""
 
-    section: str  # in the singular: `pool`, `virtual MTA`, `stream`, `route`, `provider`; or the key: `retry`
+    # in the singular: `pool`, `virtual MTA`, `stream`, `route`, `provider`; or the key: `retry`; of Postfix: `main.cf`,
+    # `master.cf`, `map`
+    section: str
     name: str
     how: How
     detail: str  # `rate: 20/s -> 10/s; connections: 5 -> 3`
@@ -116,6 +118,7 @@ class ConfigPlan(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[ConfigChange, ...] = ()
     ceilings: tuple[Ceiling, ...] = ()
     misfits: tuple[Misfit, ...] = ()
+    notes: tuple[str, ...] = ()  # what will not be as the file says, and what somebody has to do on the host
     queues: int = 0  # ready queues whose paths change
     waiting: int = 0  # recipients that wait there
     problems: tuple[str, ...] = ()  # why the host would refuse the file

@@ -7,12 +7,12 @@ crashes changes nothing in its delivery.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from mailagent.ages import Ages
 from mailagent.api import views
-from mailagent.api.errors import InvalidRequest
 from mailagent.api.ids import VmtaName
 from mailagent.api.operations import Impact
 from mailagent.api.targets import MessageFilter, Target
@@ -25,12 +25,14 @@ from mailagent.control.verbs import AGENT, Control
 from mailagent.delivery import bind_problem
 from mailagent.dns import Resolver
 from mailagent.host import Act, Read
+from mailagent.named import rules
 from mailagent.outcome.accounting import AccountingLog, Finder
 from mailagent.outcome.accounting.tallies import Tallies
-from mailagent.outcome.classification import Classifier, load_rules
+from mailagent.outcome.classification import Classifier
 from mailagent.outcome.events import Events
 from mailagent.overview import Overview
 from mailagent.parts import Parts
+from mailagent.postfix.agreement import Agreement
 from mailagent.postfix.asking import Helper
 from mailagent.postfix.destinations import FILE as DESTINATIONS
 from mailagent.postfix.destinations import Destinations
@@ -48,7 +50,10 @@ from mailagent.postfix.snapshots import Snapshots
 from mailagent.postfix.standing import EMULATED, StandingOrders
 from mailagent.postfix.texts import Texts
 from mailagent.postfix.writers import HelpedWriter, OwnWriter
-from mailagent.rollout.difference import changed_sections, restart_keys
+from mailagent.rollout.difference import changed_sections
+from mailagent.rollout.file import ConfigFile
+from mailagent.rollout.reach import Reach
+from mailagent.rollout.service import Configuring, Loaded, Running
 from mailagent.routing import Router
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.spool.errors import StorageFailed
@@ -86,7 +91,7 @@ class PostfixHost:
         self._config = config
         self._origins = origins
         self._path = path
-        self._classifier = Classifier(load_rules(config.classification.rules))
+        self._classifier = rules(config)
         self.on_reload: Callable[[AgentConfig], None] = lambda _: None
         """Told of each configuration that was taken over."""
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -139,6 +144,7 @@ class PostfixHost:
         await asyncio.to_thread(self._destinations.load)
         self._mirror.on_site = self._destinations.note
         self._maps.apply(self._state)
+        self._agreement = Agreement(programs, self._maps, lambda: self._state.directives)
         self._changes = Changes(config, self._classifier, site_of=self._mirror.site_of, lifetime_s=instance.lifetime_of)
         self._log = await keeper_of(
             config.postfix,
@@ -165,6 +171,7 @@ class PostfixHost:
             mirror=self._mirror,
             log=self._log,
             maps=self._maps,
+            agreement=self._agreement,
             census=self._census,
             history=self._history,
             overview=self._overview,
@@ -173,6 +180,16 @@ class PostfixHost:
         archive = await asyncio.to_thread(Archive, config.state_dir / "history.db")
         self._upkeep = Upkeep(self._history, archive, self._accounting, each_minute=self._each_minute)
         self._names = Names(self._spool)
+        self._configuring = Configuring(
+            ConfigFile(self._path, config.state_dir),
+            partial(load_agent_with_origins, self._path),
+            self._control,
+            named=lambda config, _: rules(config),
+            running=lambda: Running(self._config, self._state.directives),
+            take_over=self._take_over,
+            size=Reach(self._spool, NoReadyQueues(), self._census, lambda: self._snapshots.waiting).of,
+            beside=self._agreement,
+        )
         reads = Reads(config.host, self._spool, self._mirror, self._names, programs, self._history, archive)
         self._reads: dict[str, Read] = {
             **reads.methods,
@@ -180,6 +197,7 @@ class PostfixHost:
             "ages": ages.ages,
             "outcomes": Tallies(self._accounting.directory, lambda: self._config.accounting.records).outcomes,
             "events": self._events.events,
+            **self._configuring.reads,
             **Parts(config.host, Texts(programs, self._spool).of).reads,
         }
         own = Own(programs)
@@ -201,6 +219,7 @@ class PostfixHost:
             **StandingOrders(self._control, self._maps, instance, lambda: self._config).verbs,
             **LockVerbs(self._control).verbs,
             **self._mail.verbs,
+            **self._configuring.verbs,
         }
         self._emulated: dict[str, str] = {**EMULATED}
         self._spawn(self._control.run(), "control")
@@ -212,6 +231,7 @@ class PostfixHost:
         self._spawn(self._log.run(), "log")
         self._spawn(self._mail.run(), "mail-orders")
         self._spawn(self._maps.run(), "maps")
+        self._spawn(self._agreement.look(config), "agreement")
         log.info(
             "postfix host runs host=%s version=%s queue=%s", config.host, instance.version_text, instance.queue_dir
         )
@@ -252,6 +272,7 @@ class PostfixHost:
 
     def _each_minute(self) -> None:
         self._spawn(asyncio.to_thread(self._destinations.save), "destinations")
+        self._spawn(self._agreement.look(self._config), "agreement")
 
     def _account(self, lines: list[bytes]) -> None:
         self._accounting.write(lines)
@@ -327,26 +348,27 @@ class PostfixHost:
         Raises:
             InvalidRequest: the file is wrong, or changes what needs a restart; everything stays as it was.
         """
-        try:
-            config, origins = load_agent_with_origins(self._path)
-            classifier = Classifier(load_rules(config.classification.rules))
-        except (OSError, ValueError) as exc:
-            raise InvalidRequest(str(exc)) from exc
-        if keys := restart_keys(self._config, config):
-            raise InvalidRequest(f"{', '.join(keys)}: only a restart of the agent changes that")
+        return await self._take_over(self._configuring.load(), author)
+
+    async def _take_over(self, loaded: Loaded[Classifier], author: str) -> list[str]:
+        """Put another configuration into effect; the sections that changed."""
+        config, classifier = loaded.config, loaded.named
         changed = changed_sections(self._config, config)
-        self._config, self._origins, self._classifier = config, origins, classifier
+        self._config, self._origins, self._classifier = config, loaded.origins, classifier
+        self._changes.configure(config, classifier)
         if changed:
             self._snapshots.configure(config)
-            self._changes.configure(config, classifier)
             self._overview.config = config
-            self._maps.configure(config)
             if "dns" in changed:
                 self._resolver.configure(config.dns)
             self._router = Router(config, self._resolver, before=self._router)
             await asyncio.to_thread(self._accounting.configure, config.accounting)
             await asyncio.to_thread(self._events.configure, config.events)
-            self._control.reconfigure(config, author)
+            self._maps.configure(config)
+            self._control.reconfigure(config, author)  # at once: maps of one file by the state of another fit nothing
             self.on_reload(config)
-            await self._control.note("reload", author, f"changed {', '.join(changed)}")
+            log.info("configuration reloaded by=%s changed=%s", author, ",".join(changed))
+            if author == SIGHUP:  # the verb keeps a record of its own
+                await self._control.note("reload", author, f"changed {', '.join(changed)}")
+        self._spawn(self._agreement.look(config), "agreement")
         return changed

@@ -143,6 +143,8 @@ class Maps:
         self._looks: asyncio.TimerHandle | None = None
         self._asked = self._answered = 0
         self._settled = asyncio.Condition()
+        self.writing = asyncio.Lock()
+        """Held by who writes the maps."""
         self.trouble = ""
         """Why the maps are not as they should be; the last good ones are in effect."""
         self.ready = False
@@ -203,7 +205,8 @@ class Maps:
             self._wake.clear()
             asked = self._asked
             try:
-                await self._write()
+                async with self.writing:
+                    await self._write()
                 self.trouble = ""
             except (PostfixError, OSError) as exc:
                 if self.trouble != str(exc):

@@ -10,6 +10,7 @@ from mailagent.control.generations import Generations
 from mailagent.control.state import HostState
 from mailagent.intake.pressure import rss_bytes
 from mailagent.overview import Overview
+from mailagent.postfix.agreement import Agreement
 from mailagent.postfix.log.keeper import LogKeeper
 from mailagent.postfix.maps import Maps
 from mailagent.postfix.mirror import Mirror
@@ -33,6 +34,7 @@ class Snapshots(Keeper):
         mirror: Mirror,
         log: LogKeeper,
         maps: Maps,
+        agreement: Agreement,
         census: Census,
         history: History,
         overview: Overview,
@@ -43,6 +45,7 @@ class Snapshots(Keeper):
         self._mirror = mirror
         self._log = log
         self._maps = maps
+        self._agreement = agreement
         self._census = census
         self._history = history
         self._overview = overview
@@ -101,9 +104,13 @@ class Snapshots(Keeper):
             history_bytes=self._history.memory_bytes,
             generation=self._generations.host,
             config_hash=self._config_hash,
-            notice="; ".join((*notices(mirror), *self._log.notices(), *self._maps.notices())),
+            notice="; ".join(self._notices()),
             unknown=UNKNOWN,
         )
+
+    def _notices(self) -> list[str]:
+        agreed = self._agreement.notices(self._config.host)
+        return [*notices(self._mirror), *self._log.notices(), *agreed, *self._maps.notices()]
 
     def _oldest(self) -> datetime | None:
         oldest_ms = self._census.oldest

@@ -5,8 +5,8 @@ from typing import Final
 
 from mailagent.api.targets import MessageFilter
 from mailagent.census import Census
+from mailagent.overview import Ready
 from mailagent.rollout.difference import Touched
-from mailagent.scheduling.scheduler import Scheduler
 from mailagent.spool.errors import StorageError
 from mailagent.spool.store import Spool
 
@@ -17,7 +17,7 @@ _MOST_DOMAINS: Final = 50
 class Reach:
     """Counts from what is counted already, and by domain from the spool."""
 
-    def __init__(self, spool: Spool, scheduler: Scheduler, census: Census, waiting: Callable[[], int]) -> None:
+    def __init__(self, spool: Spool, scheduler: Ready, census: Census, waiting: Callable[[], int]) -> None:
         self._spool = spool
         self._scheduler = scheduler
         self._census = census

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -24,16 +24,10 @@ from mailagent.api.rollout import (
 from mailagent.config import Origins, dump_agent
 from mailagent.config.structs import AgentConfig
 from mailagent.control.verbs import Control
-from mailagent.dkim import KeyRing, load_ring
 from mailagent.host import Act, Principal, Read
-from mailagent.intake.listener import certificates
-from mailagent.intake.tls import Contexts
-from mailagent.outcome.classification import Classifier, load_rules
-from mailagent.outcome.return_path import Keys as ReturnKeys
-from mailagent.returns.service import return_keys
+from mailagent.rollout.beside import ALONE, Beside, Need
 from mailagent.rollout.difference import (
     Touched,
-    ceilings,
     changed_sections,
     changes,
     misfits,
@@ -42,19 +36,19 @@ from mailagent.rollout.difference import (
 )
 from mailagent.rollout.file import ConfigFile, Found, difference, digest
 
+Named = TypeVar("Named")
+"""What a configuration names, read: keys, certificates, rules."""
 IN_EFFECT: Final = "the file says what is already in effect; keys, certificates and rules that it names are read again"
 _KEEPS: Final = "the old configuration stays in effect"
 
 
-class Loaded(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[Named]):
     """A configuration with what it names and a reload reads again."""
 
     config: AgentConfig
     origins: Origins
-    ring: KeyRing
-    contexts: Contexts
-    classifier: Classifier
-    return_keys: ReturnKeys | None
+    named: Named
 
 
 class Parse(Protocol):
@@ -72,7 +66,18 @@ class Running:
     directives: Sequence[Directive]
 
 
-class Configuring:
+@dataclass(frozen=True, slots=True)
+class _Checked(Generic[Named]):
+    """A file that may take the place of the host's own."""
+
+    loaded: Loaded[Named]
+    found: Found  # the one that is
+    need: Need
+    is_there: bool  # the host runs this; only what stands beside may differ
+    nothing: str = ""  # why there is nothing to do
+
+
+class Configuring(Generic[Named]):
     """By name in `reads` and `verbs`."""
 
     def __init__(
@@ -81,14 +86,19 @@ class Configuring:
         parse: Parse,
         control: Control,
         *,
+        named: Callable[[AgentConfig, Origins], Named],
         running: Callable[[], Running],
-        take_over: Callable[[Loaded, str], Awaitable[list[str]]],
+        take_over: Callable[[Loaded[Named], str], Awaitable[list[str]]],
         size: Callable[[Touched], Awaitable[tuple[int, int]]],
+        beside: Beside = ALONE,
     ) -> None:
-        """`take_over` puts a configuration into effect, `size` counts ready queues and waiting recipients."""
+        """`named` reads what a configuration names (OSError, ValueError: it cannot be used), `take_over` puts one into
+        effect, `size` counts ready queues and waiting recipients."""
         self._file = file
         self._parse = parse
         self._control = control
+        self._named = named
+        self._beside = beside
         self._running = running
         self._take_over = take_over
         self._size = size
@@ -103,7 +113,7 @@ class Configuring:
         """By wire name."""
         return {"reload": self.reload, "config_apply": self.config_apply, "config_undo": self.config_undo}
 
-    def load(self, text: bytes | None = None, *, restart: bool = False) -> Loaded:
+    def load(self, text: bytes | None = None, *, restart: bool = False) -> Loaded[Named]:
         """The file, or `text` in its place, with what it names.
 
         Raises:
@@ -111,15 +121,7 @@ class Configuring:
         """
         try:
             config, origins = self._parse(text=text)
-            classifier = Classifier(load_rules(config.classification.rules))
-            loaded = Loaded(
-                config,
-                origins,
-                load_ring(config, origins),
-                certificates(config.intake),
-                classifier,
-                return_keys(config),
-            )
+            loaded = Loaded(config, origins, self._named(config, origins))
         except (OSError, ValueError) as exc:
             raise InvalidRequest(f"{_KEEPS}: {exc}") from exc
         running = self._running().config
@@ -161,12 +163,15 @@ class Configuring:
                 config, _ = await asyncio.to_thread(self._parse, text=unpack(request.packed))
             except ValueError as exc:
                 return msgspec.structs.replace(base, same=False, problems=tuple(str(exc).splitlines()[:MOST_ROWS]))
+        need = await self._beside.need(running.config, config or running.config)
+        base = msgspec.structs.replace(base, notes=need.notes, problems=need.problems)
+        most = MOST_ROWS // 2
         if config is None or config == running.config:
-            return base
-        rows, limits = changes(running.config, config), ceilings(running.config, config)
+            return msgspec.structs.replace(base, same=not need.changes, changes=need.changes[:most])
+        rows = [*changes(running.config, config), *need.changes]
+        limits = self._beside.ceilings(running.config, config)
         queues, waiting = await self._size(touched(running.config, config))
         unfit = misfits(config, running.directives)
-        most = MOST_ROWS // 2
         return msgspec.structs.replace(
             base,
             same=False,
@@ -184,42 +189,48 @@ class Configuring:
         text = unpack(request.packed)
         ends: list[Directive] = []
 
-        async def check() -> tuple[Loaded, Found, str]:
-            """The file to be, the one that is, and why there is nothing to do, if so."""
+        async def check() -> _Checked[Named]:
+            running = self._running().config
             loaded = await asyncio.to_thread(self.load, text, restart=request.restart)
             found, book = await asyncio.to_thread(self._look)
             own, state, edits = await asyncio.to_thread(self._state, found, book)
-            if own == loaded.config == self._running().config:
-                return loaded, found, "the host runs this already"
+            need = await self._need(loaded)
+            checked = _Checked(loaded, found, need, is_there=own == loaded.config == running)
             if own == loaded.config and state is FileState.PENDING:
-                return loaded, found, "written already; in effect after a restart of the agent"
+                return replace(checked, nothing="written already; in effect after a restart of the agent")
+            if checked.is_there and not need.does:
+                return replace(checked, nothing="; ".join(("the host runs this already", *need.notes)))
             if request.base and request.base != found.digest:
                 raise StalePlan(f"{self._file.path} is not the file that the plan was made on; plan again")
             if state is FileState.EDITED and own != loaded.config and not request.override:
                 raise GuardRefused(
                     "\n".join((f"{self._file.path} was edited by hand; adopt that, or apply with --force:", *edits))
                 )
-            return loaded, found, ""
+            return checked
 
-        def outcome(loaded: Loaded, verb: str) -> str:
-            running = self._running()
-            sections = changed_sections(running.config, loaded.config)
-            text = f"{verb} {', '.join(sections) or 'nothing but the text'}"
-            if keys := restart_keys(running.config, loaded.config):
-                text += f"; in effect after a restart of the agent, because of {', '.join(keys)}"
-            return text
+        def outcome(checked: _Checked[Named], verb: str) -> str:
+            running, config = self._running().config, checked.loaded.config
+            parts = changed_sections(running, config)
+            if checked.need.does:
+                parts += [row.name for row in checked.need.changes]
+            words = f"{verb} {', '.join(parts) or 'nothing but the text'}"
+            if keys := restart_keys(running, config):
+                words += f"; in effect after a restart of the agent, because of {', '.join(keys)}"
+            return "; ".join((words, *checked.need.notes))
 
         async def plan() -> tuple[bool, str]:
-            loaded, _, nothing = await check()
-            return (False, nothing) if nothing else (True, outcome(loaded, "would change"))
+            checked = await check()
+            return (False, checked.nothing) if checked.nothing else (True, outcome(checked, "would change"))
 
         async def act() -> tuple[bool, str]:
-            loaded, found, nothing = await check()
-            if nothing:
-                return False, nothing
-            detail = outcome(loaded, "changed")
-            entry = self._entry(request, caller, found, digest(text))
-            adopted = await self._put(text, loaded, entry, caller)
+            checked = await check()
+            if checked.nothing:
+                return False, checked.nothing
+            detail = outcome(checked, "changed")
+            if checked.is_there:
+                return True, f"{detail}; {await self._beside.make(checked.loaded.config)}"
+            entry = self._entry(request, caller, checked.found, digest(text))
+            adopted = await self._put(text, checked.loaded, entry, caller)
             ends.extend(adopted)
             if adopted:
                 detail += f"; ended, since the file says the same: {', '.join(one.id for one in adopted)}"
@@ -232,14 +243,16 @@ class Configuring:
     async def config_undo(self, request: ConfigUndo, caller: Principal) -> OperationResult:
         """Put the file back that an apply replaced."""
 
-        async def check() -> tuple[AppliedFile, bytes, Loaded, Found]:
+        async def check() -> tuple[AppliedFile, bytes, Loaded[Named], Found]:
             found, book = await asyncio.to_thread(self._look)
             entry = _to_undo(book, request)
             if found.digest != entry.after and not request.override:
                 _, _, edits = await asyncio.to_thread(self._state, found, book)
                 raise GuardRefused("\n".join((f"{self._file.path} has changed since {entry.op_id}:", *edits)))
             text = await asyncio.to_thread(self._file.before, entry.op_id)
-            return entry, text, await asyncio.to_thread(self.load, text, restart=request.restart), found
+            loaded = await asyncio.to_thread(self.load, text, restart=request.restart)
+            await self._need(loaded)
+            return entry, text, loaded, found
 
         async def plan() -> tuple[bool, str]:
             entry, _, loaded, _ = await check()
@@ -260,15 +273,40 @@ class Configuring:
             "config_undo", request, caller, plan=plan, act=act, undo_note=_undo_note(request)
         )
 
-    async def _put(self, text: bytes, loaded: Loaded, entry: AppliedFile, caller: Principal) -> list[Directive]:
-        """Write and take over; the directives that the file says itself now."""
+    async def _put(self, text: bytes, loaded: Loaded[Named], entry: AppliedFile, caller: Principal) -> list[Directive]:
+        """Have what stands beside follow, write, and take over; the directives that the file says itself now.
+
+        Raises:
+            Refused: the old file and what stands beside are as they were.
+        """
         running = self._running()
         restart = bool(restart_keys(running.config, loaded.config))
-        await asyncio.to_thread(self._file.put, text, msgspec.structs.replace(entry, restart=restart))
+        if not restart:
+            await self._beside.make(loaded.config)
+        try:
+            await asyncio.to_thread(self._file.put, text, msgspec.structs.replace(entry, restart=restart))
+        except Refused:
+            if not restart:
+                await self._beside.make(running.config)
+            raise
         if restart:
             return []
         await self._take_over(loaded, caller.user)
         return [one.directive for one in misfits(loaded.config, running.directives) if one.adopted]
+
+    async def _need(self, loaded: Loaded[Named]) -> Need:
+        """What `loaded` asks of what stands beside.
+
+        Raises:
+            Refused: it cannot follow.
+        """
+        running = self._running().config
+        if restart_keys(running, loaded.config):
+            return Need()  # it follows when the agent has been started again
+        need = await self._beside.need(running, loaded.config)
+        if need.problems:
+            raise Refused("\n".join((f"{_KEEPS}:", *need.problems)))
+        return need
 
     def _look(self) -> tuple[Found, tuple[AppliedFile, ...]]:
         return self._file.read(), self._file.applied()

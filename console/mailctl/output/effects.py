@@ -37,6 +37,7 @@ def effects(plan: ConfigPlan) -> list[str]:
         *(f"standing order {one.directive.kind} {one.directive.target} by {one.directive.author} ({one.directive.id})"
           f" {'ends with the apply' if one.adopted else 'has no effect any more'}: {one.why}" for one in plan.misfits),
         *([f"needs a restart of the agent: {', '.join(plan.restart)}"] if plan.restart else []),
+        *(f"note: {line}" for line in plan.notes),
         *([f"refused: {line}" for line in plan.problems]),
         *(["there is more; --json has no more of it either"] if plan.truncated else []),
     ]  # fmt: skip
