@@ -1,6 +1,6 @@
 """What each verb would change: pure functions from a situation and a request to a `Change`, or a refusal."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -29,6 +29,8 @@ SUSPEND_S: Final = 30 * 60
 """Life of a suspension when the request does not say."""
 SUSPEND_MAX_S: Final = 24 * 3600
 """A longer suspension wants an override: mail that waits a day is about to be late or expired."""
+SPREAD_S: Final = 60
+"""Over how long mail that waits only because of an address that was rotated away, or back, becomes due."""
 LIMIT_S: Final = 4 * 3600
 """Life of a limit override when the request does not say."""
 
@@ -274,7 +276,8 @@ def sized(change: Change, request: requests.Mutation, impact: Impact | None) -> 
 def cancel(at: Situation, request: requests.Cancel) -> Change:
     """End one directive."""
     found = _by_id(at, request.directive)
-    change = Change(target=found.target, detail=_ended_detail(found), ended=(found,))
+    due = _rotated_back((found,), at.now)
+    change = Change(target=found.target, detail=_ended_detail(found), ended=(found,), due=due)
     return replace(change, warnings=floor(at, change, override=request.override))
 
 
@@ -373,6 +376,7 @@ def undo(at: Situation, request: requests.Undo) -> Change:
         detail="; ".join(notes),
         created=tuple(created),
         ended=ended,
+        due=_rotated_back(ended, at.now),
         undoes=record.op_id,
     )
     return replace(change, warnings=floor(at, change, override=request.override))
@@ -419,6 +423,17 @@ def expiry(one: Directive) -> Change:
 def due_change(which: MessageFilter, now: datetime, spread_s: int) -> DueChange:
     """Matching mail becomes due between `now` and `spread_s` later."""
     return DueChange(filter=which, now=int(now.timestamp() * 1000), spread=spread_s * 1000)
+
+
+def moved(vmta: VmtaName, now: datetime) -> DueChange:
+    """Mail that waits only because of `vmta`, which is out of service now, is tried again from others."""
+    return due_change(MessageFilter(vmta=vmta, deferred_only=True), now, SPREAD_S)
+
+
+def _rotated_back(ended: Sequence[Directive], now: datetime) -> DueChange | None:
+    """What waits because of a standby that gives its place back."""
+    standby = next((one.standby for one in ended if one.kind is DirectiveKind.ROTATE), "")
+    return moved(VmtaName(standby), now) if standby else None
 
 
 def ended_now(one: Directive, at: datetime, by: str) -> Directive:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
 
 import msgspec
 
@@ -10,14 +9,11 @@ from mailagent.api import requests
 from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.errors import Refused
 from mailagent.api.ids import PoolName, VmtaName
-from mailagent.api.targets import MessageFilter, Target, TargetKind
+from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import MemberState
-from mailagent.control.changes import Change, Situation, due_change, floor, guard
+from mailagent.control.changes import Change, Situation, floor, guard, moved
 from mailagent.control.state import IN_SERVICE, sentence
 from mailagent.control.targets import pool_of, require
-
-SPREAD_S: Final = 60
-"""Over how long mail that waits only because of the old address becomes due."""
 
 
 def rotate(at: Situation, request: requests.Rotate, bind_problem: Callable[[VmtaName], str | None]) -> Change:
@@ -58,7 +54,7 @@ def rotate(at: Situation, request: requests.Rotate, bind_problem: Callable[[Vmta
         target=target,
         detail=f"{new} takes the place of {old} in pool {pool}; {old} drains and is then quarantined",
         created=(made,),
-        due=due_change(MessageFilter(vmta=old, deferred_only=True), at.now, SPREAD_S),
+        due=moved(old, at.now),
         undo_note=f"what left from {new} by then stays sent",
     )
     return replace(change, warnings=warnings + floor(at, change, override=request.override))

@@ -225,6 +225,9 @@ async def test_rotation_swaps_makes_old_mail_due_and_undo_swaps_back(bench: Benc
     await bench.control.undo(undo("op1", "op2"), ALICE)
     assert bench.flow.applied[-1].eligible(MARKETING) == (MKT_1,)
     assert bench.flow.applied[-1].member(MKT_2).state is MemberState.STANDBY
+    back = bench.ledger.entries[-1].due  # what the standby was told does not hold for the old one
+    assert back is not None
+    assert (back.filter, back.spread) == (MessageFilter(vmta="mkt-2", deferred_only=True), 60_000)
 
 
 async def test_rotation_takes_the_first_fit_standby(bench: Bench) -> None:

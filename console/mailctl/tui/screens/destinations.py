@@ -53,6 +53,7 @@ COLUMNS = (
 
 _OUT = (MemberState.DRAINING, MemberState.SUSPENDED, MemberState.QUARANTINED)
 _ABOUT_LIMITS = (ReasonKind.LIMIT, ReasonKind.THROTTLE, ReasonKind.RULE)
+_OF_THE_PAST = (ReasonKind.REPLY, ReasonKind.SCHEDULE)
 MOST_ORDERS = 3
 
 
@@ -271,6 +272,8 @@ def _cells(
         glyph, tone = reason_mark(view.binding)
         mark = "↓" if lowered and view.binding.kind in _ABOUT_LIMITS else ""
         waits = Cell(f"{glyph}{mark} {clean(view.binding.detail)}", tone)
+        if member is not None and member.state is MemberState.STANDBY and view.binding.kind in _OF_THE_PAST:
+            waits = Cell("○ standby: its mail leaves from others", Tone.QUIET)
     return (
         Cell(view.provider, Tone.QUIET if stale else Tone.STRONG),
         Cell(view.vmta, Tone.QUIET if stale else Tone.TEXT),
