@@ -28,7 +28,7 @@ SUSPECT_SHARE = 0.003
 THROTTLED_PER_MINUTE = 6.0
 FULL_SHARE = 0.6
 """Of Gmail's recipients, while mailboxes fill up."""
-SLOW_S = 3.0
+SLOW_S = 10.0
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
+from msgspec import structs
 
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.ids import HostName
@@ -27,6 +28,8 @@ FEWEST_WAITING = 20
 """Behind a limit that automation lowered."""
 SLOW_BACKLOG = 0.5
 """Minutes of deliveries that wait behind a provider that answers slowly."""
+SEVERAL = 3
+"""Throttled addresses of a provider, and that part of all, from which on it is not about an address."""
 ACTIVE = 50_000
 ACTIVE_SHARE = 0.8
 """Messages in the active queue of a Postfix, or that share of its limit, whichever is less."""
@@ -116,6 +119,8 @@ class Lookout:
                 every.append(alarm)
         for provider in [about[1] for about in groups if about[0] == Trouble.MAILBOXES]:
             groups[Trouble.MAILBOXES, provider] += _without_reply(groups, provider)
+        for provider in [about[1] for about in groups if about[0] == Trouble.BLOCKED]:
+            _join(groups, provider, using)
         if failing:
             every.append(_of_failing(failing))
         for group in groups.values():
@@ -213,7 +218,16 @@ def _without_reply(groups: dict[tuple[str, ...], list[Finding]], provider: str) 
     rest = [one for one in groups.pop((Trouble.THROTTLED, provider), ()) if one.cell.last_reply is not None]
     if rest:
         groups[Trouble.THROTTLED, provider] = rest
-    return [msgspec.structs.replace(one, trouble=Trouble.MAILBOXES) for one in silent]
+    return [structs.replace(one, trouble=Trouble.MAILBOXES) for one in silent]
+
+
+def _join(groups: dict[tuple[str, ...], list[Finding]], provider: str, using: "Addresses") -> None:
+    """Where a provider blocks most addresses, those that automation has not suspended (yet) belong to that."""
+    throttled = groups.get((Trouble.THROTTLED, provider), [])
+    joined = [*groups[Trouble.BLOCKED, provider], *(structs.replace(one, trouble=Trouble.BLOCKED) for one in throttled)]
+    if throttled and _is_common(joined, using):
+        groups[Trouble.BLOCKED, provider] = joined
+        del groups[Trouble.THROTTLED, provider]
 
 
 class Addresses:
@@ -320,6 +334,8 @@ def _of_cells(group: Sequence[Finding], using: Addresses) -> Alarm:
     match verb:
         case Verb.ROTATE:
             selection = str(selector.of(TermKind.VMTA, addresses))
+        case Verb.SUSPEND if len(addresses) == using.all[provider] > 1:  # standbys would only be next
+            selection = str(selector.of(TermKind.PROVIDER, (str(provider),)))
         case Verb.SUSPEND:
             selection = str(selector.of(TermKind.CELL, cells))
         case _:
@@ -361,6 +377,8 @@ def _is_common(group: Sequence[Finding], using: Addresses) -> bool:
     addresses = len({one.cell.vmta for one in group})
     if group[0].trouble is Trouble.SLOW:  # mail piles up behind some of them
         addresses = using.slow[provider]
+    if group[0].trouble is Trouble.THROTTLED and addresses >= SEVERAL:
+        return addresses * SEVERAL >= using.all[provider]  # more will follow
     return addresses > 1 and addresses * 2 > using.all[provider]
 
 
@@ -415,7 +433,7 @@ def _remedy(group: Sequence[Finding], *, is_common: bool) -> tuple[Verb | None, 
         return None, "the pane below says what binds; other members of the pool go on"
     if not any(one.can_suspend for one in group):
         return None, "the agent there can neither rotate nor suspend: act where the mail comes from"
-    why = "most addresses have it, another one does not help" if is_common else "there is no standby"
+    why = "several addresses have it, another one does not help" if is_common else "there is no standby"
     if trouble is Trouble.BLOCKED:
         return Verb.SUSPEND, f"automation will try again soon, you decide when; {why}"
     return Verb.SUSPEND, f"mail for it waits, nothing burns; {why}"

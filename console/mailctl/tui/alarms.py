@@ -16,6 +16,7 @@ class Alarms:
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self.standing: tuple[Alarm, ...] = ()
         self._lookout = Lookout()
+        self._visited: set[tuple[str, ...]] = set()
         self._clock = clock
         self._not_before = 0.0
 
@@ -25,15 +26,30 @@ class Alarms:
         if began < self._not_before:
             return
         self.standing = self._lookout.see(state)
+        self._visited &= set(map(_about, self.standing))
         ended = self._clock()
         self._not_before = ended + SHARE * (ended - began)
 
     def next(self, here: tuple[str, str] | None) -> Alarm | None:
-        """The worst alarm; on a row of one (`here`: screen and key), the one below that."""
+        """The worst alarm; on a row of one (`here`: screen and key), the worst above that which is new, else the one
+        below."""
         if not self.standing:
             return None
-        at = [index for index, alarm in enumerate(self.standing) if is_at(alarm, here)]
-        return self.standing[(at[0] + 1) % len(self.standing)] if at else self.standing[0]
+        at = next((index for index, alarm in enumerate(self.standing) if is_at(alarm, here)), None)
+        if at is None:
+            found = self.standing[0]
+        else:
+            self._visited.add(_about(self.standing[at]))
+            new = (alarm for alarm in self.standing[:at] if _about(alarm) not in self._visited)
+            found = next(new, self.standing[(at + 1) % len(self.standing)])
+        self._visited.add(_about(found))
+        return found
+
+
+def _about(alarm: Alarm) -> tuple[str, ...]:
+    """What stays the same while the trouble lasts: one cell, or the provider of several, or the hosts."""
+    providers = {cell.rpartition("/")[0] for cell in alarm.cells}
+    return (alarm.trouble, *(alarm.cells if len(alarm.cells) == 1 else sorted(providers) or alarm.hosts))
 
 
 def screen_of(alarm: Alarm) -> str:

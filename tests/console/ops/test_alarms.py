@@ -97,6 +97,27 @@ def test_trouble_of_most_addresses_is_one_alarm_that_is_not_about_addresses() ->
     assert alarm.command.split()[2:] == [f"cell:{cell}" for cell in alarm.cells]
 
 
+def test_trouble_of_all_addresses_suspends_the_provider() -> None:
+    vmtas = tuple(f"{stem}-{number}" for stem in ("tx", "mkt", "cold") for number in (1, 3, 5))
+    (alarm,) = alarms(with_cells(QUIET, "outlook", vmtas, flow=FAILING, last_reply=BUSY))
+    assert alarm.command == "mailctl suspend provider:outlook"
+
+
+def test_a_third_of_the_addresses_throttled_is_no_longer_about_an_address_and_blocked_wants_most() -> None:
+    three = ("mkt-1", "mkt-3", "tx-1")
+    (alarm,) = alarms(with_cells(QUIET, "outlook", three, flow=FAILING, last_reply=BUSY))
+    assert (alarm.text, alarm.verb) == ("outlook throttles 3 of 9 addresses", Verb.SUSPEND)
+    held = alarms(with_cells(QUIET, "outlook", three, binding=rule("suspend outlook.block-list")))
+    assert [alarm.verb for alarm in held] == [Verb.ROTATE] * 3
+
+
+def test_where_most_are_blocked_those_that_automation_cannot_suspend_belong_to_it() -> None:
+    blocked = ("mkt-1", "mkt-3", "mkt-5", "tx-1", "tx-3")
+    state = with_cells(QUIET, "yahoo", blocked, binding=rule("suspend yahoo.complaints"))
+    (alarm,) = alarms(with_cells(state, "yahoo", ("cold-1",), flow=FAILING, last_reply=BUSY))
+    assert (alarm.text, alarm.trouble) == ("yahoo blocks 6 of 9 addresses", Trouble.BLOCKED)
+
+
 def test_trouble_of_few_addresses_is_an_alarm_each() -> None:
     found = alarms(with_cells(QUIET, "outlook", ("mkt-1", "tx-3"), flow=FAILING, last_reply=BUSY))
     assert {alarm.command for alarm in found} == {"mailctl rotate vmta:mkt-1", "mailctl rotate vmta:tx-3"}

@@ -3,19 +3,36 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 
+from mailagent.api.directives import DirectiveKind, DirectiveView
+from mailagent.api.reasons import ReasonKind, WaitReason
+from mailctl.fleet.state import FleetState, HostState
 from mailctl.ops.plan import Verb
+from mailctl.ops.selector import TermKind
+from mailctl.tui.alarms import Alarms
 from mailctl.tui.screens.destinations import DestinationsView
 from mailctl.tui.screens.fleet import FleetView
 from mailctl.tui.screens.operations import OperationsView
-from mailctl.tui.widgets.alarmline import AlarmLine
+from mailctl.tui.verdicts import Subject
+from mailctl.tui.widgets.alarmline import AlarmLine, alarm_line
 from mailctl.tui.widgets.table import FleetTable
-from tests.console.ops.test_alarms import FAILING, QUIET, with_cells
-from tests.console.tui.doubles import BUSY, StillFleet, healthy, troubled
+from tests.console.ops.test_alarms import FAILING, QUIET, rule, with_cells
+from tests.console.tui.doubles import BUSY, StillFleet, healthy, order, troubled
 from tests.console.tui.test_screens import SIZES, app_over, ready, shown, table
 from tests.console.tui.waiting import is_asked, until
+
+
+def with_directives(fleet: FleetState, *directives: DirectiveView) -> FleetState:
+    """`fleet` with orders on each host."""
+
+    def change(host: HostState) -> HostState:
+        assert host.snapshot is not None
+        return replace(host, snapshot=msgspec.structs.replace(host.snapshot, directives=directives))
+
+    return replace(fleet, hosts=tuple(map(change, fleet.hosts)))
 
 
 def line(pilot: Pilot[Any]) -> str:
@@ -57,6 +74,36 @@ async def test_the_key_goes_on_to_the_next_and_escape_comes_back() -> None:
         await until(pilot, lambda: table(pilot).cursor == "mx2")
         await pilot.press("escape", "escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, FleetView))
+
+
+def test_the_key_goes_first_to_what_is_worse_and_new() -> None:
+    alarms = Alarms(clock=lambda: 0.0)
+    fleet = with_cells(QUIET, "yahoo", ("tx-5",), flow=FAILING, last_reply=BUSY)
+    alarms.look(with_cells(fleet, "gmail", ("mkt-1",), binding=WaitReason(kind=ReasonKind.REST, detail="3 failed")))
+    throttled, unreachable = alarms.standing
+    assert alarms.next(None) is throttled
+    assert alarms.next(("Destinations", "yahoo/tx-5")) is unreachable
+    alarms = Alarms(clock=lambda: 0.0)
+    alarms.look(fleet)
+    assert alarms.next(None) is alarms.standing[0]
+    alarms.look(with_cells(fleet, "outlook", ("mkt-1", "mkt-3"), binding=rule("suspend outlook.block-list")))
+    here = ("Destinations", "yahoo/tx-5")
+    worse = alarms.standing[:2]
+    assert "2 worse" in alarm_line(alarms.standing, here, str, 100).plain
+    assert alarms.next(here) is worse[0]
+    assert alarms.next(here) is worse[1]
+    assert alarms.next(here) is worse[0]  # round, when nothing is new
+
+
+async def test_a_provider_that_is_suspended_as_a_whole_is_resumed_as_a_whole() -> None:
+    held = with_directives(QUIET, order(DirectiveKind.SUSPEND, "provider:outlook"))
+    async with app_over(StillFleet(held)).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("3", "/", *"outlook", "enter")
+        await until(pilot, lambda: table(pilot).cursor is not None and str(table(pilot).cursor).startswith("outlook"))
+        view = pilot.app.screen
+        assert isinstance(view, DestinationsView)
+        assert view.subject(Verb.RESUME) == Subject(TermKind.PROVIDER, ("outlook",))
 
 
 async def test_from_anywhere_else_the_key_goes_to_the_worst_again() -> None:

@@ -27,7 +27,6 @@ from tests.console.tui.waiting import is_asked, until
 PAGES = Path(__file__).parents[3] / "docs/runbooks"
 MOST_KEYS = 4
 VMTAS = tuple(f"{stem}-{number}" for stem in ("tx", "mkt", "cold") for number in (1, 3, 5))
-OUTLOOK = tuple(f"cell:outlook/{vmta}" for vmta in VMTAS)
 FULL = SmtpReply(code=452, enhanced="4.2.2", text="The recipient's inbox is out of storage space.")
 BLOCKED = SmtpReply(code=550, enhanced="5.7.1", text="part of their network is on our block list (S3150)")
 LISTED = msgspec.structs.replace(rule("suspend outlook.block-list"), reply=BLOCKED)
@@ -60,7 +59,7 @@ SCENES = {
     "complaints": Scene(
         with_cells(QUIET, "outlook", VMTAS, binding=rule("suspend outlook.complaints")),
         "outlook blocks 9 of 9 addresses",
-        (f"suspend {' '.join(OUTLOOK)}",),
+        ("suspend provider:outlook",),
     ),
     "slow": Scene(
         with_cells(QUIET, "outlook", VMTAS, binding=TOO_MANY, ready=900, answer_ms=3000.0, usual_ms=20.0),

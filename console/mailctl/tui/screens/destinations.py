@@ -17,6 +17,7 @@ from mailagent.api.targets import TargetKind
 from mailagent.api.trace import TraceKind, TraceRequest
 from mailagent.api.views import Flow, MemberState, VmtaView
 from mailctl.fleet.state import DestinationRow, DirectiveRow, FleetState, HostState, deferral_share, oldest, sum_flows
+from mailctl.ops import selector
 from mailctl.ops.alarms import pace
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
@@ -25,7 +26,7 @@ from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
 from mailctl.tui.roster import Part, Roster
 from mailctl.tui.screens.columns import UNTOLD, age, engine_facts, failing, gauge, number, rate, told, trend
 from mailctl.tui.screens.orders import limited, lowering
-from mailctl.tui.screens.reasons import reason_mark
+from mailctl.tui.screens.reasons import brief, full, reason_mark
 from mailctl.tui.screens.view import View
 from mailctl.tui.states import member_cell
 from mailctl.tui.text import clean, listed, plural, some, until
@@ -53,6 +54,7 @@ COLUMNS = (
 
 _OUT = (MemberState.DRAINING, MemberState.SUSPENDED, MemberState.QUARANTINED)
 _ABOUT_LIMITS = (ReasonKind.LIMIT, ReasonKind.THROTTLE, ReasonKind.RULE)
+_SLOWED = (ReasonKind.LIMIT, ReasonKind.SENDING, ReasonKind.CONNECTING)
 _OF_THE_PAST = (ReasonKind.REPLY, ReasonKind.SCHEDULE)
 MOST_ORDERS = 3
 
@@ -173,9 +175,8 @@ class DestinationsView(View):
         rows = [spread(*facts, wide=self.is_wide)]
         if binding is not None:
             glyph, tone = reason_mark(binding)
-            origin = f" ({clean(binding.origin)})" if binding.origin else ""
             ends = f"  {until(binding.until, now)}" if binding.until else ""
-            rows.append(Content.assemble((f"{glyph} {clean(binding.detail)}{origin}{ends}", tone.style)))
+            rows.append(Content.assemble((f"{glyph} {clean(full(binding))}{ends}", tone.style)))
         if (proof := _proof(row, self._member(row), self._suspended(row))) is not None:
             rows.append(proof)
         for order in self._lowered(row)[:MOST_ORDERS]:
@@ -215,9 +216,25 @@ class DestinationsView(View):
             return Subject(
                 TermKind.VMTA, (rows[0].view.vmta,), (), tuple((TermKind.PROVIDER, name) for name in providers)
             )
+        if verb in (Verb.SUSPEND, Verb.RESUME) and (provider := self._whole(verb, rows)):
+            return Subject(TermKind.PROVIDER, (provider,))
         if verb in (Verb.SUSPEND, Verb.RESUME, Verb.LIMIT, Verb.PROBE):
             return Subject(TermKind.CELL, tuple(dict.fromkeys(row.key for row in rows)))
         return Subject(TermKind.VMTA, tuple(dict.fromkeys(row.view.vmta for row in rows)))
+
+    def _whole(self, verb: Verb, rows: Sequence[DestinationRow]) -> str:
+        """The provider, where a suspension of `rows` is about all of it: an alarm says so, or it is suspended so."""
+        providers = {row.view.provider for row in rows}
+        if len(providers) > 1:
+            return ""
+        (provider,) = providers
+        if verb is Verb.RESUME:
+            orders = [self._suspended(row) for row in rows]
+            whole = all(order and order.directive.target.kind is TargetKind.PROVIDER for order in orders)
+        else:
+            keys, wanted = {row.key for row in rows}, str(selector.of(TermKind.PROVIDER, (provider,)))
+            whole = any(one.selection == wanted and keys.issuperset(one.cells) for one in self.desk.alarms.standing)
+        return provider if whole else ""
 
     def traced(self) -> Traced:
         """The cell on its host."""
@@ -271,7 +288,9 @@ def _cells(
     elif view.binding is not None:
         glyph, tone = reason_mark(view.binding)
         mark = "↓" if lowered and view.binding.kind in _ABOUT_LIMITS else ""
-        waits = Cell(f"{glyph}{mark} {clean(view.binding.detail)}", tone)
+        waits = Cell(f"{glyph}{mark} {clean(brief(view.binding))}", tone)
+        if view.is_slow and view.binding.kind in _SLOWED:
+            waits = Cell(f"◷{mark} slow: {pace(view)}", Tone.WARN)
         if member is not None and member.state is MemberState.STANDBY and view.binding.kind in _OF_THE_PAST:
             waits = Cell("○ standby: its mail leaves from others", Tone.QUIET)
     return (

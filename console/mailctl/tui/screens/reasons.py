@@ -1,5 +1,7 @@
 """Reasons for waiting as they stand on the screens: glyph and tone of each kind."""
 
+import re
+
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailctl.tui.theme import Tone
 
@@ -21,6 +23,21 @@ _REASONS = {
     ReasonKind.STORAGE: ("✕", Tone.BAD),
     ReasonKind.SENDING: ("→", Tone.GOOD),
 }
+
+
+_WHOSE = re.compile(r"^(?:provider and virtual MTA|virtual MTA|pool|provider|stream|queue|job) \S+ is ")
+_LIMIT = re.compile(r"^(?:provider|vmta)_(?=connections|rate)")
+
+
+def brief(reason: WaitReason) -> str:
+    """What a row says of a reason: what the row itself tells is left out, so that the rest can be read."""
+    return _LIMIT.sub("", _WHOSE.sub("", reason.detail))
+
+
+def full(reason: WaitReason) -> str:
+    """What a pane says: where it comes from too, unless that is said."""
+    named = reason.origin and reason.origin not in reason.detail
+    return f"{reason.detail} ({reason.origin})" if named else reason.detail
 
 
 def reason_mark(reason: WaitReason) -> tuple[str, Tone]:

@@ -13,7 +13,15 @@ from mailctl.tui.text import clean, count
 from mailctl.tui.theme import Tone
 
 _KEYS = {Verb.ROTATE: "R", Verb.SUSPEND: "S", Verb.EVACUATE: "V", Verb.RETRY: "T"}
-_MILD = (Trouble.BLOCKED, Trouble.THROTTLED, Trouble.FAILING, Trouble.UNREACHABLE, Trouble.DNS, Trouble.MAILBOXES)
+_MILD = (
+    Trouble.BLOCKED,
+    Trouble.THROTTLED,
+    Trouble.FAILING,
+    Trouble.UNREACHABLE,
+    Trouble.SLOW,
+    Trouble.DNS,
+    Trouble.MAILBOXES,
+)
 _ROOM = 12
 """Cells that a reply or an advice needs to say anything."""
 
@@ -56,7 +64,7 @@ def alarm_line(
     tone = Tone.WARN if alarm.trouble in _MILD else Tone.BAD
     waiting = f", {count(alarm.waiting)} wait" if alarm.waiting else ""
     left = Content.assemble(("▲ ", tone.style), (f"{clean(alarm.text)}{waiting}", f"bold {tone.style}"))
-    right = _keys(alarm, len(alarms) - 1, own_key, is_here=bool(mine))
+    right = _keys(alarm, len(alarms) - 1, own_key, is_here=bool(mine), worse=alarms.index(alarm))
     room = width - left.cell_length - right.cell_length - 4
     said = clean(alarm.advice if mine else alarm.evidence)
     if room < _ROOM:
@@ -65,7 +73,7 @@ def alarm_line(
     return Content.assemble(left, ("  ", ""), middle, ("  ", ""), right)
 
 
-def _keys(alarm: Alarm, others: int, own_key: Callable[[str], str], *, is_here: bool) -> Content:
+def _keys(alarm: Alarm, others: int, own_key: Callable[[str], str], *, is_here: bool, worse: int) -> Content:
     key = own_key(_KEYS[alarm.verb]) if alarm.verb in _KEYS else ""
     strong, plain = f"bold {Tone.ACCENT.style}", Tone.TEXT.style
     parts: list[tuple[str, str]] = []
@@ -76,4 +84,6 @@ def _keys(alarm: Alarm, others: int, own_key: Callable[[str], str], *, is_here: 
     if others:
         parts += [("  ", ""), (own_key("!") if is_here else f"+{others}", strong if is_here else plain)]
         parts += [(f" next of {others + 1}", plain)] if is_here else []
+    if worse:
+        parts += [(f", {worse} worse", Tone.BAD.style)]
     return Content.assemble(*parts)
