@@ -314,11 +314,11 @@ class Acceptor:
         done(_reply(250, "2.0.0", f"Ok: queued as {message_name(message.id, self._spool.tag)}"))
         rows = [_waiting(message, n, one) for n, one in enumerate(message.recipients) if one.admitted]
         if rows:
-            self._enter(message, rows, plain=plain)
+            self._enter(message, rows, plain)
         if len(rows) < count:
             self._scheduler.on_disk(message)
 
-    def _enter(self, message: NewMessage, rows: list[Waiting], *, plain: bool) -> None:
+    def _enter(self, message: NewMessage, rows: list[Waiting], plain: bool) -> None:
         """Hand admitted recipients to the scheduler, those of one queue together."""
         priority = message.queues[0].priority  # not of the configuration: a reload may have dropped the stream
         most = self._config.delivery.max_recipients
@@ -327,7 +327,7 @@ class Acceptor:
             most = 1
         for part in [rows] if len(rows) == 1 else _parts(rows, most):
             body = message.body if self._scheduler.bodies.keep(len(message.body)) else None
-            self._scheduler.enter(Item(part, priority, body, plain=plain))
+            self._scheduler.enter(Item(part, priority, body, plain))
 
     def dsn(self, action: Action, row: Waiting, body: bytes | None, reply: SmtpReply, peer: str) -> NewMessage | None:
         """The message that tells a sender of one recipient, to be accepted with its outcome; none if it wants none."""

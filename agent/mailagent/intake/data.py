@@ -26,7 +26,7 @@ class DataReader:
     A fault does not end the transfer: the client can be answered only after its end of data.
     """
 
-    def __init__(self, max_bytes: int, *, lenient: bool = False) -> None:
+    def __init__(self, max_bytes: int, lenient: bool = False) -> None:
         """`lenient`: no fault but the size counts; for texts that are not passed on."""
         self._lenient = lenient
         self.octets = 0  # of the transfer so far
@@ -37,7 +37,7 @@ class DataReader:
         self._max_octets = max_bytes + max_bytes // 3 + len(_END)
         self._chunks: list[bytes] = []
         self._tail = b"\r\n"  # last octets, at most four; the line end of DATA itself precedes the first line
-        self._line_ends = IncrementalNewlineDecoder(None, translate=False)  # one scan for all three kinds
+        self._line_ends = IncrementalNewlineDecoder(None, False)  # one scan for all three kinds
         self._nul = False
 
     def feed(self, data: bytes, start: int = 0) -> int:

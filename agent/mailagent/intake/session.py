@@ -40,7 +40,6 @@ MAX_JUNK = 100  # commands that lead nowhere since the last accepted message; th
 RECIPIENT_OVERSHOOT = 1000  # recipients beyond the limit; the ones after are errors
 
 SPACE = 32
-
 log = logging.getLogger(__name__)
 
 _NOT_PRINTABLE = re.compile(rb"[^ -~]")
@@ -62,6 +61,14 @@ class ServerSession:
     When `take_submission` returns one, the session reads nothing more until `answer`; with a `login`, until
     `authenticated`.
     """
+
+    # More attributes than an object can hold in its body, which most commands would pay for with look-ups.
+    __slots__ = (
+        "_client", "_dialogue", "_errors", "_esmtp", "_farewell", "_gate", "_helo", "_junk", "_kept", "_may_relay",
+        "_offers_tls", "_output", "_overshoot", "_parameters", "_partial", "_reader", "_recipients", "_requests",
+        "_rules", "_sender", "_tls", "_too_long", "_trusted", "backlog", "closed", "commands", "in_flight",
+        "in_transaction", "login", "submission", "transactions", "wants_tls",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -391,7 +398,7 @@ class ServerSession:
         elif not self._recipients:
             self._fail(b"554 5.5.1 No valid recipients\r\n")
         else:
-            self._reader = DataReader(self._rules.max_message_bytes, lenient=self._rules.lenient)
+            self._reader = DataReader(self._rules.max_message_bytes, self._rules.lenient)
             self._output += b"354 End data with <CR><LF>.<CR><LF>\r\n"
 
     def _rset(self, line: bytes) -> None:  # noqa: ARG002  a command like the others

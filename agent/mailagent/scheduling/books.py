@@ -54,17 +54,20 @@ class Books:
     def take(self, hot: Hot, recipients: Sequence[int]) -> None:
         """They have places from now on."""
         self.inside.update(recipients)
-        hot.count += len(recipients)
-        self._window.take(hot.priority, len(recipients))
+        count = len(recipients)
+        hot.count += count
+        self._window.take(hot.priority, count)
 
     def give_back(self, hot: Hot, recipients: Collection[int]) -> None:
         """Their places are free."""
         self.inside.difference_update(recipients)
         if self._left is not None:
             self._left.update(recipients)
-        hot.count -= len(recipients)
-        self._window.give_back(hot.priority, len(recipients))
-        self.cool(hot)
+        count = len(recipients)
+        hot.count -= count
+        self._window.give_back(hot.priority, count)
+        if not hot.count:
+            self.cool(hot)
 
     def cool(self, hot: Hot) -> None:
         """Leave a queue to the disk when nothing of it is in the window, nor on its way there."""

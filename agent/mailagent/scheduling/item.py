@@ -16,7 +16,7 @@ class Item:
     __slots__ = ("body", "first", "plain", "priority", "queue", "recipients", "spared")
 
     def __init__(
-        self, recipients: Sequence[Waiting], priority: str, body: bytes | None = None, *, plain: bool = False
+        self, recipients: Sequence[Waiting], priority: str, body: bytes | None = None, plain: bool = False
     ) -> None:
         self.recipients = recipients
         self.first = first = recipients[0]
@@ -29,7 +29,7 @@ class Item:
 
     def split(self, count: int) -> tuple["Item", "Item"]:
         """The first `count` recipients, with the body, and the rest without."""
-        first = Item(self.recipients[:count], self.priority, self.body, plain=self.plain)
+        first = Item(self.recipients[:count], self.priority, self.body, self.plain)
         return first, Item(self.recipients[count:], self.priority)
 
 

@@ -254,7 +254,7 @@ class Scheduler:
             return item
         hot = self._books.hots[item.queue]
         kept = [row for row, reply in zip(item.recipients, replies, strict=True) if reply is None]
-        rest = Item(kept, item.priority, item.body, plain=item.plain) if kept else None
+        rest = Item(kept, item.priority, item.body, item.plain) if kept else None
         if rest is None:
             self.bodies.drop(item)
         for row, reply in zip(item.recipients, replies, strict=True):

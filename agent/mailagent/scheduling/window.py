@@ -66,10 +66,9 @@ class Hot:
 class Window:
     """Places for recipients, shared by priority: each class keeps a tenth for itself that no other can take."""
 
-    __slots__ = ("_kept", "_reserve", "_shared", "limit", "used", "used_by")
+    __slots__ = ("_kept", "_reserve", "_shared", "limit", "used_by")
 
     def __init__(self, limit: int) -> None:
-        self.used = 0
         self.used_by: dict[str, int] = dict.fromkeys(Priority, 0)
         self.resize(limit)
 
@@ -79,6 +78,11 @@ class Window:
         self._reserve = int(limit * RESERVE)
         self._kept = {one: max(0, self._reserve - used) for one, used in self.used_by.items()}  # free ones of reserves
         self._shared = limit - self.used - sum(self._kept.values())  # free ones of all; below 0 after a resize
+
+    @property
+    def used(self) -> int:
+        """Places taken."""
+        return sum(self.used_by.values())
 
     def room(self, priority: str) -> int:
         """Places that `priority` may still take."""
@@ -91,7 +95,6 @@ class Window:
 
     def take(self, priority: str, count: int) -> None:
         """Fill `count` places."""
-        self.used += count
         used = self.used_by[priority] = self.used_by[priority] + count
         kept = self._reserve - used if used < self._reserve else 0
         self._shared += self._kept[priority] - kept - count

@@ -31,16 +31,12 @@ class Accept(msgspec.Struct):
     """Store a new message."""
 
     message: NewMessage
-    done: Callable[[StorageError | None], None]
+    finish: Callable[[StorageError | None], None]
     size_bytes: int
 
     def stage(self, transaction: Transaction) -> None:
         """Put it in the transaction."""
         transaction.accept(self.message)
-
-    def finish(self, error: StorageError | None) -> None:
-        """Pass on the answer."""
-        self.done(error)
 
 
 class Settle(msgspec.Struct):

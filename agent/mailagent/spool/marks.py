@@ -47,7 +47,6 @@ class Marks:
         """Start with an empty file: recovery has dealt with what the last process left."""
         self._path = path
         self._open: dict[int, InDoubtMark] = {}
-        self._per_vmta: dict[str, int] = {}
         self._file = os.open(path, _FLAGS | os.O_TRUNC, 0o640)
         self._size = 0
 
@@ -58,7 +57,7 @@ class Marks:
 
     def open_of(self, vmta: str) -> int:
         """The same for one virtual MTA."""
-        return self._per_vmta.get(vmta, 0)
+        return sum(mark.vmta == vmta for mark in self._open.values())
 
     def find(self, recipient: int) -> InDoubtMark | None:
         """The open mark of a recipient."""
@@ -83,25 +82,13 @@ class Marks:
             raise StorageFull(f"{self._path}: no room for an in-doubt mark")
         self._size += written
         for mark in marks:
-            if mark.recipient in self._open:
-                self._forget(mark.recipient)
             self._open[mark.recipient] = mark
-            self._per_vmta[mark.vmta] = self._per_vmta.get(mark.vmta, 0) + 1
         crash.at("after_mark")
 
     def close_settled(self, settlements: Sequence[Settlement]) -> None:
         """The outcomes are durable."""
         for settlement in settlements:
-            if settlement.recipient in self._open:
-                self._forget(settlement.recipient)
-
-    def _forget(self, recipient: int) -> None:
-        vmta = self._open.pop(recipient).vmta
-        left = self._per_vmta[vmta] - 1
-        if left:
-            self._per_vmta[vmta] = left
-        else:
-            del self._per_vmta[vmta]
+            self._open.pop(settlement.recipient, None)
 
     def _compact(self) -> None:
         """Write the open marks to a new file that takes the place of the old one, if there is one to be had."""

@@ -24,7 +24,7 @@ from mailagent.api.requests import PAGE_LIMIT
 from mailagent.api.targets import MessageFilter
 from mailagent.spool import ages, bodies, crash, credentials, held, inspection, ledger, queues
 from mailagent.spool import jobs as job_counts
-from mailagent.spool.changes import Accept, Change, Job, Lines, QueueState, Settle
+from mailagent.spool.changes import Accept, Job, Lines, QueueState, Settle
 from mailagent.spool.errors import SpoolClosed, SpoolLocked, SpoolUnusable, StorageError, StorageFailed
 from mailagent.spool.ids import RECIPIENT_BITS, MessageIds, now_ms, queue_id
 from mailagent.spool.marks import FILE_NAME as MARKS_NAME
@@ -82,6 +82,7 @@ class Spool:
         self._ids = MessageIds(identity.last_message_id)
         self._lock = lock
         self._writer = writer
+        self._submit = writer.submit
         self._reader = Reader(state_dir / FILE_NAME)
         self._marks = Marks(state_dir / MARKS_NAME)
         self._space = Space(state_dir)
@@ -549,9 +550,6 @@ class Spool:
         return self._writer.failed
 
     # --- inside ---------------------------------------------------------------------------------------------------
-
-    def _submit(self, change: Change) -> None:
-        self._writer.submit(change)
 
     async def _job(self, work: Callable[[Transaction], T]) -> T:
         """The result of `work`, once it is durable."""

@@ -139,7 +139,7 @@ class Writer:
     def submit(self, change: Change) -> None:
         """Have `change` in one of the next commits; it is finished on the loop, never before this returns."""
         self._outstanding += 1
-        if self._closed or self.failed is not None:
+        if self.failed is not None or self._closed:
             error: StorageError = self.failed or SpoolClosed()
             self._loop.call_soon(self._finish, [change], {id(change): error})
             return
