@@ -372,7 +372,7 @@ class Overview:
             case TargetKind.PROVIDER:
                 return queue.site.provider == target.name
             case TargetKind.QUEUE:
-                return queue.key == target.name
+                return target.name in (queue.key, f"{queue.site.name}/")
             case TargetKind.CELL:
                 return f"{queue.site.provider}/{queue.vmta}" == target.name
             case TargetKind.STREAM | TargetKind.TRAFFIC | TargetKind.DKIM | TargetKind.JOB | TargetKind.MAIL:
@@ -407,7 +407,7 @@ class Overview:
             case TargetKind.PROVIDER:
                 return ("mail for all other providers",)
             case TargetKind.QUEUE:
-                return ("all other queues",)
+                return ("all other sites" if target.name.endswith("/") else "all other queues",)
             case TargetKind.CELL | TargetKind.TRAFFIC:
                 return ("mail for all other providers",)
             case TargetKind.STREAM:

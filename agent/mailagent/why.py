@@ -4,7 +4,7 @@ The parts that hold mail (scheduler, ready queues, directives) say so in their o
 retry schedule and the state of the host are added, and keys become file and line.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -31,6 +31,7 @@ from mailagent.scheduling.shortage import shortage
 from mailagent.spool.ids import parse_message_name, recipient_id
 from mailagent.spool.store import Spool
 
+NO_POOL: Final = PoolName("")
 GROUPS: Final = 5
 """Replies shown of one queue's deferred mail."""
 _HELD: Final = frozenset({ReasonKind.DIRECTIVE, ReasonKind.RULE, ReasonKind.STORAGE})
@@ -127,41 +128,36 @@ class Why:
             InvalidRequest: that is no key of a queue.
             NotFound: there is no such virtual MTA.
         """
-        site, slash, vmta = request.queue.rpartition("/")
-        if not slash or not site:
-            raise InvalidRequest(f"`{request.queue}` is no queue; write site/vmta, as in gmail/mkt-1")
+        site, vmta = site_and_vmta(request.queue)
         config, state = self._config(), self._state()
         pool = next((name for name, one in config.pools.items() if vmta in one.members), PoolName(""))
-        if VmtaName(vmta) not in config.virtual_mtas:
+        if vmta and vmta not in config.virtual_mtas:
             raise NotFound(f"there is no virtual MTA {vmta} on this host")
         found = await self._spool.groups(MessageFilter(site=site, vmta=vmta, deferred_only=True), 500)
-        queue = self._scheduler.ready.get((site, VmtaName(vmta)))
+        ready = self._scheduler.ready
+        queues = [queue for (at, by), queue in ready.items() if at == site and vmta in ("", by)]
         groups = found.groups
-        provider = ProviderName(queue.site.provider if queue is not None else groups[0].provider if groups else "")
-        if queue is not None:
-            reasons = holds.reasons(queue) + self._scheduler.reasons_on_disk(queue.site)
+        provider = ProviderName(queues[0].site.provider if queues else groups[0].provider if groups else "")
+        if queues:
+            held = [reason for queue in queues for reason in holds.reasons(queue)]
+            reasons = list(dict.fromkeys(held)) + self._scheduler.reasons_on_disk(queues[0].site)
         else:
-            block = state.vmta_block(VmtaName(vmta), site, provider)
+            block = state.vmta_block(vmta, site, provider) if vmta else state.site_block(site, provider)
             reasons = [block] if block is not None else []
         if (trouble := self._trouble()) is not None:
             reasons.insert(0, trouble)
-        deferred = sum(group.count for group in groups)
-        next_try = min((group.next_try_at for group in groups if group.next_try_at), default=None)
         if groups:
-            reasons.append(deferred_reason(found, deferred, next_try, f"{site}/{vmta}"))
-        return QueueWhy(
-            key=queue_key(SiteName(site), VmtaName(vmta)),
-            site=SiteName(site),
-            vmta=VmtaName(vmta),
+            reasons.append(deferred_reason(found, request.queue))
+        return queue_why(
+            site,
+            vmta,
+            provider,
+            found,
             pool=pool,
-            provider=provider,
-            ready=sum(len(item.recipients) for item in queue.items) if queue is not None else 0,
-            connections=queue.connections if queue is not None else 0,
-            deferred=deferred,
-            next_try_at=next_try,
-            reasons=tuple(self._placed(one) for one in reasons),
-            limits=_effective(queue.limits) if queue is not None else (),
-            groups=groups[:GROUPS],
+            ready=sum(len(item.recipients) for queue in queues for item in queue.items),
+            connections=sum(queue.connections for queue in queues),
+            reasons=[self._placed(one) for one in reasons],
+            limits=_effective(queues[0].limits) if vmta and queues else (),
         )
 
     def _placed(self, reason: WaitReason) -> WaitReason:
@@ -207,17 +203,62 @@ def cause(last: Attempt) -> WaitReason:
     )
 
 
-def deferred_reason(found: DeferredGroups, count: int, next_try: datetime | None, key: str) -> WaitReason:
+def site_and_vmta(queue: str) -> tuple[SiteName, VmtaName]:
+    """The parts of `gmail/mkt-1`; of `gmail/`, which is the whole site, the second is empty.
+
+    Raises:
+        InvalidRequest: it is no queue.
+    """
+    site, slash, vmta = queue.rpartition("/")
+    if not slash or not site:
+        raise InvalidRequest(f"`{queue}` is no queue; write site/vmta, as in gmail/mkt-1, or gmail/ for all of a site")
+    return SiteName(site), VmtaName(vmta)
+
+
+def queue_why(
+    site: SiteName,
+    vmta: VmtaName,
+    provider: ProviderName,
+    found: DeferredGroups,
+    *,
+    ready: int,
+    reasons: Sequence[WaitReason],
+    pool: PoolName = NO_POOL,
+    connections: int = 0,
+    limits: tuple[EffectiveLimit, ...] = (),
+) -> QueueWhy:
+    """The answer about a queue; `found` is its deferred mail."""
+    return QueueWhy(
+        key=queue_key(site, vmta),
+        site=site,
+        vmta=vmta,
+        pool=pool,
+        provider=provider,
+        ready=ready,
+        connections=connections,
+        deferred=sum(group.count for group in found.groups),
+        next_try_at=_next_try(found),
+        reasons=tuple(reasons),
+        limits=limits,
+        groups=found.groups[:GROUPS],
+    )
+
+
+def _next_try(found: DeferredGroups) -> datetime | None:
+    return min((group.next_try_at for group in found.groups if group.next_try_at), default=None)
+
+
+def deferred_reason(found: DeferredGroups, key: str) -> WaitReason:
     """What the deferred mail of the queue `key` waits for, in one reason."""
-    first = found.groups[0]
+    first, count = found.groups[0], sum(group.count for group in found.groups)
     site, _, vmta = key.rpartition("/")
     return WaitReason(
         kind=ReasonKind.SCHEDULE,
         detail=f"{'at least ' if found.truncated else ''}{count} recipient(s) wait for their next try;"
         f" {first.count} of them after: {first.code or 'no reply'} {first.enhanced} {first.sample}".rstrip(),
         value=str(count),
-        until=next_try,
-        release=f"mailctl retry site:{site} vmta:{vmta}",
+        until=_next_try(found),
+        release=f"mailctl retry site:{site}{f' vmta:{vmta}' if vmta else ''}",
         reply=SmtpReply(code=first.code, enhanced=first.enhanced, text=first.sample) if first.code else None,
     )
 

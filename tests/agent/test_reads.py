@@ -2,12 +2,12 @@
 
 import pytest
 
+from mailagent.answers import matches
 from mailagent.api.errors import InvalidRequest
 from mailagent.api.ids import ProviderName, QueueKey, SiteName, VmtaName
 from mailagent.api.targets import MessageFilter
 from mailagent.api.terms import Field, Term
 from mailagent.api.views import QueueView
-from mailagent.reads import matches
 
 ROW = QueueView(
     key=QueueKey("gmail/mkt-1"),

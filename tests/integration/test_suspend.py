@@ -28,6 +28,7 @@ async def test_each_kind_of_suspension_holds_its_own_mail_and_no_other(tmp_path:
         "provider:big": (("big.example", "default"), ("a.example", "default")),
         "stream:news": (("a.example", "news"), ("a.example", "default")),
         "pool:marketing": (("a.example", "default"), ("a.example", "tx")),
+        "queue:big/": (("big.example", "tx"), ("a.example", "tx")),
         "queue:big/tx-1": (("big.example", "tx"), ("a.example", "tx")),
         "vmta:tx-1": (("a.example", "tx"), ("a.example", "default")),
     }

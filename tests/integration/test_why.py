@@ -54,6 +54,8 @@ async def test_a_queue_names_its_limits_with_file_and_line_and_what_comes_next(t
         assert limits["messages_per_connection"][1].startswith("providers.yaml:")
         detail = await one.explain("r4@big.example")
         assert detail.reasons[0].kind is ReasonKind.THROTTLE
+        whole: QueueWhy = await one.call("why", queue="big/")
+        assert (whole.key, whole.vmta, whole.ready, whole.limits) == ("big/", "", 4, ())
         with pytest.raises(NotFound, match="no virtual MTA"):
             await one.call("why", queue="big/absent")
         with pytest.raises(InvalidRequest, match="no queue"):
@@ -78,6 +80,10 @@ async def test_a_queue_with_nothing_in_memory_tells_what_its_deferred_mail_met(t
         await one.do("suspend", "queue:big/mkt-1", override=True)
         first = (await one.call("why", queue="big/mkt-1")).reasons[0]
         assert (first.kind, first.release) == (ReasonKind.DIRECTIVE, "mailctl resume queue:big/mkt-1")
+        await one.do("suspend", "queue:big/", override=True)
+        whole: QueueWhy = await one.call("why", queue="big/")
+        assert whole.reasons[0].release == "mailctl resume queue:big/"
+        assert whole.reasons[-1].release == "mailctl retry site:big"
 
 
 async def test_a_message_that_dns_holds_says_so_with_its_schedule(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from mailagent.control.state import HostState, host_state
 from mailagent.postfix.destinations import Destinations
 from mailagent.postfix.errors import ProgramFailed
 from mailagent.postfix.files import PLAIN
-from mailagent.postfix.maps import Destination, Maps, held_rows, slot_texts, takes_away, why_not
+from mailagent.postfix.holding import Destination, Holds, in_vain, slot_texts, why_not
+from mailagent.postfix.maps import Maps, takes_away
 from mailagent.postfix.record import RECORD, Installed, home
 from mailagent.postfix.tables import rows_of, shown
 from mailagent.postfix.writers import OwnWriter
@@ -152,31 +153,61 @@ def test_domains_of_a_suspended_provider_wait_and_no_others(tmp_path: Path) -> N
     found = config(tmp_path)
     state = host_state(found, [directive(SUSPEND, TargetKind.PROVIDER, "gmail")])
     odd = Destination("a b.example", "gmail", ProviderName("gmail"))
-    rows = held_rows(found, state, (*SEEN, odd))
+    rows = Holds(found, state).rows((*SEEN, odd))
     assert list(rows) == ["a.example", "gmail.com"]
     assert rows["gmail.com"].startswith("mailagent-wait:4.3.2 held by mailagent: provider gmail is suspended by ")
-    assert held_rows(found, host_state(found, ()), SEEN) == {}
+    assert Holds(found, host_state(found, ())).rows(SEEN) == {}
 
 
 def test_a_destination_waits_when_every_virtual_mta_that_sends_is_held_there(tmp_path: Path) -> None:
     found = config(tmp_path)
     some = [directive(SUSPEND, TargetKind.QUEUE, "b/mkt-1")]
-    assert held_rows(found, host_state(found, some), SEEN) == {}
+    assert Holds(found, host_state(found, some)).rows(SEEN) == {}
     every = [directive(SUSPEND, TargetKind.QUEUE, f"b/{vmta}") for vmta in ("mkt-1", "mkt-2", "tx-1")]
-    assert list(held_rows(found, host_state(found, every), SEEN)) == ["b.example"]
+    assert list(Holds(found, host_state(found, every)).rows(SEEN)) == ["b.example"]
+
+
+def test_a_site_is_held_by_its_domains_and_a_domain_by_its_name(tmp_path: Path) -> None:
+    found = config(tmp_path)
+
+    def held(*names: str) -> dict[str, str]:
+        orders = [directive(SUSPEND, TargetKind.QUEUE, name) for name in names]
+        return Holds(found, host_state(found, orders)).rows(SEEN)
+
+    assert list(held("google-workspace/")) == ["a.example"]
+    assert held("gmail/")["gmail.com"].startswith("mailagent-wait:4.3.2 held by mailagent: site gmail is suspended by ")
+    assert list(held("gmail/", "B.example/", "new.example/")) == ["b.example", "gmail.com", "new.example"]
+    assert held("nobody-was-seen-there/", "*.example/") == {}
+
+
+def test_one_virtual_mta_at_one_site_is_held_while_it_alone_sends(tmp_path: Path) -> None:
+    found = config(tmp_path)
+    target = Target(kind=TargetKind.QUEUE, name="b/mkt-1")
+    alone = [directive(DRAIN, TargetKind.VMTA, "mkt-2"), directive(SUSPEND, TargetKind.POOL, "tx")]
+    assert why_not(found, host_state(found, alone), SUSPEND, target) == ""
+    refused = why_not(found, host_state(found, ()), SUSPEND, target)
+    assert "others send there (mkt-2, tx-1); suspend queue:b/, or drain the virtual MTA" in refused
+    path = directive(SUSPEND, TargetKind.QUEUE, "b/mkt-1")
+    held = host_state(found, [*alone, path])
+    assert list(Holds(found, held).rows(SEEN)) == ["b.example"]
+    assert in_vain(found, held) == []
+    undrained = host_state(found, [alone[1], path])
+    assert Holds(found, undrained).rows(SEEN) == {}
+    assert in_vain(found, undrained) == ["the suspension of queue:b/mkt-1 holds nothing while mkt-2 may send there"]
 
 
 def test_what_postfix_cannot_do_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
     found = config(tmp_path)
 
     def asked(kind: DirectiveKind, target: TargetKind, name: str) -> str:
-        return why_not(found, kind, Target(kind=target, name=name))
+        return why_not(found, host_state(found, ()), kind, Target(kind=target, name=name))
 
     assert "its pools" in asked(DRAIN, TargetKind.HOST, "mx1")
-    assert "suspend the provider" in asked(SUSPEND, TargetKind.QUEUE, "gmail/mkt-1")
+    assert "suspend provider:gmail" in asked(SUSPEND, TargetKind.CELL, "gmail/mkt-1")
     assert "the stream or the provider" in asked(SUSPEND, TargetKind.TRAFFIC, "gmail/tx")
     assert "mailagent postfix apply" in asked(LIMIT, TargetKind.VMTA, "mkt-1")
     assert asked(SUSPEND, TargetKind.PROVIDER, "gmail") == asked(DRAIN, TargetKind.VMTA, "mkt-1") == ""
+    assert asked(SUSPEND, TargetKind.QUEUE, "gmail/") == ""
 
 
 def test_only_what_takes_a_way_away_needs_a_reload() -> None:

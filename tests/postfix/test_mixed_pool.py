@@ -33,7 +33,7 @@ engine: postfix
 state_dir: ./state
 rpc: {{socket: ./state/rpc.sock}}
 postfix: {{instance: {instance}}}
-routes: [{{match: "*", to: "127.0.0.1:{sink}"}}]
+dns: {{servers: ["127.0.0.1:{dns}"], timeout: 1s}}
 """
 FLEET = """\
 hosts:
@@ -55,7 +55,8 @@ async def test_drain_and_rotate_act_on_both_hosts_of_a_pool(own: OwnPostfix, tmp
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     async with rig(tmp_path / "one", POOL.format(name="own", net=3) + SOON) as one:
-        text = BEHIND.format(instance=own.config_dir, sink=one.sink.port) + POOL.format(name="pf", net=4)
+        own.set(relayhost=f"[127.0.0.1]:{one.sink.port}")
+        text = BEHIND.format(instance=own.config_dir, dns=one.dns.port) + POOL.format(name="pf", net=4)
         (tmp_path / "two" / "agent.yaml").write_text(text, encoding="utf-8")
         (tmp_path / "two" / "state").mkdir()
         config = load_agent(tmp_path / "two" / "agent.yaml")
@@ -100,3 +101,15 @@ async def test_drain_and_rotate_act_on_both_hosts_of_a_pool(own: OwnPostfix, tmp
             await asyncio.to_thread(own.run, "postfix", "reload")  # or within 10 s by itself
             await asyncio.to_thread(own.run, "postqueue", "-f")
             await one.delivered("held-own@far.example", "held-pf@far.example")
+            held = await mailctl("suspend", "queue:mx.far.example/", "--yes", "--reason", "throttled")
+            assert {(one["host"], one["result"]) for one in held["operation"]["results"]} == {
+                ("mx1", "applied"), ("mx2", "applied"),
+            }  # fmt: skip
+            await one.accepted("site-own@far.example")
+            await asyncio.to_thread(own.send, "news@shop.example", ["site-pf@far.example"])
+            await asyncio.to_thread(own.settle, "deferred", 1)
+            why = {row["host"]: row["reasons"][0] for row in (await mailctl("why", "queue:mx.far.example/"))["rows"]}
+            assert {reason["release"] for reason in why.values()} == {"mailctl resume queue:mx.far.example/"}
+            assert "≈" in why["mx2"]["detail"]
+            await mailctl("undo", held["operation"]["op_id"], "--yes")
+            await one.delivered("site-own@far.example")

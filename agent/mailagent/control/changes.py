@@ -21,7 +21,7 @@ from mailagent.config.scalars import parse_limit
 from mailagent.config.structs import AgentConfig
 from mailagent.control.generations import Change as Raised
 from mailagent.control.limits import limit_names
-from mailagent.control.state import IN_SERVICE, HostState, MemberStatus, PoolStatus, host_state, sentence
+from mailagent.control.state import IN_SERVICE, HostState, MemberStatus, PoolStatus, called, host_state, sentence
 from mailagent.control.targets import near, pool_of, require
 from mailagent.spool.records import Credential, DueChange, StoredOperation
 
@@ -165,7 +165,7 @@ def suspend(at: Situation, request: requests.Suspend) -> Change:
     until = f"until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC" if made.expires_at is not None else "until it is resumed"
     change = Change(
         target=target,
-        detail=f"{target.name} holds its mail {until}",
+        detail=f"{called(target) if target.name.endswith('/') else target.name} holds its mail {until}",
         created=(made,),
         ended=(live,) if live else (),
     )

@@ -21,7 +21,7 @@ from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply
-from mailagent.api.targets import TargetKind
+from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import MemberState, PoolState
 from mailagent.config.scalars import parse_limit
 from mailagent.config.structs import AgentConfig, Pool, Rate
@@ -122,6 +122,13 @@ def sentence(directive: Directive) -> str:
     return f"{text}: {directive.reason}" if directive.reason else text
 
 
+def called(target: Target) -> str:
+    """`pool marketing`; `site gmail` for the queues of all virtual MTAs there."""
+    if target.kind is TargetKind.QUEUE and target.name.endswith("/"):
+        return f"site {target.name[:-1]}"
+    return f"{_KIND[target.kind]} {target.name}"
+
+
 def release_of(directive: Directive) -> str:
     """The command that ends `directive`."""
     if directive.rule:
@@ -142,7 +149,7 @@ def wait_reason(directive: Directive) -> WaitReason:
     """Why mail waits that `directive` holds."""
     return WaitReason(
         kind=_reason_kind(directive),
-        detail=f"{_KIND[directive.target.kind]} {directive.target.name} is {sentence(directive)}",
+        detail=f"{called(directive.target)} is {sentence(directive)}",
         key=directive.id,
         value=f"{directive.kind} {directive.rule}".rstrip(),
         origin=directive.author,
@@ -247,10 +254,14 @@ class HostState:
         except KeyError:
             return _absent(f"virtual MTA {vmta}")
         if block is None and self._queues:
-            block = self._queues.get(f"{site}/{vmta}")
+            block = self._queues.get(f"{site}/{vmta}") or self._queues.get(f"{site}/")
         if block is None and self._cells:
             block = self._cells.get(f"{provider}/{vmta}")
         return block or self._providers.get(provider)
+
+    def site_block(self, site: str, provider: ProviderName) -> WaitReason | None:
+        """Why nothing may be sent to `site`, whichever virtual MTA would."""
+        return self._providers.get(provider) or self._queues.get(f"{site}/")
 
     def limits(self, vmta: VmtaName, provider: ProviderName, site: str) -> Mapping[str, Override]:
         """Overrides that concern the path, by name of the limit, the strictest of each."""

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
 
 from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.errors import InvalidRequest, NotFound
@@ -11,6 +12,9 @@ from mailagent.config.scalars import is_host
 from mailagent.config.structs import AgentConfig
 from mailagent.routing.providers import DEFAULT_PROVIDER
 from mailagent.routing.rollup import ROUTE_PROVIDER
+
+WHOLE_SITES: Final = ("suspend", "resume")
+"""Verbs that act on a site whichever virtual MTA sends there: `queue:gmail/`."""
 
 
 def require(config: AgentConfig, target: Target, kinds: Iterable[TargetKind], verb: str) -> None:
@@ -46,9 +50,10 @@ def require(config: AgentConfig, target: Target, kinds: Iterable[TargetKind], ve
                 )
         case TargetKind.QUEUE:  # sites come and go with their mail, so only the virtual MTA can be checked
             site, _, name = target.name.rpartition("/")
-            known = config.virtual_mtas
-            if not site:
-                raise InvalidRequest(f"{target} is no queue; write site/vmta: queue:gmail/mkt-1")
+            known = config.virtual_mtas if name else ("",)
+            if not site or not (name or verb in WHOLE_SITES):
+                whole = "; with nothing behind the stroke the whole site is meant" if verb in WHOLE_SITES else ""
+                raise InvalidRequest(f"{target} is no queue; write site/vmta: queue:gmail/mkt-1{whole}")
         case TargetKind.CELL | TargetKind.TRAFFIC:
             provider, _, name = target.name.rpartition("/")
             known = config.virtual_mtas if target.kind is TargetKind.CELL else config.streams

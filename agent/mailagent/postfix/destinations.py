@@ -1,4 +1,4 @@
-"""Recipient domains that mail was seen for, and whose MX hosts they have: what suspended providers are made of.
+"""Recipient domains that mail was seen for, and whose MX hosts they have: what is suspended is made of them.
 
 Transport maps match recipient domains, never MX hosts. So the agent keeps the domains of the log and of the queue with
 what DNS said, also over a restart.
@@ -11,7 +11,7 @@ from typing import Final
 
 from mailagent.api.ids import ProviderName
 from mailagent.postfix.files import replace_file
-from mailagent.postfix.maps import Destination
+from mailagent.postfix.holding import Destination
 
 log = logging.getLogger(__name__)
 

@@ -190,7 +190,10 @@ class PostfixHost:
             size=Reach(self._spool, NoReadyQueues(), self._census, lambda: self._snapshots.waiting).of,
             beside=self._agreement,
         )
-        reads = Reads(config.host, self._spool, self._mirror, self._names, programs, self._history, archive)
+        reads = Reads(
+            config.host, self._spool, self._mirror, self._names, programs, self._history, archive,
+            lambda: (self._config, self._state) if self._maps.ready else None,
+        )  # fmt: skip
         self._reads: dict[str, Read] = {
             **reads.methods,
             "find": Finder(self._accounting).find,

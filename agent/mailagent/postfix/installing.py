@@ -24,8 +24,8 @@ from mailagent.postfix.allowed import Allowed
 from mailagent.postfix.commands import Programs
 from mailagent.postfix.errors import PostfixError, ProgramFailed
 from mailagent.postfix.files import MapFolder, map_type, replace_file
+from mailagent.postfix.holding import slot_texts
 from mailagent.postfix.instance import parameters, read_instance
-from mailagent.postfix.maps import slot_texts
 from mailagent.postfix.record import RECORD, Installed, folder_of, home, installed
 from mailagent.postfix.setup import (
     Change,

@@ -1,26 +1,26 @@
 """Standing orders as Postfix's maps: what directives allow becomes texts, written whole and beside the event loop.
 
 A drained or suspended virtual MTA has no slot any more, a standby that was rotated in has some; a pool or stream that
-may not send has its mail wait; domains of a suspended provider have a row that has their mail wait. All of it is
-emulated: Postfix counts the wait as an attempt. It notices a renamed table by itself, within 10 s; mail that is in its
-active queue has its transport already, so what takes a way out of use is followed by a reload.
+may not send has its mail wait; domains of a suspended provider or destination have a row that has their mail wait. All
+of it is emulated: Postfix counts the wait as an attempt. It notices a renamed table by itself, within 10 s; mail that
+is in its active queue has its transport already, so what takes a way out of use is followed by a reload.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final
 
 from mailagent.api.directives import DirectiveKind
-from mailagent.api.ids import ProviderName, StreamName, VmtaName
-from mailagent.api.targets import Target, TargetKind
+from mailagent.api.ids import VmtaName
 from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState
 from mailagent.postfix.errors import PostfixError
+from mailagent.postfix.holding import Destination, Holds, concerns_domains, in_vain, slot_texts
 from mailagent.postfix.record import Installed, folder_of, installed
-from mailagent.postfix.tables import HELD_MAP, is_destination, map_text, rows_of, slots_map, slots_text, waiting
+from mailagent.postfix.tables import HELD_MAP, map_text, rows_of
 from mailagent.postfix.writers import Writer
 
 log = logging.getLogger(__name__)
@@ -28,83 +28,12 @@ log = logging.getLogger(__name__)
 RELOAD_EVERY_S: Final = 5.0
 """Reloads are at least so far apart: each forgets what Postfix learned of its destinations."""
 DOMAINS_EVERY_S: Final = 0.2
-"""New domains of suspended providers are written so often at most."""
+"""New domains of suspended providers and sites are written so often at most."""
 RETRY_S: Final = 5.0
 """Pause after maps that could not be written, or a reload that was refused."""
 SETTLE_S: Final = 20.0
 """Longest wait of a verb for its maps."""
 _BY_MAPS: Final = (DirectiveKind.DRAIN, DirectiveKind.SUSPEND, DirectiveKind.ROTATE)
-_ABOUT_SITES: Final = (TargetKind.QUEUE, TargetKind.CELL)
-
-
-class Destination(NamedTuple):
-    """A recipient domain that mail was seen for, and where its MX hosts are."""
-
-    domain: str
-    site: str
-    provider: ProviderName
-
-
-def slot_texts(
-    config: AgentConfig, state: HostState, streams: Iterable[StreamName], vmtas: Iterable[VmtaName], nexthop: str
-) -> dict[str, str]:
-    """The map of slots of each stream that Postfix knows; only virtual MTAs that it has a service for get some."""
-    there = frozenset(vmtas)
-    found = {}
-    for name in streams:
-        if (stream := config.streams.get(name)) is None:
-            continue  # the file has lost it; `mailagent postfix apply` takes it out
-        block = state.queue_block(stream.pool, name, ProviderName(""))
-        able = state.eligible(stream.pool) if block is None else ()
-        weights = {vmta: max(1, config.virtual_mtas[vmta].weight) for vmta in able if vmta in there}
-        why = block.detail if block is not None else f"no virtual MTA of pool {stream.pool} is set up in Postfix"
-        found[slots_map(name)] = slots_text(weights, nexthop, why)
-    return found
-
-
-def held_rows(config: AgentConfig, state: HostState, destinations: Iterable[Destination]) -> dict[str, str]:
-    """Domains whose mail waits, and why: their provider is suspended, or at their site every virtual MTA that sends.
-
-    Postfix cannot tell virtual MTAs apart by destination: a suspension of some of them is not in these rows.
-    """
-    about_sites = any(one.kind is DirectiveKind.SUSPEND and one.target.kind in _ABOUT_SITES for one in state.directives)
-    senders = [vmta for pool in config.pools for vmta in state.eligible(pool)] if about_sites else []
-    rows = {}
-    for domain, site, provider in destinations:
-        if not is_destination(domain.lower()):
-            continue
-        status = state.provider(provider)
-        if status.directive is not None:
-            rows[domain.lower()] = waiting(f"provider {provider} is {status.reason}")
-        elif senders:
-            blocks = [state.vmta_block(vmta, site, provider) for vmta in senders]
-            if all(blocks) and (block := blocks[0]) is not None:
-                rows[domain.lower()] = waiting(block.detail)
-    return dict(sorted(rows.items()))
-
-
-def concerns_domains(state: HostState) -> bool:
-    """Whether anything is suspended that rows of recipient domains are made of."""
-    return _suspends(state, (TargetKind.PROVIDER, *_ABOUT_SITES))
-
-
-def _suspends(state: HostState, kinds: Collection[TargetKind]) -> bool:
-    return any(one.kind is DirectiveKind.SUSPEND and one.target.kind in kinds for one in state.directives)
-
-
-def why_not(config: AgentConfig, kind: DirectiveKind, target: Target) -> str:
-    """Why Postfix cannot be told to do this to `target`; empty when it can."""
-    if kind is DirectiveKind.DRAIN and target.kind is TargetKind.HOST:
-        return "Postfix takes mail in by itself; drain its pools, or stop its smtpd"
-    if kind is DirectiveKind.LIMIT:
-        return "limits of a Postfix are in main.cf: change the file, then mailagent postfix apply"
-    if kind is DirectiveKind.SUSPEND and target.kind in _ABOUT_SITES and len(config.virtual_mtas) != 1:
-        return "Postfix cannot hold one virtual MTA at one destination; suspend the provider, or drain the virtual MTA"
-    if kind is DirectiveKind.SUSPEND and target.kind is TargetKind.TRAFFIC:
-        return "Postfix cannot hold one stream at one provider; suspend the stream or the provider"
-    if target.kind is TargetKind.JOB:
-        return "Postfix knows no jobs"
-    return ""
 
 
 def takes_away(before: Mapping[str, str], after: Mapping[str, str]) -> bool:
@@ -184,9 +113,9 @@ class Maps:
         if self.held:
             count = "1 domain" if len(self.held) == 1 else f"{len(self.held):,} domains"
             found.append(
-                f"{count} seen so far wait for suspended providers: emulated, new ones follow their first mail"
+                f"{count} seen so far wait for suspended providers or sites: emulated, new ones follow their first mail"
             )
-        return found
+        return found + (in_vain(self._config, self._state) if self._state is not None else [])
 
     async def settled(self, timeout_s: float = SETTLE_S) -> str:
         """Wait until what was asked so far is in effect: what is in the way, or nothing."""
@@ -243,7 +172,7 @@ class Maps:
             return
         self.obstacle = self._writer.why_not(folder_of(record))
         self.vmtas = frozenset(record.vmtas)
-        rows = held_rows(config, state, self._destinations())
+        rows = Holds(config, state).rows(self._destinations())
         texts = slot_texts(config, state, record.streams, record.vmtas, record.nexthop)
         texts[HELD_MAP] = map_text(rows.items())
         await self._put(record, texts, ordered=state is not self._written)

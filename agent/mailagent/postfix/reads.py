@@ -1,53 +1,55 @@
 """What a Postfix host answers when it is asked: its queue with Postfix's own ids, and why mail waits."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import msgspec
 
+from mailagent.answers import Answers, detail, page_size, queue_page
 from mailagent.api import replies, requests, views
-from mailagent.api.errors import InvalidRequest, NotFound
-from mailagent.api.ids import PoolName, ProviderName, SiteName, VmtaName, queue_key
-from mailagent.api.operations import OperationRecord
+from mailagent.api.errors import NotFound
+from mailagent.api.ids import ProviderName, SiteName, VmtaName, queue_key
 from mailagent.api.reasons import ReasonKind, WaitReason
-from mailagent.api.sums import Sums, SumsRequest
 from mailagent.api.targets import MessageFilter
 from mailagent.api.why import QueueWhy, WhyRequest
+from mailagent.config.structs import AgentConfig
+from mailagent.control.state import HostState
 from mailagent.host import Read
 from mailagent.postfix.acts import is_id
 from mailagent.postfix.commands import Programs, run
 from mailagent.postfix.errors import PostfixError
+from mailagent.postfix.holding import Destination, Holds
 from mailagent.postfix.mirror import Mirror
 from mailagent.postfix.names import Names
-from mailagent.postfix.reasons import reasons
-from mailagent.reads import history, matches, sums
+from mailagent.postfix.reasons import emulated, reasons
+from mailagent.routing.streams import StreamTable
 from mailagent.spool import mirror as rows
 from mailagent.spool.inspection import HEADER_BYTES, when
 from mailagent.spool.records import UNKNOWN_DUE
 from mailagent.spool.store import Spool
 from mailagent.telemetry.archive import Archive
 from mailagent.telemetry.history import History
-from mailagent.why import deferred_reason
+from mailagent.why import deferred_reason, queue_why, site_and_vmta
 
-GROUPS = 5
-"""Replies shown of one queue's deferred mail."""
+Standing = Callable[[], tuple[AgentConfig, HostState] | None]
+"""The file and the orders that Postfix's maps obey; None while it is not set up for them."""
+NO_PROVIDER = ProviderName("")
 _UNKNOWN_AT = when(UNKNOWN_DUE)
 
 
-class Reads:
+class Reads(Answers):
     """The reading methods of the method table, by name in `methods`."""
 
     def __init__(
         self, host: str, spool: Spool, mirror: Mirror, names: Names, programs: Programs, history: History,
-        archive: Archive,
+        archive: Archive, standing: Standing,
     ) -> None:  # fmt: skip
+        super().__init__(spool, history, archive)
         self._host = host
-        self._spool = spool
         self._mirror = mirror
         self._names = names
         self._programs = programs
-        self._history = history
-        self._archive = archive
+        self._standing = standing
 
     @property
     def methods(self) -> Mapping[str, Read]:
@@ -60,43 +62,23 @@ class Reads:
             )
         }  # fmt: skip
 
-    async def history(self, request: requests.HistoryRequest) -> views.Series:
-        """Counts of one scope per second, minute or hour."""
-        return await history(request, self._history, self._archive)
-
-    async def sums(self, request: SumsRequest) -> Sums:
-        """What happened in each pool, provider … in a time."""
-        return await sums(request, self._archive)
-
-    async def operations(self, request: requests.PageRequest) -> replies.OperationPage:
-        """Operations, newest first."""
-        return await self._spool.operations(request.cursor, min(request.limit, requests.PAGE_LIMIT))
-
-    async def operation(self, request: requests.OperationRequest) -> OperationRecord | None:
-        """What became of one operation."""
-        stored = await self._spool.stored_operation(request.op_id)
-        return stored.record if stored is not None else None
-
     # -- the queue -----------------------------------------------------------------------------------------------
 
     async def queues(self, request: requests.PageRequest) -> replies.QueuePage:
         """Mail in the active queue by site and virtual MTA, after the cursor, by key."""
         active = await self._spool.on_mirror(rows.active_by_site)
-        found = sorted((_queue(*one) for one in active), key=lambda row: row.key)
-        shown = [row for row in found if row.key > request.cursor and matches(request.filter, row)]
-        limit = min(request.limit, requests.PAGE_LIMIT)
-        page = shown[:limit]
-        return replies.QueuePage(rows=tuple(page), cursor=page[-1].key if len(shown) > limit else "")
+        queues = [_queue(*one, held=self._block(one[0], ProviderName(one[1]), VmtaName(one[2]))) for one in active]
+        return queue_page(sorted(queues, key=lambda row: row.key), request)
 
     async def deferred(self, request: requests.PageRequest) -> replies.DeferredGroups:
         """Deferred recipients grouped by reply and provider."""
         chosen = await self._names.filter(request.filter)
-        return await self._spool.groups(chosen, min(request.limit, requests.PAGE_LIMIT))
+        return await self._spool.groups(chosen, page_size(request))
 
     async def messages(self, request: requests.PageRequest) -> replies.MessagePage:
         """Waiting recipients, a window."""
         chosen = await self._names.filter(request.filter)
-        page = await self._spool.messages(chosen, request.cursor, min(request.limit, requests.PAGE_LIMIT))
+        page = await self._spool.messages(chosen, request.cursor, page_size(request))
         named = await self._names.outward(page.rows)
         return replies.MessagePage(rows=tuple(map(told, named)), cursor=page.cursor)
 
@@ -110,27 +92,20 @@ class Reads:
         headers = await self._headers(request.message_id)
         last = stored.attempts[-1] if stored.attempts else None
         mirror = self._mirror
-        return views.MessageDetail(
-            summary=summary,
-            recipients=stored.recipients,
+        return detail(
+            stored,
+            summary,
+            reasons(
+                summary,
+                known[request.message_id].folder,
+                last,
+                mirror.instance,
+                active=mirror.folders["active"],
+                running=mirror.running,
+                held=self._held(summary),
+            ),
             headers=headers[:HEADER_BYTES].decode("utf-8", "backslashreplace"),
             headers_truncated=len(headers) > HEADER_BYTES,
-            job=stored.job,
-            client=stored.client,
-            user=stored.user,
-            envid=stored.envid,
-            attempts=stored.attempts,
-            reasons=tuple(
-                reasons(
-                    summary,
-                    known[request.message_id].folder,
-                    last,
-                    mirror.instance,
-                    active=mirror.folders["active"],
-                    running=mirror.running,
-                )
-            ),
-            in_doubt=False,
         )
 
     async def _headers(self, queue_id: str) -> bytes:
@@ -153,16 +128,14 @@ class Reads:
         Raises:
             InvalidRequest: that is no key of a queue.
         """
-        site, slash, vmta = request.queue.rpartition("/")
-        if not slash or not site:
-            raise InvalidRequest(f"`{request.queue}` is no queue; write site/vmta, as in gmail/mkt-1, or gmail/")
+        site, vmta = site_and_vmta(request.queue)
         found = await self._spool.groups(MessageFilter(site=site, vmta=vmta, deferred_only=True), requests.PAGE_LIMIT)
         active = [one for one in await self._spool.on_mirror(rows.active_by_site) if one[0] == site]
-        active = [one for one in active if not vmta or one[2] == vmta]
+        active = [one for one in active if vmta in ("", one[2])]
         groups, ready = found.groups, sum(one[3] for one in active)
-        deferred = sum(group.count for group in groups)
-        next_try = min((group.next_try_at for group in groups if group.next_try_at), default=None)
-        causes = []
+        provider = ProviderName(active[0][1] if active else groups[0].provider if groups else "")
+        block = self._block(site, provider, vmta)
+        causes = [block] if block is not None else []
         if ready:
             causes.append(
                 WaitReason(
@@ -173,21 +146,30 @@ class Reads:
                 )
             )
         if groups:
-            causes.append(deferred_reason(found, deferred, next_try, f"{site}/{vmta}"))
-        return QueueWhy(
-            key=queue_key(SiteName(site), VmtaName(vmta)),
-            site=SiteName(site),
-            vmta=VmtaName(vmta),
-            pool=PoolName(""),
-            provider=ProviderName(active[0][1] if active else groups[0].provider if groups else ""),
-            ready=ready,
-            connections=0,
-            deferred=deferred,
-            next_try_at=next_try,
-            reasons=tuple(causes),
-            limits=(),
-            groups=groups[:GROUPS],
-        )
+            causes.append(deferred_reason(found, request.queue))
+        return queue_why(site, vmta, provider, found, ready=ready, reasons=causes)
+
+    def _block(self, site: str, provider: ProviderName, vmta: VmtaName) -> WaitReason | None:
+        """What holds mail of a queue, as Postfix is told; an empty `vmta` is any."""
+        if (standing := self._standing()) is None:
+            return None
+        config, state = standing
+        block = Holds(config, state).of(Destination("", site, provider))
+        if block is None and vmta in config.virtual_mtas:
+            block = state.vmta_block(vmta, site, provider)
+        return emulated(block) if block is not None else None
+
+    def _held(self, summary: views.MessageSummary) -> WaitReason | None:
+        """What holds one message: its destination, or its stream, which is that of the sender."""
+        if (standing := self._standing()) is None:
+            return None
+        config, state = standing
+        place = Destination(summary.domain, summary.site, ProviderName(summary.provider))
+        block = Holds(config, state).of(place)
+        if block is None:
+            name = StreamTable(config).classify(summary.sender.encode(), {}, "")
+            block = state.queue_block(config.streams[name].pool, name, NO_PROVIDER) if name is not None else None
+        return emulated(block) if block is not None else None
 
 
 def told(summary: views.MessageSummary) -> views.MessageSummary:
@@ -198,7 +180,7 @@ def told(summary: views.MessageSummary) -> views.MessageSummary:
     return msgspec.structs.replace(summary, unknown=tuple(unknown))
 
 
-def _queue(site: str, provider: str, vmta: str, count: int) -> views.QueueView:
+def _queue(site: str, provider: str, vmta: str, count: int, *, held: WaitReason | None) -> views.QueueView:
     return views.QueueView(
         key=queue_key(SiteName(site), VmtaName(vmta)),
         site=SiteName(site),
@@ -209,6 +191,6 @@ def _queue(site: str, provider: str, vmta: str, count: int) -> views.QueueView:
         connection_limit=None,
         messages_per_connection=None,
         rate_limit="",
-        binding=None,
+        binding=held,
         generation=0,
     )

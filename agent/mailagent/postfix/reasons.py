@@ -1,6 +1,7 @@
 """Why mail of a Postfix queue waits, as far as Postfix tells. Pure."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
@@ -11,11 +12,21 @@ from mailagent.postfix.instance import Instance
 from mailagent.spool.mirror import HELD_BY
 from mailagent.why import cause
 
+EMULATED: Final = "emulated: each try is deferred here, counts as an attempt, and the mail still expires"
+
 
 def reasons(
-    summary: MessageSummary, folder: str, last: Attempt | None, instance: Instance, *, active: int, running: bool
+    summary: MessageSummary,
+    folder: str,
+    last: Attempt | None,
+    instance: Instance,
+    *,
+    active: int,
+    running: bool,
+    held: WaitReason | None = None,
 ) -> list[WaitReason]:
-    """Why a recipient of a message in `folder` waits. `active` messages are in the active queue."""
+    """Why a recipient of a message in `folder` waits. `active` messages are in the active queue, `held` has an order
+    that maps obey."""
     found = []
     if not running:
         found.append(
@@ -23,6 +34,8 @@ def reasons(
                 kind=ReasonKind.RESOURCE, detail="Postfix is not running: nothing is delivered", release="postfix start"
             )
         )
+    if held is not None and folder != "hold":
+        found.append(held)
     match folder:
         case "hold":
             found.append(
@@ -67,6 +80,11 @@ def reasons(
     if last is not None and folder in ("deferred", "hold"):
         found.append(_behind(last))
     return found
+
+
+def emulated(block: WaitReason) -> WaitReason:
+    """What holds mail by maps, in words that say so."""
+    return msgspec.structs.replace(block, detail=f"{block.detail} (≈ {EMULATED})")
 
 
 def _behind(last: Attempt) -> WaitReason:

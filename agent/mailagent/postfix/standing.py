@@ -19,15 +19,16 @@ from mailagent.config.structs import AgentConfig
 from mailagent.control.verbs import Control
 from mailagent.host import Act, Principal
 from mailagent.postfix.allowed import APPLY
+from mailagent.postfix.holding import is_site, why_not
 from mailagent.postfix.instance import Capability, Instance
-from mailagent.postfix.maps import Maps, why_not
+from mailagent.postfix.maps import Maps
 
 EMULATED: Final = {
     "drain": "by maps; the active queue is routed anew by a reload, sessions that are open finish",
     "rotate": "by maps; the active queue is routed anew by a reload",
     "suspend": (
-        "mail goes to a service that defers it: Postfix counts that as an attempt, and it still expires; a provider is"
-        " covered in part, by the recipient domains seen so far"
+        "mail goes to a service that defers it: Postfix counts that as an attempt, and it still expires; a provider or"
+        " site is covered in part, by the recipient domains seen so far, and new ones 10 s after their first mail"
     ),
 }
 """Verbs that Postfix has no means for of its own, a sentence each."""
@@ -76,10 +77,10 @@ class StandingOrders:
         kind, target = _KINDS.get(verb), getattr(request, "target", None)
         if kind is None or not isinstance(target, Target):
             return
-        reason = why_not(self._config(), kind, target)
+        reason = why_not(self._config(), self._control.state, kind, target)
         if isinstance(request, requests.Drain) and request.refuse:
             reason = "Postfix takes mail in by itself, and cannot refuse that of one pool"
-        if not reason and target.kind in _NEEDS_VMTAS:
+        if not reason and target.kind in _NEEDS_VMTAS and not is_site(target):
             reason = self._instance.why_not(Capability.VIRTUAL_MTAS)
         if not reason and not self._maps.ready:
             reason = f"this Postfix is not set up for it: {APPLY}"

@@ -114,7 +114,7 @@ def history(setup: Setup, selection: Sequence[str], step: str, last: int | None,
 
 
 @click.command()
-@click.argument("what", nargs=-1, metavar="queue:SITE/VMTA | message:ID [SELECTOR]...")
+@click.argument("what", nargs=-1, metavar="queue:SITE/[VMTA] | message:ID [SELECTOR]...")
 @click.option("-n", "number", type=click.IntRange(0), help="Index of the recipient; else the first waiting one.")
 @as_json
 @pass_setup
@@ -126,6 +126,7 @@ def why(setup: Setup, what: Sequence[str], number: int | None, as_json: bool) ->
     \b
     Examples:
       mailctl why queue:gmail/mkt-1
+      mailctl why queue:gmail/
       mailctl why message:01K4B2T9QX3F7M2PA --json
     """
     from mailagent.api.errors import NotFound

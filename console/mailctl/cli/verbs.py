@@ -124,12 +124,14 @@ def undrain(setup: Setup, /, **given: Any) -> None:
 def suspend(setup: Setup, /, **given: Any) -> None:
     """Hold delivery for a stated time.
 
-    Acts on pool:, vmta:, provider:, queue:, stream:, cell:PROVIDER/VMTA and traffic:PROVIDER/STREAM.
+    Acts on pool:, vmta:, provider:, queue:, stream:, cell:PROVIDER/VMTA and traffic:PROVIDER/STREAM. A queue without a
+    virtual MTA, queue:SITE/, is the whole site.
 
     \b
     Examples:
       mailctl suspend provider:gmail --for 15m --reason "their incident"
       mailctl suspend queue:gmail/mkt-1
+      mailctl suspend queue:mx.example.com/
     """
     hand_over(setup, "suspend", **given)
 

@@ -123,6 +123,8 @@ def _has(host: HostState, inventory: Inventory, kind: TargetKind, name: str, poo
         return any(view.name == name and (not pools or view.pool in pools) for view in snapshot.vmtas)
     if kind is TargetKind.DKIM:
         return _has_pool(host, inventory, name.rpartition("/")[2])
+    if kind is TargetKind.QUEUE and name.endswith("/"):
+        return True  # a site, whoever sends there: as of a provider, the agent decides
     if kind in (TargetKind.QUEUE, TargetKind.CELL):
         return _has(host, inventory, TargetKind.VMTA, name.rpartition("/")[2], ())
     if kind is TargetKind.TRAFFIC:

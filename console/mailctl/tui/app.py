@@ -40,13 +40,14 @@ from mailctl.tui.keymap import Keymap
 from mailctl.tui.layout import Layouts, Tables
 from mailctl.tui.palette import IncidentProvider, PlaceProvider, commands_of
 from mailctl.tui.screens.ages import AgesView
-from mailctl.tui.screens.deferred import DeferredView, MessagesView
+from mailctl.tui.screens.deferred import DeferredView
 from mailctl.tui.screens.destinations import DestinationsView
 from mailctl.tui.screens.find import FindView
 from mailctl.tui.screens.fleet import FleetView
 from mailctl.tui.screens.help import HelpScreen
 from mailctl.tui.screens.jobs import JobsView
 from mailctl.tui.screens.message import MessageView
+from mailctl.tui.screens.messages import MessagesView
 from mailctl.tui.screens.operations import OperationsView
 from mailctl.tui.screens.pools import PoolsView
 from mailctl.tui.screens.rollout import RolloutView

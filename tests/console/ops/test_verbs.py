@@ -243,6 +243,15 @@ async def test_a_selection_that_does_not_fit_is_one_clear_sentence(
         await plan(fleet, verb, words)
 
 
+async def test_a_site_is_held_on_every_host_whoever_sends_there(agents: Agents, fleet: Fleet) -> None:
+    report = await ops.execute(fleet, await plan(fleet, Verb.SUSPEND, "queue:gmail/"))
+    assert [line.host for line in report.lines] == ["mx1", "mx2", "mx3"]
+    (made,) = agents["mx1"].live.values()
+    assert str(made.target) == "queue:gmail/"
+    report = await ops.execute(fleet, await plan(fleet, Verb.RESUME, "queue:gmail/ host:mx1"))
+    assert [line.host for line in report.lines] == ["mx1"]
+
+
 async def test_a_virtual_mta_and_a_stream_can_be_held_at_one_provider(agents: Agents, fleet: Fleet) -> None:
     report = await ops.execute(fleet, await plan(fleet, Verb.SUSPEND, "cell:gmail/mkt-1"))
     assert [line.host for line in report.lines] == ["mx1"]

@@ -6,9 +6,10 @@ import pytest
 from textual.pilot import Pilot
 
 from mailagent.api.terms import Field
-from mailctl.tui.screens.deferred import DeferredView, MessagesView
+from mailctl.tui.screens.deferred import DeferredView
 from mailctl.tui.screens.find import FindView
 from mailctl.tui.screens.message import MessageView
+from mailctl.tui.screens.messages import MessagesView
 from mailctl.tui.widgets.filterbar import FilterBar
 from mailctl.tui.widgets.status import StatusLine
 from tests.console.tui.doubles import NOW, StillFleet, healthy, troubled

@@ -12,8 +12,8 @@ from mailctl.ops.plan import Verb
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
-from mailctl.tui.screens import deferred
-from mailctl.tui.screens.deferred import MessagesView
+from mailctl.tui.screens import messages
+from mailctl.tui.screens.messages import MessagesView
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import ready, shown, table
@@ -94,6 +94,11 @@ async def test_one_recipient_is_bounced_and_a_held_one_released() -> None:
         await pilot.press("E")
         await asked(pilot, clock)
         assert [plan.verb for plan in operator.plans] == [Verb.BOUNCE, Verb.RELEASE]
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.press("S")  # the destination of that mail, whoever sends there
+        await asked(pilot, clock)
+        assert (operator.plans[-1].verb, operator.plans[-1].selection) == (Verb.SUSPEND, "queue:gmail/")
 
 
 async def test_a_group_is_moved_to_a_pool_that_there_is() -> None:
@@ -154,7 +159,7 @@ async def test_a_message_that_has_left_leaves_the_list_and_the_others_keep_their
         assert isinstance(screen, MessagesView)
         before = [row.key for row in screen.rows]
         fleet.gone = True
-        monkeypatch.setattr(deferred, "AGAIN_S", 0.0)
+        monkeypatch.setattr(messages, "AGAIN_S", 0.0)
         await until(pilot, lambda: len(screen.rows) < len(before))
         left = [row.key for row in screen.rows]
         assert left == [key for key in before if key in left]

@@ -7,8 +7,8 @@ from textual.pilot import Pilot
 
 from mailctl.ops.filters import Filter
 from mailctl.tui.screens.ages import AgesView, bucket_terms, bucket_words
-from mailctl.tui.screens.deferred import MessagesView
 from mailctl.tui.screens.destinations import DestinationsView
+from mailctl.tui.screens.messages import MessagesView
 from mailctl.tui.screens.trace import TraceView
 from mailctl.tui.widgets.status import StatusLine
 from tests.console.tui.doubles import StillFleet

@@ -6,6 +6,7 @@ from textual.binding import Binding, BindingType
 
 from mailctl.ops.mail import ON_MAIL
 from mailctl.ops.plan import Options, Verb
+from mailctl.ops.selector import TermKind
 from mailctl.tui.screens.view import View
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject, Verdict, verdict
@@ -37,6 +38,11 @@ class MailView(View):
         return None
 
     @property
+    def sites(self) -> tuple[str, ...]:
+        """Destinations of that mail, as far as they are known and one row has one."""
+        return ()
+
+    @property
     def has_held(self) -> bool:
         """Whether some of it is held."""
         return False
@@ -60,8 +66,12 @@ class MailView(View):
         )
 
     def subject(self, verb: Verb) -> Subject | None:
-        """The mail, also for the end of what holds it."""
-        return self.mail() if verb in ON_MAIL or (verb is Verb.RESUME and self.has_held) else None
+        """The mail, also for the end of what holds it; for a suspension its destinations."""
+        if verb in ON_MAIL or (verb is Verb.RESUME and self.has_held):
+            return self.mail()
+        if verb in (Verb.SUSPEND, Verb.RESUME) and self.sites:
+            return Subject(TermKind.QUEUE, tuple(f"{site}/" for site in self.sites), self.filter.selection.hosts)
+        return None
 
     def verdict(self, verb: Verb) -> Verdict:
         """What a key means here."""

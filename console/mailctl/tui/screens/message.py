@@ -144,6 +144,11 @@ class MessageView(MailView):
         """Whether it is held."""
         return self._detail is not None and bool(self._detail.summary.held)
 
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Its destination, once it is known."""
+        return (self._detail.summary.site,) if self._detail is not None and self._detail.summary.site else ()
+
     def copied(self) -> str:
         """The queue id."""
         return self.desk.message.message_id if self.desk.message else ""
