@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from mailagent.ages import Ages
 from mailagent.api import views
-from mailagent.api.ids import VmtaName
+from mailagent.api.ids import ProviderName, VmtaName
 from mailagent.api.operations import Impact
 from mailagent.api.targets import MessageFilter, Target
 from mailagent.census import Census
@@ -30,6 +30,7 @@ from mailagent.outcome.accounting import AccountingLog, Finder
 from mailagent.outcome.accounting.tallies import Tallies
 from mailagent.outcome.classification import Classifier
 from mailagent.outcome.events import Events
+from mailagent.outcome.suppression import SuppressionBook
 from mailagent.overview import Overview
 from mailagent.parts import Parts
 from mailagent.postfix.agreement import Agreement
@@ -58,6 +59,7 @@ from mailagent.routing import Router
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.spool.errors import StorageFailed
 from mailagent.spool.store import Spool
+from mailagent.suppressing import Suppressing
 from mailagent.telemetry.archive import Archive
 from mailagent.telemetry.connect_times import ConnectTimes
 from mailagent.telemetry.counters import Counters
@@ -72,6 +74,8 @@ STANDING: Final = frozenset({"control", "census", "ages", "upkeep", "mirror", "p
 """Tasks whose end is the end of the agent."""
 OF_CONTROL: Final = ("note_add",)
 """Verbs of control that need nothing of Postfix."""
+UNHEEDED: Final = "kept on the list; Postfix does not ask it, and goes on sending"
+"""Of the suppression list."""
 SIGHUP: Final = "SIGHUP"
 CACHE_KIB: Final = 8 * 1024
 """Of the mirror in memory: what is read again and again is the index of queue ids."""
@@ -146,6 +150,15 @@ class PostfixHost:
         self._maps.apply(self._state)
         self._agreement = Agreement(programs, self._maps, lambda: self._state.directives)
         self._changes = Changes(config, self._classifier, site_of=self._mirror.site_of, lifetime_s=instance.lifetime_of)
+        self._book = self._changes.suppression = SuppressionBook(
+            config.suppression,
+            self._spool,
+            outcomes=lambda provider: self._changes.outcomes[provider],
+            frozen=lambda provider: self._state.holds_suppression(provider),
+            incident=self._incident,
+        )
+        await self._book.load()
+        self._suppressing = Suppressing(self._book, self._control, lambda: self._config)
         self._log = await keeper_of(
             config.postfix,
             instance,
@@ -201,6 +214,7 @@ class PostfixHost:
             "outcomes": Tallies(self._accounting.directory, lambda: self._config.accounting.records).outcomes,
             "events": self._events.events,
             **self._configuring.reads,
+            **self._suppressing.reads,
             **Parts(config.host, Texts(programs, self._spool).of).reads,
         }
         own = Own(programs)
@@ -223,8 +237,9 @@ class PostfixHost:
             **LockVerbs(self._control).verbs,
             **self._mail.verbs,
             **self._configuring.verbs,
+            **self._suppressing.verbs,
         }
-        self._emulated: dict[str, str] = {**EMULATED}
+        self._emulated: dict[str, str] = {**EMULATED, "suppression_add": UNHEEDED}
         self._spawn(self._control.run(), "control")
         self._spawn(self._census.run(), "census")
         self._spawn(ages.run(), "ages")
@@ -273,7 +288,11 @@ class PostfixHost:
             if task.get_name() in STANDING:
                 self._fail(f"{task.get_name()} failed: {error!r}")
 
+    def _incident(self, provider: str, held: int) -> None:
+        self._spawn(self._suppressing.freeze_by_itself(ProviderName(provider), held), f"freeze:{provider}")
+
     def _each_minute(self) -> None:
+        self._spawn(self._suppressing.upkeep(), "suppressions")
         self._spawn(asyncio.to_thread(self._destinations.save), "destinations")
         self._spawn(self._agreement.look(self._config), "agreement")
 
@@ -362,6 +381,7 @@ class PostfixHost:
         if changed:
             self._snapshots.configure(config)
             self._overview.config = config
+            self._book.config = config.suppression
             if "dns" in changed:
                 self._resolver.configure(config.dns)
             self._router = Router(config, self._resolver, before=self._router)

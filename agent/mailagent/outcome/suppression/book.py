@@ -50,6 +50,18 @@ class Frozen(Protocol):
         """For one provider, now."""
 
 
+class Recipient(Protocol):
+    """Whom an outcome is about: `mailagent.spool.records.Waiting` is one."""
+
+    @property
+    def address(self) -> bytes:
+        """As it stands in the envelope."""
+
+    @property
+    def message(self) -> int:
+        """What tells messages apart, so that a message counts once."""
+
+
 class SuppressionBook:
     """Owner of the list. Runs on the loop; `load` before the first question."""
 
@@ -123,30 +135,36 @@ class SuppressionBook:
 
     # -- outcomes --------------------------------------------------------------------------------------------------
 
-    def delivered(self, row: Waiting) -> None:
+    def delivered(self, row: Recipient) -> None:
         """A message went through: soft bounces before it do not count any more."""
         if len(self._soft) and self._soft.get(key := mailbox_key(row.address)) is not None:
             self._soft.discard(key)
             self._note()
             self._forgiven.append(key)
 
-    def failed(self, row: Waiting, reply: SmtpReply, verdict: Verdict, provider: str) -> None:
-        """A recipient was refused."""
+    def failed(
+        self, row: Recipient, reply: SmtpReply, verdict: Verdict, provider: str, at: float | None = None
+    ) -> None:
+        """A recipient was refused: now, or `at`, in seconds since 1970, where a log tells of it later."""
         if verdict.action is Action.SUPPRESS or verdict.action is Action.RETRY_THEN_SUPPRESS:
-            self._judge(row.address, row.message, verdict, reply.line(), provider)
+            self._judge(row.address, row.message, verdict, reply.line(), provider, at)
 
     async def bounced(self, address: str, message_id: str, verdict: Verdict, evidence: str, provider: str) -> None:
         """The same by a report that came later; on disk when this returns."""
-        self._judge(address.encode(), entry_key(message_id, ""), verdict, evidence, provider)
-        self._store()
+        self._judge(address.encode(), entry_key(message_id, ""), verdict, evidence, provider, None)
+        self.store()
         await self.add(())
 
-    def _judge(self, address: bytes, message: int, verdict: Verdict, evidence: str, provider: str) -> None:
+    def _judge(
+        self, address: bytes, message: int, verdict: Verdict, evidence: str, provider: str, at: float | None
+    ) -> None:
         if not self.config.bounces or self._table.get(mailbox_key(address)) is not None:
             return
         hard = verdict.action is Action.SUPPRESS
-        if hard and not self._is_frozen(provider) and self._watch.saw(provider, self._clock(), self.config.incident):
-            self._freeze(provider)
+        if hard and not self._is_frozen(provider):
+            now = self._clock() if at is None else at
+            if self._watch.saw(provider, now, self.config.incident):
+                self._freeze(provider)
         reason = SuppressionReason.HARD_BOUNCE if hard else SuppressionReason.SOFT_BOUNCES
         entry = self.entry(
             normal_address(address),
@@ -175,12 +193,13 @@ class SuppressionBook:
 
     def _note(self) -> None:
         if not (self._fresh or self._repeats or self._forgiven):
-            asyncio.get_running_loop().call_soon(self._store)
+            asyncio.get_running_loop().call_soon(self.store)
 
     def _is_frozen(self, provider: str) -> bool:
         return self._frozen(provider) or self._clock() < self._freezing.get(provider, 0.0)
 
-    def _store(self) -> None:
+    def store(self) -> None:
+        """Write what outcomes have said so far, before the changes that are asked for next."""
         fresh, repeats, forgiven = self._fresh, self._repeats, self._forgiven
         if not (fresh or repeats or forgiven):
             return
@@ -207,7 +226,7 @@ class SuppressionBook:
         log.warning("suppression frozen provider=%s: too many addresses became unknown at once", provider)
         self._watch.forget(provider)
         self._freezing[provider] = self._clock() + FREEZING_S
-        self._store()
+        self.store()
 
         def done(keys: list[int] | None, error: StorageError | None) -> None:
             if error is None and keys is not None:

@@ -4,6 +4,7 @@ Of what Postfix does not tell, nothing is made up: an attempt's number, a provid
 stays empty. A deferral by our own suspension is no outcome: the last real reply stays what it was.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
@@ -17,6 +18,7 @@ from mailagent.api.smtp import SmtpReply
 from mailagent.config.structs import AgentConfig
 from mailagent.outcome.accounting import AccountingRecord, line
 from mailagent.outcome.classification import Classifier
+from mailagent.outcome.suppression import SuppressionBook
 from mailagent.postfix.acts import is_long
 from mailagent.postfix.log.outcomes import DEFERRED, SENT, Event, GivenUp, Gone, Outcome, Received, Requeued
 from mailagent.postfix.queue_ids import made_at_us, message_number
@@ -35,6 +37,13 @@ DELETED = SmtpReply(code=0, enhanced="5.7.0", text="deleted by an order (postsup
 
 _SAME_MS = 5000
 """So far the arrival by `delay` and a queue id's own time are those of one message that was not requeued since."""
+
+
+class Recipient(msgspec.Struct, frozen=True):
+    """Whom an outcome is about, as the suppression list wants to know."""
+
+    address: bytes
+    message: int
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -63,6 +72,10 @@ class Changes:
     ) -> None:
         """`site_of` has (site, provider) of a domain where they are known, `lifetime_s` how long mail of a sender may
         wait."""
+        self.suppression: SuppressionBook | None = None
+        """Told of each outcome of a recipient."""
+        self.outcomes: Counter[str] = Counter()
+        """By provider, whatever they were and however late they are told."""
         self.last_replies: dict[tuple[ProviderName, VmtaName], SmtpReply] = {}
         """The last reply of each provider to each virtual MTA that deferred a recipient."""
         self._site_of = site_of
@@ -142,6 +155,8 @@ class Changes:
                 tls=_tls(tried.tls),
             )
         count(place.pool, place.stream, place.vmta, place.provider)
+        listed = self._message(event)
+        self._suppress(event, Recipient(tried.recipient.encode(), listed.message), verdict, place.provider)
         return Try(
             queue_id=event.id,
             address=tried.recipient,
@@ -150,8 +165,15 @@ class Changes:
             provider=place.provider,
             fresh=event.message.fresh,
             line=lambda n, number: self._line(kind, event, place, verdict, n, number),
-            message=self._message(event),
+            message=listed,
         )
+
+    def _suppress(self, event: Outcome, recipient: Recipient, verdict: Verdict | None, provider: str) -> None:
+        if self.suppression is not None and verdict is None:
+            self.suppression.delivered(recipient)
+        elif self.suppression is not None and verdict is not None:
+            self.suppression.failed(recipient, event.said.reply, verdict, provider, event.at)
+        self.outcomes[provider] += 1
 
     def _place(self, event: Outcome, domain: str) -> Place:
         """What the peer's name says of its provider counts before what DNS says of the recipient's domain."""

@@ -175,5 +175,7 @@ class LogKeeper:
 
     def _store(self, changes: Sequence[Change]) -> "asyncio.Future[Told]":
         self._stored_at = time.monotonic()
+        if self.changes.suppression is not None:  # before the place: what is read again suppresses again
+            self.changes.suppression.store()
         place = msgspec.json.encode(Place(self._position, self._at)) if self._position is not None else None
         return self._spool.change_mirror(partial(told.tell, changes=changes, place=place))
