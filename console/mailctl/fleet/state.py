@@ -447,7 +447,8 @@ def sum_flows(flows: Iterable[Flow]) -> Flow:
     length = min(RECENT_BUCKETS, max((len(flow.recent) for flow in flows), default=0))
     padding = (0,) * length
     # In columns, so that the sums are made in C: of a thousand hosts there are many.
-    recent = map(sum, zip(*((padding + flow.recent)[-length:] for flow in flows), strict=True)) if length else ()
+    aligned = [one if len(one) == length else (padding + one)[-length:] for one in (flow.recent for flow in flows)]
+    recent = map(sum, zip(*aligned, strict=True)) if length else ()
     return Flow(
         received_1m=sum(flow.received_1m for flow in flows),
         delivered_1m=sum(flow.delivered_1m for flow in flows),

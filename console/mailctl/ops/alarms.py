@@ -5,8 +5,10 @@ addresses that are not in use, raise none. Thresholds for monitoring are another
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from operator import is_
+from typing import NamedTuple
 
 import msgspec
 from msgspec import structs
@@ -93,30 +95,37 @@ def alarms(state: FleetState) -> tuple[Alarm, ...]:
     return Lookout().see(state)
 
 
+class _Seen(NamedTuple):
+    """What was found on a host, and what that hangs on."""
+
+    basis: tuple[object, ...]
+    findings: tuple[Finding, ...]
+    using: "Addresses"
+
+
 class Lookout:
-    """Alarms of one state after the other; a host that has not changed is not looked through again."""
+    """Alarms of one state after the other; a host is looked through again when what they hang on is another value."""
 
     def __init__(self) -> None:
-        self._seen: dict[HostName, tuple[HostState, tuple[Finding, ...], Addresses]] = {}
+        self._seen: dict[HostName, _Seen] = {}
 
     def see(self, state: FleetState) -> tuple[Alarm, ...]:
         """All alarms of `state`, the worst first."""
         groups: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
         failing: list[HostState] = []
-        using = Addresses()
         every: list[Alarm] = []
         for host in state.hosts:
-            seen = self._seen.get(host.name)
-            if seen is None or seen[0].snapshot is not host.snapshot or seen[0].state is not host.state:
-                seen = self._seen[host.name] = (host, findings(host), _using(host))
-            for one in seen[1]:
+            seen, basis = self._seen.get(host.name), _basis(host)
+            if seen is None or not all(map(is_, seen.basis, basis)):
+                seen = self._seen[host.name] = _Seen(basis, findings(host), _using(host))
+            for one in seen.findings:
                 groups[_about(one)].append(one)
-            if not seen[1] and _is_failing(host):
+            if not seen.findings and _is_failing(host):
                 failing.append(host)
-            using.all += seen[2].all
-            using.slow += seen[2].slow
             if (alarm := _of_host(host)) is not None:
                 every.append(alarm)
+        troubled = {str(one.cell.provider) for group in groups.values() for one in group}
+        using = Addresses.together([self._seen[host.name].using for host in state.hosts], troubled)
         for provider in [about[1] for about in groups if about[0] == Trouble.MAILBOXES]:
             groups[Trouble.MAILBOXES, provider] += _without_reply(groups, provider)
         for provider in [about[1] for about in groups if about[0] == Trouble.BLOCKED]:
@@ -126,6 +135,14 @@ class Lookout:
         for group in groups.values():
             every += [_of_cells(part, using) for part in _parts(group, using)]
         return tuple(sorted(every, key=lambda alarm: (ORDER.index(alarm.trouble), -alarm.waiting, alarm.text)))
+
+
+def _basis(host: HostState) -> tuple[object, ...]:
+    """What the findings of a host hang on. An agent says each second that it is there: that alone changes nothing."""
+    snapshot = host.snapshot
+    if snapshot is None:
+        return (host.state, None, None, None, None)
+    return (host.state, host.hello, snapshot.destinations, snapshot.vmtas, snapshot.directives)
 
 
 def findings(host: HostState) -> tuple[Finding, ...]:
@@ -236,6 +253,15 @@ class Addresses:
     def __init__(self) -> None:
         self.all: Counter[str] = Counter()
         self.slow: Counter[str] = Counter()
+
+    @classmethod
+    def together(cls, hosts: "Sequence[Addresses]", providers: Iterable[str]) -> "Addresses":
+        """Of all hosts, for these providers: all of a large fleet would be counted for nothing."""
+        found = cls()
+        for name in providers:
+            found.all[name] = sum(one.all.get(name, 0) for one in hosts)
+            found.slow[name] = sum(one.slow.get(name, 0) for one in hosts)
+        return found
 
 
 def _using(host: HostState) -> Addresses:

@@ -2,8 +2,8 @@
 
 import os
 
-# A key is painted within a sixtieth of a second; without one there are four frames a second, whatever this says.
-# Nothing on an operations screen may slide.
-os.environ.setdefault("TEXTUAL_FPS", "60")
+# A key that comes just after a frame waits for the frame after the next (8 to 17 ms; with 60 it would be twice that);
+# without one there are four frames a second, whatever this says. Nothing on an operations screen may slide.
+os.environ.setdefault("TEXTUAL_FPS", "120")
 os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
 os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")

@@ -47,6 +47,7 @@ class Roster(Generic[Record, Tally]):
         self._keys: list[str] = []
         self._places: dict[str, int] = {}
         self._sorted_by: tuple[int, bool] | None = None
+        self._values: dict[str, Any] = {}  # by key, what that column orders by
         self._reshaped = False  # keys came or went since the last listing
 
     def update(self, parts: Iterable[Part[Record]]) -> None:
@@ -62,6 +63,7 @@ class Roster(Generic[Record, Tally]):
             self._parts[part.name] = _Kept(part.version, rows, keys, self._tally(rows))
             if old is not None and old.keys == keys:
                 self._records.update(zip(keys, rows, strict=True))
+                self._values.update(self._measured(keys, rows))
             else:
                 self._reshaped = True
         for name in self._parts.keys() - names:
@@ -72,6 +74,7 @@ class Roster(Generic[Record, Tally]):
             records.sort(key=self._place)
             self._own_order = list(map(self._key, records))
             self._records = dict(zip(self._own_order, records, strict=True))
+            self._values = self._measured(self._own_order, records)
 
     @property
     def tallies(self) -> list[Tally]:
@@ -87,20 +90,28 @@ class Roster(Generic[Record, Tally]):
         total: Row | None,
     ) -> Listing[Record]:
         """All rows. `still`: in the order of the last time, if there was one, new ones at the end."""
+        turned = sorted_by != self._sorted_by
+        if turned:
+            self._sorted_by = sorted_by
+            self._values = self._measured(self._records, self._records.values())
         if still and sorted_by is not None and self._keys:
             if self._reshaped:
                 places, last = self._places, len(self._places)
                 self._order(sorted(self._own_order, key=lambda key: places.get(key, last)))
         elif sorted_by is None:
-            if self._reshaped or self._sorted_by is not None:
+            if self._reshaped or turned:
                 self._order(self._own_order)
-        elif (value := self._columns[sorted_by[0]].sort) is not None:
-            records = self._records
-            self._order(sorted(self._own_order, key=lambda key: value(records[key]), reverse=sorted_by[1]))
-        self._reshaped, self._sorted_by = False, sorted_by
+        elif self._columns[sorted_by[0]].sort is not None:
+            self._order(sorted(self._own_order, key=self._values.__getitem__, reverse=sorted_by[1]))
+        self._reshaped = False
         return Listing(
             self._columns, _InOrder(self._keys, self._records), self._keys, self._places, draw, total, sorted_by
         )
+
+    def _measured(self, keys: Iterable[str], records: Iterable[Record]) -> dict[str, Any]:
+        """What the ordering column makes of each record, by key: kept, since 100,000 calls for each sort are slow."""
+        value = None if self._sorted_by is None else self._columns[self._sorted_by[0]].sort
+        return {} if value is None else dict(zip(keys, map(value, records), strict=True))
 
     def _order(self, keys: list[str]) -> None:
         if keys != self._keys:

@@ -111,8 +111,14 @@ def _lacking(verb: Verb, subject: Subject, state: FleetState) -> str:
         names = tuple(row.host for row in state.vmtas if row.view.name in subject.names)
     else:
         names = subject.hosts or tuple(host.name for host in state.hosts)
-    whys = [host.lacks(verb) for name in names if (host := state.host(name)) is not None]
-    return whys[0] if whys and all(whys) else ""
+    first = ""
+    for name in names:
+        if (host := state.host(name)) is None:
+            continue
+        if not (why := host.lacks(verb)):
+            return ""
+        first = first or why
+    return first
 
 
 def _held(subject: Subject, state: FleetState, kind: DirectiveKind, *, by_people: bool = False) -> set[str]:

@@ -6,12 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from mailagent.api import codec
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.views import DestinationView, EngineState, Flow, MemberState
 from mailctl.fleet.state import FleetState, HostState, LinkState
-from mailctl.ops.alarms import Lookout, Trouble, alarms
+from mailctl.ops.alarms import Finding, Lookout, Trouble, alarms, findings
 from mailctl.ops.plan import Verb
 from tests.console.tui.doubles import BUSY, NOW, THROTTLE, asleep, healthy, host_state, mixed, order, snapshot, troubled
 
@@ -237,6 +238,23 @@ def test_a_host_is_looked_through_again_when_it_changed() -> None:
     lost = replace(QUIET, hosts=(replace(QUIET.hosts[0], state=LinkState.LOST, error="gone"), *QUIET.hosts[1:]))
     assert [one.trouble for one in lookout.see(lost)] == [Trouble.LOST]
     assert lookout.see(QUIET) == ()
+
+
+def test_a_host_that_only_says_that_it_is_there_is_not_looked_through_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def look(host: HostState) -> tuple[Finding, ...]:
+        looked.append(host.name)
+        return findings(host)
+
+    monkeypatch.setattr("mailctl.ops.alarms.findings", look)
+    state, lookout = healthy(), Lookout()
+    for seq in (1, 2):
+        first, *others = state.hosts
+        assert first.snapshot is not None
+        alive = replace(first, snapshot=msgspec.structs.replace(first.snapshot, seq=seq, at=codec.now()))
+        assert len(lookout.see(replace(state, hosts=(alive, *others)))) == 1
+    assert looked == [host.name for host in state.hosts]
 
 
 def test_a_nearly_full_active_queue_of_a_postfix_is_an_alarm_and_a_window_of_ours_is_none() -> None:

@@ -15,6 +15,7 @@ from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.screens.help import HelpScreen, page
 from mailctl.tui.screens.view import View
+from mailctl.tui.widgets.chart import Chart
 from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
 from mailctl.tui.widgets.topbar import TABS, Tabs, Vitals
@@ -268,6 +269,17 @@ async def test_h_goes_through_the_histories_that_hosts_keep() -> None:
             await pilot.press("h")
             assert pilot.app.screen.query_one(StatusLine).message == f"history of {words}"
             await until(pilot, lambda step_s=step_s: fleet.steps[-1:] == [step_s])  # type: ignore[misc]
+
+
+async def test_the_chart_follows_the_cursor_once_it_rests() -> None:
+    fleet = StillFleet()
+    async with app_over(fleet).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("3", "j", "j")
+        view = pilot.app.screen
+        assert isinstance(view, View)
+        chart = view.query_one(Chart)
+        await until(pilot, lambda: (scope := view.scope()) is not None and scope.title in str(chart.legend()))
 
 
 async def test_c_adds_replies_up_by_category_and_enter_goes_into_one() -> None:

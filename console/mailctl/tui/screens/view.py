@@ -11,6 +11,7 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input
 
@@ -45,6 +46,8 @@ HOLD_S = 1.0
 """Rows keep their order this long after a key press."""
 SPANS = (("15 min", 900, 1), ("8 days", 8 * 86_400, 60), ("400 days", 400 * 86_400, 3600))
 """Histories that hosts keep: in words, seconds, step."""
+KEYS_REST_S = 0.2
+"""Histories wait so long for keys to rest: a chart takes more than ten milliseconds, and a key would wait for it."""
 LONG_POLL_S = 30.0
 """Longer histories are asked for so seldom: they are large and change slowly."""
 RESORT_S = 5.0
@@ -104,6 +107,7 @@ class View(Screen[None]):
         self._key_at = self._sorted_at = -RESORT_S
         self._plotted: tuple[Scope, int] | None = None  # whose history, and which of SPANS
         self._plotted_at = 0.0
+        self._resting: Timer | None = None  # runs while the cursor has moved just now
         self._past = Past()
         self._span = 0
         self._copied = ""
@@ -192,7 +196,8 @@ class View(Screen[None]):
 
     def poll(self) -> None:
         """Ask for what the state does not carry; called once a second while the screen is on top."""
-        self.poll_history()
+        if self.idle_s >= KEYS_REST_S:
+            self.poll_history()
 
     def stands_still(self) -> bool:
         """Whether rows keep their order: somebody types, a question is open, or they were ordered just now."""
@@ -279,7 +284,9 @@ class View(Screen[None]):
         self.show(self.desk.state, self.desk.now())
         self._draw_alarms()
         self._draw_hints()
-        self.poll_history()
+        if self._resting is not None:
+            self._resting.stop()
+        self._resting = self.set_timer(KEYS_REST_S, self.poll_history, name="resting")
 
     # filter
 

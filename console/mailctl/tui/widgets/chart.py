@@ -40,8 +40,9 @@ class Chart(Widget):
 
     def plot(self, title: str, series: Series | None, before: tuple[Before, ...] = ()) -> None:
         """Show `series`, with deliveries of earlier days below; None says that there is no data yet."""
-        if (title, series, before) != (self._title, self._series, self._before):
-            self._title, self._series, self._before = title, series, before
+        self._title = title  # for the legend
+        if (series, before) != (self._series, self._before):
+            self._series, self._before = series, before
             self.refresh()
 
     def legend(self) -> Content:

@@ -44,13 +44,14 @@ class Detail(Container):
     def plot(self, title: str, series: Series | None, before: Sequence[Before] = ()) -> None:
         """Show a history, and below it what was at that time before."""
         self._chart.plot(title, series, tuple(before))
-        self._legend.update(self._chart.legend())
+        self._legend.update(self._chart.legend(), layout=False)  # always one line
 
     def describe(self, facts: Content) -> None:
         """Show facts."""
         if self._shown is None or facts != self._shown or facts.spans != self._shown.spans:
             self._shown = facts
-            self._facts.update(facts)
+            height = self._facts.styles.height  # beside the chart it does not hang on the text
+            self._facts.update(facts, layout=height is None or height.is_auto)
 
 
 def fact(label: str, value: str, tone: Tone = Tone.TEXT) -> Content:
