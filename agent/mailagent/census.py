@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 
 from mailagent.spool.errors import ReadTooLong
 from mailagent.spool.records import DeferredTotal, WaitingTotal
@@ -28,6 +29,17 @@ class Census:
         self.by_pool: dict[str, int] = {}
         self.by_provider: dict[str, int] = {}
         self.by_stream: dict[str, int] = {}
+
+    def in_pool(self, name: str, members: Iterable[str]) -> int:
+        """Recipients that wait in a pool with these virtual MTAs.
+
+        Of mail that has no pool (a Postfix chooses anew at each attempt) those that the members have tried.
+        """
+        waiting = self.by_pool.get(name, 0)
+        if not self.by_pool.get("", 0):
+            return waiting
+        tried = frozenset(members)
+        return max(waiting, sum(total.count for total in self.deferred if total.vmta in tried))
 
     async def run(self) -> None:
         """Count until cancelled. What could not be counted in time stays as it was."""

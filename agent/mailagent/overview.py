@@ -94,7 +94,7 @@ class Overview:
                     members=pool.members,
                     active=sum(one in IN_SERVICE for one in members),
                     standby=members.count(MemberState.STANDBY),
-                    waiting=self._census.by_pool.get(name, 0),
+                    waiting=self._waiting_in(name),
                     deferred=sum(deferred.get(vmta, 0) for vmta in pool.members),
                     ready=_ready(own),
                     connections=_connections(own),
@@ -281,7 +281,7 @@ class Overview:
         name = directive.target.name
         match directive.target.kind:
             case TargetKind.POOL:
-                return self._census.by_pool.get(name, 0)
+                return self._waiting_in(PoolName(name))
             case TargetKind.PROVIDER:
                 return self._census.by_provider.get(name, 0)
             case TargetKind.STREAM:
@@ -303,7 +303,7 @@ class Overview:
                     connections=sum(part.connections for part in parts),
                     ready=sum(part.ready for part in parts),
                     in_doubt=sum(part.in_doubt for part in parts),
-                    waiting=self._census.by_pool.get(target.name, 0),
+                    waiting=self._waiting_in(PoolName(target.name)),
                     empty=all(part.empty for part in parts),
                 )
             case _:
@@ -341,7 +341,7 @@ class Overview:
             case TargetKind.HOST:
                 messages = waiting
             case TargetKind.POOL:
-                messages = self._census.by_pool.get(target.name, 0)
+                messages = self._waiting_in(PoolName(target.name))
             case TargetKind.PROVIDER:
                 messages = self._census.by_provider.get(target.name, 0)
             case TargetKind.STREAM:
@@ -423,6 +423,10 @@ class Overview:
                 return ("delivery of what is already here",)
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    def _waiting_in(self, name: PoolName) -> int:
+        pool = self.config.pools.get(name)
+        return self._census.in_pool(name, pool.members if pool is not None else ())
 
     def _deferred_by(self, key: Callable[[DeferredTotal], K]) -> tuple[dict[K, int], dict[K, int]]:
         """(deferred recipients, arrival of the oldest) by what `key` makes of a total."""
