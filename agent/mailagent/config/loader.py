@@ -12,7 +12,7 @@ from mailagent.config.nodes import Key, Mapping, Node, Scalar, compose, show
 from mailagent.config.providers import SHIPPED_FILE, merge_providers, shipped_places
 from mailagent.config.reading import Reader
 from mailagent.config.streams import KINDS, StreamKind
-from mailagent.config.structs import AgentConfig, FleetConfig, Shared
+from mailagent.config.structs import AgentConfig, FleetConfig, FleetHost, Shared
 
 T = TypeVar("T", bound=Shared)
 
@@ -35,6 +35,7 @@ class Origins:
 def load_fleet(path: Path, text: bytes | None = None) -> FleetConfig:
     """The fleet that the file describes, as the file says it: shipped providers are not merged in.
 
+    An `agent.yaml` describes a fleet of one host, looked at from the host itself.
     With `text`, as if the file at `path` said that.
 
     Raises:
@@ -84,7 +85,29 @@ def read_file(path: Path, kind: type[T], data: bytes | None = None) -> tuple[T |
         line = exc.object.count(b"\n", 0, exc.start) + 1
         raise ConfigError([Problem(str(path), line, "", "is not UTF-8 text")]) from exc
     root = compose(text, str(path), problems)
+    if isinstance(root, Mapping) and kind is FleetConfig:
+        root = _as_fleet(root)
+    elif isinstance(root, Mapping) and "hosts" in root.entries and "host" not in root.entries:
+        whose = "this is a fleet file: `mailctl validate` checks it, `mailctl config HOST` prints a host's part"
+        raise ConfigError([Problem(str(path), root.lines["hosts"], "hosts", whose)])
     return (reader.read(_inherit_kinds(_inherit_retry(root)), kind) if root else None), reader
+
+
+def _as_fleet(root: Mapping) -> Mapping:
+    """`root`; an `agent.yaml` as the fleet of its one host, whose socket is on this machine."""
+    host = root.entries.get("host")
+    if not isinstance(host, Scalar) or "hosts" in root.entries:
+        return root
+    own = {field.name for field in msgspec.structs.fields(FleetHost)} & root.entries.keys()
+    lines = {name: line for name, line in root.lines.items() if name in own}
+    entry = Mapping({name: root.entries[name] for name in own}, lines, host.line)
+    hosts: dict[str, Node] = {host.text: _over(entry, {"transport": "local"}, host.line)}
+    shared = {name: node for name, node in root.entries.items() if name not in own and name != "host"}
+    return Mapping(
+        {**shared, "hosts": Mapping(hosts, {host.text: host.line}, host.line)},
+        {**root.lines, "hosts": host.line},
+        root.line,
+    )
 
 
 def _settle(config: T | None, reader: Reader) -> T:

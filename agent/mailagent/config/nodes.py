@@ -65,14 +65,28 @@ def compose(text: str, file: str, problems: list[Problem]) -> Node | None:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as exc:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 0
-        problems.append(Problem(file, line, "", f"not valid YAML: {exc.problem or exc.context}"))
+        what = "a tab stands there; indent with spaces" if _is_tabbed(text, line) else exc.problem or exc.context
+        problems.append(Problem(file, line, "", f"not valid YAML: {what}"))
         return None
-    except yaml.YAMLError as exc:  # a character that YAML does not allow
+    except yaml.reader.ReaderError as exc:  # a character that YAML does not allow
+        line = text.count("\n", 0, max(0, text.find(chr(exc.character)))) + 1
+        problems.append(Problem(file, line, "", f"not valid YAML: control character #x{exc.character:02x}"))
+        return None
+    except yaml.YAMLError as exc:
         problems.append(Problem(file, 0, "", f"not valid YAML: {' '.join(str(exc).split())}"))
         return None
     if root is None:
         return Mapping({}, {}, 1)
     return _Composer(file, problems).node(root, ())
+
+
+def _is_tabbed(text: str, line: int) -> bool:
+    """Whether a line, from 1, is indented with a tab."""
+    lines = text.split("\n")
+    if not 0 < line <= len(lines):
+        return False
+    words = lines[line - 1]
+    return "\t" in words[: len(words) - len(words.lstrip())]
 
 
 class _Composer:

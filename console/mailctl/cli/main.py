@@ -70,7 +70,8 @@ class _Sections(click.Group):
     "--fleet",
     "fleet_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The fleet file. [default: $MAILCTL_FLEET, ./fleet.yaml, ~/.config/mailctl/, /etc/mailctl/]",
+    help="The fleet file, or on a host its agent.yaml. [default: $MAILCTL_FLEET, ./fleet.yaml, ~/.config/mailctl/, "
+    "/etc/mailctl/, /etc/mailagent/agent.yaml]",
 )
 @click.option(
     "--as", "role", type=click.Choice(["viewer", "operator", "admin"]), help="Act with at most this role; only lowers."

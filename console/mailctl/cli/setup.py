@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mailctl.fleet import Fleet
     from mailctl.fleet.watch import Tap
 
-SEARCHED = ("./fleet.yaml", "~/.config/mailctl/fleet.yaml", "/etc/mailctl/fleet.yaml")
-"""Where the fleet file is looked for, after --fleet and $MAILCTL_FLEET."""
+SEARCHED = ("./fleet.yaml", "~/.config/mailctl/fleet.yaml", "/etc/mailctl/fleet.yaml", "/etc/mailagent/agent.yaml")
+"""Where the fleet file is looked for, after --fleet and $MAILCTL_FLEET; at last, on a host, its own file."""
 
 T = TypeVar("T")
 

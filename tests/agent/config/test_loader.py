@@ -4,9 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
+from mailagent.api.ids import HostName, PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.requests import Role
-from mailagent.config import AgentConfig, ConfigError, FleetConfig, load_agent, load_agent_with_origins, load_fleet
+from mailagent.config import (
+    AgentConfig,
+    ConfigError,
+    FleetConfig,
+    host_part,
+    load_agent,
+    load_agent_with_origins,
+    load_fleet,
+)
 from mailagent.config.structs import Endpoint, Listener, Priority, Rate, Transport
 
 SINGLE_HOST = """\
@@ -300,3 +308,25 @@ def test_origins_name_file_and_line_of_a_key(tmp_path: Path) -> None:
     assert origins.find("providers.gmail.messages_per_connection").startswith("providers.yaml:")
     assert origins.find("routes[0].to") == "agent.yaml:14"
     assert origins.find("queue.window") == "default"
+
+
+def test_a_hosts_own_file_is_a_fleet_of_one_host(tmp_path: Path) -> None:
+    own = agent(tmp_path, SINGLE_HOST)
+    made = load_fleet(tmp_path / "agent.yaml")
+    assert made.hosts[HostName("mx1")].transport is Transport.LOCAL
+    assert host_part(made, HostName("mx1")) == own
+
+
+def test_a_mistake_in_it_is_named_where_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text("host: mx1\nvirtual_mtas: {a1: {adress: 127.0.0.1}}\ncolour: red\n")
+    with pytest.raises(ConfigError) as caught:
+        load_fleet(path)
+    told = str(caught.value)
+    assert "agent.yaml:2: hosts.mx1.virtual_mtas.a1.adress: unknown key; did you mean `address`?" in told
+    assert "agent.yaml:3: colour: unknown key" in told
+
+
+def test_a_fleet_file_is_no_hosts_own_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"agent\.yaml:1: hosts: this is a fleet file: `mailctl validate` checks it"):
+        agent(tmp_path, FLEET)

@@ -63,3 +63,8 @@ def test_no_text_makes_it_fail_otherwise(text: str) -> None:
 
 def test_keys_are_shown_as_people_write_them() -> None:
     assert show(("hosts", "mx1", "intake", "listeners", 0, "port")) == "hosts.mx1.intake.listeners[0].port"
+
+
+def test_a_tab_and_a_control_character_are_named_with_their_line() -> None:
+    assert composed("a:\n\tb: 1\n") == (None, ["f.yaml:2: not valid YAML: a tab stands there; indent with spaces"])
+    assert composed("a: 1\nb: \x00\n") == (None, ["f.yaml:2: not valid YAML: control character #x00"])
