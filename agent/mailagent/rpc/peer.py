@@ -98,7 +98,7 @@ class RoleTable:
         if peer.uid == OVERFLOW_UID or peer.pid == 0:
             raise RoleRefused(
                 "the kernel does not tell the agent who you are: caller and agent are in different user or process"
-                " namespaces"
+                f" namespaces, or you are `nobody` ({OVERFLOW_UID}), as which the kernel shows whom it does not know"
             )
         if peer.uid in (0, self._own_uid):
             return Role.ADMIN

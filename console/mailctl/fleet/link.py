@@ -263,8 +263,7 @@ async def _connect(
     except asyncssh.PermissionDenied as exc:
         raise LoginRefused(
             name,
-            f"{where} accepts none of our keys for user {options.username}; "
-            f"try: ssh -p {options.port} {options.username}@{options.host}",
+            f"{where} accepts none of our keys for user {options.username}; try: {_by_hand(options)}",
         ) from exc
     except asyncssh.ChannelOpenError as exc:
         raise Unreachable(name, f"the jump host cannot reach {where}: {exc.reason}") from exc
@@ -283,7 +282,10 @@ async def _connect(
     except TimeoutError as exc:
         raise Unreachable(name, f"{where} does not answer") from exc
     except FileNotFoundError as exc:
-        raise SshMisconfigured(name, f"no file {exc.filename}") from exc
+        path = str(exc.filename)
+        wanted = isinstance(options.known_hosts, list) and path in map(str, options.known_hosts)
+        hint = f"; compare the host's key with its own, then: {_keyscan(options, path)}" if wanted else ""
+        raise SshMisconfigured(name, f"no file {path}{hint}") from exc
     except OSError as exc:
         # asyncio's own texts name the address once more and not the cause
         cause = os.strerror(exc.errno).lower() if exc.errno else str(exc)
@@ -300,20 +302,29 @@ def _host_key_refusal(
     entry = label if options.port == 22 else f"[{label}]:{options.port}"
     known_hosts = options.known_hosts if isinstance(options.known_hosts, list) else []
     files = [str(file) for file in known_hosts] or [str(Path("~/.ssh/known_hosts").expanduser())]
-    path = shlex.quote(files[0])
     what = f"it shows {shown.get_algorithm()} {shown.get_fingerprint()}" if shown else reason  # revoked, or a CA's
     if shown is None or any(_has_keys(file, label, options.port) for file in files):
         return HostKeyChanged(
             name,
             f"HOST KEY CHANGED: the key of {entry} is not the one in {files[0]} ({what}). Somebody may be in between. "
-            f"Only if you know why it changed: ssh-keygen -f {path} -R {shlex.quote(entry)}",
+            f"Only if you know why it changed: ssh-keygen -f {shlex.quote(files[0])} -R {shlex.quote(entry)}",
         )
-    port = "" if options.port == 22 else f"-p {options.port} "
     return HostKeyUnknown(
         name,
         f"host key of {entry} is unknown ({what}). Compare that with the host's own, "
-        f"then: ssh-keyscan {port}{options.host} >> {path}",
+        f"then: {_keyscan(options, files[0])}",
     )
+
+
+def _keyscan(options: asyncssh.SSHClientConnectionOptions, path: str) -> str:
+    port = "" if options.port == 22 else f"-p {options.port} "
+    return f"ssh-keyscan {port}{options.host} >> {shlex.quote(path)}"
+
+
+def _by_hand(options: asyncssh.SSHClientConnectionOptions) -> str:
+    """The same login with OpenSSH, which says more."""
+    keys = "".join(f"-i {shlex.quote(key)} " for key in options.kwargs.get("client_keys") or ())
+    return f"ssh -v {keys}-p {options.port} {options.username}@{options.host}"
 
 
 def _has_keys(path: str, label: str, port: int) -> bool:

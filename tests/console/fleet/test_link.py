@@ -182,7 +182,18 @@ async def test_a_key_that_sshd_does_not_take_is_a_refused_login(server: Sshd, ag
     assert server.known_hosts
     error = await refusal(server.host(agent.socket, identity=server.directory / "host"))
     assert isinstance(error, LoginRefused)
-    assert f"try: ssh -p {server.port} {USER}@127.0.0.1" in error.reason
+    assert f"try: ssh -v -i {server.directory}/host -p {server.port} {USER}@127.0.0.1" in error.reason
+
+
+async def test_known_hosts_that_are_not_there_are_made_with_the_command_that_the_message_has(
+    server: Sshd, agent: LoopbackAgent
+) -> None:
+    host = server.host(agent.socket, known_hosts=server.directory / "fresh_hosts")
+    error = await refusal(host)
+    assert isinstance(error, SshMisconfigured)
+    assert error.reason.startswith(f"no file {server.directory}/fresh_hosts; compare")
+    await shell(error.reason.rpartition("then: ")[2])
+    await reaches(host)
 
 
 async def test_a_missing_agent_socket_is_said_with_its_path(server: Sshd, sockets: Path) -> None:
