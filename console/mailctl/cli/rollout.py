@@ -129,7 +129,7 @@ def adopt(setup: Setup, directives: tuple[str, ...], everything: bool, write: bo
 
     A rotation or a drain of a virtual MTA moves it to `quarantined`, its standby to `active`; a lowered limit of a
     provider or a virtual MTA becomes its key. Comments and order of the file stay. The next apply ends the orders,
-    since the file says the same. `mailctl directives --json` has the ids.
+    since the file says the same. `mailctl directives` has the ids.
 
     \b
     Examples:

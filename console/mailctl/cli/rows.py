@@ -273,6 +273,7 @@ def directive_table(rows: Sequence[DirectiveRow], width: int | None) -> str:
         Column("ENDS"),
         Column("WAITING", right=True, spare=5),
         Column("PROGRESS", spare=6),
+        Column("ID", spare=7),
         Column("OPERATION", spare=1),
         Column("REASON", flex=True),
     ]
@@ -286,6 +287,7 @@ def directive_table(rows: Sequence[DirectiveRow], width: int | None) -> str:
             until(row.directive.expires_at, now) if row.directive.expires_at else "by undo",
             count(row.waiting),
             row.note or progress(row.progress),
+            row.directive.id,
             row.op_id,
             row.directive.reason,
         ]

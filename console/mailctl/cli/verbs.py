@@ -362,7 +362,7 @@ def delete(setup: Setup, /, **given: Any) -> None:
 def cancel(setup: Setup, /, directive: str, **given: Any) -> None:
     """End one standing order by its id.
 
-    `mailctl directives --json` lists them.
+    `mailctl directives` lists them.
 
     \b
     Example:
@@ -381,7 +381,7 @@ def cancel(setup: Setup, /, directive: str, **given: Any) -> None:
 def edit(setup: Setup, /, directive: str, **given: Any) -> None:
     """Shorten, extend or pin one standing order by its id.
 
-    `mailctl directives --json` and `mailctl automation --json` list them.
+    `mailctl directives` and `mailctl automation` list them.
 
     \b
     Examples:

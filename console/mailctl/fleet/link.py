@@ -323,7 +323,8 @@ def _keyscan(options: asyncssh.SSHClientConnectionOptions, path: str) -> str:
 
 def _by_hand(options: asyncssh.SSHClientConnectionOptions) -> str:
     """The same login with OpenSSH, which says more."""
-    keys = "".join(f"-i {shlex.quote(key)} " for key in options.kwargs.get("client_keys") or ())
+    own = options.kwargs.get("client_keys")
+    keys = "".join(f"-i {shlex.quote(str(key))} " for key in own) if isinstance(own, list) else ""
     return f"ssh -v {keys}-p {options.port} {options.username}@{options.host}"
 
 

@@ -11,7 +11,7 @@ from mailagent.api.outcomes import Outcomes
 from mailagent.api.requests import HistoryScope
 from mailagent.config.thresholds import Limits, Thresholds
 from mailctl.fleet import HostState
-from mailctl.ops.acts import operation_of
+from mailctl.ops.acts import is_act, operation_of
 from mailctl.ops.checkup import Level, Measured, Sum, Unchecked, Unit, Verdict, judge, summed
 from mailctl.ops.facts import Answers
 
@@ -276,7 +276,7 @@ def _acts(operations: Answers, since: datetime, until: datetime) -> list[Act]:
     found: dict[tuple[str, str, str], list[tuple[HostName, OperationRecord]]] = {}
     for host, records in operations.got.items():
         for record in records:
-            if since <= record.at < until:
+            if since <= record.at < until and (record.author == AUTOMATION or is_act(record)):
                 key = (operation_of(record), record.verb, str(record.target or ""))
                 found.setdefault(key, []).append((host, record))
     acts = [
