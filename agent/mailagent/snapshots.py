@@ -126,6 +126,7 @@ class Snapshots(Keeper):
             history_bytes=self._history.memory_bytes,
             generation=self._generations.host,
             config_hash=self._config_hash,
+            stuck=spool.stuck,
         )
 
     def _engine_state(self, state: HostState, failed: bool) -> views.EngineState:

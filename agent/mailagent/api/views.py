@@ -104,6 +104,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     notice: str = ""  # what these numbers lack, or an alarm that stands, as a sentence
     # fields whose value the engine does not tell, here and in rows; `ready_queues`: ready mail and limits of rows alone
     unknown: tuple[str, ...] = ()
+    stuck: str = ""  # why nothing that happens can be stored now; it waits for room
 
 
 class PoolView(msgspec.Struct, frozen=True, kw_only=True, gc=False):

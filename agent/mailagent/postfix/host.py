@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from mailagent.ages import Ages
 from mailagent.api import views
+from mailagent.api.errors import Refused
 from mailagent.api.ids import ProviderName, VmtaName
-from mailagent.api.operations import Impact
+from mailagent.api.operations import Impact, OperationResult
+from mailagent.api.requests import Mutation
 from mailagent.api.targets import MessageFilter, Target
 from mailagent.census import Census
 from mailagent.config import Origins, load_agent_with_origins
@@ -24,7 +26,7 @@ from mailagent.control.state import HostState
 from mailagent.control.verbs import AGENT, Control
 from mailagent.delivery import bind_problem
 from mailagent.dns import Resolver
-from mailagent.host import Act, Read
+from mailagent.host import Act, Principal, Read
 from mailagent.named import rules
 from mailagent.outcome.accounting import AccountingLog, Finder
 from mailagent.outcome.accounting.tallies import Tallies
@@ -41,7 +43,7 @@ from mailagent.postfix.hands import Helped, Own
 from mailagent.postfix.instance import find_programs, read_instance
 from mailagent.postfix.live import LiveQueue
 from mailagent.postfix.log.changes import Changes
-from mailagent.postfix.log.opening import keeper_of
+from mailagent.postfix.log.opening import keeper_of, log_file
 from mailagent.postfix.maps import Maps
 from mailagent.postfix.mirror import Mirror
 from mailagent.postfix.names import Names
@@ -122,7 +124,9 @@ class PostfixHost:
         config = self._config
         programs = await find_programs(config.postfix)
         instance = await read_instance(programs)
-        self._spool = await Spool.open(config.state_dir, before_commit=self._account, on_failure=self._storage_failed)
+        self._spool = await Spool.open(
+            config.state_dir, before_commit=self._account, on_failure=self._storage_failed, patient=True
+        )
         await self._spool.bound_caches(CACHE_KIB)
         self._accounting = AccountingLog(config.state_dir / "accounting", config.accounting)
         self._events = Events(config.host, self._accounting, config.state_dir / "events")
@@ -140,6 +144,7 @@ class PostfixHost:
             router=lambda: self._router,
             classify=lambda reply, provider: self._classifier.verdict(reply, provider),
             poll_s=config.postfix.poll.total_seconds(),
+            log_file=lambda: log_file(self._config.postfix, self._mirror.instance),
         )
         helper = Helper(config.postfix.helper) if config.postfix.helper else None
         writer = OwnWriter(programs) if helper is None else HelpedWriter(helper)
@@ -231,7 +236,7 @@ class PostfixHost:
             own if helper is None else Helped(helper, own),
         )
         self._overview.mail = self._mail.progress
-        self._verbs: dict[str, Act] = {
+        verbs: dict[str, Act] = {
             **{name: self._control.verbs[name] for name in OF_CONTROL},
             **StandingOrders(self._control, self._maps, instance, lambda: self._config).verbs,
             **LockVerbs(self._control).verbs,
@@ -239,6 +244,7 @@ class PostfixHost:
             **self._configuring.verbs,
             **self._suppressing.verbs,
         }
+        self._verbs = {name: self._stored(act) for name, act in verbs.items()}
         self._emulated: dict[str, str] = {**EMULATED, "suppression_add": UNHEEDED}
         self._spawn(self._control.run(), "control")
         self._spawn(self._census.run(), "census")
@@ -295,6 +301,16 @@ class PostfixHost:
         self._spawn(self._suppressing.upkeep(), "suppressions")
         self._spawn(asyncio.to_thread(self._destinations.save), "destinations")
         self._spawn(self._agreement.look(self._config), "agreement")
+
+    def _stored(self, act: Act) -> Act:
+        """`act`, refused at once while it could only wait for room."""
+
+        async def stored(request: Mutation, caller: Principal) -> OperationResult:
+            if self._spool.stuck:
+                raise Refused(f"{self._config.host} cannot store an order now: {self._spool.stuck}")
+            return await act(request, caller)
+
+        return stored
 
     def _account(self, lines: list[bytes]) -> None:
         self._accounting.write(lines)

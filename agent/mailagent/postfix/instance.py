@@ -14,12 +14,15 @@ OLDEST: Final = (3, 5)
 """First version with everything that seeing and the queue verbs need (`postsuper -f`, `forced_expire`)."""
 ACTIVE_ALARM: Final = 50_000
 ACTIVE_ALARM_SHARE: Final = 0.8
+SIZE_FACTOR: Final = 1.5
+"""smtpd wants so much room for a message of the greatest size (smtpd(8), queue_minfree)."""
 DEFAULT_LOG: Final = "/var/log/mail.log"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _ASKED: Final = (
     "mail_version", "config_directory", "queue_directory", "data_directory", "multi_instance_name", "myhostname",
     "syslog_name", "maillog_file", "enable_long_queue_ids", "qmgr_message_active_limit", "minimal_backoff_time",
     "maximal_backoff_time", "queue_run_delay", "maximal_queue_lifetime", "bounce_queue_lifetime", "mail_owner",
+    "queue_minfree", "message_size_limit",
 )  # fmt: skip
 
 
@@ -49,6 +52,7 @@ class Instance:
     active_limit: int  # messages in the active queue
     lifetime_s: int  # after which a message is bounced
     bounce_lifetime_s: int  # the same of a notification
+    kept_free: int  # bytes on the disk of the queue; with no more, smtpd refuses mail
     settings: Mapping[str, str]  # everything that was asked, as text
 
     @property
@@ -83,6 +87,11 @@ def version_of(text: str) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
+def number(text: str, default: int) -> int:
+    """A number of main.cf; `default` for what is none."""
+    return int(text) if text.isdecimal() else default
+
+
 def seconds(text: str, unit: str, default: int) -> int:
     """A time of main.cf: `5d`, `300s`, or a number of `unit`s; `default` for what is no time."""
     match = re.fullmatch(r"(\d+)([smhdw]?)", text)
@@ -115,7 +124,6 @@ def instance_of(settings: Mapping[str, str], config_dir: str) -> Instance:
         raise InstanceUnusable(f"Postfix {version or 'of an unknown version'} is too old; {oldest} or newer is needed")
     if "queue_directory" not in settings:
         raise InstanceUnusable(f"postconf does not say where the queue of {config_dir or 'the default instance'} is")
-    limit = settings.get("qmgr_message_active_limit", "")
     return Instance(
         name=settings.get("multi_instance_name", "") or "-",
         version_text=version,
@@ -126,9 +134,13 @@ def instance_of(settings: Mapping[str, str], config_dir: str) -> Instance:
         syslog_name=settings.get("syslog_name", ""),
         log_file=settings.get("maillog_file", ""),
         long_ids=settings.get("enable_long_queue_ids", "") == "yes",
-        active_limit=int(limit) if limit.isdigit() else 20_000,
+        active_limit=number(settings.get("qmgr_message_active_limit", ""), 20_000),
         lifetime_s=seconds(settings.get("maximal_queue_lifetime", ""), "d", 5 * 86_400),
         bounce_lifetime_s=seconds(settings.get("bounce_queue_lifetime", ""), "d", 5 * 86_400),
+        kept_free=max(
+            number(settings.get("queue_minfree", ""), 0),
+            int(number(settings.get("message_size_limit", ""), 10_240_000) * SIZE_FACTOR),
+        ),
         settings=settings,
     )
 

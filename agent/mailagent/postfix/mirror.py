@@ -25,6 +25,7 @@ from mailagent.postfix.listing import Entry, ListingError, Recipient, parse
 from mailagent.postfix.log.replies import said
 from mailagent.postfix.next_tries import NextTries, read_names
 from mailagent.postfix.queue_ids import digest, message_number
+from mailagent.postfix.room import Room, read_room
 from mailagent.routing import Router, Site
 from mailagent.spool import mirror
 from mailagent.spool.errors import StorageError
@@ -76,7 +77,9 @@ class Mirror:
         router: Callable[[], Router],
         classify: Callable[[SmtpReply, str], Verdict],
         poll_s: float,
+        log_file: Callable[[], str] = lambda: "",
     ) -> None:
+        """`log_file` is on a disk that Postfix needs too."""
         self._programs = programs
         self.instance = instance
         self._spool = spool
@@ -96,6 +99,10 @@ class Mirror:
         """Why next tries are not known."""
         self.running = True
         """Whether Postfix runs, as far as its programs say."""
+        self.room = Room()
+        """On the disks of Postfix."""
+        self._room_trouble = ""
+        self._log_file = log_file
         self._turn = asyncio.Lock()
         self._missing: set[int] = set()
         self.on_site: Callable[[str, str, str], None] = lambda *_: None
@@ -164,6 +171,7 @@ class Mirror:
         """
         async with self._turn:
             self.instance = await read_instance(self._programs)  # a limit may have changed, or the version
+            self.room = await self._room()
             look = _Look(now_ms(), await self._names())
             self.read = 0
             try:
@@ -191,6 +199,17 @@ class Mirror:
             if stream.too_long:
                 look.unreadable = b"longer than 16 MiB"
         await self._written(look)
+
+    async def _room(self) -> Room:
+        try:
+            room = await read_room(self._programs, self.instance, self._log_file())
+        except PostfixError as exc:
+            if not self._room_trouble:
+                log.warning("room on the disks of Postfix is unknown: %s", exc)
+            self._room_trouble = str(exc)
+            return Room()
+        self._room_trouble = ""
+        return room
 
     async def _names(self) -> NextTries:
         try:

@@ -79,14 +79,16 @@ class Snapshots(Keeper):
         mirror, waiting = self._mirror, self.waiting
         folders = mirror.folders
         deferred = sum(total.count for total in self._census.deferred)
+        why_not = mirror.room.refusal(mirror.instance) if mirror.running else "Postfix is not running"
+        free, room = self._spool.free.free_bytes, mirror.room.queue
         return views.HostView(
             host=self._config.host,
             region=self._config.region,
             version=__version__,
             engine=f"postfix {mirror.instance.version_text}",
             state=state_of,
-            accepting=mirror.running,
-            intake_reason="" if mirror.running else "Postfix is not running",
+            accepting=not why_not,
+            intake_reason=why_not,
             started_at=self._started_at,
             waiting=waiting,
             deferred=min(waiting, deferred if mirror.complete else max(deferred, folders["deferred"])),
@@ -99,12 +101,13 @@ class Snapshots(Keeper):
             in_doubt=0,
             in_doubt_listed=0,
             flow=self._history.flow(requests.HistoryScope.HOST),
-            disk_free_bytes=self._spool.free.free_bytes,
+            disk_free_bytes=free if room is None else min(free, room),
             rss_bytes=rss_bytes(),
             history_bytes=self._history.memory_bytes,
             generation=self._generations.host,
             config_hash=self._config_hash,
             notice="; ".join(self._notices()),
+            stuck=self._spool.stuck,
             unknown=UNKNOWN,
         )
 
@@ -132,6 +135,8 @@ def notices(mirror: Mirror) -> list[str]:
             f"the active queue holds {active:,} messages, the alarm stands at {alarm:,} (limit"
             f" {mirror.instance.active_limit:,}): when it is full, mail for every destination waits in `incoming`"
         )
+    if mirror.room.log_is_full:
+        found.append("the disk of the log is full: what Postfix does now is not written down, and stays unknown")
     if mirror.names_trouble:
         found.append(f"next tries are unknown: {mirror.names_trouble}")
     return found

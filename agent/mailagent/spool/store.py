@@ -98,12 +98,14 @@ class Spool:
         before_commit: Callable[[list[bytes]], None] = _no_accounting,
         on_failure: Callable[[StorageFailed], None] = _log_failure,
         vfs: str | None = None,
+        patient: bool = False,
     ) -> Self:
         """Take possession of the spool in `state_dir`, making it when there is none, and recover it.
 
         `before_commit` gets the accounting lines of a batch in the writer's thread, before they are true; raising
         OSError with ENOSPC postpones the commit, anything else stops the spool. `on_failure` comes on the loop, once.
-        `vfs` names an SQLite file layer to write through.
+        `vfs` names an SQLite file layer to write through. `patient`: a commit waits for room without end, and is given
+        up when the spool is closed: for a mirror, which is read again.
 
         Raises:
             SpoolLocked: another process has it.
@@ -123,7 +125,7 @@ class Spool:
             return Opened(db, identity.queue_key, doubtful(db), housekeeping)
 
         lock = _lock(state_dir)
-        writer = Writer(opening, before_commit=before_commit, on_failure=on_failure)
+        writer = Writer(opening, before_commit=before_commit, on_failure=on_failure, patient=patient)
         try:
             await writer.start()
             return cls(state_dir, lock, writer, found[0])
@@ -527,6 +529,7 @@ class Spool:
                 future.set_result(result)
             else:
                 future.set_exception(error)
+                future.exception()  # nobody has to wait
 
         if self._closed:
             raise SpoolClosed

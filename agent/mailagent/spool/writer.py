@@ -10,7 +10,7 @@ wake-up per batch.
 What happens when a batch cannot be committed:
 
     no room, no    accepts are answered with StorageFull or ItemRefused; everything else is tried again, for PATIENCE_S
-    files, locked  at most (locked: somebody writes with another program)
+    files, locked  at most, or without end (locked: somebody writes with another program)
     I/O, sync,     fail-stop: nothing is written any more, everybody is told StorageFailed. After a failed sync
     corruption     the kernel may show as clean what it never wrote, so a retry would prove nothing
     anything else  the batch is halved until the one bad item stands alone; that one is answered with ItemRefused
@@ -94,7 +94,9 @@ class Writer:
         *,
         before_commit: Callable[[list[bytes]], None],
         on_failure: Callable[[StorageFailed], None],
+        patient: bool = False,
     ) -> None:
+        self._patient = patient
         self._opening = opening
         self._before_commit = before_commit
         self._on_failure = on_failure
@@ -225,6 +227,10 @@ class Writer:
             fresh, stop = self._collect(stop, wait=not again)
             again = self._commit(again + fresh)
             self._maintain()
+            if again and stop is not None and self._patient:
+                full = StorageFull(f"no room: {self.stuck}")
+                self._tell(self._finish, again, {id(change): full for change in again})
+                break
             if again:
                 time.sleep(PAUSE_S)
             elif stop is None:
@@ -324,7 +330,7 @@ class Writer:
             log.error("commit postponed: %s", error)
         full = isinstance(error, apsw.FullError)
         answer: StorageError = StorageFull(f"no room: {error}") if full else ItemRefused(f"not stored: {error}")
-        if now - self._stuck_since > PATIENCE_S:
+        if not self._patient and now - self._stuck_since > PATIENCE_S:
             answer = self._fail("a commit", error)
         refused = [change for change in changes if self._failure or isinstance(change, Accept)]
         if refused:

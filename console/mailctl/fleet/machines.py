@@ -122,6 +122,7 @@ def _snapshot(name: str, parts: Sequence[Snapshot]) -> Snapshot:
         history_bytes=total("history_bytes"),
         generation=0,
         config_hash="",
+        stuck="; ".join(f"{view.host}: {view.stuck}" for view in views if view.stuck),
     )
     return Snapshot(seq=0, at=min(part.at for part in parts), host=view)
 

@@ -41,7 +41,7 @@ _IN_USE = (MemberState.ACTIVE, MemberState.WARMING)
 class Trouble(StrEnum):
     """What is wrong, the worst first."""
 
-    FAILED = "failed"  # a host's storage: neither intake nor delivery
+    FAILED = "failed"  # a host's storage, or there is no room on it
     LOST = "lost"  # a host does not answer
     REFUSING = "refusing"  # a host takes no mail
     CROWDED = "crowded"  # the active queue of a Postfix is nearly full
@@ -298,6 +298,15 @@ def _of_host(host: HostState) -> Alarm | None:
             evidence=view.intake_reason,
             advice="look at the disk and the agent's log, then start the agent again",
         )
+    if view.stuck:
+        return Alarm(
+            trouble=Trouble.FAILED,
+            text=f"{host.name} cannot store what happens",
+            hosts=hosts,
+            waiting=view.waiting,
+            evidence=view.stuck,
+            advice="make room on the disk of its agent, which goes on by itself then",
+        )
     if view.state is EngineState.RUNNING and not view.accepting and host.other_engine:
         return Alarm(
             trouble=Trouble.REFUSING,
@@ -305,7 +314,7 @@ def _of_host(host: HostState) -> Alarm | None:
             hosts=hosts,
             waiting=view.waiting,
             evidence=view.intake_reason,
-            advice="look at its log and start it again; its agent never does",
+            advice="start it again, or make room, as the reason says; its agent does neither",
         )
     if view.state is EngineState.RUNNING and not view.accepting:
         return Alarm(

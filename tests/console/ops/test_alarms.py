@@ -231,6 +231,11 @@ def test_a_host_that_takes_no_mail_is_one_unless_somebody_drains_it() -> None:
     assert (alarm.trouble, alarm.verb) == (Trouble.FAILED, None)
 
 
+def test_a_host_that_can_store_nothing_is_one() -> None:
+    (alarm,) = alarms(with_host(QUIET, stuck="database or disk is full"))
+    assert (alarm.trouble, alarm.evidence, alarm.verb) == (Trouble.FAILED, "database or disk is full", None)
+
+
 def test_a_host_is_looked_through_again_when_it_changed() -> None:
     lookout = Lookout()
     assert lookout.see(QUIET) == ()

@@ -142,9 +142,12 @@ class AccountingLog:
             self._pack()
 
     def close(self) -> None:
-        """Finish the live files; the log is not used after that."""
+        """Finish the live files, or leave that to the next start; the log is not used after that."""
         with self._lock:
-            self._finish()
+            try:
+                self._finish()
+            except OSError as exc:
+                log.error("accounting files not finished: %s; the next start does it", exc)
 
     # -- inside; the lock is held
 

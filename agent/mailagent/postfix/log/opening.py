@@ -37,6 +37,13 @@ async def keeper_of(
     return LogKeeper(source, outcomes, changes, spool, counters, place=place, gone=gone)
 
 
+def log_file(config: Postfix, instance: Instance) -> str:
+    """The file that the log is in, as Postfix's programs see it; empty where it is none."""
+    if config.log_command or config.log == JOURNAL:
+        return ""
+    return config.log or instance.log_file or DEFAULT_LOG
+
+
 def source_of(config: Postfix, instance: Instance, position: Position | None) -> Source:
     """`postfix.log_command`, else `postfix.log`, else the file that Postfix says, else where Debian has it.
 
@@ -47,7 +54,7 @@ def source_of(config: Postfix, instance: Instance, position: Position | None) ->
         return CommandSource(config.log_command, parser, position, since=time.time())
     if config.log == JOURNAL:
         return JournalSource(parser, position)
-    path = config.log or instance.log_file or DEFAULT_LOG
+    path = log_file(config, instance)
     if config.command:
         argv = (*config.command, "tail", "-n", _KEPT_LINES, "-F", path)
         return CommandSource(argv, parser, position, since=time.time())
