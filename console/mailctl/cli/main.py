@@ -86,15 +86,14 @@ class _Sections(click.Group):
     "--timeout",
     "timeout_s",
     type=click.FloatRange(0.1, 600),
-    default=DEFAULT_TIMEOUT_S,
-    show_default=True,
     metavar="SECONDS",
-    help="How long to wait for hosts.",
+    help="How long to wait for hosts, and then for each answer of one. [default: "
+    f"{DEFAULT_TIMEOUT_S:g}, and for answers what the command needs]",
 )
 @click.version_option(__version__, "--version", prog_name="mailctl", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(
-    context: click.Context, fleet_file: Path | None, role: str | None, read_only: bool | None, timeout_s: float
+    context: click.Context, fleet_file: Path | None, role: str | None, read_only: bool | None, timeout_s: float | None
 ) -> None:
     """Operate a fleet of mail-sending hosts. Without a command: open the console.
 
@@ -109,7 +108,13 @@ def cli(
       mailctl rotate vmta:mkt-1 --dry-run
       mailctl undo 1q7p3k2m9x4a8bc
     """
-    setup = Setup(fleet_file=fleet_file, role=role, timeout_s=timeout_s, wants_read_only=read_only)
+    setup = Setup(
+        fleet_file=fleet_file,
+        role=role,
+        timeout_s=timeout_s or DEFAULT_TIMEOUT_S,
+        answer_s=timeout_s,
+        wants_read_only=read_only,
+    )
     context.obj = setup
     if context.invoked_subcommand is None:
         config = setup.load()

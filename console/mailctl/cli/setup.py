@@ -29,7 +29,8 @@ class Setup:
 
     fleet_file: Path | None  # as given with --fleet
     role: str | None
-    timeout_s: float
+    timeout_s: float  # to wait for hosts
+    answer_s: float | None = None  # for each answer, as given with --timeout; None: as long as the command allows
     wants_read_only: bool | None = None  # None: as the operator's own file says
 
     @property
@@ -78,7 +79,7 @@ class Setup:
         config = self.load()
         try:
             role = Role(self.role) if self.role else None
-            return Fleet(config, path=self.fleet_file, only=hosts, as_role=role, tap=tap)
+            return Fleet(config, path=self.fleet_file, only=hosts, as_role=role, answer_s=self.answer_s, tap=tap)
         except LookupError as exc:
             raise click.UsageError(str(exc.args[0])) from exc
 

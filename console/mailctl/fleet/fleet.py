@@ -58,6 +58,7 @@ class Fleet:
         interval_s: float = INTERVAL_S,
         patience_s: float = 0.0,
         silence_s: float = SILENCE_S,
+        answer_s: float | None = None,
         tap: Tap | None = None,
     ) -> None:
         """`patience_s`: how long hosts that were never reached count as connecting rather than lost.
@@ -65,6 +66,8 @@ class Fleet:
         `read_only`: refuse each call that changes something, before it leaves.
 
         `silence_s`: how long a link may bring no news before it is given up.
+
+        `answer_s`: how long each answer is waited for, whatever the caller allows; None: as the caller says.
 
         `tap`: hears what comes from the hosts, as it comes.
 
@@ -78,6 +81,7 @@ class Fleet:
         self.path = path
         self.inventory = Inventory.of(config, only)
         self._only = tuple(only)
+        self._answer_s = answer_s
         self._dialler = Dialler()
         self._dirty = asyncio.Event()
         self._news = asyncio.Event()  # like _dirty, without the pause of a tick
@@ -174,7 +178,7 @@ class Fleet:
         known = self._state.host(host)
         if known is not None and (why := known.lacks(method)):
             raise Refused(why)
-        return await self._watched(host).ask(method, params, deadline_s)
+        return await self._watched(host).ask(method, params, self._answer_s or deadline_s)
 
     def _watched(self, host: str) -> HostWatch:
         """The watch of a host.
@@ -194,7 +198,9 @@ class Fleet:
             LinkError: the host cannot be asked, or the link broke.
             ApiError: the host refuses.
         """
-        async with contextlib.aclosing(self._watched(host).trace(request)) as batches:
+        async with contextlib.aclosing(
+            self._watched(host).trace(request, self._answer_s or CALL_DEADLINE_S)
+        ) as batches:
             async for batch in batches:
                 yield batch
 

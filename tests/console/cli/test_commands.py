@@ -401,6 +401,18 @@ async def test_an_unknown_outcome_is_six(agents: Agents, mailctl: Mailctl) -> No
     assert ran.document["operation"]["results"][0]["result"] == "unknown"
 
 
+async def test_timeout_bounds_each_answer_of_a_plan_and_of_the_act(agents: Agents, mailctl: Mailctl) -> None:
+    agents["mx1"].faults.mute = {"drain"}
+    planned = await mailctl("--timeout", "0.9", "drain", "vmta:mkt-1", "--dry-run")
+    assert planned.code == 3
+    assert "no answer to drain within 0.9 s" in planned.out
+    agents["mx1"].faults.mute, agents["mx1"].faults.hang_after = set(), {"drain", "operation"}
+    acted = await mailctl("--timeout", "0.9", "drain", "vmta:mkt-1", "--yes")
+    assert acted.code == 6
+    assert "no answer to drain within 0.9 s" in acted.out
+    assert "ask later what became of it: mailctl operation" in acted.err
+
+
 async def test_limit_takes_its_key_beside_the_selectors(agents: Agents, mailctl: Mailctl) -> None:
     ran = await mailctl("limit", "vmta:mkt-1", "connections=2", "--for", "1h", "--yes")
     assert ran.code == 0
