@@ -28,6 +28,7 @@ from mailagent.spool.store import Spool
 from mailagent.telemetry.connect_times import ConnectTimes
 from mailagent.telemetry.history import History
 from mailagent.telemetry.paces import Paces
+from mailagent.words import many
 
 QUEUES_SHOWN = 8
 """Ready queues named in one destination."""
@@ -240,7 +241,7 @@ class Overview:
                 reply=last_reply,
             )
         if deferred:
-            return WaitReason(kind=ReasonKind.SCHEDULE, detail=f"{deferred} recipient(s) wait for their next try")
+            return WaitReason(kind=ReasonKind.SCHEDULE, detail=f"{many(deferred, 'recipient')} to be tried again")
         return None
 
     def queues(self) -> list[QueueView]:

@@ -30,6 +30,7 @@ from mailagent.scheduling.scheduler import Scheduler
 from mailagent.scheduling.shortage import shortage
 from mailagent.spool.ids import parse_message_name, recipient_id
 from mailagent.spool.store import Spool
+from mailagent.words import many
 
 NO_POOL: Final = PoolName("")
 GROUPS: Final = 5
@@ -254,7 +255,7 @@ def deferred_reason(found: DeferredGroups, key: str) -> WaitReason:
     site, _, vmta = key.rpartition("/")
     return WaitReason(
         kind=ReasonKind.SCHEDULE,
-        detail=f"{'at least ' if found.truncated else ''}{count} recipient(s) wait for their next try;"
+        detail=f"{'at least ' if found.truncated else ''}{many(count, 'recipient')} to be tried again;"
         f" {first.count} of them after: {first.code or 'no reply'} {first.enhanced} {first.sample}".rstrip(),
         value=str(count),
         until=_next_try(found),

@@ -99,7 +99,7 @@ async def test_a_journal_is_followed_through_rotations_and_restarts(journal: Apa
                 assert (await accounted(place / "state", 7))[6]["recipient"] == "g@one.test"
 
                 async def told() -> bool:
-                    return "the log was 1 time(s) not the one that was read before" in host.snapshot().host.notice
+                    return "1 time the log was not the one read before" in host.snapshot().host.notice
 
                 await until(told, "the host says that there is a gap")
     assert len(accounting(place / "state")) == 7

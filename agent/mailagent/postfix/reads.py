@@ -30,6 +30,7 @@ from mailagent.spool.store import Spool
 from mailagent.telemetry.archive import Archive
 from mailagent.telemetry.history import History
 from mailagent.why import deferred_reason, queue_why, site_and_vmta
+from mailagent.words import many
 
 Standing = Callable[[], tuple[AgentConfig, HostState] | None]
 """The file and the orders that Postfix's maps obey; None while it is not set up for them."""
@@ -140,7 +141,7 @@ class Reads(Answers):
             causes.append(
                 WaitReason(
                     kind=ReasonKind.SENDING,
-                    detail=f"{ready} recipient(s) are in the active queue: being delivered, or waiting for a place;"
+                    detail=f"{many(ready, 'recipient')} in the active queue: being delivered, or waiting for a place;"
                     " Postfix does not tell which",
                     value=str(ready),
                 )

@@ -9,6 +9,7 @@ from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.routing import Limit
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.shortage import shortage
+from mailagent.words import many
 
 
 def binding(queue: ReadyQueue) -> WaitReason | None:
@@ -56,9 +57,9 @@ def _all(queue: ReadyQueue) -> Iterator[WaitReason]:
     if holds or used_up:
         return
     if queue.opening and not queue.busy:
-        yield WaitReason(kind=ReasonKind.CONNECTING, detail=f"opening {queue.opening} connection(s)")
+        yield WaitReason(kind=ReasonKind.CONNECTING, detail=f"opening {many(queue.opening, 'connection')}")
     else:
-        yield WaitReason(kind=ReasonKind.SENDING, detail=f"{len(queue.busy)} connection(s) at work")
+        yield WaitReason(kind=ReasonKind.SENDING, detail=f"{many(len(queue.busy), 'connection')} at work")
 
 
 def _in(seconds: float) -> datetime:
@@ -91,7 +92,7 @@ def _rest(queue: ReadyQueue) -> WaitReason:
     short = shortage(queue.last_reply) if queue.last_reply is not None else None
     if short is not None:
         return msgspec.structs.replace(short, until=_in(left_s))
-    what = queue.bind_problem or f"{queue.failures} connection(s) failed in a row"
+    what = queue.bind_problem or f"{many(queue.failures, 'connection')} failed in a row"
     return WaitReason(
         kind=ReasonKind.BIND if queue.bind_problem else ReasonKind.REST,
         detail=f"{what}; next try in {left_s:.0f} s",

@@ -43,6 +43,7 @@ from mailagent.spool.errors import StorageError
 from mailagent.spool.ids import recipient_id
 from mailagent.spool.records import InDoubtMark, NewMessage, QueueName, Settlement, Waiting
 from mailagent.spool.store import Spool
+from mailagent.words import many
 
 log = logging.getLogger(__name__)
 
@@ -547,7 +548,7 @@ class Scheduler:
         return [
             WaitReason(
                 kind=ReasonKind.WINDOW,
-                detail=f"{len(lanes)} lane(s) of mail on disk wait for places in the ready queues of {site.name}",
+                detail=f"no place yet in the ready queues of {site.name}: {many(len(lanes), 'lane')} of mail on disk",
                 key="queue.ready",
                 value=str(self._config.queue.ready),
                 release="mail before it leaves, or a larger queue.ready or queue.window",

@@ -17,6 +17,7 @@ from mailagent.spool.errors import ItemRefused
 from mailagent.spool.store import Spool
 from mailagent.spool.told import Change, Told
 from mailagent.telemetry.counters import Counters
+from mailagent.words import many
 
 BEHIND_BYTES = 10 * 1024 * 1024
 """From here on people are told: 10 s and more of 5,000 lines/s."""
@@ -102,11 +103,9 @@ class LogKeeper:
         elif self.source.behind_bytes > BEHIND_BYTES:
             found.append(f"the log is {self.source.behind_bytes >> 20:,} MB ahead of these figures")
         if self.source.unread:
-            found.append(f"{self.source.unread:,} line(s) of the log about recipients were not understood")
+            found.append(f"not understood: {many(self.source.unread, 'line')} of the log about recipients")
         if self.refused:
-            found.append(
-                f"{self.refused:,} change(s) that the log told of could not be stored; the agent's log says why"
-            )
+            found.append(f"not stored: {many(self.refused, 'change')} that the log told of; the agent's log says why")
         if self.told > ALL_FOREIGN and not self.understood:
             found.append(
                 f"none of {self.told:,} lines of the log is about mail of this instance (syslog_name"
@@ -114,7 +113,7 @@ class LogKeeper:
             )
         if self.gaps:
             found.append(
-                f"the log was {self.gaps} time(s) not the one that was read before: what it said meanwhile is unknown"
+                f"{many(self.gaps, 'time')} the log was not the one read before: what it said meanwhile is unknown"
             )
         return found
 

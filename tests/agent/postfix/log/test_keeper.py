@@ -275,7 +275,7 @@ async def test_a_stream_that_does_not_leave_from_that_pool_is_none(rig: Rig) -> 
 async def test_what_cannot_be_said_is_noticed(rig: Rig) -> None:
     assert rig.keeper.notices() == []
     await rig.log(tried("sent", "250 2.0.0 Ok").replace("delays=", "later="))
-    assert rig.keeper.notices() == ["1 line(s) of the log about recipients were not understood"]
+    assert rig.keeper.notices() == ["not understood: 1 line of the log about recipients"]
     await rig.log(*[gone().replace("postfix/", "postfix-in/")] * ALL_FOREIGN)
     assert "none of 1,001 lines" in rig.keeper.notices()[1]
     assert "syslog_name postfix" in rig.keeper.notices()[1]
