@@ -14,6 +14,7 @@ from mailctl.fleet.state import DestinationRow, DirectiveRow, PoolRow, VmtaRow, 
 from mailctl.ops import Selection, TermKind
 from mailctl.ops.alarms import Alarm
 from mailctl.ops.alarms import alarms as all_alarms
+from mailctl.ops.targets import check_names
 from mailctl.output.human import NOTHING, ago, count, duration, percent, printable, size, until
 from mailctl.output.tables import Column, table, wrapped
 
@@ -25,7 +26,8 @@ def hosts(state: FleetState, selection: Selection, *, view: str) -> tuple[HostSt
 
 def pools(state: FleetState, selection: Selection) -> tuple[PoolRow, ...]:
     """Pools of the selection."""
-    return narrow(state.pools, selection, {TermKind.POOL: lambda row: (row.name,)}, view="pools")
+    found = narrow(state.pools, selection, {TermKind.POOL: lambda row: (row.name,)}, view="pools")
+    return found or _nothing(state, selection)
 
 
 def vmtas(state: FleetState, selection: Selection) -> tuple[VmtaRow, ...]:
@@ -34,7 +36,7 @@ def vmtas(state: FleetState, selection: Selection) -> tuple[VmtaRow, ...]:
         TermKind.VMTA: lambda row: (row.view.name,),
         TermKind.POOL: lambda row: (row.view.pool,),
     }
-    return narrow(state.vmtas, selection, kinds, view="ips")
+    return narrow(state.vmtas, selection, kinds, view="ips") or _nothing(state, selection)
 
 
 def destinations(state: FleetState, selection: Selection) -> tuple[DestinationRow, ...]:
@@ -45,7 +47,13 @@ def destinations(state: FleetState, selection: Selection) -> tuple[DestinationRo
         TermKind.POOL: lambda row: (row.view.pool,),
         TermKind.QUEUE: lambda row: row.view.queues,
     }
-    return narrow(state.destinations, selection, kinds, view="destinations")
+    return narrow(state.destinations, selection, kinds, view="destinations") or _nothing(state, selection)
+
+
+def _nothing(state: FleetState, selection: Selection) -> tuple[()]:
+    """No rows. Raises NothingSelected when a name is wrong."""
+    check_names(state, selection)
+    return ()
 
 
 def directives(state: FleetState, selection: Selection) -> tuple[DirectiveRow, ...]:

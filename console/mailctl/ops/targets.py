@@ -50,6 +50,22 @@ def filtered_hosts(state: FleetState, wanted: Filter) -> tuple[HostState, ...]:
     return found
 
 
+def check_names(state: FleetState, selection: Selection) -> None:
+    """That the hosts have the pools and virtual MTAs of a selection; while one is away, nobody can say.
+
+    Raises:
+        NothingSelected: a name that no host has.
+    """
+    if not state.coverage.is_whole:
+        return
+    at = f" on {', '.join(selection.hosts)}" if selection.hosts else ""
+    for kind in (TargetKind.POOL, TargetKind.VMTA):
+        known = _names(state.hosts, kind)
+        for name in selection.names(TermKind(kind)):
+            if name not in known:
+                raise NothingSelected(f"no {kind} {name}{at}{near(name, known)}")
+
+
 def aims(
     state: FleetState,
     inventory: Inventory,

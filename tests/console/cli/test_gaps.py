@@ -98,3 +98,16 @@ async def test_a_reader_that_has_seen_enough_is_no_failure(agents: Agents, path:
     async with asyncio.timeout(30):
         _, told = await process.communicate()
     assert (process.returncode, told) == (0, b"")
+
+
+async def test_a_name_that_no_host_has_is_a_mistake_and_no_empty_table(
+    agents: Agents, mailctl: Mailctl, path: Path
+) -> None:
+    for words, told in (
+        ("pools pool:markting", "no pool markting; did you mean marketing?"),
+        ("ips vmta:mkt-3 host:mx1", "no vmta mkt-3 on mx1; did you mean mkt-2 or mkt-1?"),
+    ):
+        ran = await mailctl(*words.split())
+        assert (ran.code, ran.out, ran.err) == (2, "", f"mailctl: error: {told}\n")
+    lose(agents, path, "mx3")
+    assert (await mailctl("pools", "pool:markting")).code == 1
