@@ -72,6 +72,6 @@ async def test_parts_of_a_waiting_message_are_listed_and_read_within_bounds(own:
         own.run("postsuper", "-d", mixed)
         with pytest.raises(NotFound):  # the listing before has it still
             await parts(host, mixed)
-        blind = Texts(Programs(Postfix(command=("/bin/false",))), host._spool)
+        blind = Texts(Programs(Postfix(command=("/bin/false",))), None, host._spool)
         with pytest.raises(Unavailable, match="cannot be read"):
             await blind.of(large, 10)

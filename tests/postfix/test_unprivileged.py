@@ -20,7 +20,9 @@ from mailagent.api.operations import OperationResult
 from mailagent.api.targets import Target, TargetKind
 from mailagent.config import load_agent
 from mailagent.control.state import host_state
+from mailagent.postfix.asking import Helper
 from mailagent.postfix.commands import Programs
+from mailagent.postfix.helper import show_question, understood
 from mailagent.postfix.installing import Installing
 from tests.integration.processes import MAILAGENT, Agent, agent, until
 from tests.integration.rpc import Caller
@@ -130,6 +132,8 @@ async def test_with_the_helper_it_does_what_root_does_and_without_it_says_how_to
             await asyncio.to_thread(own.send, "news@shop.example", ["held@far.example"])
             entry = next(iter((await asyncio.to_thread(own.settle, "deferred", 1)).values()))
             assert entry.recipients[0].delay_reason.startswith("held by mailagent: pool marketing is suspended by root")
+            shown = understood(await Helper([str(path)]).ask(show_question(entry.queue_id, 4096)))
+            assert (shown.text.endswith(b"\n\ntext\n"), shown.trouble) == (True, "")
             folder = own.config_dir / "mailagent"
             assert {path.stat().st_uid for path in (folder, *folder.iterdir())} == {0}
         alone = HOST.format(instance=own.config_dir, nowhere=own.nowhere, helper="")

@@ -47,6 +47,7 @@ class Done:
 
     ids: frozenset[str]  # it said so of these
     trouble: str = ""  # why it may not have done all; empty: it came to its end
+    text: bytes = b""  # of a message that was shown
 
 
 def is_id(text: str) -> bool:

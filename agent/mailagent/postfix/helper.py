@@ -7,8 +7,10 @@ in these arguments, and of maps in a file that `apply` made: root wrote both. Wh
     {"act": "hold", "ids": ["4jXnt21FWbzJMGw"]}
     {"act": "maps", "maps": {"held": "..."}}
     {"act": "reload"}
+    {"act": "show", "id": "4jXnt21FWbzJMGw", "most": 4096}
 
-and one goes out: {"done": ["4jXnt21FWbzJMGw"], "trouble": ""}. No shell, no path and no option comes from outside.
+and one goes out: {"done": ["4jXnt21FWbzJMGw"], "trouble": ""}, with a text in base64 where a message is
+shown. No shell, no path and no option comes from outside.
 Standard library only, so that it starts quickly and there is little to read.
 """
 
@@ -21,6 +23,8 @@ import stat
 import struct
 import subprocess
 import sys
+import threading
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +38,8 @@ MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 """More than a thousand ids have, and a map of 200,000 domains."""
 ACT_S: Final = 120.0
 """Longest time for one program."""
+SHOW_BYTES: Final = 8 * 1024 * 1024
+"""Most that is shown of a message."""
 READ_S: Final = 10
 """Longest wait for the request."""
 PROGRAMS: Final = Path("/usr/sbin")
@@ -53,6 +59,8 @@ def answer(request: bytes, config: Path, programs: Path = PROGRAMS) -> Done:
                 return root.write(_texts(asked["maps"]))
             case "reload":
                 return root.reload()
+            case "show":
+                return root.show(checked([asked["id"]])[0], int(asked["most"]))
         return root.act(Act(asked["act"]), checked(asked["ids"]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         return Done(frozenset(), f"the request is none: {exc}")
@@ -108,6 +116,35 @@ class Root:
             return Done(frozenset(), str(exc))
         return Done(frozenset(), last_words(ran.returncode, ran.stderr) if ran.returncode else "")
 
+    def show(self, queue_id: str, most: int) -> Done:
+        """The first `most` bytes of a message, header and body."""
+        argv = self._argv("postcat", "-hb", "-q", queue_id)
+        most = max(0, min(most, SHOW_BYTES))
+        try:
+            with subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=_ENVIRONMENT,
+                cwd="/",
+            ) as process:
+                assert process.stdout is not None and process.stderr is not None  # noqa: S101, PT018  both are pipes
+                ending = threading.Timer(ACT_S, process.kill)
+                ending.start()
+                text = process.stdout.read(most)
+                if len(text) == most:
+                    process.kill()
+                else:
+                    words = process.stderr.read()
+                code = process.wait()
+                ending.cancel()
+        except OSError as exc:
+            return Done(frozenset(), str(ProgramMissing(argv, exc.strerror or str(exc))))
+        if len(text) < most and code:
+            return Done(frozenset(), f"postcat: {last_words(code, words)}")
+        return Done(frozenset([queue_id]), text=text)
+
     async def run(self, program: str, *arguments: str, stdin: bytes = b"", timeout_s: float | None = None) -> bytes:  # noqa: ARG002
         """What a program said that builds maps. Nothing else goes on meanwhile.
 
@@ -122,7 +159,7 @@ class Root:
     def _ran(
         self, program: str, *arguments: str, given: bytes = b"", out: int = subprocess.DEVNULL
     ) -> "subprocess.CompletedProcess[bytes]":
-        argv = (str(self._programs / program), "-c", str(self._config), *arguments)
+        argv = self._argv(program, *arguments)
         try:
             return subprocess.run(
                 argv, input=given, stdout=out, stderr=subprocess.PIPE, env=_ENVIRONMENT, cwd="/", timeout=ACT_S,
@@ -132,6 +169,9 @@ class Root:
             raise ProgramMissing(argv, exc.strerror or str(exc)) from exc
         except subprocess.TimeoutExpired as exc:
             raise ProgramSlow(argv, ACT_S, exc.stderr or b"") from exc
+
+    def _argv(self, program: str, *arguments: str) -> tuple[str, ...]:
+        return (str(self._programs / program), "-c", str(self._config), *arguments)
 
 
 def _texts(maps: object) -> Mapping[str, str]:
@@ -192,7 +232,8 @@ def serve(config: Path, user: str, programs: Path = PROGRAMS) -> int:
         done = answer(request, config, programs)
     sys.stderr.write(f"asked by uid={asks} for {request[:40]!r}: done={len(done.ids)} {done.trouble}".rstrip() + "\n")
     out = _STDIN if stat.S_ISSOCK(os.fstat(_STDIN).st_mode) else 1
-    _write(out, _line({"done": sorted(done.ids), "trouble": done.trouble}))
+    told = {"done": sorted(done.ids), "trouble": done.trouble}
+    _write(out, _line({**told, "text": b64encode(done.text).decode("ascii")} if done.text else told))
     return 1 if done.trouble else 0
 
 
@@ -217,6 +258,15 @@ def maps_question(maps: Mapping[str, str]) -> bytes:
     return line
 
 
+def show_question(queue_id: str, most: int) -> bytes:
+    """The line that asks for the first `most` bytes of a message.
+
+    Raises:
+        ValueError: see `checked`.
+    """
+    return _line({"act": "show", "id": checked([queue_id])[0], "most": most})
+
+
 RELOAD: Final = b'{"act": "reload"}\n'
 """The line that asks for a reload."""
 
@@ -225,7 +275,8 @@ def understood(line: bytes, names: Callable[[Iterable[str]], Iterable[str]] = ch
     """The answer of the helper; one that is none, or was cut off, is trouble. `names` checks what was done."""
     try:
         found = json.loads(line)
-        return Done(frozenset(names(found["done"])), str(found["trouble"]))
+        text = b64decode(found.get("text", ""), validate=True)
+        return Done(frozenset(names(found["done"])), str(found["trouble"]), text)
     except (ValueError, KeyError, TypeError, AttributeError):
         return Done(frozenset(), f"the helper did not answer: {line[:200].decode('utf-8', 'backslashreplace')!r}")
 

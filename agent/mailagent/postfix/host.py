@@ -208,8 +208,9 @@ class PostfixHost:
             size=Reach(self._spool, NoReadyQueues(), self._census, lambda: self._snapshots.waiting).of,
             beside=self._agreement,
         )
+        texts = Texts(programs, helper, self._spool)
         reads = Reads(
-            config.host, self._spool, self._mirror, self._names, programs, self._history, archive,
+            config.host, self._spool, self._mirror, self._names, texts, self._history, archive,
             lambda: (self._config, self._state) if self._maps.ready else None,
         )  # fmt: skip
         self._reads: dict[str, Read] = {
@@ -220,7 +221,7 @@ class PostfixHost:
             "events": self._events.events,
             **self._configuring.reads,
             **self._suppressing.reads,
-            **Parts(config.host, Texts(programs, self._spool).of).reads,
+            **Parts(config.host, texts.of).reads,
         }
         own = Own(programs)
         self._mail = QueueOrders(

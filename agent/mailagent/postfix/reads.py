@@ -15,13 +15,11 @@ from mailagent.api.why import QueueWhy, WhyRequest
 from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState
 from mailagent.host import Read
-from mailagent.postfix.acts import is_id
-from mailagent.postfix.commands import Programs, run
-from mailagent.postfix.errors import PostfixError
 from mailagent.postfix.holding import Destination, Holds
 from mailagent.postfix.mirror import Mirror
 from mailagent.postfix.names import Names
 from mailagent.postfix.reasons import emulated, reasons
+from mailagent.postfix.texts import Texts
 from mailagent.routing.streams import StreamTable
 from mailagent.spool import mirror as rows
 from mailagent.spool.inspection import HEADER_BYTES, when
@@ -42,14 +40,14 @@ class Reads(Answers):
     """The reading methods of the method table, by name in `methods`."""
 
     def __init__(
-        self, host: str, spool: Spool, mirror: Mirror, names: Names, programs: Programs, history: History,
+        self, host: str, spool: Spool, mirror: Mirror, names: Names, texts: Texts, history: History,
         archive: Archive, standing: Standing,
     ) -> None:  # fmt: skip
         super().__init__(spool, history, archive)
         self._host = host
         self._mirror = mirror
         self._names = names
-        self._programs = programs
+        self._texts = texts
         self._standing = standing
 
     @property
@@ -90,7 +88,7 @@ class Reads(Answers):
         if stored is None or request.message_id not in known:
             raise NotFound(f"{self._host}: no message {request.message_id} waits here; it has left or was never here")
         summary = told(msgspec.structs.replace(stored.summary, message_id=request.message_id))
-        headers = await self._headers(request.message_id)
+        headers = await self._texts.header(request.message_id, HEADER_BYTES + 1)
         last = stored.attempts[-1] if stored.attempts else None
         mirror = self._mirror
         return detail(
@@ -108,18 +106,6 @@ class Reads(Answers):
             headers=headers[:HEADER_BYTES].decode("utf-8", "backslashreplace"),
             headers_truncated=len(headers) > HEADER_BYTES,
         )
-
-    async def _headers(self, queue_id: str) -> bytes:
-        """The header block, as far as this account may read the queue file."""
-        if not is_id(queue_id):
-            return b""
-        try:
-            return await run(
-                self._programs.argv("postcat", "-h", "-q", queue_id), timeout_s=self._programs.timeout_s,
-                limit_bytes=64 * HEADER_BYTES,
-            )  # fmt: skip
-        except PostfixError:
-            return b""
 
     # -- why -----------------------------------------------------------------------------------------------------
 

@@ -28,11 +28,20 @@ done
 """
 
 
+POSTCAT = """\
+#!/bin/sh
+echo "$@" >> {log}
+[ "$5" = 4jXnt21FWbzJMGw ] || {{ echo "postcat: fatal: open queue file $5: No such file or directory" >&2; exit 1; }}
+printf 'Subject: gr\\303\\274n\\n\\n'
+while [ -z "$STOP" ]; do echo endless || exit 1; done
+"""
+
+
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    script = tmp_path / "postsuper"
-    script.write_text(POSTSUPER.format(log=tmp_path / "ran"))
-    script.chmod(0o755)
+    for name, text in (("postsuper", POSTSUPER), ("postcat", POSTCAT)):
+        (tmp_path / name).write_text(text.format(log=tmp_path / "ran"))
+        (tmp_path / name).chmod(0o755)
     return tmp_path
 
 
@@ -59,6 +68,9 @@ def test_half_of_it_done_is_told_with_the_reason(programs: Path) -> None:
         {"act": "delete", "ids": [[ONE]]},
         {"act": "delete", "ids": ONE},
         {"act": "delete"},
+        {"act": "show", "id": "/etc/shadow", "most": 10},
+        {"act": "show", "id": ONE, "most": "all"},
+        {"act": "show", "id": ONE},
         [],
         None,
     ],
@@ -68,6 +80,21 @@ def test_anything_else_is_refused_and_nothing_runs(programs: Path, request_: obj
     assert not done
     assert trouble.startswith("the request is none")
     assert not (programs / "ran").exists()
+
+
+def test_a_message_is_shown_as_far_as_asked_and_no_further(programs: Path) -> None:
+    done = helper.answer(helper.show_question(ONE, 27), Path("/etc/postfix"), programs)
+    assert (done.text, done.trouble) == (b"Subject: gr\xc3\xbcn\n\nendless\nend", "")
+    assert (programs / "ran").read_text() == f"-c /etc/postfix -hb -q {ONE}\n"
+    gone = helper.answer(helper.show_question(TWO, 30), Path("/etc/postfix"), programs)
+    assert not gone.text
+    assert "No such file or directory" in gone.trouble
+
+
+async def test_the_agent_is_shown_every_byte(programs: Path) -> None:
+    asked = Helper([sys.executable, "-c", SERVE.format(user=user_name(), programs=str(programs))])
+    shown = helper.understood(await asked.ask(helper.show_question(ONE, 14)))
+    assert shown.text == b"Subject: gr\xc3\xbcn"
 
 
 def test_a_program_that_is_missing_is_trouble(tmp_path: Path) -> None:
