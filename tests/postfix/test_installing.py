@@ -79,13 +79,14 @@ def files(own: OwnPostfix) -> dict[str, bytes]:
 
 
 async def test_mail_leaves_by_stream_and_weight_until_every_trace_is_gone(tmp_path: Path, own: OwnPostfix) -> None:
-    own.set(transport_maps="inline:{theirs.example=smtp:[127.0.0.1]:9}")
+    own.set(transport_maps="inline:{{theirs.example=smtp:[127.0.0.1]:9}, {hop.example=:[127.0.0.1]:9}}")
     before = files(own)
     async with Sink() as sink:
         config = host(tmp_path, own, sink.port)
         plan = await installing(config, own).plan()
         assert files(own) == before, "a plan changes nothing"
-        assert "held, inline:{theirs.example" in plan.diff
+        assert "held, inline:{{theirs.example" in plan.diff
+        assert any("rows with a next hop and no transport (hop.example)" in note for note in plan.notes)
         assert await installing(config, own).apply(plan) == "Postfix has reloaded"
         assert (await installing(config, own).plan()).is_nothing
         news = [f"n{n}@far.example" for n in range(60)]

@@ -13,7 +13,7 @@ from mailagent.control.state import host_state
 from mailagent.postfix.commands import Programs
 from mailagent.postfix.installing import Installing
 from mailctl.cli.exits import Exit
-from tests.integration.processes import agent
+from tests.integration.processes import agent, until
 from tests.integration.rig import SOON, rig
 from tests.postfix.instances import OwnPostfix
 
@@ -32,7 +32,7 @@ host: mx2
 engine: postfix
 state_dir: ./state
 rpc: {{socket: ./state/rpc.sock}}
-postfix: {{instance: {instance}}}
+postfix: {{instance: {instance}, poll: 1s}}
 dns: {{servers: ["127.0.0.1:{dns}"], timeout: 1s}}
 """
 FLEET = """\
@@ -55,7 +55,8 @@ async def test_drain_and_rotate_act_on_both_hosts_of_a_pool(own: OwnPostfix, tmp
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     async with rig(tmp_path / "one", POOL.format(name="own", net=3) + SOON) as one:
-        own.set(relayhost=f"[127.0.0.1]:{one.sink.port}")
+        hop = f"[127.0.0.1]:{one.sink.port}"
+        own.set(relayhost=hop, transport_maps=f"inline:{{hop.example=:{hop}}}")
         text = BEHIND.format(instance=own.config_dir, dns=one.dns.port) + POOL.format(name="pf", net=4)
         (tmp_path / "two" / "agent.yaml").write_text(text, encoding="utf-8")
         (tmp_path / "two" / "state").mkdir()
@@ -93,14 +94,24 @@ async def test_drain_and_rotate_act_on_both_hosts_of_a_pool(own: OwnPostfix, tmp
             }  # fmt: skip
             await one.accepted("held-own@far.example")
             await asyncio.to_thread(own.send, "news@shop.example", ["held-pf@far.example"])
-            await asyncio.to_thread(own.settle, "deferred", 1)
+            (hidden,) = await asyncio.to_thread(own.send, "news@shop.example", ["hidden@hop.example"])
+            waiting = await asyncio.to_thread(own.settle, "deferred", 2)
+            assert waiting[hidden].recipients[0].delay_reason == hop, "its row has taken the place of the reason"
+
+            async def seen() -> bool:
+                return any(row["message_id"] == hidden for row in (await mailctl("messages"))["rows"])
+
+            await until(seen, "the message is on the screens")
+            (found,) = (await mailctl("why", f"message:{hidden}"))["rows"]
+            assert found["summary"]["reply"] is None
+            assert found["reasons"][0]["detail"].startswith("pool marketing is drained by ")
             assert not {"held-own@far.example", "held-pf@far.example"} & one.sink.received.keys()
             rows = {row["name"]: row for row in (await mailctl("pools"))["rows"]}
             assert rows["marketing"]["state"] == "draining"
             await mailctl("undrain", "pool:marketing", "--yes")
             await asyncio.to_thread(own.run, "postfix", "reload")  # or within 10 s by itself
             await asyncio.to_thread(own.run, "postqueue", "-f")
-            await one.delivered("held-own@far.example", "held-pf@far.example")
+            await one.delivered("held-own@far.example", "held-pf@far.example", "hidden@hop.example")
             held = await mailctl("suspend", "queue:mx.far.example/", "--yes", "--reason", "throttled")
             assert {(one["host"], one["result"]) for one in held["operation"]["results"]} == {
                 ("mx1", "applied"), ("mx2", "applied"),

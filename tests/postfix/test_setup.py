@@ -1,5 +1,6 @@
 """What is to be changed in a Postfix: what the host's file asks for, what stands there, what stands in the way."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 from mailagent.api.ids import VmtaName
 from mailagent.config import load_agent
 from mailagent.config.structs import AgentConfig
+from mailagent.postfix.foreign import Rows
 from mailagent.postfix.installing import services
 from mailagent.postfix.instance import instance_of
-from mailagent.postfix.setup import Setup, SetupRefused, Standing, differences, tables, wanted, without_ours
-from mailagent.postfix.tables import SLOTS, dealt, rows_of, senders_text, shown, slots_text, vmta_of, waiting
+from mailagent.postfix.setup import Setup, SetupRefused, Standing, differences, wanted, without_ours
+from mailagent.postfix.tables import SLOTS, dealt, rows_of, senders_text, shown, slots_text, tables, vmta_of, waiting
 
 SMTP = "smtp unix - - n - - smtp -o smtp_tls_security_level=may"
 HOST = """\
@@ -160,6 +162,13 @@ def test_patterns_become_posix_expressions() -> None:
         r"/^.*@a\/b\.example$/ found",
         r"/^x\+.@c\.example$/ found",
     ]
+
+
+def test_rows_that_hide_a_reason_are_named_with_what_cannot_be_looked_through(tmp_path: Path) -> None:
+    others = Rows(("a.example", "b.example", "c.example", "d.example"), ("pcre:/etc/postfix/transport.pcre",))
+    notes = " | ".join(wanted(config(tmp_path), dataclasses.replace(standing(), others=others)).notes)
+    assert "no transport (a.example, b.example, c.example and 1 more): the queue shows the next hop" in notes
+    assert "pcre:/etc/postfix/transport.pcre cannot be looked through" in notes
 
 
 def test_tables_are_told_apart_outside_braces() -> None:

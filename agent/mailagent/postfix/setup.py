@@ -13,6 +13,7 @@ import msgspec
 from mailagent.api.ids import StreamName, VmtaName
 from mailagent.config.structs import ALONE, AgentConfig, Provider, Stream, VirtualMta
 from mailagent.postfix.errors import PostfixError
+from mailagent.postfix.foreign import Rows
 from mailagent.postfix.instance import Capability, Instance
 from mailagent.postfix.tables import (
     FOLDER,
@@ -25,6 +26,7 @@ from mailagent.postfix.tables import (
     senders_text,
     slot_names,
     slots_map,
+    tables,
     transport_of,
 )
 from mailagent.routing.limits import UNKNOWN_SITE
@@ -35,6 +37,7 @@ MAPS, SLOTS = "mailagent_maps", "mailagent_slots"
 """Parameters of ours that others refer to."""
 TRANSPORT_MAPS = "transport_maps"
 SENDER_MAPS = "sender_dependent_default_transport_maps"
+NO_ROWS = Rows()
 _OWN_TABLE = f"${MAPS}/"
 
 
@@ -54,6 +57,7 @@ class Standing:
     parameters: Mapping[str, str]  # that main.cf sets
     services: Mapping[str, str]  # `smtp/unix` -> its line of master.cf
     type: str  # of tables to write
+    others: Rows = NO_ROWS  # of transport maps that are not ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +138,6 @@ def sender_streams(config: AgentConfig) -> list[tuple[StreamName, tuple[str, ...
 def without_ours(value: str) -> str:
     """A list of tables without those that are ours."""
     return ", ".join(table for table in tables(value) if _OWN_TABLE not in table)
-
-
-def tables(value: str) -> list[str]:
-    """The tables of a list: commas and blanks separate, except in braces."""
-    found, depth, current = [], 0, ""
-    for char in value:
-        depth += {"{": 1, "}": -1}.get(char, 0)
-        if depth <= 0 and (char == "," or char.isspace()):
-            found.append(current)
-            current = ""
-        else:
-            current += char
-    return [table for table in (*found, current) if table]
 
 
 def is_own_service(name: str, line: str) -> bool:
@@ -329,6 +320,7 @@ def _notes(config: AgentConfig, standing: Standing) -> list[str]:
         notes.append("there is no default stream: mail of other senders leaves as before, from any address")
     if without_ours(standing.parameters.get(TRANSPORT_MAPS, "")):
         notes.append(f"rows of the {TRANSPORT_MAPS} that stood there go before pools: their mail leaves as they say")
+    notes += _hiding_notes(config, standing)
     if standing.parameters.get("relayhost"):
         notes.append(f"relayhost = {standing.parameters['relayhost']} stays the next hop where no route says another")
     notes += [
@@ -338,6 +330,20 @@ def _notes(config: AgentConfig, standing: Standing) -> list[str]:
     ]
     if not standing.instance.long_ids:
         notes.append("enable_long_queue_ids is not set: bounce and delete are refused until it is")
+    return notes
+
+
+def _hiding_notes(config: AgentConfig, standing: Standing) -> list[str]:
+    """A row with a next hop and no transport: of mail that waits, the next hop takes the place of the reason."""
+    notes = []
+    if keys := (*standing.others.keys, *_route_rows(config)):
+        named = f"{', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
+        notes.append(
+            f"rows with a next hop and no transport ({named}): the queue shows the next hop in place of the reason"
+            " while a pool or stream is held; the agent knows such waits, and mailctl why has the reason"
+        )
+    if unread := standing.others.unread:
+        notes.append(f"{', '.join(unread)} cannot be looked through for rows with a next hop and no transport")
     return notes
 
 

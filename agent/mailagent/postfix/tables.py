@@ -110,6 +110,19 @@ def rows_of(text: str) -> dict[str, str]:
     return {key: value for key, _, value in lines}
 
 
+def tables(value: str) -> list[str]:
+    """The tables of a list: commas and blanks separate, except in braces."""
+    found, depth, current = [], 0, ""
+    for char in value:
+        depth += {"{": 1, "}": -1}.get(char, 0)
+        if depth <= 0 and (char == "," or char.isspace()):
+            found.append(current)
+            current = ""
+        else:
+            current += char
+    return [table for table in (*found, current) if table]
+
+
 def shown(name: str, text: str | None) -> str:
     """A map for people: of slots, how many each value has."""
     if text is None or not name.endswith(SLOTS_OF):

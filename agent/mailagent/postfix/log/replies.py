@@ -34,6 +34,9 @@ _STEPS = (
     ("ehlo", Verb.EHLO),
     ("lhlo", Verb.EHLO),
 )
+_HOP = r"(?:\[[^\s\]]+\]|[\w-]+(?:\.[\w-]+)+)(?::[\w-]+)?"
+_NEXT_HOPS = re.compile(rf"{_HOP}(?:[,\s]+{_HOP})*", re.ASCII)
+"""Nobody's reply: a wait of ours whose reason a row of `transport_maps` has taken the place of."""
 _WHILE = re.compile(r"(?:lost connection|conversation) with .* while (?P<doing>.*)", re.DOTALL)
 
 
@@ -52,7 +55,7 @@ def said(dsn: str, status: str, text: str) -> Said:
     held_back = text.startswith(_HELD_BACK)
     if held_back:
         text = text[len(_HELD_BACK) :]
-    if text.startswith(HELD):
+    if text.startswith(HELD) or (status == "deferred" and _NEXT_HOPS.fullmatch(text)):
         return Said(SmtpReply(code=0, enhanced=dsn, text=text, local=True), emulated=True)
     if status == "sent" and (match := _CODE.match(text)) is not None:
         return Said(_remote(dsn, text, match, Verb.DOT))

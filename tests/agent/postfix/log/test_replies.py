@@ -92,6 +92,10 @@ def test_a_dead_destination_keeps_the_reply_that_killed_it() -> None:
 
 def test_a_suspension_of_ours_is_no_reply() -> None:
     assert said("4.3.2", "deferred", f"{HELD}: gmail, by ada").emulated
+    for hop in ("[127.0.0.1]:9", "relay.example:submission", "relay.example", "[a.example], [b.example]:25"):
+        assert said("4.0.0", "deferred", hop).emulated, "a row with a next hop alone has taken the place of the reason"
+        assert not said("5.0.0", "bounced", hop).emulated
+    assert not said("4.0.0", "deferred", "mailbox full").emulated
     assert not said("4.3.2", "deferred", f"{MX} said: 450 4.3.2 {HELD} (in reply to RCPT TO command)").emulated
 
 
