@@ -184,8 +184,9 @@ def drain(hosts: int) -> Drained:
     from mailagent.config import load_fleet
     from mailctl.fleet import Fleet
     from mailctl.ops import parse
+    from mailctl.ops.execution import execute
     from mailctl.ops.plan import Options, Verb
-    from mailctl.ops.verbs import execute, plan
+    from mailctl.ops.verbs import plan
 
     async def work(path: Path) -> Drained:
         async with Fleet(load_fleet(path)) as fleet:

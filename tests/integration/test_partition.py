@@ -19,7 +19,7 @@ from mailagent.spool.records import LedgerEntry
 from mailctl import ops
 from mailctl.cli.exits import Exit, of_report
 from mailctl.fleet import Fleet, watch
-from mailctl.ops import LineResult, Options, Verb, journal, verbs
+from mailctl.ops import LineResult, Options, Verb, execution, journal
 from tests.agent.control.bench import Bench as ControlBench
 from tests.agent.control.bench import MemoryLedger
 from tests.agent.rpc.host import QuietHost, pool, snapshot
@@ -155,7 +155,7 @@ async def test_the_effect_is_there_once_or_not_at_all(
     step: Step, cut: Cut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("EXECUTE_DEADLINE_S", "SETTLE_PAUSE_S"):
-        monkeypatch.setattr(verbs, name, 0.2)
+        monkeypatch.setattr(execution, name, 0.2)
     for name in ("RETRY_FIRST_S", "RETRY_MAX_S"):
         monkeypatch.setattr(watch, name, 0.02)
     host = Host()
@@ -167,13 +167,13 @@ async def test_the_effect_is_there_once_or_not_at_all(
         line = Line(host, tmp_path / "a", step, cut)
         async with through(line, tmp_path / "b") as fleet:
             plan = await ops.plan(fleet, Verb.DRAIN, ops.parse("pool:transactional"), Options(reason="night"))
-            monkeypatch.setattr(verbs, "PLAN_DEADLINE_S", 0.2)
+            monkeypatch.setattr(execution, "LOOK_DEADLINE_S", 0.2)
             report = await ops.execute(fleet, plan, settle_s=0.1)
             assert [one.result for one in report.lines] == [LineResult.UNKNOWN]
             assert of_report(report) is Exit.UNKNOWN
             assert report.ask_command == f"mailctl operation {plan.op_id}"
 
-            monkeypatch.setattr(verbs, "PLAN_DEADLINE_S", 5.0)
+            monkeypatch.setattr(execution, "LOOK_DEADLINE_S", 5.0)
             line.asked.clear()
             line.mend()
             async with asyncio.TaskGroup() as group:

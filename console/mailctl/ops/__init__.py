@@ -1,8 +1,10 @@
 """Each verb once: plan, execute, report. The screens and the commands share it."""
 
 from mailctl.ops.errors import NothingSelected, OpsError, OptionError, SelectorError
+from mailctl.ops.execution import execute, settle
 from mailctl.ops.filters import Filter
 from mailctl.ops.grammar import TermKind
+from mailctl.ops.objects import ACTS_ON
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
 from mailctl.ops.rollout import (
     Course,
@@ -17,19 +19,8 @@ from mailctl.ops.rollout import (
     roll_out,
 )
 from mailctl.ops.selector import Selection, parse
-from mailctl.ops.verbs import (
-    ACTS_ON,
-    check,
-    execute,
-    plan,
-    plan_cancel,
-    plan_edit,
-    plan_request,
-    plan_undo,
-    plan_undo_last,
-    plan_undo_since,
-    settle,
-)
+from mailctl.ops.undo import plan_undo, plan_undo_last, plan_undo_since
+from mailctl.ops.verbs import check, plan, plan_cancel, plan_edit, plan_request
 from mailctl.ops.wait import WaitResult, wait_empty
 
 __all__ = [

@@ -6,10 +6,10 @@ import time
 
 from mailagent.api.ids import OpId
 
+UNNAMED = OpId("")
+"""Placeholder until the operation has its id."""
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32 in lower case: no i, l, o, u."""
-
-
 _KEY = re.compile(r"[A-Za-z0-9_:-]{1,48}")
 """No dot: what follows one is the number of a step."""
 

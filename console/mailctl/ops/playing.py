@@ -10,7 +10,7 @@ from mailagent.api.operations import Result
 from mailagent.api.sums import SumsRequest
 from mailagent.config.scalars import format_duration
 from mailctl.fleet import Fleet
-from mailctl.ops import journal, verbs
+from mailctl.ops import execution, journal, verbs
 from mailctl.ops.errors import OpsError
 from mailctl.ops.facts import Facts, ask
 from mailctl.ops.plan import Plan, Report, StepState
@@ -117,5 +117,5 @@ async def _turn(
         return played(Turn.IMPOSSIBLE, plan.steps[0].detail if plan.steps else "", plan)
     if dry_run:
         return played(Turn.PLANNED, plan.runnable[0].detail, plan)
-    report = await verbs.execute(fleet, plan, settle_s=settle_s)
+    report = await execution.execute(fleet, plan, settle_s=settle_s)
     return played(Turn.EXECUTED, report.summary, plan, report)

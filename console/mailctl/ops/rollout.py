@@ -23,10 +23,11 @@ from mailagent.config import dump_agent, host_part
 from mailagent.config.scalars import parse_duration
 from mailctl.fleet import Fleet, FleetState, LinkError
 from mailctl.ops.errors import NothingSelected, OptionError, SelectorError
+from mailctl.ops.execution import execute
 from mailctl.ops.plan import Line, LineResult, Options, Plan, Report, Step, StepState, Verb
 from mailctl.ops.selector import Selection
 from mailctl.ops.targets import selected_hosts
-from mailctl.ops.verbs import execute, plan_each
+from mailctl.ops.verbs import plan_each
 
 PLAN_S: Final = 10.0
 PAUSE_S: Final = 30

@@ -13,7 +13,7 @@ from mailagent.api.requests import Mutation
 from mailagent.api.trace import TraceLines, TraceRequest
 from mailctl.fleet import Fleet
 from mailctl.fleet.state import FleetState
-from mailctl.ops import carrying, rollout, verbs
+from mailctl.ops import carrying, execution, rollout, undo, verbs
 from mailctl.ops.courier import Progress
 from mailctl.ops.evacuation import EvacuationPlan, plan_evacuation
 from mailctl.ops.plan import Options, Plan, Report, Verb
@@ -120,15 +120,15 @@ class FleetOperator:
 
     async def plan_undo(self, op_id: OpId, options: Options) -> Plan:
         """What undoing an operation would do."""
-        return await verbs.plan_undo(self._fleet, op_id, options)
+        return await undo.plan_undo(self._fleet, op_id, options)
 
     async def plan_undo_last(self, options: Options) -> Plan:
         """What undoing the last thing of mine that stands would do."""
-        return await verbs.plan_undo_last(self._fleet, options)
+        return await undo.plan_undo_last(self._fleet, options)
 
     async def plan_undo_since(self, since: datetime, options: Options) -> Plan:
         """What undoing all of mine since then would do."""
-        return await verbs.plan_undo_since(self._fleet, since, options)
+        return await undo.plan_undo_since(self._fleet, since, options)
 
     async def plan_cancel(self, directive: DirectiveId, options: Options) -> Plan:
         """What ending a standing order would do."""
@@ -154,7 +154,7 @@ class FleetOperator:
 
     async def execute(self, plan: Plan) -> Report:
         """Do it."""
-        return await verbs.execute(self._fleet, plan)
+        return await execution.execute(self._fleet, plan)
 
     async def compare(self) -> tuple[HostPlan, ...]:
         """Each host beside its part of the fleet file."""

@@ -11,7 +11,7 @@ from mailagent.api.methods import PROTOCOL_VERSION
 from mailctl import ops
 from mailctl.cli.exits import Exit, of_plan, of_report
 from mailctl.fleet import Fleet
-from mailctl.ops import LineResult, Options, Plan, StepState, Verb, verbs
+from mailctl.ops import LineResult, Options, Plan, StepState, Verb, execution
 from mailctl.tui.dialogs.report import told
 from tests.console.loopback import LoopbackAgent, fleet_config
 
@@ -87,8 +87,8 @@ async def test_every_host_is_in_the_report_and_again_is_idempotent(two: Two, mon
         assert of_plan(plan) is Exit.INCOMPLETE
         two.hang()
         # Who is only late for these is found in its log.
-        monkeypatch.setattr(verbs, "EXECUTE_DEADLINE_S", 1.0)
-        monkeypatch.setattr(verbs, "PLAN_DEADLINE_S", 1.0)
+        monkeypatch.setattr(execution, "EXECUTE_DEADLINE_S", 1.0)
+        monkeypatch.setattr(execution, "LOOK_DEADLINE_S", 1.0)
         report = await ops.execute(fleet, plan, settle_s=4.0)
     assert [line.host for line in report.lines] == list(two.agents)
     assert report.counts == dict.fromkeys(LineResult, 0) | {
