@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.postfix import MASTER_CF, main_cf
+from mailctl.demo.instance import master_cf
+from tests.integration.postfix import main_cf
 from tests.postfix.instances import STOPPED, OwnPostfix, own_postfix
 
 
@@ -32,6 +33,6 @@ def still(tmp_path: Path) -> OwnPostfix:
         (own.directory / name).mkdir(parents=True)
     settings = {"maillog_file": ""}  # of a Postfix that never ran, programs wait for its log
     (own.config_dir / "main.cf").write_text(main_cf(own.directory, settings), encoding="utf-8")
-    (own.config_dir / "master.cf").write_text(MASTER_CF.format(listen="127.0.0.1:1"), encoding="utf-8")
+    (own.config_dir / "master.cf").write_text(master_cf("127.0.0.1:1"), encoding="utf-8")
     own.age()
     return own

@@ -21,8 +21,9 @@ from mailagent.api.targets import MessageFilter
 from mailagent.host import Principal
 from mailagent.postfix import orders
 from mailagent.postfix.host import PostfixHost
+from mailctl.demo.instance import master_cf
 from tests.integration.apart import Apart, apart
-from tests.integration.postfix import main_cf, master_cf
+from tests.integration.postfix import main_cf
 from tests.integration.processes import accepts, free_port, until, wait_until
 from tests.postfix.hosts import agent
 from tests.postfix.instances import OwnPostfix

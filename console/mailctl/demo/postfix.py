@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mailctl.demo.blueprint import DNS_HOST, Blueprint, HostPlan
 from mailctl.demo.errors import NoPostfix
+from mailctl.demo.instance import main_cf, master_cf
 from mailctl.demo.tether import tethered
 
 log = logging.getLogger(__name__)
@@ -28,29 +29,6 @@ OLDEST = (3, 7)
 CHECK_S = 30.0
 STOP_S = 4.0
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-_MASTER = """\
-127.0.0.1:{port} inet n - n - - smtpd
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 5 1 qmgr
-tlsmgr unix - - n 1000? 1 tlsmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-verify unix - - n - 1 verify
-flush unix n - n 1000? 0 flush
-proxymap unix - - n - - proxymap
-proxywrite unix - - n - 1 proxymap
-smtp unix - - y - - smtp
-showq unix n - n - - showq
-error unix - - n - - error
-retry unix - - n - - error
-discard unix - - n - - discard
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-postlog unix-dgram n - n - 1 postlogd
-"""
 
 
 def found(directory: Path, network: str) -> str:
@@ -92,23 +70,14 @@ def write_files(blueprint: Blueprint, host: HostPlan) -> None:
     shutil.chown(directory / "data", "postfix")
     etc = directory / "etc"
     (etc / "main.cf").write_text(_main_cf(directory, host, blueprint.world_port), "utf-8")
-    (etc / "master.cf").write_text(_MASTER.format(port=host.smtp_port), "utf-8")
+    (etc / "master.cf").write_text(master_cf(f"127.0.0.1:{host.smtp_port}", runs_s=5, chroot=True), "utf-8")
     (etc / "transport").write_text("acme.example discard:\n.acme.example discard:\n", "utf-8")  # reports to ourselves
     (directory / "queue" / "etc" / "resolv.conf").write_text(f"nameserver {blueprint.network}.{DNS_HOST}\n", "ascii")
 
 
 def _main_cf(directory: Path, host: HostPlan, provider_port: int) -> str:
     settings = {
-        "compatibility_level": "3.6",
-        "queue_directory": directory / "queue",
-        "data_directory": directory / "data",
-        "maillog_file": directory / "log" / "mail.log",
-        "maillog_file_prefixes": directory,
         "myhostname": f"{host.name}.acme.example",
-        "mydestination": "",
-        "mynetworks": "127.0.0.0/8",
-        "inet_interfaces": "127.0.0.1",
-        "inet_protocols": "ipv4",
         "smtp_tcp_port": provider_port,
         "transport_maps": f"texthash:{directory / 'etc' / 'transport'}",
         "enable_long_queue_ids": "yes",
@@ -118,11 +87,8 @@ def _main_cf(directory: Path, host: HostPlan, provider_port: int) -> str:
         "maximal_queue_lifetime": "30m",
         "bounce_queue_lifetime": "30m",
         "smtp_destination_concurrency_failed_cohort_limit": "100",
-        "alias_maps": "",
-        "alias_database": "",
-        "notify_classes": "",
     }
-    return "".join(f"{name} = {value}\n" for name, value in settings.items())
+    return main_cf(directory, settings)
 
 
 class Postfix:
