@@ -20,14 +20,14 @@ from mailagent.cli.failure import (
 )
 from mailagent.cli.feedback import feedback
 from mailagent.cli.log import log
-from mailagent.cli.options import config_option, socket_option, timeout_option
+from mailagent.cli.options import Listed, config_option, socket_option, timeout_option
 from mailagent.cli.postfix import postfix
 from mailagent.cli.rules import classify, rules
 from mailagent.cli.spool import spool
 from mailagent.version import __version__
 
 
-class _Group(click.Group):
+class _Group(Listed):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mailagent.cli.failure import load
-from mailagent.cli.options import config_option, socket_option, timeout_option
+from mailagent.cli.options import Listed, config_option, socket_option, timeout_option
 
 if TYPE_CHECKING:
     from mailagent.api.credentials import CredentialView, Scope
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound=Callable[..., Any])
 
 
-@click.group()
+@click.group(cls=Listed)
 def credentials() -> None:
     """Users of intake: who may log in, and what for.
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 
 from mailagent.cli.failure import FAILED, Failure, load
+from mailagent.cli.options import Listed
 from mailagent.cli.place import config_option, place, state_option
 
 
-@click.group()
+@click.group(cls=Listed)
 def feedback() -> None:
     """Look at mail that came back and was kept, and at the keys of return paths.
 

@@ -7,6 +7,17 @@ import click
 DEFAULT_CONFIG = "/etc/mailagent/agent.yaml"
 DEFAULT_DEADLINE_S = 30.0
 
+
+class Listed(click.Group):
+    """Lists its commands with their whole first line, over two lines where it does not fit."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write them, in order of their names."""
+        commands = [(name, found) for name in self.list_commands(ctx) if (found := self.get_command(ctx, name))]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in commands])
+
+
 config_option = click.option(
     "--config",
     "config_path",

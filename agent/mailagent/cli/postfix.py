@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mailagent.cli.failure import FAILED, REFUSED, USAGE, Failure, load
-from mailagent.cli.options import config_option
+from mailagent.cli.options import Listed, config_option
 
 if TYPE_CHECKING:
     from mailagent.postfix.installing import Installing, Plan
@@ -18,7 +18,7 @@ Value = TypeVar("Value")
 _yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
-@click.group()
+@click.group(cls=Listed)
 def postfix() -> None:
     """Set up the Postfix that the agent stands in front of: virtual MTAs, pools, suspensions.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mailagent.cli.failure import FAILED, USAGE, Failure, count, load, unusable
+from mailagent.cli.options import Listed
 
 if TYPE_CHECKING:
     from mailagent.api.smtp import Verb
@@ -76,7 +77,7 @@ def classify(own: Path | None, config_path: Path | None) -> None:
         raise Failure(f"standard input is not UTF-8 text: {exc.reason}", USAGE) from exc
 
 
-@click.group()
+@click.group(cls=Listed)
 def rules() -> None:
     """Look after the rules of reply classification."""
 

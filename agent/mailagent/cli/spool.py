@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mailagent.cli.failure import FAILED, Failure, count
+from mailagent.cli.options import Listed
 from mailagent.cli.place import config_option, place, state_option
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 _COLUMNS = ("MESSAGE", "RECIPIENT", "POOL", "TRIES", "NEXT TRY", "LAST REPLY")
 
 
-@click.group()
+@click.group(cls=Listed)
 def spool() -> None:
     """Look into a spool, also while an agent runs on it."""
 

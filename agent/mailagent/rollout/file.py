@@ -105,8 +105,8 @@ class ConfigFile:
         except OSError as exc:
             self._forget(entry.op_id)
             raise Refused(
-                f"{self.path} cannot be replaced: {exc.strerror}; the agent's account needs to own the file and to"
-                f" write in {self.path.parent}"
+                f"{self.path} cannot be replaced: {exc.strerror}; the agent's account needs to own the file, to"
+                f" be in its group, and to write in {self.path.parent}"
             ) from exc
         fresh.replace(self.path)
         _sync(self.path.parent)

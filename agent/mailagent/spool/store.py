@@ -596,9 +596,9 @@ def _lock(state_dir: Path) -> int:
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         file = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as exc:
-        raise SpoolUnusable(
-            f"state_dir {state_dir} cannot be used: {exc.strerror}; make it, or change its owner"
-        ) from exc
+        is_file = isinstance(exc, FileExistsError | NotADirectoryError)
+        cause = "it is no directory" if is_file else f"{exc.strerror}; make it, or change its owner"
+        raise SpoolUnusable(f"state_dir {state_dir} cannot be used: {cause}") from exc
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailctl.cli.options import Command, Duration, RateWord, as_json, selectors
+from mailctl.cli.options import Command, Duration, Listed, RateWord, as_json, selectors
 from mailctl.cli.setup import Setup, narrate, pass_setup, width
 from mailctl.cli.verbs import common
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mailctl.ops import Selection
 
 
-@click.group()
+@click.group(cls=Listed)
 def credentials() -> None:
     """List users of intake, and change them.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailctl.cli.options import as_json, selectors
+from mailctl.cli.options import Listed, as_json, selectors
 from mailctl.cli.setup import Setup, pass_setup, width
 from mailctl.cli.verbs import common, hand_over, override, targets
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mailctl.ops import Selection
 
 
-@click.group()
+@click.group(cls=Listed)
 def dkim() -> None:
     """Show DKIM keys, and replace them step by step.
 

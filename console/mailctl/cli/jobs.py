@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailctl.cli.options import Command, Duration, Moment, RateWord, as_json, selectors
+from mailctl.cli.options import Command, Duration, Listed, Moment, RateWord, as_json, selectors
 from mailctl.cli.setup import Setup, pass_setup, width
 from mailctl.cli.verbs import common, hand_over
 
@@ -40,7 +40,7 @@ def jobs(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
     show(setup, "jobs", selection, look, as_json=as_json)
 
 
-@click.group()
+@click.group(cls=Listed)
 def job() -> None:
     """Look at one job, and pause, pace, start, end or cancel it.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailctl.cli.options import Duration, as_json, selectors
+from mailctl.cli.options import Duration, Listed, as_json, selectors
 from mailctl.cli.setup import Setup, pass_setup, width
 from mailctl.cli.verbs import common
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mailctl.ops import Selection
 
 
-@click.group()
+@click.group(cls=Listed)
 def lock() -> None:
     """Keep others from changing the fleet for a time.
 

@@ -11,6 +11,16 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
 
+class Listed(click.Group):
+    """Lists its commands with their whole first line, over two lines where it does not fit."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write them, in order of their names."""
+        commands = [(name, found) for name in self.list_commands(ctx) if (found := self.get_command(ctx, name))]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in commands])
+
+
 class Duration(click.ParamType[int]):
     """`90s`, `30m`, `4h`, as in the fleet file; the value is whole seconds."""
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailctl.cli.options import as_json
+from mailctl.cli.options import Listed, as_json
 from mailctl.cli.setup import Setup, complain, leave, narrate, pass_setup, run, width
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
-@click.group()
+@click.group(cls=Listed)
 def playbook() -> None:
     """Act on conditions, from cron.
 

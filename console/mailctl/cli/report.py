@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailctl.cli.options import Duration, as_json, selectors
+from mailctl.cli.options import Duration, Listed, as_json, selectors
 from mailctl.cli.setup import Setup, pass_setup, width
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mailctl.ops.reports import DayReport, DeferralReport
 
 
-@click.group()
+@click.group(cls=Listed)
 def report() -> None:
     """Report deferrals, a day, or how near providers are.
 

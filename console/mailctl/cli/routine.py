@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailctl.cli.options import as_json, selectors
+from mailctl.cli.options import Listed, as_json, selectors
 from mailctl.cli.setup import Setup, pass_setup, width
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing when all is well and nothing is missing.")
 
 
-@click.group()
+@click.group(cls=Listed)
 def routine() -> None:
     """Run what belongs into cron, each hour or each day.
 

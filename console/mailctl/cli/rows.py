@@ -394,11 +394,12 @@ def _status_table(state: FleetState, shown: Sequence[HostState], width: int | No
         load = [NOTHING] * 7
         if view:
             load = [count(view.waiting), count(view.ready), count(view.deferred), *_flow(view.flow)]
-            untold = "connections_out" in host.untold
-            load += [NOTHING if untold else count(view.connections_out), ago(view.oldest_at, now)]
+            conns = NOTHING if "connections_out" in host.untold else count(view.connections_out)
+            load += [conns, ago(view.oldest_at, now)]
         note = host.error or ((view.intake_reason or view.notice or host.other_engine) if view else "")
         cells.append([host.name, host.state, _age(host.age_s), view.state if view else NOTHING, *load, note])
     totals = state.totals
+    untold = all("connections_out" in host.untold for host in shown if host.view)
     total = [
         str(totals.hosts),
         *[""] * 3,
@@ -406,7 +407,7 @@ def _status_table(state: FleetState, shown: Sequence[HostState], width: int | No
         count(totals.ready),
         count(totals.deferred),
         *_flow(totals.flow),
-        count(totals.connections_out),
+        NOTHING if untold else count(totals.connections_out),
         ago(totals.oldest_at, now),
         "",
     ]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from mailctl.cli.options import Command, Duration, as_json, limit
+from mailctl.cli.options import Command, Duration, Listed, as_json, limit
 from mailctl.cli.setup import Setup, pass_setup, width
 from mailctl.cli.verbs import common, hand_over, targets
 
@@ -28,7 +28,7 @@ _life = click.option("--for", "ttl_s", type=Duration(), help="How long. [default
 _host = click.option("--host", "hosts", multiple=True, metavar="NAME", help="Only on this host; may be given again.")
 
 
-@click.group()
+@click.group(cls=Listed)
 def suppression() -> None:
     """List addresses that must not be mailed, and change the list.
 

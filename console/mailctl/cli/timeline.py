@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailctl.cli.options import Duration, as_json, selectors
+from mailctl.cli.options import Duration, Listed, as_json, selectors
 from mailctl.cli.setup import Setup, pass_setup, width
 from mailctl.cli.verbs import common
 
@@ -58,7 +58,7 @@ def timeline(setup: Setup, selection: Sequence[str], since_s: int, kinds: tuple[
     show(setup, "timeline", selection, look, as_json=as_json)
 
 
-@click.group()
+@click.group(cls=Listed)
 def note() -> None:
     """Leave words for whoever is next: add, list, end."""
 

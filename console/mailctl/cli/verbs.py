@@ -124,8 +124,8 @@ def undrain(setup: Setup, /, **given: Any) -> None:
 def suspend(setup: Setup, /, **given: Any) -> None:
     """Hold delivery for a stated time.
 
-    Acts on pool:, vmta:, provider:, queue:, stream:, cell:PROVIDER/VMTA and traffic:PROVIDER/STREAM. A queue without a
-    virtual MTA, queue:SITE/, is the whole site.
+    Acts on pool:, vmta:, provider:, queue:, stream:, job:, cell:PROVIDER/VMTA and traffic:PROVIDER/STREAM. A queue
+    without a virtual MTA, queue:SITE/, is the whole site.
 
     \b
     Examples:
@@ -143,7 +143,7 @@ def suspend(setup: Setup, /, **given: Any) -> None:
 def resume(setup: Setup, /, **given: Any) -> None:
     """End a suspension.
 
-    Acts on pool:, vmta:, provider:, queue:, stream:, cell:PROVIDER/VMTA and traffic:PROVIDER/STREAM.
+    Acts on pool:, vmta:, provider:, queue:, stream:, job:, cell:PROVIDER/VMTA and traffic:PROVIDER/STREAM.
 
     \b
     Example:

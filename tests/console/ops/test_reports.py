@@ -123,10 +123,10 @@ def test_what_is_not_known_is_said() -> None:
     assert "no domain with deferrals" in deferral_text(found, 80)
 
 
-def operation(op_id: str, minutes: int, author: str = "alice") -> OperationRecord:
+def operation(op_id: str, minutes: int, author: str = "alice", verb: str = "drain") -> OperationRecord:
     return OperationRecord(
         op_id=OpId(op_id),
-        verb="drain",
+        verb=verb,
         target=Target(kind=TargetKind.POOL, name="marketing"),
         filter=None,
         author=author,
@@ -157,7 +157,7 @@ def test_a_day_has_flows_bounces_complaints_and_acts() -> None:
         Answers(
             {
                 MX1: [operation("a.0", 1), operation("b", 2, "automation"), operation("old", 70)],
-                MX2: [operation("a.0", 1)],
+                MX2: [operation("a.0", 1), operation("c", 3, verb="console"), operation("s", 4, "mailagent", "start")],
             }
         ),
         since=SINCE,
