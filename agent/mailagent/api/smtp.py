@@ -58,6 +58,7 @@ class SmtpReply(msgspec.Struct, frozen=True, kw_only=True):
 # Peers choose the text: each pattern has one place to begin a run at, and gives none of it back.
 _VARYING = (
     (re.compile(r"(?<= about )(A|AAAA|CNAME|MX|TLSA|TXT) \S+"), r"\1 <domain>"),  # our own words about DNS
+    (re.compile(r"(?<=\bname=)\S+(?= type=)"), "<domain>"),  # Postfix's
     (re.compile(r"<[^<>\s]*@[^<>\s]*>|(?<![\w.+%=-])[\w.+%=-]++@[\w.-]+\.\w+"), "<address>"),
     (re.compile(r"\[?\b(?:\d{1,3}\.){3}\d{1,3}(?:/\d+)?\b(?: \d+)?\]?"), "<ip>"),
     (re.compile(r"\[?\b(?:[0-9A-Fa-f]{1,4}:){3,7}[0-9A-Fa-f]{0,4}\b\]?"), "<ip>"),

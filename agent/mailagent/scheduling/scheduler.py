@@ -22,7 +22,7 @@ from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter
-from mailagent.config.structs import AgentConfig
+from mailagent.config.structs import AgentConfig, Priority
 from mailagent.delivery.connection import Connection
 from mailagent.outcome.return_path import Envelopes
 from mailagent.routing import PathLimits, Router, Site, Unroutable
@@ -527,14 +527,21 @@ class Scheduler:
                     release=f"mailctl job limit job:{job} none",
                 )
             )
-        if recipient not in self._books.inside:
+        if recipient not in self._books.inside and (not reasons or not self._has_window):
             reasons.append(self._window_reason())
         return reasons or [WaitReason(kind=ReasonKind.SENDING, detail="on its way, or its outcome is being written")]
 
+    @property
+    def _has_window(self) -> bool:
+        return all(map(self.window.is_worth_reading, Priority))
+
     def _window_reason(self) -> WaitReason:
+        taken = f"{self.window.used} of {self.window.limit} taken"
         return WaitReason(
             kind=ReasonKind.WINDOW,
-            detail=f"due, and waits for the active window ({self.window.used} of {self.window.limit} taken)",
+            detail=f"due, and waits for the active window ({taken})"
+            if not self._has_window
+            else f"due, and about to be read from disk (active window: {taken})",
             key="queue.window",
             value=str(self.window.limit),
             release="mail before it leaves, or a larger queue.window",

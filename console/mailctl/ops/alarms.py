@@ -35,6 +35,8 @@ SEVERAL = 3
 ACTIVE = 50_000
 ACTIVE_SHARE = 0.8
 """Messages in the active queue of a Postfix, or that share of its limit, whichever is less."""
+_DNS = ("4.4.3", "5.4.4", "4.7.5")
+"""Codes of look-ups that failed (RFC 3463 section 3.5; 4.7.5: of TLSA records)."""
 _IN_USE = (MemberState.ACTIVE, MemberState.WARMING)
 
 
@@ -213,6 +215,8 @@ def _deferring(cell: DestinationView) -> Trouble | None:
     reply = cell.last_reply
     if reply is None:
         return Trouble.THROTTLED
+    if reply.local:  # the sending engine's own words: nobody was asked, or nobody answered
+        return Trouble.DNS if reply.enhanced in _DNS else Trouble.UNREACHABLE
     if "greylist" in reply.text.lower():
         return None
     return Trouble.MAILBOXES if reply.enhanced.endswith(".2.2") else Trouble.THROTTLED

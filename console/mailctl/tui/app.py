@@ -56,6 +56,7 @@ from mailctl.tui.screens.timeline import TimelineView
 from mailctl.tui.screens.trace import TraceView
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import FleetSource, Operator
+from mailctl.tui.text import few
 from mailctl.tui.theme import DARK, THEMES, Tone
 from mailctl.tui.visited import Visited
 from mailctl.tui.widgets.status import Hint
@@ -373,6 +374,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
         if self.read_only:
             self.say(READ_ONLY_REFUSAL, Tone.WARN)
             return
+        title = few(title)
         self.say(f"planning {title} …", Tone.QUIET)
         self.run_worker(self._carry_out(title, planner, options), name="verb", group="verb", exclusive=True)
 

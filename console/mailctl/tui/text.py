@@ -53,6 +53,13 @@ def some(number: int) -> str:
     return count(number) if number else NOTHING
 
 
+def few(title: str) -> str:
+    """`suspend cell:yahoo/mkt-1 and 8 more`: a verb with its objects, of many only the first."""
+    verb, _, objects = title.partition(" ")
+    names = objects.split()
+    return f"{verb} {names[0]} and {len(names) - 1} more" if len(names) > 3 else title
+
+
 def share(fraction: float | None) -> str:
     """`2.1%`, `34%`; a dot when there is nothing to divide or it is zero."""
     if not fraction:

@@ -190,6 +190,15 @@ def test_one_address_that_is_kept_waiting_is_rotated() -> None:
     assert alarm.evidence.startswith("12 s for an answer; ")
 
 
+@pytest.mark.parametrize(
+    ("code", "text"), [("4.4.3", "DNS does not answer about yahoo"), ("4.4.1", "no connection to yahoo from tx-1")]
+)
+def test_what_the_sending_engine_says_itself_is_no_throttle(code: str, text: str) -> None:
+    own = SmtpReply(code=0, enhanced=code, text="Host or domain name not found. Name service error", local=True)
+    (alarm,) = alarms(with_cells(QUIET, "yahoo", ("tx-1",), flow=FAILING, last_reply=own))
+    assert (alarm.text, alarm.verb) == (text, None)
+
+
 def test_attempts_that_fail_where_no_place_stands_out_are_one_alarm() -> None:
     (alarm,) = alarms(with_host(QUIET, flow=FAILING))
     assert (alarm.text, alarm.command) == ("attempts fail on mx1", "mailctl retry host:mx1")

@@ -5,8 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from textual.containers import VerticalScroll
 from textual.events import Key
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from mailctl.ops.plan import LineResult, Options, Verb
 from mailctl.ops.selector import parse
@@ -219,3 +221,23 @@ async def test_a_lock_of_others_is_broken_with_a_reason_and_the_typed_name() -> 
         assert operator.executed == []
         await pilot.press(*"cold", "enter")
         await until(pilot, lambda: len(operator.executed) == 1)
+
+
+async def test_a_question_follows_the_size_of_the_terminal_and_keeps_its_keys() -> None:
+    clock = Clock()
+    async with app_with(StillOperator(), clock).run_test(size=(120, 36)) as pilot:
+        await ask(pilot)
+        await pilot.resize_terminal(70, 14)
+        keys = pilot.app.screen.query_one(".keys")
+        await until(pilot, lambda: 0 < keys.region.bottom < 14)
+        plan = pilot.app.screen.query_one(VerticalScroll).query_one(Static)
+        await until(pilot, lambda: all(len(line) <= 58 for line in str(plan.render()).split("\n")))
+
+
+async def test_a_long_command_is_cut_in_the_question_and_copied_whole() -> None:
+    cells = " ".join(f"cell:gmail/mkt-{n}" for n in range(90))
+    plan = await StillOperator().plan(Verb.SUSPEND, parse(cells), Options())
+    text = summary(plan, 80).plain
+    assert "… c copies all of it" in text
+    assert "cell:gmail/mkt-80" not in text[: text.index("copies all")]
+    assert "cell:gmail/mkt-80" in plan.command

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailctl.tui.text import NOTHING, clean, count, listed, share, span
+from mailctl.tui.text import NOTHING, clean, count, few, listed, share, span
 from mailctl.tui.widgets.sparkline import sparkline
 from mailctl.tui.widgets.table import sized
 
@@ -47,3 +47,9 @@ def test_a_cell_fills_its_width_exactly_also_with_wide_characters(text: str, wid
     from rich.cells import cell_len
 
     assert cell_len(sized(text, width, right=right)) == width
+
+
+def test_of_many_objects_a_title_names_the_first() -> None:
+    assert few("drain pool:marketing") == "drain pool:marketing"
+    assert few("suspend cell:a/1 cell:a/2 cell:a/3") == "suspend cell:a/1 cell:a/2 cell:a/3"
+    assert few("suspend cell:a/1 cell:a/2 cell:a/3 cell:a/4") == "suspend cell:a/1 and 3 more"

@@ -17,7 +17,7 @@ from textual.widgets import Button, Input, Static
 from mailctl.ops import mail
 from mailctl.ops.plan import Options, Plan, Step, StepState, Verb
 from mailctl.tui.dialogs.modal import Modal
-from mailctl.tui.text import clean, count, listed, plural, share, span
+from mailctl.tui.text import clean, count, few, listed, plural, share, span
 from mailctl.tui.theme import Tone
 
 DEAF_S = 0.4
@@ -30,6 +30,10 @@ _STEPS = {
     StepState.FAILED: ("✕", Tone.BAD),
     StepState.UNREACHABLE: ("✕", Tone.BAD),
 }
+AROUND = 6
+"""Rows of the dialog around the plan: border, padding and the keys."""
+LEAST_ROWS = 3
+SHELL_ROWS = 5
 _TIMED = (Verb.DRAIN, Verb.SUSPEND, Verb.ROTATE, Verb.LIMIT, Verb.EDIT, Verb.HOLD)
 _PLACEHOLDERS = {
     "reason": "reason, for the log and your colleagues",
@@ -97,7 +101,7 @@ class ConfirmDialog(Modal[Confirmed | Changed | None]):
         """The plan, an input for reason or time, and the keys."""
         box = Vertical()
         where = f"{self.plan.environment.upper()}: " if self.plan.is_production else ""
-        box.border_title = f" {where}{clean(self._title)} "
+        box.border_title = f" {where}{clean(few(self._title))} "
         with box:
             with VerticalScroll(can_focus=False):
                 yield Static(summary(self.plan, self._text_width(), self._note), markup=False)
@@ -117,6 +121,12 @@ class ConfirmDialog(Modal[Confirmed | Changed | None]):
         """Cancel has the focus."""
         self._opened_at = self._clock()
         self.query_one(Button).focus()
+
+    def on_resize(self) -> None:
+        """The plan in the new width; what does not fit above the keys is scrolled."""
+        plan = self.query_one(VerticalScroll)
+        plan.styles.max_height = max(LEAST_ROWS, self.app.size.height * 92 // 100 - AROUND)
+        plan.query_one(Static).update(summary(self.plan, self._text_width(), self._note))
 
     @property
     def is_deaf(self) -> bool:
@@ -229,8 +239,10 @@ def summary(plan: Plan, width: int, note: str = "") -> Content:
     if note:
         rows += [Content.styled(note, Tone.WARN.style), Content("")]
 
-    def row(name: str, text: str, tone: Tone = Tone.TEXT) -> None:
+    def row(name: str, text: str, tone: Tone = Tone.TEXT, *, most: int = 0, rest: str = "") -> None:
         wrapped = textwrap.wrap(text, width - label, break_on_hyphens=False) or [""]
+        if most and len(wrapped) > most:
+            wrapped = [*wrapped[: most - 1], rest]
         for line, head in zip(wrapped, [name, *[""] * len(wrapped)], strict=False):
             rows.append(Content.assemble((head.ljust(label), Tone.QUIET.style), (line, tone.style)))
 
@@ -272,7 +284,7 @@ def summary(plan: Plan, width: int, note: str = "") -> Content:
         "; ".join(filter(None, ("U" if plan.undoable else "not possible", clean(plan.undo_note)))),
         Tone.TEXT if plan.undoable else Tone.WARN,
     )
-    row("shell", clean(plan.command), Tone.ACCENT)
+    row("shell", clean(plan.command), Tone.ACCENT, most=SHELL_ROWS, rest="… c copies all of it")
     for warning in plan.warnings:
         row("warning", clean(warning), Tone.WARN)
     rows.append(Content(""))

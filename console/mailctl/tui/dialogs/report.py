@@ -10,7 +10,7 @@ from textual.widgets import Static
 
 from mailctl.ops.plan import LineResult, Report
 from mailctl.tui.dialogs.modal import Modal
-from mailctl.tui.text import clean
+from mailctl.tui.text import clean, few
 from mailctl.tui.theme import Tone
 
 _RESULTS = {
@@ -46,7 +46,7 @@ class ReportDialog(Modal[None]):
     def compose(self) -> ComposeResult:
         """The lines."""
         box = Vertical()
-        box.border_title = f" {self.report.verb.words} {clean(self.report.selection)} "
+        box.border_title = f" {clean(few(f'{self.report.verb.words} {self.report.selection}'))} "
         with box, VerticalScroll():
             yield Static(told(self.report), markup=False)
 

@@ -203,9 +203,9 @@ class FleetView(View):
                 ("agent", view.version, Tone.TEXT),
             )
             if self.is_wide:
-                rows.append(spread(*first, *second, wide=True))
+                rows.append(spread(*_aged(host, *first, *second), wide=True))
             else:
-                rows += [spread(*first, wide=False), spread(*second, wide=False)]
+                rows += [spread(*_aged(host, *first), wide=False), spread(*_aged(host, *second), wide=False)]
             rows += engine_facts(host)
         happened = list(self.desk.happened)[-(10 if self.is_wide else 2) :]
         if happened and self.is_wide:
@@ -219,6 +219,11 @@ class FleetView(View):
                 )
             )
         return lines(*rows)
+
+
+def _aged(host: HostState, *facts: tuple[str, str, Tone]) -> tuple[tuple[str, str, Tone], ...]:
+    """`facts`, marked as old where the host does not answer."""
+    return facts if host.state.is_fresh else tuple((label, f"~{value}", Tone.QUIET) for label, value, _ in facts)
 
 
 def _note(note: Directive, now: datetime) -> Content:

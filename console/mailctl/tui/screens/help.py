@@ -46,7 +46,7 @@ _LOOK = (
     ("v", "message parts"),
     ("ctrl+f", "find mail"),
     ("y e", "copy, export"),
-    (": ctrl+p", "palette"),
+    (":", "palette, ctrl+p"),
     ("? q", "this page, quit"),
     ("F5 …12", "demo incidents"),
 )
@@ -58,10 +58,11 @@ _ACT = (
     ("L", "lower a limit"),
     ("T", "retry now"),
     ("V", "evacuate a host"),
-    ("H B X M", "hold, end, move"),
-    ("U M", "undo one, all mine"),
-    ("X", "cancel, remove"),
-    ("P T", "pin, end of orders"),
+    ("H B", "hold, bounce mail"),
+    ("M", "move; undo mine"),
+    ("U", "undo the last one"),
+    ("X", "delete, cancel"),
+    ("P", "probe; pin orders"),
     ("A F", "suppress, freeze"),
 )
 _WIDTH = 22  # of a column

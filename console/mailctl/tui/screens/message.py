@@ -162,11 +162,11 @@ def explained(detail: MessageDetail, host: str, now: datetime, width: int) -> Co
         fact("size", size(one.size_bytes)),
         fact("waiting", since(one.received_at, now)),
         fact("expires", until(one.expires_at, now)),
-        fact("stream", one.stream),
-        fact("pool", one.pool),
+        fact("stream", one.stream or NOTHING),
+        fact("pool", one.pool or NOTHING),
         fact("site", clean(one.site) or "not looked up yet"),
         fact("provider", one.provider or NOTHING),
-        fact("from host", clean(detail.client)),
+        fact("from host", clean(detail.client) or NOTHING),
         *([fact("job", clean(detail.job))] if detail.job else []),
     ]
     rows = [
@@ -234,6 +234,8 @@ def _reason(reason: WaitReason, last: SmtpReply | None, now: datetime, width: in
 def _attempt(attempt: Attempt, width: int) -> list[Content]:
     """When, over which path, and what the peer said."""
     path = f"{attempt.vmta} → {clean(attempt.mx)} {attempt.remote} from {attempt.source or NOTHING}"
+    if not (attempt.mx or attempt.remote or attempt.source):
+        path = f"{attempt.vmta} no connection".lstrip()
     first = Content.assemble(
         (f"{attempt.number:>3}  {clock(attempt.at)}  ", Tone.STRONG.style),
         (f"{attempt.duration_s:.1f}s  ", Tone.QUIET.style),

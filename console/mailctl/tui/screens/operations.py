@@ -64,6 +64,7 @@ class LogRow:
     record: OperationRecord  # of the first host
     hosts: tuple[str, ...]
     undone: bool
+    others: int = 0  # targets beside the one of `record`
 
 
 def logged(pages: dict[str, OperationPage]) -> list[LogRow]:
@@ -78,6 +79,7 @@ def logged(pages: dict[str, OperationPage]) -> list[LogRow]:
             same[0][1],
             tuple(dict.fromkeys(host for host, _ in same)),
             all(record.undone_by is not None for _, record in same),
+            len({str(record.target) for _, record in same}) - 1,
         )
         for op_id, same in parts.items()
     ]
@@ -297,7 +299,7 @@ def _log_cells(row: LogRow) -> tuple[Cell, ...]:
     return (
         Cell(clock(record.at), Tone.QUIET),
         Cell(record.verb, Tone.STRONG),
-        Cell(clean(what), Tone.TEXT),
+        Cell(f"{clean(what)} +{row.others}" if row.others else clean(what), Tone.TEXT),
         Cell(_at(row.hosts), Tone.TEXT),
         Cell(clean(record.author), Tone.TEXT),
         result,

@@ -31,7 +31,7 @@ _LIMIT = re.compile(r"^(?:provider|vmta)_(?=connections|rate)")
 
 def brief(reason: WaitReason) -> str:
     """What a row says of a reason: what the row itself tells is left out, so that the rest can be read."""
-    return _LIMIT.sub("", _WHOSE.sub("", reason.detail))
+    return _LIMIT.sub("", _WHOSE.sub("", reason.detail)).removeprefix("--- ")
 
 
 def full(reason: WaitReason) -> str:

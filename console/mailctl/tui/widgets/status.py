@@ -4,19 +4,22 @@ from dataclasses import dataclass
 
 from textual.app import RenderResult
 from textual.content import Content
+from textual.timer import Timer
 from textual.widget import Widget
 
 from mailctl.tui.text import clean
 from mailctl.tui.theme import Tone
 
 MOST_HINTS = 8
+FADES_S = 60.0
+"""What was said so long ago is no news, and must not look like trouble of now."""
 _GAP = 2
 _STANDING = 2
 """The last hints, help and quit, are there at any width."""
 
 
 class StatusLine(Widget):
-    """The last message, which stays until the next; at the right the filter and the marks."""
+    """The last message, which stays until the next and fades in between; at the right the filter and the marks."""
 
     DEFAULT_CSS = """
     StatusLine { height: 1; background: $band; color: $tone-text; padding: 0 1; }
@@ -26,6 +29,11 @@ class StatusLine(Widget):
         super().__init__()
         self._message = (clean(message), tone)
         self._aside = ""
+        self._fading: Timer | None = None
+
+    def on_mount(self) -> None:
+        """What it began with gets old too."""
+        self._fade_later()
 
     @property
     def message(self) -> str:
@@ -35,6 +43,16 @@ class StatusLine(Widget):
     def say(self, message: str, tone: Tone = Tone.TEXT) -> None:
         """Show `message` until the next one."""
         self._message = (clean(message), tone)
+        self._fade_later()
+        self.refresh()
+
+    def _fade_later(self) -> None:
+        if self._fading is not None:
+            self._fading.stop()
+        self._fading = self.set_timer(FADES_S, self._fade) if self.message and self.is_mounted else None
+
+    def _fade(self) -> None:
+        self._message = (self.message, Tone.QUIET)
         self.refresh()
 
     def aside(self, text: str) -> None:
