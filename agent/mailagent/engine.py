@@ -27,7 +27,7 @@ from mailagent.census import Census
 from mailagent.config import Origins, load_agent_with_origins
 from mailagent.config.structs import AgentConfig
 from mailagent.control.automation import Automation
-from mailagent.control.easing import Easing
+from mailagent.control.easing import STEP, Easing
 from mailagent.control.lock import LockVerbs
 from mailagent.control.state import HostState
 from mailagent.control.users import UserVerbs
@@ -217,8 +217,7 @@ class Engine:
         )
         self._scheduler.envelopes = self._feedback.envelopes
         self._easing = Easing(
-            lambda: ((ProviderName(provider), VmtaName(vmta)) for provider, vmta in self._history.all_cells()),
-            lambda cell, before: self._history.pace(HistoryScope.CELL, "/".join(cell), before.timestamp()),
+            lambda cell, before: self._history.pace(HistoryScope.CELL, "/".join(cell), before.timestamp())
         )
         self._automation = Automation(
             config,
@@ -487,8 +486,10 @@ class Engine:
         self._mail.look()
 
     async def _ease(self, span_s: float) -> None:
-        await asyncio.sleep(span_s)
-        self._scheduler.apply(self._config, self._state)
+        while span_s > 0:
+            await asyncio.sleep(min(span_s, STEP.total_seconds()))
+            span_s -= STEP.total_seconds()
+            self._scheduler.apply(self._config, self._state)
 
     def recheck(self) -> None:
         """Due times on disk have changed."""

@@ -1,12 +1,15 @@
 """Easing in: what an order of a person held re-enters at twice the usual pace, not in a clump. Pure.
 
 For as long as it was held (LEAST to MOST), each cell that it held sends at most twice what it sent before. So the
-backlog of a time is gone after about that time, and no provider sees more than twice what it is used to. Orders of
-automation have their own way up (`shaping`). Kept in memory: after a restart, the limits of the paths hold alone.
+backlog of a time is gone after about that time, and no provider sees more than twice what it is used to. Where that is
+not known, since the agent was started in between, it begins at the floor and doubles every STEP. Orders of automation
+have their own way up (`shaping`). Kept in memory: after a restart, the limits of the paths hold alone.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Final
 
 from mailagent.api.directives import Directive, DirectiveKind
@@ -14,15 +17,17 @@ from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
 from mailagent.api.targets import TargetKind
 from mailagent.config.structs import AgentConfig, Rate
 from mailagent.control.state import HostState, sentence
-from mailagent.routing import ROUTE_PROVIDER, Limit
+from mailagent.routing import DEFAULT_PROVIDER, ROUTE_PROVIDER, Limit
 
 HELD: Final = timedelta(seconds=30)
 """What was held for less brings no backlog worth it."""
 LEAST: Final = timedelta(minutes=1)
+STEP: Final = timedelta(minutes=1)
 MOST: Final = timedelta(minutes=30)
 FACTOR: Final = 2
 FLOOR: Final = 1.0
 """Lowest usual pace that is believed, in messages a second: there may just have been little mail."""
+_FLOOR: Final = Rate(count=60, period_s=60)
 _HOLDS: Final = (DirectiveKind.DRAIN, DirectiveKind.SUSPEND)
 
 Cell = tuple[ProviderName, VmtaName]
@@ -30,13 +35,20 @@ Usual = Callable[[Cell, datetime], float]
 """Messages a second that a cell sent before a moment; 0: not known."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Live:
+    limit: Limit[Rate]
+    began_at: datetime
+    ends_at: datetime
+    known: bool  # whether the usual pace is
+
+
 class Easing:
     """The limits of one host that hold for a while after orders ended."""
 
-    def __init__(self, cells: Callable[[], Iterable[Cell]], usual: Usual) -> None:
-        self._cells = cells
+    def __init__(self, usual: Usual) -> None:
         self._usual = usual
-        self._live: dict[Cell, tuple[Limit[Rate], datetime]] = {}
+        self._live: dict[Cell, _Live] = {}
 
     def changed(self, config: AgentConfig, before: HostState, after: HostState, now: datetime) -> timedelta | None:
         """Orders have changed; how long the limits hold that come of it, None when there are none."""
@@ -52,9 +64,13 @@ class Easing:
     def limits(self, cell: Cell, now: datetime) -> Mapping[str, Limit[Rate]]:
         """What holds for a path of `cell`, by name of the limit."""
         found = self._live.get(cell)
-        if found is None or found[1] <= now:
+        if found is None or found.ends_at <= now:
             return {}
-        return {"provider_rate": found[0]}
+        if found.known:
+            return {"provider_rate": found.limit}
+        rate: Rate = found.limit.value or _FLOOR
+        doubled = Rate(count=rate.count << (now - found.began_at) // STEP, period_s=rate.period_s)
+        return {"provider_rate": replace(found.limit, value=doubled)}
 
     def _ended(self, config: AgentConfig, order: Directive, now: datetime) -> timedelta | None:
         held = now - order.created_at
@@ -62,19 +78,20 @@ class Easing:
         if held < HELD or concerned is None:
             return None
         span = min(MOST, max(LEAST, held))
-        self._live = {cell: live for cell, live in self._live.items() if live[1] > now}
-        for cell in self._cells():
-            if cell[0] == ROUTE_PROVIDER or not concerned(cell):
+        self._live = {cell: live for cell, live in self._live.items() if live.ends_at > now}
+        for cell in product({*config.providers, DEFAULT_PROVIDER} - {ROUTE_PROVIDER}, config.virtual_mtas):
+            if not concerned(cell):
                 continue
             pace = self._usual(cell, order.created_at)
-            if pace > 0:
-                rate = Rate(count=round(FACTOR * max(pace, FLOOR) * 60), period_s=60)
-                self._live[cell] = Limit(rate, _origin(order), f"it ends at {now + span:%H:%M:%S} UTC"), now + span
+            rate = Rate(count=round(FACTOR * max(pace, FLOOR) * 60), period_s=60)
+            limit = Limit(rate, _origin(order, known=pace > 0), f"it ends at {now + span:%H:%M:%S} UTC")
+            self._live[cell] = _Live(limit, began_at=now, ends_at=now + span, known=pace > 0)
         return span
 
 
-def _origin(order: Directive) -> str:
-    return f"twice the usual pace, since {order.target} is no longer {sentence(order)}"
+def _origin(order: Directive, *, known: bool) -> str:
+    how = "twice the usual pace" if known else "twice as much every minute"
+    return f"{how}, since {order.target} is no longer {sentence(order)}"
 
 
 def _concerned(config: AgentConfig, order: Directive) -> Callable[[Cell], bool] | None:

@@ -8,7 +8,7 @@ configuration. Totals are kept for every scope ever seen, jobs apart, whose tota
 """
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -91,11 +91,8 @@ class History:
 
     def cells(self) -> list[tuple[str, str]]:
         """(provider, virtual MTA) of the cells that were active in the last 15 minutes."""
-        return _cells_of(self._rings)
-
-    def all_cells(self) -> list[tuple[str, str]]:
-        """The same of all that were ever active."""
-        return _cells_of(self._totals)
+        names = (name for scope, name in self._rings if scope is HistoryScope.CELL and name != OTHER)
+        return [(provider, vmta) for provider, _, vmta in (name.partition("/") for name in names)]
 
     def tick(self, now_s: float) -> Minute | None:
         """Close the second before `now_s` (Unix time), with all that was counted since the last tick.
@@ -153,16 +150,19 @@ class History:
         )
 
     def pace(self, scope: HistoryScope, name: str, before_s: float) -> float:
-        """Deliveries a second in the PACE_S before a moment (Unix time); where that is too long ago to be known, in
-        all the time before it. 0: nothing is known.
+        """Deliveries a second in the PACE_S before a moment (Unix time), or in all the time before it where that was
+        more: there may have been trouble just then. 0: nothing is known.
         """
         first = self._first if self._first is not None else self._last
         before = int(before_s)
         start = max(first, self._last - SECONDS + 1, before - PACE_S)
         ring = self._rings.get((scope, name))
+        if before <= first:
+            return 0.0
+        pace = self._totals.get((scope, name), _NOTHING)[1] / (before - first)
         if ring is not None and before - start >= MINUTE_S:
-            return sum(_window(ring.columns[1], start, before - start)) / (before - start)
-        return self._totals.get((scope, name), _NOTHING)[1] / (before - first) if before > first else 0.0
+            pace = max(pace, sum(_window(ring.columns[1], start, before - start)) / (before - start))
+        return pace
 
     def series(self, request: HistoryRequest) -> Series:
         """The last seconds of one scope; shorter than asked for when the agent has not run that long."""
@@ -234,11 +234,6 @@ class History:
             tally = self._counters.drop_job(name)
             if tally is not None:
                 self._booked.pop(tally, None)
-
-
-def _cells_of(keys: Iterable[Key]) -> list[tuple[str, str]]:
-    names = (name for scope, name in keys if scope is HistoryScope.CELL and name != OTHER)
-    return [(provider, vmta) for provider, _, vmta in (name.partition("/") for name in names)]
 
 
 def _keys(leaf: Leaf) -> list[Key]:

@@ -14,9 +14,9 @@ from tests.agent.control.fleet import CONFIG
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 GMAIL = ProviderName("gmail"), VmtaName("mkt-1")
-YAHOO = ProviderName("yahoo"), VmtaName("mkt-1")
+REST = ProviderName("default"), VmtaName("mkt-1")
 OTHER = ProviderName("gmail"), VmtaName("tx-1")
-PACES: dict[Cell, float] = {GMAIL: 3.0, YAHOO: 0.1, OTHER: 5.0}
+PACES: dict[Cell, float] = {GMAIL: 3.0, REST: 0.1, OTHER: 5.0}
 
 
 def order(kind: TargetKind, name: str, *, held: timedelta, by_rule: str = "", n: int = 1) -> Directive:
@@ -34,7 +34,7 @@ def order(kind: TargetKind, name: str, *, held: timedelta, by_rule: str = "", n:
 
 
 def ended(*before: Directive, after: tuple[Directive, ...] = ()) -> tuple[Easing, timedelta | None]:
-    easing = Easing(lambda: PACES, lambda cell, _: PACES[cell])
+    easing = Easing(lambda cell, _: PACES.get(cell, 0.0))
     return easing, easing.changed(CONFIG, HostState(CONFIG, before), HostState(CONFIG, after), NOW)
 
 
@@ -46,7 +46,7 @@ def test_each_cell_of_the_pool_sends_at_most_twice_what_it_sent_for_as_long_as_i
     held = timedelta(minutes=10)
     easing, span = ended(order(TargetKind.POOL, "marketing", held=held))
     assert span == held
-    assert rates(easing) == {GMAIL: str(Rate(count=360, period_s=60)), YAHOO: str(Rate(count=120, period_s=60))}
+    assert rates(easing) == {GMAIL: str(Rate(count=360, period_s=60)), REST: str(Rate(count=120, period_s=60))}
     assert rates(easing, NOW + held) == {}
     limit = easing.limits(GMAIL, NOW)["provider_rate"]
     assert limit.origin == "twice the usual pace, since pool:marketing is no longer drained by alice: trouble"
@@ -58,8 +58,8 @@ def test_each_cell_of_the_pool_sends_at_most_twice_what_it_sent_for_as_long_as_i
     [
         (TargetKind.VMTA, "tx-1", {OTHER}),
         (TargetKind.PROVIDER, "gmail", {GMAIL, OTHER}),
-        (TargetKind.CELL, "yahoo/mkt-1", {YAHOO}),
-        (TargetKind.STREAM, "news", {GMAIL, YAHOO}),
+        (TargetKind.CELL, "default/mkt-1", {REST}),
+        (TargetKind.STREAM, "news", {GMAIL, REST}),
         (TargetKind.TRAFFIC, "gmail/news", {GMAIL}),
     ],
 )
@@ -83,8 +83,11 @@ def test_what_still_holds_or_is_of_automation_or_no_place_changes_nothing() -> N
     assert ended(order(TargetKind.JOB, "spring", held=held))[1] is None
 
 
-def test_of_a_cell_that_never_sent_nothing_is_known() -> None:
-    easing = Easing(lambda: [GMAIL], lambda *_: 0.0)
+def test_where_the_usual_pace_is_not_known_it_doubles_every_minute() -> None:
+    easing = Easing(lambda *_: 0.0)
     drain = order(TargetKind.POOL, "marketing", held=timedelta(minutes=10))
     easing.changed(CONFIG, HostState(CONFIG, (drain,)), HostState(CONFIG, ()), NOW)
-    assert easing.limits(GMAIL, NOW) == {}
+    limits = [easing.limits(GMAIL, NOW + timedelta(minutes=minute)) for minute in (0, 1, 4, 10)]
+    rates = [str(found["provider_rate"]) if found else "" for found in limits]
+    assert rates == [str(Rate(count=count, period_s=60)) for count in (120, 240, 1920)] + [""]
+    assert limits[0]["provider_rate"].origin.startswith("twice as much every minute, since pool:marketing")

@@ -206,19 +206,21 @@ def test_minutes_add_up_to_what_was_counted(steps: list[tuple[int, int]]) -> Non
     assert all(start % 60 == 0 for start in starts)
 
 
-def test_a_usual_pace_is_that_before_a_moment_also_when_the_ring_no_longer_reaches_there() -> None:
+def test_a_usual_pace_is_that_before_a_moment_or_of_all_the_time_before_it() -> None:
     counters, history = running()
-    for second in range(1, 101):
-        counters.delivered("p", "news", "v", "g", 4)
-        history.tick(T0 + second)
     cell = (HistoryScope.CELL, "g/v")
+
+    def run(first: int, last: int, each: int) -> None:
+        for second in range(first, last):
+            counters.delivered("p", "news", "v", "g", each)
+            history.tick(T0 + second)
+
+    run(1, 101, 4)
     assert history.pace(*cell, T0 + 100) == pytest.approx(4.0, rel=0.02)
-    for second in range(101, 161):
-        history.tick(T0 + second)
+    run(101, 161, 0)
     assert history.pace(*cell, T0 + 100) == pytest.approx(4.0, rel=0.02)
-    assert history.all_cells() == history.cells() == [("g", "v")]
-    for second in range(161, 161 + SECONDS):
-        history.tick(T0 + second)
-    assert (history.cells(), history.all_cells()) == ([], [("g", "v")])
-    assert history.pace(*cell, T0 + 100) == pytest.approx(4.0, rel=0.02)
+    run(161, 1001, 1)
+    assert history.pace(*cell, T0 + 1000) == pytest.approx(1240 / 1000, rel=0.02)  # more than in the last minutes
+    run(1001, 1001 + 2 * SECONDS, 0)
+    assert history.pace(*cell, T0 + 1000) == pytest.approx(1.24, rel=0.02)
     assert history.pace(HistoryScope.CELL, "none/v", T0 + 100) == 0.0

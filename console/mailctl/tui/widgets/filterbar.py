@@ -2,6 +2,7 @@
 
 from textual import events
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Input
 
 
@@ -31,9 +32,11 @@ class FilterBar(Input):
             select_on_focus=False,
         )
         self.can_focus = False
+        self._before: Widget | None = None  # who had the focus
 
     def open(self, text: str) -> None:
         """Show the line with `text` in it."""
+        self._before = self.screen.focused
         self.can_focus = True
         self.add_class("-open")
         self.value = f"{text} " if text else ""  # what is typed next is a term of its own
@@ -46,8 +49,13 @@ class FilterBar(Input):
         self.post_message(self.Closed(self.value if keep else ""))
 
     def on_key(self, event: events.Key) -> None:
-        """Enter and escape leave the line."""
-        if event.key in ("enter", "escape"):
+        """Enter and escape leave the line; what is typed right behind them is for whoever has the focus then."""
+        if not self.has_class("-open"):
+            event.stop()
+            event.prevent_default()
+            self.screen.set_focus(self._before)
+            self.app.post_message(events.Key(event.key, event.character))
+        elif event.key in ("enter", "escape"):
             event.stop()
             event.prevent_default()
             self._close(keep=event.key == "enter")
