@@ -452,6 +452,8 @@ class LoopbackAgent:
                     raise Refused(
                         f"{record.verb} cannot be undone: mail that was tried again cannot be made to wait again"
                     )
+                if record.verb == "evacuate":
+                    raise Refused(f"evacuation {record.op_id} is finished: 12 recipients have left for good")
                 cancelled = tuple(self.live[one] for one in record.created if one in self.live)
                 created = record.cancelled
             case "note_add":

@@ -11,7 +11,7 @@ from mailagent.api.operations import OperationRecord, Result
 from mailagent.api.requests import PAGE_LIMIT, OperationRequest, PageRequest
 from mailctl.fleet import Fleet, LinkError
 from mailctl.ops import op_ids
-from mailctl.ops.acts import is_act
+from mailctl.ops.acts import is_act, operation_of
 
 MOST_PAGES = 40
 """Pages of one host's log that are read; automation may have filled many of them."""
@@ -48,15 +48,17 @@ def stands(record: OperationRecord) -> bool:
     return record.result is Result.APPLIED and record.undone_by is None and record.verb != "undo" and is_act(record)
 
 
-async def of_mine(fleet: Fleet, *, since: datetime | None = None) -> Journal:
-    """What I did that stands, by the account under which each host knows me.
+async def of_mine(fleet: Fleet, *, since: datetime | None = None, besides: OpId | None = None) -> Journal:
+    """What I did that stands, by the account under which each host knows me; not the operation `besides`.
 
     Without `since`, each host is read back only to the newest such record that has a way back.
     """
-
     me = {host.name: host.hello.user for host in fleet.state.hosts if host.hello is not None}
-    found = await _read_all(fleet, lambda host, record: record.author == me.get(host) and stands(record), since)
-    return _journal(found)
+
+    def wanted(host: HostName, record: OperationRecord) -> bool:
+        return record.author == me.get(host) and stands(record) and operation_of(record) != besides
+
+    return _journal(await _read_all(fleet, wanted, since))
 
 
 async def matching(fleet: Fleet, wanted: Callable[[OperationRecord], bool], *, since: datetime) -> Journal:

@@ -13,7 +13,7 @@ from mailctl.ops.acts import OUTCOMES, operation_of, told
 from mailctl.ops.dry_run import Draft, planned
 from mailctl.ops.errors import NothingSelected
 from mailctl.ops.op_ids import UNNAMED
-from mailctl.ops.plan import Options, Plan, Verb
+from mailctl.ops.plan import Options, Plan, StepState, Verb
 from mailctl.ops.verbs import DEFAULTS, check_options
 
 
@@ -53,15 +53,22 @@ async def plan_undo_last(fleet: Fleet, options: Options = DEFAULTS) -> Plan:
     mine = await journal.of_mine(fleet)
     if mine.last is None:
         raise NothingSelected(f"nothing of yours stands that could be undone{_not_asked(mine.silent)}")
-    plan = await plan_undo(fleet, operation_of(mine.last), options)
-    if plan.is_possible or mine.last.undoable:
+    last = operation_of(mine.last)
+    plan = await plan_undo(fleet, last, options)
+    if not all(step.state in _FOR_GOOD and not (step.guarded or step.locked) for step in plan.steps):
         return plan
-    return replace(plan, warnings=(*plan.warnings, _beyond(mine.last, mine.last_undoable)))
+    before = (await journal.of_mine(fleet, besides=last)).last_undoable
+    return replace(plan, warnings=(*plan.warnings, _beyond(mine.last, before)))
+
+
+_FOR_GOOD = (StepState.REFUSED, StepState.NOTHING_TO_DO)
+"""What asking again does not change."""
 
 
 def _beyond(last: OperationRecord, before: OperationRecord | None) -> str:
     """What stops `undo last`, and how to go on."""
-    stopped = f"the last of yours is {told(last)}, which has no way back"
+    why = "of which nothing can be undone any more" if last.undoable else "which has no way back"
+    stopped = f"the last of yours is {told(last)}, {why}"
     if before is None:
         return f"{stopped}; nothing of yours before it has one either"
     return f"{stopped}; the one before it that has: {told(before)}: mailctl undo {operation_of(before)}"

@@ -23,7 +23,7 @@ from mailctl.fleet.state import FleetState
 from mailctl.ops.errors import OpsError
 from mailctl.ops.filters import Filter
 from mailctl.ops.own import READ_ONLY_REFUSAL
-from mailctl.ops.plan import Options, Plan, Verb
+from mailctl.ops.plan import LineResult, Options, Plan, Report, Verb
 from mailctl.ops.selector import Selection
 from mailctl.tui.alarms import Alarms
 from mailctl.tui.collecting import Collector
@@ -408,13 +408,17 @@ class ConsoleApp(App[int], inherit_bindings=False):
             logger.exception("verb failed: %s", title)
             self.say(f"{title}: failed inside the console; see its log", Tone.BAD)
 
+    def did(self, report: Report) -> None:
+        """Remember what `U` is about: this, or when it has no way back, the last of mine, which says so."""
+        if report.undo_command or report.count(LineResult.APPLIED):
+            self._last_operation = report.op_id if report.undo_command else None
+
     async def _execute(self, plan: Plan, title: str) -> bool:
         """Whether it is done; False asks for a new plan."""
         report = await self.operator.execute(plan)
         if report.is_stale:
             return False
-        if report.undo_command:
-            self._last_operation = report.op_id
+        self.did(report)
         hint = "  U undoes it" if report.undo_command else ""
         if report.succeeded:
             self.say(f"{title}: {report.summary}{hint}", Tone.GOOD)

@@ -11,7 +11,7 @@ from mailagent.api.trace import TraceRequest
 from mailctl.fleet.drift import Drift
 from mailctl.fleet.state import FleetState
 from mailctl.ops.filters import Filter
-from mailctl.ops.plan import Options, Plan, Verb
+from mailctl.ops.plan import Options, Plan, Report, Verb
 from mailctl.ops.selector import Selection
 from mailctl.tui.alarms import Alarms
 from mailctl.tui.events import Event
@@ -106,6 +106,9 @@ class Desk(Protocol):
 
     async def agreed(self, title: str, planner: Planner, options: Options, note: str = "") -> Plan | None:
         """Plan and ask until the answer is yes, with that plan, or no."""
+
+    def did(self, report: Report) -> None:
+        """Remember what became of an act: `U` is about the last one."""
 
     def ask_before_undo(self, op_id: OpId | None) -> None:
         """Plan an undo and ask; None: of the last operation of this console, else of the last of mine that stands."""

@@ -107,6 +107,7 @@ class Evacuations:
             self.carried[source] = now
 
         report = await desk.operator.evacuate(plan, told)
+        desk.did(report)
         if report.succeeded:
             desk.say(f"{title}: done; {report.count(LineResult.APPLIED)} hosts took part", Tone.GOOD)
         else:

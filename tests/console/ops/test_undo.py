@@ -117,3 +117,33 @@ async def test_the_last_without_a_way_back_is_named_with_the_one_before_it(agent
     assert warning.startswith("the last of yours is retry")
     assert "drain pool:cold" in warning
     assert warning.endswith(f"mailctl undo {drain.op_id}")
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+async def test_the_last_of_which_nothing_is_left_is_named_with_the_one_before_it(
+    agents: Agents, fleet: Fleet, *, is_finished: bool
+) -> None:
+    drain = await do(fleet, Verb.DRAIN, "pool:cold")
+    last = await do(fleet, Verb.SUSPEND, "provider:gmail host:mx1")
+    records, live = agents["mx1"].records, agents["mx1"].live
+    if is_finished:
+        records[last.op_id] = msgspec.structs.replace(records[last.op_id], verb="evacuate")
+    else:  # its time is over
+        for one in records[last.op_id].created:
+            del live[one]
+    undo = await ops.plan_undo_last(fleet)
+    assert undo.selection == last.op_id
+    assert not undo.is_possible
+    [step], [warning] = undo.steps, undo.warnings
+    assert step.state is (StepState.REFUSED if is_finished else StepState.NOTHING_TO_DO)
+    assert "of which nothing can be undone any more; the one before it that has: drain pool:cold" in warning
+    assert warning.endswith(f"mailctl undo {drain.op_id}")
+
+
+async def test_an_undo_that_a_lock_stops_names_no_other_act(agents: Agents, fleet: Fleet) -> None:
+    await do(fleet, Verb.DRAIN, "pool:cold")
+    await do(fleet, Verb.SUSPEND, "provider:gmail host:mx1")
+    agents["mx1"].lock_of = "bob"
+    undo = await ops.plan_undo_last(fleet)
+    assert "locked by bob" in undo.steps[0].detail
+    assert undo.warnings == ()
