@@ -79,7 +79,8 @@ async def test_one_change_of_the_fleet_file_rolls_through_both_and_back(own: Own
         (tmp_path / name).mkdir()
     async with rig(tmp_path / "one", POOL.format(name="own", net=3) + SOON) as one:
         behind = tmp_path / "two" / "agent.yaml"
-        text = BEHIND.format(instance=own.config_dir, sink=one.sink.port) + POOL.format(name="pf", net=4)
+        text = BEHIND.format(instance=own.config_dir, dns=one.dns.port) + POOL.format(name="pf", net=4)
+        text += f'routes: [{{match: "*", to: "127.0.0.1:{one.sink.port}"}}]\n'
         behind.write_text(text, encoding="utf-8")
         (tmp_path / "two" / "state").mkdir()
         config = load_agent(behind)
