@@ -118,6 +118,11 @@ def _end(moment: datetime | None, now: datetime) -> str:
     return f"until {clock(moment)}, {until(moment, now)}" if moment > now else f"due since {clock(moment)}"
 
 
+def is_there(why: QueueWhy) -> bool:
+    """Whether a host has anything of the queue."""
+    return bool(why.provider or why.reasons or why.ready or why.deferred)
+
+
 def queue_why(host: HostName, why: QueueWhy, width: int | None) -> str:
     """One queue: its state, what holds it, the limits that it runs under, and the replies behind what is deferred."""
     now = datetime.now(UTC)
@@ -126,7 +131,7 @@ def queue_why(host: HostName, why: QueueWhy, width: int | None) -> str:
         f"{count(why.ready)} ready, {plural(why.connections, 'connection')}, {count(why.deferred)} deferred"
         + (f", next try {until(why.next_try_at, now)}" if why.next_try_at else "")
     )
-    if not (why.provider or why.reasons or why.ready or why.deferred):
+    if not is_there(why):
         return f"{host}: no ready queue {why.key} now; mailctl queues lists them"
     parts = ["\n".join(wrapped(head, indent=0, width=width)), reason_list(host, why.reasons, width)]
     if why.limits:

@@ -76,6 +76,10 @@ def ages(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
     show(setup, "ages", selection, look, as_json=as_json)
 
 
+KEPT_S = {"1s": 15 * 60, "1m": 8 * 86_400, "1h": 400 * 86_400}
+"""How far back each step of the history reaches."""
+
+
 @click.command()
 @selectors
 @click.option(
@@ -100,7 +104,9 @@ def history(setup: Setup, selection: Sequence[str], step: str, last: int | None,
     from mailctl.cli.show import Shown, show
     from mailctl.output.document import at_host
 
-    step_s, usual_s = {"1s": (1, 900), "1m": (60, 3600), "1h": (3600, 86_400)}[step]
+    step_s, usual_s, kept = {"1s": (1, 900, "15m"), "1m": (60, 3600, "8d"), "1h": (3600, 86_400, "400d")}[step]
+    if last is not None and last > KEPT_S[step]:
+        raise click.UsageError(f"steps of {step} are kept for {kept}; 1m reaches back 8d, 1h 400d")
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         scope, name = _scope(selection)
@@ -132,7 +138,7 @@ def why(setup: Setup, what: Sequence[str], number: int | None, as_json: bool) ->
     from mailagent.api.errors import NotFound
     from mailagent.api.requests import MessageRequest
     from mailagent.api.why import WhyRequest
-    from mailctl.cli.record_tables import queue_why, reason_list
+    from mailctl.cli.record_tables import is_there, queue_why, reason_list
     from mailctl.cli.show import Shown, selected, show
     from mailctl.fleet.lists import reason
     from mailctl.ops import TermKind, parse
@@ -157,7 +163,8 @@ def why(setup: Setup, what: Sequence[str], number: int | None, as_json: bool) ->
         if not found:
             return Shown([], "", failed=failed, missing=f"{' '.join(what)}: not on {', '.join(names) or 'any host'}")
         if queues:
-            text = "\n\n".join(queue_why(host, one, width()) for host, one in found)
+            here = [(host, one) for host, one in found if is_there(one)] or found
+            text = "\n\n".join(queue_why(host, one, width()) for host, one in here)
         else:
             text = "\n\n".join(reason_list(host, one.reasons, width()) for host, one in found)
         rows = [

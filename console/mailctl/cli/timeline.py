@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mailctl.fleet import Fleet
     from mailctl.ops import Selection
 
+MOST_S = 7 * 86_400
+"""How long hosts remember operations."""
 KINDS = ("operator", "automation", "reload", "host", "rate", "note")
 
 
@@ -39,6 +41,9 @@ def timeline(setup: Setup, selection: Sequence[str], since_s: int, kinds: tuple[
     from mailctl.ops.happened import happened
     from mailctl.ops.timeline import as_lines
     from mailctl.output.human import printable
+
+    if since_s > MOST_S:
+        raise click.UsageError("hosts remember operations for 7d; --since reaches no further back")
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         now = datetime.now(UTC)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mailctl.cli import main
 from tests.console.cli.conftest import Mailctl, edit
 from tests.console.cli.test_check import calm
 from tests.console.loopback import LoopbackAgent
@@ -111,3 +112,17 @@ async def test_a_name_that_no_host_has_is_a_mistake_and_no_empty_table(
         assert (ran.code, ran.out, ran.err) == (2, "", f"mailctl: error: {told}\n")
     lose(agents, path, "mx3")
     assert (await mailctl("pools", "pool:markting")).code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("history --step 1s --last 1h", "steps of 1s are kept for 15m; 1m reaches back 8d, 1h 400d"),
+        ("history --last 9d", "steps of 1m are kept for 8d"),
+        ("timeline --since 30d", "hosts remember operations for 7d"),
+    ],
+)
+def test_a_time_that_nobody_remembers_is_refused(capsys: pytest.CaptureFixture[str], words: str, told: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    assert (ended.value.code, told in capsys.readouterr().err) == (2, True)
