@@ -109,7 +109,7 @@ class Bench:
         self.ledger = Ledger()
         self.by_others = 0
         self._ops = 0
-        host._mail._hands = Recorder(host._mail._hands, self.ledger)
+        host._mail._acts._hands = Recorder(host._mail._acts._hands, self.ledger)
 
     async def send(self, domain: str, count: int) -> None:
         """Mail to one domain."""

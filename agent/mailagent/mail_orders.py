@@ -16,29 +16,26 @@ All of it goes in steps of bounded size, between which mail flows and other verb
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 
 import msgspec
 
 from mailagent.api import mail as api
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveState
-from mailagent.api.errors import InvalidRequest, Unavailable
 from mailagent.api.ids import OpId
 from mailagent.api.mail import MailProgress
-from mailagent.api.operations import Impact, OperationResult, Result
+from mailagent.api.operations import Impact, OperationResult
 from mailagent.api.targets import MessageFilter
 from mailagent.api.terms import Field, Term
 from mailagent.control import mail as changes
 from mailagent.control.verbs import Control
 from mailagent.host import Act, Principal
+from mailagent.order_desk import LOOK_S, OrderDesk, counting, frozen_at, impact, root
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.settlement import Settler
 from mailagent.spool import crash, held
-from mailagent.spool.errors import StorageError
-from mailagent.spool.ids import arrival_ms, now_ms
+from mailagent.spool.ids import now_ms
 from mailagent.spool.records import MailOrder, Settlement, Waiting
 from mailagent.spool.store import Spool
 
@@ -49,22 +46,15 @@ STEP_ROWS = 2000
 GIVEN_UP_ROWS = 128
 GIVEN_UP_BYTES = 4 * 1024 * 1024
 """Recipients that one commit gives up, and bodies that are read for their DSNs, which quote them."""
-COUNT_S = 4.0
-"""Longest time that a plan counts. It is not under the lock of verbs."""
-SOON_S = 2.0
-"""How long an answer waits for the order to be carried out, so that it can tell the outcome."""
 SPREAD_MS = 60_000
 EACH_MS = 20
 """What is freed and overdue becomes due over a minute, or so much for each when it is little."""
 COMMIT_S = 120.0
-LOOK_S = 60.0
 TURN_S = 0.5
 """How long one order is carried out before another has its turn."""
-RETRY_S = 5.0
-MOST_PARTS = 50
 
 
-class MailOrders:
+class MailOrders(OrderDesk):
     """The verbs on waiting mail, by name in `verbs`, and the task that carries them out."""
 
     def __init__(
@@ -79,15 +69,12 @@ class MailOrders:
         """`removed` is told how many recipients wait no more; `signed` makes the header block of a message, with its
         body, for another pool; None: it cannot be signed there.
         """
+        super().__init__(control, turn_s=TURN_S)
         self._signed = signed
-        self._control = control
         self._spool = spool
         self._scheduler = scheduler
         self._settler = settler
         self._removed = removed
-        self._wake = asyncio.Event()
-        self._turn_ends = 0.0
-        self._round_done = asyncio.Event()
         self._orders: dict[str, MailOrder] = {}
         self._held: dict[str, int] = {}
 
@@ -102,17 +89,13 @@ class MailOrders:
             "delete": partial(self._order, DirectiveKind.DELETE),
         }
 
-    def look(self) -> None:
-        """Directives have changed."""
-        self._wake.set()
-
     def progress(self, directive: Directive) -> MailProgress | None:
         """How far an order is; None for other directives."""
         if directive.kind not in changes.ORDERS:
             return None
-        order = self._orders.get(_root(directive))
+        order = self._orders.get(root(directive))
         return MailProgress(
-            held=self._held.get(_root(directive), 0),
+            held=self._held.get(root(directive), 0),
             in_flight=order.in_flight if order is not None else 0,
             settled=order is not None and order.settled,
         )
@@ -122,14 +105,11 @@ class MailOrders:
     async def _order(self, kind: DirectiveKind, request: api.MailVerb, caller: Principal) -> OperationResult:
         """Freeze what matches, count it, give the order; the answer says what is done by then."""
         is_release = kind is DirectiveKind.RELEASE
-        before = request.filter.before
-        if before is not None and before.tzinfo is None:
-            raise InvalidRequest("filter.before has no time zone; write 2026-07-01T09:00:00Z")
-        now = datetime.now(UTC)
+        before = frozen_at(request.filter)
         which = msgspec.structs.replace(
             request.filter,
             held=is_release,
-            before=None if is_release else min(before or now, now),  # what is held is frozen already
+            before=None if is_release else before,  # what is held is frozen already
         )
         pool = request.pool if isinstance(request, api.Rebind) else ""
         if pool:
@@ -144,10 +124,7 @@ class MailOrders:
             on_the_way=on_the_way,
             pool=pool,
         )
-        result = await self._control.execute(kind.value, request, caller, plan)
-        if result.result is not Result.APPLIED or not result.directives:
-            return result
-        return msgspec.structs.replace(result, detail=await self._outcome(result.directives[0], result.detail))
+        return await self._give(kind.value, request, caller, plan)
 
     async def _count(self, which: MessageFilter) -> tuple[Impact, int]:
         """Size of what matches, and how much more would if it were not on its way.
@@ -155,29 +132,15 @@ class MailOrders:
         Raises:
             Unavailable: it cannot be counted in time.
         """
-        try:
-            async with asyncio.timeout(COUNT_S):
-                parts, lowest = await self._spool.parts(which)
-                under_way = self._scheduler.withdrawal.on_the_way()
-                chosen = self._spool.selection(which)
-                busy = await self._spool.on_held(lambda db: held.matching_among(db, chosen, under_way))
-        except (TimeoutError, StorageError) as exc:
-            raise Unavailable(f"matching mail could not be counted in time ({exc!r}); narrow the filter") from exc
-        impact = Impact(
-            messages=sum(parts.values()) - busy,
-            parts=held.part_views(parts, MOST_PARTS),
-            oldest_at=datetime.fromtimestamp(arrival_ms(lowest) / 1000, UTC) if lowest is not None else None,
-        )
-        return impact, busy
+        async with counting():
+            parts, lowest = await self._spool.parts(which)
+            under_way = self._scheduler.withdrawal.on_the_way()
+            chosen = self._spool.selection(which)
+            busy = await self._spool.on_held(lambda db: held.matching_among(db, chosen, under_way))
+        return impact(parts, lowest, but=busy), busy
 
-    async def _outcome(self, directive: Directive, planned: str) -> str:
-        """What has become of an order after SOON_S at most, as a sentence."""
-        try:
-            async with asyncio.timeout(SOON_S):
-                while not self._is_carried_out(directive):
-                    self._round_done.clear()
-                    await self._round_done.wait()
-        except TimeoutError:
+    def _told(self, directive: Directive, planned: str, *, in_time: bool) -> str:
+        if not in_time:
             return f"{planned}; under way"
         now = self.progress(directive)
         if now is None or not now.in_flight:
@@ -185,32 +148,14 @@ class MailOrders:
         return f"{planned}; {now.in_flight} were on their way and were left alone"
 
     def _is_carried_out(self, directive: Directive) -> bool:
-        if all(one.id != directive.id for one in self._control.state.directives):
+        if not self._is_live(directive):
             return True
-        order = self._orders.get(_root(directive))
+        order = self._orders.get(root(directive))
         return order is not None and order.settled
 
     # -- carrying out ----------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Carry orders out until cancelled."""
-        while True:
-            self._wake.clear()
-            pause_s = LOOK_S
-            try:
-                await self._round()
-            except (StorageError, TimeoutError, Unavailable) as exc:
-                log.error("orders on mail: %r; next try in %g s", exc, RETRY_S)
-                pause_s = RETRY_S
-            self._round_done.set()
-            try:
-                async with asyncio.timeout(pause_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-
-    async def _round(self) -> None:
-        """Give every order, the oldest first, its turn of TURN_S at most."""
+    async def _round(self) -> float:
         await self._read_progress()
         settled = True
         for directive in self._live():
@@ -221,36 +166,24 @@ class MailOrders:
                     await self._rebind(directive)
             elif settled:  # else holds before it would have what it has freed
                 await self._free_matching(directive)
-        living = {_root(one) for one in self._live()}
+        living = {root(one) for one in self._live()}
         for name in [name for name in self._orders if name not in living]:
             self._begin_turn()
             await self._end(name)
         await self._read_progress()
-
-    def _begin_turn(self) -> None:
-        self._turn_ends = time.monotonic() + TURN_S
-
-    def _is_turn_over(self) -> bool:
-        """Whether another order has its turn; this one goes on in the next round."""
-        if time.monotonic() < self._turn_ends:
-            return False
-        self._wake.set()
-        return True
+        return LOOK_S
 
     async def _read_progress(self) -> None:
         self._orders = {order.id: order for order in await self._spool.on_held(held.orders)}
         self._held = await self._spool.on_held(held.counts) if self._orders else {}
 
-    def _live(self) -> list[Directive]:
-        return [one for one in self._control.state.directives if one.kind in changes.ORDERS]
-
     async def _take(self, directive: Directive, *, ended: bool = False) -> bool:
         """Take what matches; stop when the order is taken back. Whether all was looked at."""
-        name = _root(directive)
+        name = root(directive)
         order = self._orders.get(name) or MailOrder(id=name)
         chosen = self._spool.selection(directive.filter or MessageFilter())
         after: int | None = max(order.after, chosen.first - 1)
-        while not order.settled and (ended or any(one.id == directive.id for one in self._live())):
+        while not order.settled and (ended or self._is_live(directive)):
             if self._is_turn_over():
                 break
             assert after is not None  # noqa: S101  it is settled then
@@ -275,7 +208,7 @@ class MailOrders:
         chosen = self._spool.selection(directive.filter or MessageFilter(held=True))
         after: int | None = chosen.first - 1
         spread = min(SPREAD_MS, EACH_MS * sum(self._held.get(name, 0) for name in names))
-        while after is not None and any(one.id == directive.id for one in self._live()):
+        while after is not None and self._is_live(directive):
             if self._is_turn_over():
                 return
             found, after = await self._spool.on_held(partial(held.matching, chosen=chosen, after=after))
@@ -289,10 +222,10 @@ class MailOrders:
 
     async def _rebind(self, directive: Directive) -> None:
         """Move what the order has to its pool; then it is over."""
-        name = _root(directive)
+        name = root(directive)
         spread = min(SPREAD_MS, EACH_MS * sum((await self._spool.on_held(held.counts)).values()))
         while found := await self._spool.on_held(partial(held.rows, order=name, limit=GIVEN_UP_ROWS)):
-            if self._is_turn_over() or all(one.id != directive.id for one in self._live()):
+            if self._is_turn_over() or not self._is_live(directive):
                 return
             rows = _bounded(found)
             bodies = await self._spool.bodies(list({row.message for row in rows}))
@@ -329,7 +262,7 @@ class MailOrders:
 
     async def _kinds(self) -> list[tuple[str, DirectiveKind]]:
         """Orders that stand, with what they are."""
-        found = {_root(one): one.kind for one in self._live()}
+        found = {root(one): one.kind for one in self._live()}
         for name in self._orders:
             if name not in found:
                 last = await self._spool.on_held(partial(held.last_directive, order=name))
@@ -378,11 +311,6 @@ class MailOrders:
             if settlement.dsn is not None:
                 self._scheduler.on_disk(settlement.dsn)
         self._spool.release(self._scheduler.withdrawal.on_disk_only({one.queue for one in settlements}))
-
-
-def _root(directive: Directive) -> str:
-    """The name of its order: an edit and an undo go on with the same one."""
-    return directive.continues or directive.id
 
 
 def _steps(found: Sequence[int]) -> list[tuple[Sequence[int], bool]]:

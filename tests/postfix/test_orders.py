@@ -17,7 +17,7 @@ from mailagent.api.ids import OpId
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.targets import MessageFilter
 from mailagent.host import Principal
-from mailagent.postfix import orders
+from mailagent.postfix import frozen_acts, orders
 from mailagent.postfix.host import PostfixHost
 from mailagent.spool import frozen
 from tests.integration.processes import until
@@ -42,7 +42,7 @@ ONE, TWO = MessageFilter(domain="one.test"), MessageFilter(domain="two.test")
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orders, "RETRY_S", 0.01)
-    monkeypatch.setattr(orders, "TICK_S", 0.01)
+    monkeypatch.setattr(frozen_acts, "TICK_S", 0.01)
 
 
 class Desk:

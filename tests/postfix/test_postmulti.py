@@ -19,7 +19,7 @@ from mailagent.api.replies import MessagePage
 from mailagent.api.requests import PageRequest, Role
 from mailagent.api.targets import MessageFilter
 from mailagent.host import Principal
-from mailagent.postfix import orders
+from mailagent.postfix import frozen_acts
 from mailagent.postfix.host import PostfixHost
 from mailctl.demo.instance import master_cf
 from tests.integration.apart import Apart, apart
@@ -97,7 +97,7 @@ async def ids(host: PostfixHost) -> set[str]:
 async def test_an_instance_is_found_by_name_seen_acted_on_and_set_up(
     machine: Machine, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orders, "TICK_S", 0.01)
+    monkeypatch.setattr(frozen_acts, "TICK_S", 0.01)
     out, inner = machine.out, machine.inner
     mine, theirs = out.send("a@example.test", ["a@one.test"]), inner.send("a@example.test", ["a@one.test"])
     await asyncio.to_thread(out.settle, "deferred", 1)

@@ -10,7 +10,7 @@ from mailagent.api.errors import InvalidRequest, Refused
 from mailagent.api.ids import OpId
 from mailagent.api.operations import Result
 from mailagent.api.targets import MessageFilter
-from mailagent.postfix import orders
+from mailagent.postfix import frozen_acts, orders
 from mailagent.postfix.acts import Act
 from tests.agent.postfix.paper import PaperQueue, desk, queue_id
 
@@ -21,7 +21,7 @@ ONE, TWO, THREE = queue_id(0), queue_id(1), queue_id(2)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orders, "RETRY_S", 0.001)
-    monkeypatch.setattr(orders, "TICK_S", 0.001)
+    monkeypatch.setattr(frozen_acts, "TICK_S", 0.001)
 
 
 async def test_a_hold_puts_what_matches_on_hold_and_undo_releases_exactly_that(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ async def test_what_is_held_is_released_however_long_that_cannot_be_done(tmp_pat
         held = await at.do("hold")
         at.queue.unlisted = "down"
         await at.undo(held)
-        await at.until(lambda: at.orders._failures.get("op1-1", 0) > orders.TRIES)
+        await at.until(lambda: at.orders._failures.get("op1-1", 0) > frozen_acts.TRIES)
         at.queue.unlisted = ""
         await at.idle()
         assert at.queue.did(Act.RELEASE) == [ONE]
@@ -244,7 +244,7 @@ async def test_a_retry_tries_a_few_at_a_time_and_ends_itself(tmp_path: Path) -> 
         assert planned.directives[0].kind is DirectiveKind.RETRY
         await at.idle()
         assert len(at.queue.did(Act.FLUSH)) == 50
-        assert max(sizes) <= orders.MOST_PER_TICK
+        assert max(sizes) <= frozen_acts.MOST_PER_TICK
         assert (await at.records())[0].detail == "domain:gmail.com: 50 messages tried again"
 
 
