@@ -53,7 +53,11 @@ def scan(message: bytes, wanted: frozenset[bytes] = frozenset()) -> ScannedMessa
     values: dict[bytes, bytes] = {}
     kept: list[bytes] = []
     kept_to = 0
-    for match in _pattern(wanted).finditer(block):
+    find = _pattern(wanted).search
+    match = find(block)
+    if match is None:  # most mail
+        return ScannedMessage(body=message)
+    while match is not None:
         name = match[1].lower()
         if name == RECEIVED:
             hops += 1
@@ -62,8 +66,7 @@ def scan(message: bytes, wanted: frozenset[bytes] = frozenset()) -> ScannedMessa
             kept_to = match.end()
         if name not in values:
             values[name] = match[2].replace(b"\r\n", b"").strip()
-    if not values:  # most mail
-        return ScannedMessage(body=message)
+        match = find(block, match.end())
     if kept_to:
         kept.append(block[kept_to:])
         cleaned = b"".join(kept)
