@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.widgets import Static
 
-from mailctl.tui.dialogs.modal import Modal
+from mailctl.tui.dialogs.choice import ChoiceDialog
 from mailctl.tui.layout import WIDEST, Chosen, Layout
 from mailctl.tui.listing import Column
 from mailctl.tui.theme import Tone
@@ -33,21 +30,15 @@ class Answer(NamedTuple):
     keep: bool  # also for the next start
 
 
-class ColumnsDialog(Modal[Answer | None]):
+class ColumnsDialog(ChoiceDialog[Answer]):
     """Dismissed with what was chosen, or with None. The table stays as it is until then."""
 
     DEFAULT_CSS = """
     ColumnsDialog {
-        align: center middle; background: $background 60%;
-        & > Vertical {
-            width: 60; height: auto; max-height: 100%; background: $band; border: round $tone-accent;
-            border-title-color: $tone-strong; padding: 0 2;
-        }
-        & VerticalScroll { height: auto; max-height: 14; scrollbar-size-vertical: 1; }
-        & .keys { height: auto; margin-top: 1; }
+        & > Vertical { width: 60; }
+        & VerticalScroll { max-height: 14; }
     }
     """
-    AUTO_FOCUS = "VerticalScroll"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "cancel", "Cancel", id="columns.cancel"),
         Binding("enter", "use(False)", "Use", id="columns.use"),
@@ -67,7 +58,6 @@ class ColumnsDialog(Modal[Answer | None]):
         super().__init__()
         self._table = name
         self._columns = {column.title: column for column in columns}
-        self._at = 0
         self._rows: list[Chosen] = []
         self._shown: set[str] = set()
         self._begin(layout)
@@ -84,19 +74,22 @@ class ColumnsDialog(Modal[Answer | None]):
         shown = tuple(one for one in self._rows if one.title in self._shown)
         return () if shown == tuple(map(Chosen, self._columns)) else shown
 
-    def compose(self) -> ComposeResult:
-        """The columns, and below them the keys."""
-        box = Vertical()
-        box.border_title = f" Columns of {self._table} "
-        with box:
-            with VerticalScroll():
-                yield Static(self._list(), classes="list", markup=False)
-            yield Static(_help(), classes="keys", markup=False)
+    def heading(self) -> str:
+        """Of which table."""
+        return f"Columns of {self._table}"
 
-    def _list(self) -> Content:
+    def keys(self) -> Content:
+        """What becomes of a column."""
+        pieces = [
+            Content.assemble((key, f"bold {Tone.ACCENT.style}"), (f" {what}", Tone.QUIET.style)) for key, what in _KEYS
+        ]
+        return Content("   ").join(pieces)
+
+    def rows(self) -> Sequence[Content]:
+        """The columns."""
         lines = []
         for place, one in enumerate(self._rows):
-            here, shown = place == self._at, one.title in self._shown
+            here, shown = place == self.at, one.title in self._shown
             width = f"{one.width} wide" if one.width is not None else "as wide as needed"
             tone = Tone.STRONG if here else Tone.TEXT if shown else Tone.QUIET
             lines.append(
@@ -107,61 +100,41 @@ class ColumnsDialog(Modal[Answer | None]):
                     (width if shown else "hidden", Tone.QUIET.style),
                 )
             )
-        return Content("\n").join(lines)
-
-    def _draw(self) -> None:
-        self.query_one(".list", Static).update(self._list())
-        self.query_one(VerticalScroll).scroll_to(y=max(0, self._at - 6), animate=False)
-
-    def action_go(self, by: int) -> None:
-        """Another column."""
-        self._at = max(0, min(self._at + by, len(self._rows) - 1))
-        self._draw()
+        return lines
 
     def action_move(self, by: int) -> None:
         """The column to another place."""
-        to = self._at + by
+        to = self.at + by
         if 0 <= to < len(self._rows):
-            self._rows[self._at], self._rows[to] = self._rows[to], self._rows[self._at]
-            self._at = to
-            self._draw()
+            self._rows[self.at], self._rows[to] = self._rows[to], self._rows[self.at]
+            self.at = to
+            self.draw()
 
     def action_switch(self) -> None:
         """Show or hide it; one stays."""
-        title = self._rows[self._at].title
+        title = self._rows[self.at].title
         if self._shown != {title}:
             self._shown ^= {title}
-        self._draw()
+        self.draw()
 
     def action_widen(self, by: int) -> None:
         """One cell more or less."""
-        one = self._rows[self._at]
+        one = self._rows[self.at]
         usual = self._columns[one.title].width if one.width is None else one.width
-        self._rows[self._at] = one._replace(width=max(1, min(usual + by, WIDEST)))
-        self._draw()
+        self._rows[self.at] = one._replace(width=max(1, min(usual + by, WIDEST)))
+        self.draw()
 
     def action_free(self) -> None:
         """As wide as the table finds it needed."""
-        self._rows[self._at] = self._rows[self._at]._replace(width=None)
-        self._draw()
+        self._rows[self.at] = self._rows[self.at]._replace(width=None)
+        self.draw()
 
     def action_reset(self) -> None:
         """As shipped."""
         self._begin(())
-        self._at = 0
-        self._draw()
+        self.at = 0
+        self.draw()
 
     def action_use(self, keep: bool) -> None:
         """Take it."""
         self.dismiss(Answer(self.chosen, keep))
-
-    def action_cancel(self) -> None:
-        """Leave the table as it is."""
-        self.dismiss(None)
-
-
-def _help() -> Content:
-    pieces = [
-        Content.assemble((key, f"bold {Tone.ACCENT.style}"), (f" {what}", Tone.QUIET.style)) for key, what in _KEYS
-    ]
-    return Content("   ").join(pieces)
