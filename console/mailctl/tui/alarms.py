@@ -4,7 +4,8 @@ from collections.abc import Callable
 from time import monotonic
 
 from mailctl.fleet.state import FleetState
-from mailctl.ops.alarms import Alarm, Lookout, Trouble
+from mailctl.ops.alarms import Alarm, Lookout
+from mailctl.ops.findings import Trouble
 
 SHARE = 20
 """A look through all hosts is followed by this many times as long without one."""

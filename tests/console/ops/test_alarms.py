@@ -12,7 +12,8 @@ from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.views import DestinationView, EngineState, Flow, MemberState
 from mailctl.fleet.state import FleetState, HostState, LinkState
-from mailctl.ops.alarms import Finding, Lookout, Trouble, alarms, findings
+from mailctl.ops.alarms import Lookout, alarms
+from mailctl.ops.findings import Finding, Trouble, findings
 from mailctl.ops.plan import Verb
 from tests.console.tui.doubles import BUSY, NOW, THROTTLE, asleep, healthy, host_state, mixed, order, snapshot, troubled
 

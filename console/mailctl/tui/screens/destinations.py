@@ -18,7 +18,7 @@ from mailagent.api.trace import TraceKind, TraceRequest
 from mailagent.api.views import Flow, MemberState, VmtaView
 from mailctl.fleet.state import DestinationRow, DirectiveRow, FleetState, HostState, deferral_share, oldest, sum_flows
 from mailctl.ops import selector
-from mailctl.ops.alarms import pace
+from mailctl.ops.findings import pace
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import Scope, Traced

@@ -6,7 +6,8 @@ from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
-from mailctl.ops.alarms import Alarm, Trouble
+from mailctl.ops.alarms import Alarm
+from mailctl.ops.findings import Trouble
 from mailctl.ops.plan import Verb
 from mailctl.tui.alarms import is_at
 from mailctl.tui.text import clean, count
