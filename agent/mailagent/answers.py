@@ -10,6 +10,7 @@ from mailagent.api.reasons import WaitReason
 from mailagent.api.sums import Sums, SumsRequest
 from mailagent.api.targets import MessageFilter
 from mailagent.api.terms import Field, by_field, is_like
+from mailagent.intake.parameters import xtext_decoded
 from mailagent.spool.inspection import StoredMessage
 from mailagent.spool.store import Spool
 from mailagent.telemetry.archive import HOUR, KEPT_S, MINUTE, Archive
@@ -90,6 +91,7 @@ def detail(
         client=stored.client,
         user=stored.user,
         envid=stored.envid,
+        original=xtext_decoded(stored.orcpt.partition(";")[2]),
         attempts=stored.attempts,
         reasons=tuple(reasons),
         in_doubt=stored.in_doubt,

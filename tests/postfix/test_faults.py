@@ -5,6 +5,7 @@ what it hands on.
 """
 
 import asyncio
+import re
 import signal
 import socket
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.postfix.instances import OwnPostfix, own_postfix
 
 pytestmark = pytest.mark.needs("postfix", "root")
 
+SAMPLES = Path(__file__).parents[1] / "data" / "postfix"
 WRAPPER = """\
 #!/bin/sh
 # like `docker exec -i NAME`: runs what follows, where Postfix is; $0.fault has a filter of what is said
@@ -143,6 +145,34 @@ async def test_a_listing_without_end_and_lines_that_are_none_take_nothing_away(
         await host._mirror.look()
         await host._mirror.look()
         assert await ids(host) == before
+
+
+async def test_what_3_5_and_3_11_listed_is_seen_the_same(own: OwnPostfix, wrapper: Wrapper, tmp_path: Path) -> None:
+    """Listings that were recorded from both, of the same mail; 3.11 tells of an alias, and of a recipient given up."""
+    seen: list[list[tuple[str, str, str, str]]] = []
+    originals: list[str] = []
+    async with agent(own, tmp_path, more=wrapper.config, poll="600s") as host:
+        await looked(host)
+        for version in ("3.5", "3.11"):
+            wrapper.spoil(f"cat > /dev/null; cat {SAMPLES / version}.json")
+            for _ in range(3):  # what was there before leaves
+                await host._mirror.look()
+            page = await host.reads["messages"](PageRequest())
+            assert isinstance(page, MessagePage)
+            seen.append(
+                sorted(
+                    (row.recipient, row.sender, row.held, row.reply.line() if row.reply else "") for row in page.rows
+                )
+            )
+            (name, n) = next((row.message_id, row.n) for row in page.rows if row.recipient == "real@down.test")
+            detail = await host.reads["message"](MessageRequest(message_id=name, n=n))
+            assert isinstance(detail, MessageDetail)
+            originals.append(detail.original)
+    ports = re.compile(r":\d{5}: ")
+    old, new = ([(*one[:3], ports.sub(": ", one[3])) for one in rows] for rows in seen)
+    assert old == new
+    assert len(new) == 13
+    assert originals == ["", "alias@shop.test"]
 
 
 async def test_a_postfix_that_is_stopped_is_told(full: OwnPostfix, tmp_path: Path) -> None:

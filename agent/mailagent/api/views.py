@@ -291,6 +291,7 @@ class MessageDetail(msgspec.Struct, frozen=True, kw_only=True):
     in_doubt: bool
     user: str = ""  # who authenticated to hand it in
     envid: str = ""  # ENVID of MAIL, xtext
+    original: str = ""  # the address that it was sent to at first, as ORCPT or Postfix 3.11 says; empty: not said
 
 
 class InDoubt(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ class Recipient(msgspec.Struct, frozen=True, kw_only=True):
 
     address: str
     delay_reason: str = ""
+    orig_address: str = ""  # since 3.11: as it came, before aliases and rewrites; the same, or empty, without them
     bounce_reason: str = ""  # since 3.11, which lists it until its sender is told: it is not tried again
 
 

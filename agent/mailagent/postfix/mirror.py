@@ -300,7 +300,7 @@ class Mirror:
         reply = verdict = None
         if recipient.delay_reason:
             reply, verdict = self._meaning(recipient.delay_reason, provider)
-        return ListedRecipient(recipient.address.encode(), domain, reply, verdict, site, provider)
+        return ListedRecipient(recipient.address.encode(), domain, reply, verdict, site, provider, _orcpt(recipient))
 
     def _read_reason(self, text: str, provider: str) -> tuple[SmtpReply | None, Verdict | None]:
         """The reply in a listing; none where a suspension of ours stands in its place: the last real one stays."""
@@ -344,6 +344,13 @@ class Mirror:
         self._gone[queue_id] = None
         if len(self._gone) > MOST_GONE:
             self._gone.popitem(last=False)
+
+
+def _orcpt(recipient: Recipient) -> str:
+    """As ORCPT of RCPT would have it (RFC 3461 section 4.2); empty where the address is the one that it came with."""
+    if recipient.orig_address in ("", recipient.address):
+        return ""
+    return f"rfc822;{recipient.orig_address.replace('+', '+2B').replace('=', '+3D')}"
 
 
 def _change(

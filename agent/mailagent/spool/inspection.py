@@ -42,6 +42,7 @@ class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
     client: str
     user: str
     envid: str
+    orcpt: str  # xtext as given, `rfc822;a+2Bb@c.example`
     attempts: tuple[Attempt, ...]  # the last ones, oldest first
     in_doubt: bool
 
@@ -305,9 +306,9 @@ def message(db: apsw.Connection, name: str, n: int | None, tag: str) -> StoredMe
     if not rows:
         return None
     recipient = rows[0][0]
-    ((queue, job, client, user, envid, added, waiting, in_doubt),) = fetch(
+    ((queue, job, client, user, envid, orcpt, added, waiting, in_doubt),) = fetch(
         db,
-        "SELECT r.queue, m.job, m.client, m.user, m.envid, m.added,"
+        "SELECT r.queue, m.job, m.client, m.user, m.envid, r.orcpt, m.added,"
         " (SELECT count(*) FROM recipient WHERE id >= ?2 AND id < ?3),"
         " EXISTS (SELECT 1 FROM in_doubt WHERE recipient = ?1 AND resolution = 'open')"
         f" FROM {JOINED} WHERE r.id = ?1",
@@ -325,6 +326,7 @@ def message(db: apsw.Connection, name: str, n: int | None, tag: str) -> StoredMe
         client=client,
         user=user,
         envid=envid,
+        orcpt=orcpt,
         attempts=_attempts(db, recipient),
         in_doubt=bool(in_doubt),
     )

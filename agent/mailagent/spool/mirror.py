@@ -42,6 +42,7 @@ class ListedRecipient(msgspec.Struct, frozen=True):
     verdict: Verdict | None = None
     site: str = ""
     provider: str = ""
+    orcpt: str = ""
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,6 +170,8 @@ def put(transaction: Transaction, messages: Sequence[Listed], now: int, *, began
             if was is not None:
                 id, tried, text, told_at = was
                 rows.dues.append((id, one.due))
+                if recipient.orcpt:  # the log told of it first, and without
+                    rows.orcpts.append((id, recipient.orcpt))
                 # what the log has told since is newer than this
                 if recipient.reply is not None and (not tried or (recipient.reply.text != text and told_at < began)):
                     key = rows.attempt(id, tried + 1, recipient, recipient.reply, now)
@@ -181,11 +184,13 @@ def put(transaction: Transaction, messages: Sequence[Listed], now: int, *, began
                 _, count, due = rows.queues.get(queue, (name, 0, one.due))
                 rows.queues[queue] = (name, count + 1, min(due, one.due))
                 if recipient.reply is None:
-                    rows.recipients.append((id, queue, one.due, recipient.address, 0, 0, "", "", None))
+                    rows.recipients.append((id, queue, one.due, recipient.address, 0, 0, "", "", None, recipient.orcpt))
                 else:
                     key = rows.attempt(id, 1, recipient, recipient.reply, now)
                     place = (recipient.site, recipient.provider)
-                    rows.recipients.append((id, queue, one.due, recipient.address, now, 1, *place, key))
+                    rows.recipients.append(
+                        (id, queue, one.due, recipient.address, now, 1, *place, key, recipient.orcpt)
+                    )
         rows.gone += [id for id, *_ in old.recipients.values()]
     rows.write(db)
     _name(db, messages, numbers)
@@ -240,6 +245,7 @@ class _Rows:
         self.queues: dict[int, tuple[QueueName, int, int]] = {}
         self.recipients: list[Sequence[Any]] = []
         self.dues: list[Sequence[Any]] = []
+        self.orcpts: list[Sequence[Any]] = []
         self.tried: list[Sequence[Any]] = []
         self.gone: list[int] = []
         self._attempts: list[Sequence[Any]] = []
@@ -283,8 +289,14 @@ class _Rows:
         )
         execute_rows(
             db,
-            "INSERT INTO recipient (id, queue, due, address, tried, attempts, site, provider, reply) {values}",
+            "INSERT INTO recipient (id, queue, due, address, tried, attempts, site, provider, reply, orcpt) {values}",
             self.recipients,
+        )
+        execute_rows(
+            db,
+            "UPDATE recipient SET orcpt = v.column2 FROM ({values}) AS v WHERE recipient.id = v.column1"
+            " AND recipient.orcpt <> v.column2",
+            self.orcpts,
         )
         execute_rows(
             db,

@@ -150,6 +150,7 @@ def message_detail(host: HostName, detail: MessageDetail, width: int | None) -> 
                 ),
                 ("expires", f"{until(summary.expires_at, now)} ({clock(summary.expires_at)})"),
                 ("recipient", summary.recipient),
+                *([("sent to", detail.original)] if detail.original not in ("", summary.recipient) else []),
                 ("sender", summary.sender or "<>"),
                 (
                     "arrived",

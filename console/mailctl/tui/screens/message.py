@@ -167,6 +167,7 @@ def explained(detail: MessageDetail, host: str, now: datetime, width: int) -> Co
         fact("site", clean(one.site) or "not looked up yet"),
         fact("provider", one.provider or NOTHING),
         fact("from host", clean(detail.client) or NOTHING),
+        *([fact("sent to", clean(detail.original))] if detail.original not in ("", one.recipient) else []),
         *([fact("job", clean(detail.job))] if detail.job else []),
     ]
     rows = [
