@@ -381,6 +381,8 @@ class Engine:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
+            if task.get_name() in STANDING and self.failed.done():
+                return  # by the same failure, which is told already
             log.error("task=%s failed", task.get_name(), exc_info=error)
             if task.get_name() in STANDING:
                 self._fail(f"{task.get_name()} failed: {error!r}")

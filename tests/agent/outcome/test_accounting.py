@@ -166,6 +166,21 @@ def test_a_rotation_that_fails_keeps_the_lines_and_is_tried_again(tmp_path: Path
     assert b"".join(path.read_bytes() for path in _finished(directory)) == b"one\ntwo\n"
 
 
+def test_a_file_that_cannot_be_finished_at_the_end_is_at_the_next_start(tmp_path: Path) -> None:
+    """The stop of a host whose disk is full goes on."""
+    log = AccountingLog(tmp_path, Accounting(), clock=Clock())
+    log.write([b"one\n"])
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refuse(path: Path, target: Path) -> Path:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(Path, "rename", refuse)
+        log.close()
+    AccountingLog(tmp_path, Accounting(), clock=Clock()).close()
+    assert [path.read_bytes() for path in _finished(tmp_path)] == [b"one\n"]
+
+
 @pytest.mark.parametrize("fails", ["header", "open"])
 def test_files_that_cannot_be_begun_leave_no_descriptor_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
