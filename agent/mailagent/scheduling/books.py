@@ -104,6 +104,12 @@ class Books:
         self._left = set()
         for hot in hots:
             hot.loading = True
+            hot.behind = None
+
+    def written(self, hot: Hot, due: int) -> None:
+        """A row of the queue is on disk with that due time: a read that is under way may pass it by."""
+        if hot.loading and (hot.behind is None or due < hot.behind):
+            hot.behind = due
 
     def leave(self, recipients: Iterable[int]) -> None:
         """They are changed on disk: a read that is under way may have them as they were."""
@@ -132,7 +138,9 @@ class Books:
         hot = self.hots.get(queue)
         if hot is None:
             self.due_on_disk(priority, due)
-        elif hot.next_due is None or due < hot.next_due:
+            return
+        self.written(hot, due)
+        if hot.next_due is None or due < hot.next_due:
             hot.next_due = due
             heapq.heappush(self._due, (due, queue))
             if len(self._due) > 2 * len(self.hots) + SPARE_TIMES:

@@ -189,6 +189,8 @@ class Reading:
         for (hot, limit), loaded in zip(wanted, loads, strict=True):
             if loaded.rows:
                 hot.cursor = (loaded.rows[-1].due, loaded.rows[-1].id)
+            if hot.behind is not None and hot.cursor is not None and hot.behind <= hot.cursor[0]:
+                hot.cursor = (hot.behind, -1)
             if loaded.next_due is not None:
                 self._books.due_at(hot.id, hot.priority, loaded.next_due)
             if len(loaded.rows) == limit or hot.rewind:

@@ -194,6 +194,7 @@ class Scheduler:
             if hot is not None:
                 if hot.cursor is not None and (message.received_at, recipient_id(message.id, n)) <= hot.cursor:
                     hot.rewind = True  # the clock went back
+                self._books.written(hot, message.received_at)
                 self._books.note(hot)
         for name in message.queues:
             self._books.due_on_disk(name.priority, message.received_at + LOOK_MS)

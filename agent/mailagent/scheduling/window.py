@@ -18,11 +18,13 @@ class Hot:
     """A scheduled queue that is known in memory: it has recipients in the window, or its turn to be read is coming.
 
     `lane` is set while rows of it are due on disk, `loading` while they are being read; `cursor` is the (due, id) of
-    the last row read, `rewind` says that rows before it may be due again; `next_due` is the earliest later time that
-    we know of (milliseconds); `held`: on disk the queue is marked as being in the window.
+    the last row read, `rewind` says that rows before it may be due again; `behind` is the least due time that a row got
+    while others were read, which may have passed it by; `next_due` is the earliest later time that we know of
+    (milliseconds); `held`: on disk the queue is marked as being in the window.
     """
 
     __slots__ = (
+        "behind",
         "count",
         "cursor",
         "domain",
@@ -53,6 +55,7 @@ class Hot:
         self.held = False
         self.cursor: tuple[int, int] | None = None
         self.rewind = False
+        self.behind: int | None = None
         self.next_due: int | None = None
 
     def start(self) -> tuple[int, int] | None:

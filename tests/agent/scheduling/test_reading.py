@@ -1,0 +1,76 @@
+"""From disk into the window: what changes on disk while it is read."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+from mailagent.config.structs import Priority
+from mailagent.scheduling.books import Books
+from mailagent.scheduling.jobs import JobGates
+from mailagent.scheduling.lanes import Lanes
+from mailagent.scheduling.placing import Placing
+from mailagent.scheduling.reading import Reading
+from mailagent.scheduling.window import Window
+from mailagent.spool.records import Loaded, QueueName
+from mailagent.spool.store import Spool
+from tests.agent.scheduling.mail import waiting
+
+QUEUE = 1
+
+
+class Paper:
+    """A spool of which a test decides what is read, and what happens meanwhile; a path with room for all."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int] | None] = []
+        self.answers: list[Loaded] = []
+
+    def meanwhile(self) -> None:
+        """What happens while the disk is read."""
+
+    async def load(self, wanted: Sequence[tuple[int, tuple[int, int] | None, int]], now: int) -> list[Loaded]:
+        self.asked += [after for _, after, _ in wanted]
+        self.meanwhile()
+        return [self.answers.pop(0)]
+
+    def room(self, lane: object) -> int:
+        return 100
+
+    def release(self, queues: Sequence[int]) -> None:
+        """Nothing to do."""
+
+
+async def test_mail_that_became_due_again_while_it_was_read_is_read_again() -> None:
+    """Its row was left out as one that had just left the window, and the next read began behind it."""
+    paper, window = Paper(), Window(100)
+    lanes = Lanes(lambda domain: None)
+    books = Books(cast(Spool, paper), window, lanes, lambda: None)
+    loop = asyncio.get_running_loop()
+    taken: list[int] = []
+
+    def take_in(hot: Any, rows: Any, now: int) -> None:
+        taken.extend(row.id for row in rows)
+
+    jobs = JobGates(loop.time, loop.call_at, lanes.call_known)
+    reading = Reading(
+        cast(Spool, paper), window, books, lanes, cast(Placing, paper), jobs,
+        take_in=take_in, wake=asyncio.Event(), stopping=lambda: False,
+    )  # fmt: skip
+    again, other = waiting(5), waiting(3)
+    hot = books.heat(QUEUE, QueueName("default", "normal", Priority.NORMAL, "a.example"))
+    books.take(hot, [again.id, other.id])
+    books.note(hot)
+
+    def deferred() -> None:
+        books.due_at(QUEUE, Priority.NORMAL, again.due)
+        books.give_back(hot, [again.id])
+
+    paper.meanwhile = deferred  # type: ignore[method-assign]
+    paper.answers = [Loaded([again], None), Loaded([again], None)]
+    assert await reading._read(again.due)
+    assert not taken  # it may be the row as it was before
+    paper.meanwhile = lambda: None  # type: ignore[method-assign]
+    books.turn_due(again.due)
+    assert await reading._read(again.due)
+    assert paper.asked == [None, (again.due, -1)]
+    assert taken == [again.id]
