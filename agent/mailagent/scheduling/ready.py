@@ -508,7 +508,9 @@ class ReadyQueue:
         self._held.pop(connection, None)
         was_cut = connection in self._cut
         self._cut.discard(connection)
-        if reply.code == CLOSING_CHANNEL and not reply.local:
+        is_lost = transaction is not None and reply.local and not (connection.sent or was_cut or self._home.stopping)
+        if is_lost or (reply.code == CLOSING_CHANNEL and not reply.local):
+            # a peer that takes connections and then drops them is not to be run at with all that waits
             self.last_reply = reply
             self._window.shrink()
             self.pause_until = max(self.pause_until, self._home.clock() + PAUSE_S)

@@ -19,6 +19,7 @@ from mailagent.routing.limits import NO_LIMITS, Limit
 from mailagent.scheduling import ready, scheduler
 from mailagent.scheduling.books import Books, now_ms
 from mailagent.scheduling.holds import binding
+from mailagent.scheduling.limits import WINDOW_START
 from mailagent.scheduling.ready import ReadyQueue
 from tests.agent.control.fleet import directive
 from tests.agent.scheduling.host import A1, A2, B1, LATER, LOST, NEVER, OK, config, names, running
@@ -273,6 +274,34 @@ async def test_a_queue_that_rests_tries_again_when_somebody_retries_its_mail(
         if goes:
             await host.rest()
             assert len(host.delivered) == 10
+
+
+@pytest.mark.parametrize("answer", [None, "doubt"])
+async def test_a_peer_that_drops_each_connection_is_not_run_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str | None
+) -> None:
+    monkeypatch.setattr(ready, "PAUSE_S", 60.0)
+    opened = 0
+
+    async def connecting(queue: ReadyQueue) -> None:
+        nonlocal opened
+        opened += 1
+        await host.connect(queue)
+
+    route = Route(match="*", to=Endpoint(host="x.example", port=25))
+    patient = Retry(waits=(timedelta(hours=1),))
+    async with running(tmp_path, config(routes=(route,), retry=patient, ready=20)) as host:
+        host.connecting, host.answer = connecting, lambda queue, transaction: answer
+        for n in range(12):
+            host.submit(f"r{n}@d.example", stream="other")
+        await host.until(lambda: not host.pending and opened > 0)
+        (queue,) = host.scheduler.ready.values()
+        await host.until(lambda: not queue.connections and host.scheduler.window.used == len(queue.items))
+        assert opened <= WINDOW_START
+        assert queue.items
+        reason = binding(queue)
+        assert reason is not None
+        assert reason.until is not None
 
 
 async def test_a_low_rate_keeps_no_connection_opening_and_closing(tmp_path: Path) -> None:
