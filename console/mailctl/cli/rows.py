@@ -181,7 +181,7 @@ def pool_table(rows: Sequence[PoolRow], width: int | None) -> str:
         *_LOAD,
         *_FLOW,
         Column("CONNS", right=True, spare=3),
-        Column("OLDEST", right=True),
+        Column("OLDEST", right=True, spare=1),
         Column("REASON", flex=True),
     ]
     cells = [
@@ -381,7 +381,7 @@ def _status_table(state: FleetState, shown: Sequence[HostState], width: int | No
         Column("HOST"),
         Column("LINK"),
         Column("AGE", right=True, spare=2),
-        Column("ENGINE"),
+        Column("ENGINE", spare=1),
         *_LOAD,
         *_FLOW,
         Column("CONNS", right=True, spare=3),

@@ -54,7 +54,7 @@ def table(
     if total is not None:
         lines.insert(-1, GAP.join("-" * one for one in widths))
     if left_out:
-        lines.append(f"(too narrow for {', '.join(left_out)}; --json has all)")
+        lines += wrapped(f"(too narrow for {', '.join(left_out)}; --json has all)", indent=0, width=width)
     return "\n".join(lines)
 
 
