@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,10 @@ PACKAGES = {
 """Programs and plug-ins that tests use, and the Debian package that has each."""
 ROOT_USER = "root"
 """What a test needs whose program changes users, as Postfix does."""
+MOUNTS = "mounts"
+"""What a test needs that mounts something; in a container even root may lack the right (CAP_SYS_ADMIN)."""
+RIGHTS = frozenset((ROOT_USER, MOUNTS))
+"""Needs that no package fills."""
 
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 _MISSING = "missing"
@@ -59,10 +65,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     names = {name for marker in item.iter_markers("needs") for name in marker.args}
-    missing = {name for name in names - {ROOT_USER} if program(name) is None}
+    missing = {name for name in names - RIGHTS if program(name) is None}
     reasons = [f"needs {', '.join(sorted(missing))}: {apt_line(missing)}"] if missing else []
     if ROOT_USER in names and os.geteuid() != 0:
         reasons.append("needs root")
+    elif MOUNTS in names and not _may_mount():
+        reasons.append("needs the right to mount (CAP_SYS_ADMIN)")
     if not reasons:
         return
     reason = "; ".join(reasons)
@@ -71,6 +79,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if missing:
         item.user_properties.append((_MISSING, sorted(missing)))
     pytest.skip(reason)
+
+
+@cache
+def _may_mount() -> bool:
+    done = subprocess.run([program("unshare") or "unshare", "--mount", "true"], check=False, capture_output=True)
+    return done.returncode == 0
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

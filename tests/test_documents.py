@@ -18,7 +18,7 @@ from mailagent.rpc.errors import UnknownMethod
 from mailctl.cli.demo import demo
 from mailctl.cli.main import cli as mailctl_cli
 from mailctl.demo.command import demo_command
-from tests.conftest import PACKAGES, ROOT_USER
+from tests.conftest import PACKAGES, RIGHTS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -148,7 +148,7 @@ def test_ci_installs_what_tests_need() -> None:
     listed = dict(re.findall(r"(?<=[\s(])([\w-]+):([\w-]+)", script))
     assert listed == {name: package for name, package in PACKAGES.items() if not name.endswith(".so")}
     named = "".join(re.findall(r"needs\(([^)]*)\)", "".join(map(Path.read_text, ROOT.glob("tests/**/*.py")))))
-    assert set(re.findall(r'"([\w.-]+)"', named)) <= {ROOT_USER, *PACKAGES}
+    assert set(re.findall(r'"([\w.-]+)"', named)) <= {*RIGHTS, *PACKAGES}
 
 
 def test_the_protocol_page_has_what_every_verb_carries() -> None:

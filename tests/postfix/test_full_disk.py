@@ -28,7 +28,7 @@ from tests.postfix.hosts import agent
 from tests.postfix.instances import OwnPostfix, own_postfix
 from tests.postfix.test_log import accounted, followed
 
-pytestmark = [pytest.mark.needs("postfix", "root"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.needs("mounts", "postfix", "root", "unshare"), pytest.mark.timeout(120)]
 
 SECTIONS = """\
 virtual_mtas: {mkt-1: {address: 127.0.1.1}}

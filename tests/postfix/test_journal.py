@@ -19,7 +19,10 @@ from tests.postfix.hosts import agent
 from tests.postfix.instances import OwnPostfix
 from tests.postfix.test_log import accounted, accounting, followed
 
-pytestmark = [pytest.mark.needs("journalctl", "nsenter", "postfix", "root", "unshare"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.needs("journalctl", "mounts", "nsenter", "postfix", "root", "unshare"),
+    pytest.mark.timeout(120),
+]
 
 JOURNALCTL = str(program("journalctl"))
 SETUP = """\

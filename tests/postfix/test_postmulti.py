@@ -28,7 +28,7 @@ from tests.integration.processes import accepts, free_port, until, wait_until
 from tests.postfix.hosts import agent
 from tests.postfix.instances import OwnPostfix
 
-pytestmark = [pytest.mark.needs("nsenter", "postfix", "root", "unshare"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.needs("mounts", "nsenter", "postfix", "root", "unshare"), pytest.mark.timeout(120)]
 
 ETC = Path("/etc/postfix")
 SETUP = 'cp -a /etc/postfix/. "$1"; printf "%s" "$2" > "$1/main.cf"; mount --bind "$1" /etc/postfix'
