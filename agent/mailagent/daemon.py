@@ -18,6 +18,7 @@ from mailagent.config import AgentConfig, Origins, load_agent_with_origins
 from mailagent.config.postfix import EngineKind
 from mailagent.config.structs import Log
 from mailagent.engine import Engine
+from mailagent.life import Life
 from mailagent.postfix.host import PostfixHost
 from mailagent.rpc import RpcServer
 from mailagent.version import __version__
@@ -115,7 +116,7 @@ async def _serve(config: AgentConfig, origins: Origins, path: Path, stream: LogS
     return code
 
 
-async def _until_stopped(engine: Engine | PostfixHost, rpc: RpcServer, stream: LogStream) -> int:
+async def _until_stopped(engine: Life, rpc: RpcServer, stream: LogStream) -> int:
     """Serve SIGHUP until a stop signal comes or the engine fails; from then on a second stop signal ends at once."""
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[int] = asyncio.Queue()
@@ -136,7 +137,7 @@ async def _until_stopped(engine: Engine | PostfixHost, rpc: RpcServer, stream: L
     return 0
 
 
-async def _reload(engine: Engine | PostfixHost) -> None:
+async def _reload(engine: Life) -> None:
     """Load the file again; the old configuration stays, and the log says why, when it cannot be used."""
     try:
         await engine.reload_config()

@@ -4,6 +4,7 @@ The parts that hold mail (scheduler, ready queues, directives) say so in their o
 retry schedule and the state of the host are added, and keys become file and line.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -271,3 +272,22 @@ def _effective(limits: PathLimits) -> tuple[EffectiveLimit, ...]:
         for name, limit in found
         if limit.value is not None
     )
+
+
+def host_trouble(failed: asyncio.Future[str], stuck: str) -> WaitReason | None:
+    """What is wrong with the host itself, so that nothing is sent or no outcome gets to disk."""
+    if failed.done():
+        return WaitReason(
+            kind=ReasonKind.STORAGE,
+            detail=f"delivery has stopped: {failed.result()}",
+            key="state_dir",
+            release="a disk that works, and a new start of the agent",
+        )
+    if stuck:
+        return WaitReason(
+            kind=ReasonKind.STORAGE,
+            detail=f"outcomes cannot be written: {stuck}",
+            key="state_dir",
+            release="room on the disk, or what else it names",
+        )
+    return None

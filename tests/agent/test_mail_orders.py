@@ -22,8 +22,8 @@ from mailagent.config.structs import Retry
 from mailagent.control.state import HostState
 from mailagent.control.verbs import Control
 from mailagent.delivery.connection import Connection, Transaction
-from mailagent.engine import Ledger
 from mailagent.host import Principal
+from mailagent.ledger import Ledger
 from mailagent.mail_orders import MailOrders
 from mailagent.probing import Probing
 from mailagent.scheduling.ready import ReadyQueue

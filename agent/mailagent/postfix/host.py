@@ -6,15 +6,15 @@ crashes changes nothing in its delivery.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from mailagent.ages import Ages
 from mailagent.api import views
 from mailagent.api.errors import Refused
-from mailagent.api.ids import ProviderName, VmtaName
+from mailagent.api.ids import VmtaName
 from mailagent.api.operations import Impact, OperationResult
 from mailagent.api.requests import Mutation
 from mailagent.api.targets import MessageFilter, Target
@@ -24,15 +24,13 @@ from mailagent.config.structs import AgentConfig
 from mailagent.control.lock import LockVerbs
 from mailagent.control.state import HostState
 from mailagent.control.verbs import AGENT, Control
-from mailagent.delivery import bind_problem
 from mailagent.dns import Resolver
-from mailagent.host import Act, Principal, Read
+from mailagent.host import Act, Principal
+from mailagent.life import Life
 from mailagent.named import rules
-from mailagent.outcome.accounting import AccountingLog, Finder
+from mailagent.outcome.accounting import Finder
 from mailagent.outcome.accounting.tallies import Tallies
 from mailagent.outcome.classification import Classifier
-from mailagent.outcome.events import Events
-from mailagent.outcome.suppression import SuppressionBook
 from mailagent.overview import Overview
 from mailagent.parts import Parts
 from mailagent.postfix.agreement import Agreement
@@ -59,26 +57,18 @@ from mailagent.rollout.reach import Reach
 from mailagent.rollout.service import Configuring, Loaded, Running
 from mailagent.routing import Router
 from mailagent.scheduling.ready import ReadyQueue
-from mailagent.spool.errors import StorageFailed
-from mailagent.spool.store import Spool
-from mailagent.suppressing import Suppressing
 from mailagent.telemetry.archive import Archive
 from mailagent.telemetry.connect_times import ConnectTimes
-from mailagent.telemetry.counters import Counters
-from mailagent.telemetry.history import History
 from mailagent.telemetry.paces import Paces
 from mailagent.upkeep import Upkeep
 from mailagent.version import __version__
 
 log = logging.getLogger(__name__)
 
-STANDING: Final = frozenset({"control", "census", "ages", "upkeep", "mirror", "places", "log", "mail-orders", "maps"})
-"""Tasks whose end is the end of the agent."""
 OF_CONTROL: Final = ("note_add",)
 """Verbs of control that need nothing of Postfix."""
 UNHEEDED: Final = "kept on the list; Postfix does not ask it, and goes on sending"
 """Of the suppression list."""
-SIGHUP: Final = "SIGHUP"
 CACHE_KIB: Final = 8 * 1024
 """Of the mirror in memory: what is read again and again is the index of queue ids."""
 
@@ -89,28 +79,17 @@ class NoReadyQueues:
     ready: Mapping[tuple[str, VmtaName], ReadyQueue] = {}
 
 
-class PostfixHost:
+class PostfixHost(Life):
     """One Postfix instance and the agent's own state. `start`, then `stop`."""
+
+    STANDING = frozenset({"control", "census", "ages", "upkeep", "mirror", "places", "log", "mail-orders", "maps"})
+    ENDING = "the agent stops, Postfix goes on"
 
     def __init__(self, config: AgentConfig, origins: Origins, *, path: Path) -> None:
         """`path` is the configuration file, to be read again."""
-        self._config = config
-        self._origins = origins
-        self._path = path
+        super().__init__(config, origins, path=path)
         self._classifier = rules(config)
-        self.on_reload: Callable[[AgentConfig], None] = lambda _: None
-        """Told of each configuration that was taken over."""
-        self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """Done when the agent cannot go on."""
-        self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._counters = Counters()
-        self._history = History(self._counters)
-
-    @property
-    def config(self) -> AgentConfig:
-        """The configuration in effect."""
-        return self._config
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -124,13 +103,8 @@ class PostfixHost:
         config = self._config
         programs = await find_programs(config.postfix)
         instance = await read_instance(programs)
-        self._spool = await Spool.open(
-            config.state_dir, before_commit=self._account, on_failure=self._storage_failed, patient=True
-        )
+        await self._open(patient=True)
         await self._spool.bound_caches(CACHE_KIB)
-        self._accounting = AccountingLog(config.state_dir / "accounting", config.accounting)
-        self._events = Events(config.host, self._accounting, config.state_dir / "events")
-        await asyncio.to_thread(self._events.configure, config.events)
         self._resolver = Resolver(config.dns)
         self._router = Router(config, self._resolver)
         self._control = Control(config, ledger=self._spool, effects=self)
@@ -155,15 +129,8 @@ class PostfixHost:
         self._maps.apply(self._state)
         self._agreement = Agreement(programs, self._maps, lambda: self._state.directives)
         self._changes = Changes(config, self._classifier, site_of=self._mirror.site_of, lifetime_s=instance.lifetime_of)
-        self._book = self._changes.suppression = SuppressionBook(
-            config.suppression,
-            self._spool,
-            outcomes=lambda provider: self._changes.outcomes[provider],
-            frozen=lambda provider: self._state.holds_suppression(provider),
-            incident=self._incident,
-        )
-        await self._book.load()
-        self._suppressing = Suppressing(self._book, self._control, lambda: self._config)
+        await self._suppress(lambda provider: self._changes.outcomes[provider])
+        self._changes.suppression = self._book
         self._log = await keeper_of(
             config.postfix,
             instance,
@@ -213,7 +180,7 @@ class PostfixHost:
             config.host, self._spool, self._mirror, self._names, texts, self._history, archive,
             lambda: (self._config, self._state) if self._maps.ready else None,
         )  # fmt: skip
-        self._reads: dict[str, Read] = {
+        self._reads = {
             **reads.methods,
             "find": Finder(self._accounting).find,
             "ages": ages.ages,
@@ -262,41 +229,15 @@ class PostfixHost:
         )
         await self._control.note("start", AGENT, f"version {__version__}, Postfix {instance.version_text}")
 
-    async def note(self, verb: str, author: str, detail: str) -> None:
-        """Keep what happened to the host itself among its operations."""
-        await self._control.note(verb, author, detail)
-
     async def stop(self, grace_s: float) -> None:  # noqa: ARG002 - nothing is in flight here
         """Look no more. Postfix goes on."""
         self._stopping = True
         if not (self.failed.done() or self._spool.stuck):
             await self._control.note("stop", AGENT, "Postfix goes on without the agent")
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._end_tasks()
         await self._resolver.close()
         await asyncio.to_thread(self._destinations.save)
-        await self._spool.close(clean=not self.failed.done())
-        await self._upkeep.stop()
-        await asyncio.to_thread(self._events.stop)
-        self._accounting.close()
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run `work` as a task that the host owns; its unforeseen end is logged, and fatal for the standing ones."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("task=%s failed", task.get_name(), exc_info=error)
-            if task.get_name() in STANDING:
-                self._fail(f"{task.get_name()} failed: {error!r}")
-
-    def _incident(self, provider: str, held: int) -> None:
-        self._spawn(self._suppressing.freeze_by_itself(ProviderName(provider), held), f"freeze:{provider}")
+        await self._close()
 
     def _each_minute(self) -> None:
         self._spawn(self._suppressing.upkeep(), "suppressions")
@@ -313,17 +254,6 @@ class PostfixHost:
 
         return stored
 
-    def _account(self, lines: list[bytes]) -> None:
-        self._accounting.write(lines)
-
-    def _storage_failed(self, error: StorageFailed) -> None:
-        self._fail(str(error))
-
-    def _fail(self, why: str) -> None:
-        log.critical("the agent stops, Postfix goes on: %s", why)
-        if not self.failed.done():
-            self.failed.set_result(why)
-
     # -- effects of control --------------------------------------------------------------------------------------
 
     def apply(self, state: HostState) -> None:
@@ -332,10 +262,6 @@ class PostfixHost:
         self._maps.apply(state)
         self._snapshots.expire()
         self._mail.look()
-
-    def bind_problem(self, vmta: str) -> str | None:
-        """Why the addresses of `vmta` cannot be bound now; None when they can."""
-        return bind_problem(self._config.virtual_mtas[VmtaName(vmta)])
 
     async def impact(self, target: Target | None, filter: MessageFilter | None) -> Impact:
         """Size of what a verb on `target` or `filter` touches."""
@@ -346,29 +272,9 @@ class PostfixHost:
     # -- host ----------------------------------------------------------------------------------------------------
 
     @property
-    def reads(self) -> Mapping[str, Read]:
-        """What this host answers."""
-        return self._reads
-
-    @property
-    def verbs(self) -> Mapping[str, Act]:
-        """What this host can be told to do."""
-        return self._verbs
-
-    @property
     def emulated(self) -> Mapping[str, str]:
         """Verbs that Postfix has no means for of its own."""
         return self._emulated
-
-    @property
-    def name(self) -> str:
-        """The host's name in the fleet."""
-        return self._config.host
-
-    @property
-    def spool_id(self) -> str:
-        """Identity of the agent's state."""
-        return self._spool.spool_id
 
     def snapshot(self) -> views.Snapshot:
         """The state now, a moment old at most."""
@@ -380,14 +286,6 @@ class PostfixHost:
         if self._stopping:
             return views.EngineState.STOPPING
         return views.EngineState.RUNNING if self._state.host_drain is None else views.EngineState.DRAINING
-
-    async def reload_config(self, author: str = SIGHUP) -> list[str]:
-        """Take over what the configuration file says now; the sections that changed.
-
-        Raises:
-            InvalidRequest: the file is wrong, or changes what needs a restart; everything stays as it was.
-        """
-        return await self._take_over(self._configuring.load(), author)
 
     async def _take_over(self, loaded: Loaded[Classifier], author: str) -> list[str]:
         """Put another configuration into effect; the sections that changed."""
@@ -402,13 +300,8 @@ class PostfixHost:
             if "dns" in changed:
                 self._resolver.configure(config.dns)
             self._router = Router(config, self._resolver, before=self._router)
-            await asyncio.to_thread(self._accounting.configure, config.accounting)
-            await asyncio.to_thread(self._events.configure, config.events)
             self._maps.configure(config)
             self._control.reconfigure(config, author)  # at once: maps of one file by the state of another fit nothing
-            self.on_reload(config)
-            log.info("configuration reloaded by=%s changed=%s", author, ",".join(changed))
-            if author == SIGHUP:  # the verb keeps a record of its own
-                await self._control.note("reload", author, f"changed {', '.join(changed)}")
+            await self._taken_over(changed, author)
         self._spawn(self._agreement.look(config), "agreement")
         return changed

@@ -18,8 +18,8 @@ from mailagent.api.requests import Role, Undo
 from mailagent.api.targets import MessageFilter, Target
 from mailagent.control.state import HostState
 from mailagent.control.verbs import Control
-from mailagent.engine import Ledger
 from mailagent.host import Principal
+from mailagent.ledger import Ledger
 from mailagent.postfix.acts import Act, Done
 from mailagent.postfix.errors import PostfixError
 from mailagent.postfix.listing import Entry
