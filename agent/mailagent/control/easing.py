@@ -1,9 +1,14 @@
-"""Easing in: what an order of a person held re-enters at twice the usual pace, not in a clump. Pure.
+"""Easing in: what an order of a person held, or moved to another address, leaves at twice the usual pace. Pure.
 
 For as long as it was held (LEAST to MOST), each cell that it held sends at most twice what it sent before. So the
 backlog of a time is gone after about that time, and no provider sees more than twice what it is used to. Where that is
-not known, since the agent was started in between, it begins at the floor and doubles every STEP. Orders of automation
-have their own way up (`shaping`). Kept in memory: after a restart, the limits of the paths hold alone.
+less than FLOOR or not known (there was trouble ever since the agent was started), it begins there and doubles every
+STEP.
+
+A rotation brings the backlog of the old address to the standby, and its undo brings back what there is then: for the
+time ROTATED the new one sends at most twice what the old one is used to.
+
+Orders of automation have their own way up (`shaping`). Kept in memory: after a restart, the paths' limits hold alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,9 +29,10 @@ HELD: Final = timedelta(seconds=30)
 LEAST: Final = timedelta(minutes=1)
 STEP: Final = timedelta(minutes=1)
 MOST: Final = timedelta(minutes=30)
+ROTATED: Final = timedelta(minutes=5)
 FACTOR: Final = 2
 FLOOR: Final = 1.0
-"""Lowest usual pace that is believed, in messages a second: there may just have been little mail."""
+"""Lowest usual pace that is believed, in messages a second: there may have been little mail, or none got through."""
 _FLOOR: Final = Rate(count=60, period_s=60)
 _HOLDS: Final = (DirectiveKind.DRAIN, DirectiveKind.SUSPEND)
 
@@ -59,6 +65,15 @@ class Easing:
             if one.kind in _HOLDS and not one.rule and one.id not in known and one.target not in still:
                 span = self._ended(config, one, now)
                 longest = max(longest or span, span) if span is not None else longest
+        was = {one.id for one in before.directives}
+        for one in after.directives:
+            if one.kind is DirectiveKind.ROTATE and one.id not in was:
+                self._moved(config, one.target.name, one.standby, now, f"{one.standby} is in the place of {one.target}")
+                longest = max(longest or ROTATED, ROTATED)
+        for one in before.directives:
+            if one.kind is DirectiveKind.ROTATE and one.id not in known:
+                self._moved(config, one.target.name, one.target.name, now, f"{one.target} is back in its place")
+                longest = max(longest or ROTATED, ROTATED)
         return longest
 
     def limits(self, cell: Cell, now: datetime) -> Mapping[str, Limit[Rate]]:
@@ -72,6 +87,19 @@ class Easing:
         doubled = Rate(count=rate.count << (now - found.began_at) // STEP, period_s=rate.period_s)
         return {"provider_rate": replace(found.limit, value=doubled)}
 
+    def _moved(self, config: AgentConfig, usual: str, to: str, now: datetime, why: str) -> None:
+        """`to` has the backlog of another address, and sends what `usual` is used to."""
+        for provider in _providers(config):
+            pace = self._usual((provider, VmtaName(usual)), now)
+            self._ease((provider, VmtaName(to)), pace, now, ROTATED, why)
+
+    def _ease(self, cell: Cell, pace: float, now: datetime, span: timedelta, why: str) -> None:
+        known = pace >= FLOOR
+        how = "twice the usual pace" if known else "twice as much every minute"
+        rate = Rate(count=round(FACTOR * max(pace, FLOOR) * 60), period_s=60)
+        limit = Limit(rate, f"{how}, since {why}", f"it ends at {now + span:%H:%M:%S} UTC")
+        self._live[cell] = _Live(limit, began_at=now, ends_at=now + span, known=known)
+
     def _ended(self, config: AgentConfig, order: Directive, now: datetime) -> timedelta | None:
         held = now - order.created_at
         concerned = _concerned(config, order)
@@ -79,19 +107,17 @@ class Easing:
             return None
         span = min(MOST, max(LEAST, held))
         self._live = {cell: live for cell, live in self._live.items() if live.ends_at > now}
-        for cell in product({*config.providers, DEFAULT_PROVIDER} - {ROUTE_PROVIDER}, config.virtual_mtas):
+        for cell in product(_providers(config), config.virtual_mtas):
             if not concerned(cell):
                 continue
             pace = self._usual(cell, order.created_at)
-            rate = Rate(count=round(FACTOR * max(pace, FLOOR) * 60), period_s=60)
-            limit = Limit(rate, _origin(order, known=pace > 0), f"it ends at {now + span:%H:%M:%S} UTC")
-            self._live[cell] = _Live(limit, began_at=now, ends_at=now + span, known=pace > 0)
+            self._ease(cell, pace, now, span, f"{order.target} is no longer {sentence(order)}")
         return span
 
 
-def _origin(order: Directive, *, known: bool) -> str:
-    how = "twice the usual pace" if known else "twice as much every minute"
-    return f"{how}, since {order.target} is no longer {sentence(order)}"
+def _providers(config: AgentConfig) -> set[ProviderName]:
+    """Those that have sites of their own, and the one of all others."""
+    return {*config.providers, DEFAULT_PROVIDER} - {ROUTE_PROVIDER}
 
 
 def _concerned(config: AgentConfig, order: Directive) -> Callable[[Cell], bool] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -13,6 +14,7 @@ from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Verb
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.prompt import PromptDialog
+from mailctl.tui.screens.destinations import DestinationsView
 from mailctl.tui.screens.help import HelpScreen, page
 from mailctl.tui.screens.view import View
 from mailctl.tui.widgets.chart import Chart
@@ -366,6 +368,16 @@ async def test_what_is_typed_behind_a_filter_that_stands_is_a_term_of_its_own() 
         screen.narrow(Filter.parse("!vmta:mkt-1"))
         await pilot.press("slash", *"host:mx1", "enter")
         await until(pilot, lambda: str(screen.filter) == "host:mx1 !vmta:mkt-1")
+
+
+async def test_keys_right_behind_the_enter_of_a_filter_are_not_lost() -> None:
+    async with app_over().run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("slash", *"mx1")
+        for key, character in (("enter", "\r"), ("3", "3")):  # in one go, as a hand on the keys sends them
+            pilot.app.post_message(Key(key, character))
+        await until(pilot, lambda: isinstance(pilot.app.screen, DestinationsView))
+        assert str(pilot.app.get_screen("Fleet").filter) == "mx1"  # type: ignore[attr-defined]
 
 
 async def test_an_empty_message_screen_says_where_messages_are_found() -> None:

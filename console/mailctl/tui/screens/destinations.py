@@ -175,7 +175,7 @@ class DestinationsView(View):
         rows = [spread(*facts, wide=self.is_wide)]
         if binding is not None:
             glyph, tone = reason_mark(binding)
-            ends = f"  {until(binding.until, now)}" if binding.until else ""
+            ends = f"  {until(binding.until, now)}" if binding.until and binding.until > now else ""
             rows.append(Content.assemble((f"{glyph} {clean(full(binding))}{ends}", tone.style)))
         if (proof := _proof(row, self._member(row), self._suspended(row))) is not None:
             rows.append(proof)

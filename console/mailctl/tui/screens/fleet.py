@@ -207,7 +207,7 @@ class FleetView(View):
             else:
                 rows += [spread(*_aged(host, *first), wide=False), spread(*_aged(host, *second), wide=False)]
             rows += engine_facts(host)
-        happened = list(self.desk.happened)[-(10 if self.is_wide else 2) :]
+        happened = list(dict.fromkeys(self.desk.happened))[-(10 if self.is_wide else 2) :]
         if happened and self.is_wide:
             rows.append(Content(""))
         for event in reversed(happened):

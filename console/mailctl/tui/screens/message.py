@@ -193,7 +193,7 @@ def explained(detail: MessageDetail, host: str, now: datetime, width: int) -> Co
     rows += [Content(""), _title(plural(one.attempts, "attempt") if one.attempts else "No attempt yet")]
     for attempt in reversed(detail.attempts):
         rows += _attempt(attempt, width)
-    rows += [Content(""), _title("Headers")]
+    rows += [Content(""), _title("Headers" if detail.headers else "Headers are not told by its engine")]
     for line in clean_lines(detail.headers.rstrip()):
         name, colon, value = line.partition(":")
         if colon and name and not name.startswith(" "):

@@ -3,6 +3,7 @@
 import re
 
 from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.smtp import SmtpReply
 from mailctl.tui.theme import Tone
 
 _REASONS = {
@@ -29,6 +30,11 @@ _WHOSE = re.compile(r"^(?:provider and virtual MTA|virtual MTA|pool|provider|str
 _LIMIT = re.compile(r"^(?:provider|vmta)_(?=connections|rate)")
 
 
+def is_everyday(reply: SmtpReply) -> bool:
+    """Whether it is greylisting, or a full mailbox (RFC 3463: X.2.2)."""
+    return reply.enhanced.endswith(".2.2") or "greylist" in reply.text.lower()
+
+
 def brief(reason: WaitReason) -> str:
     """What a row says of a reason: what the row itself tells is left out, so that the rest can be read."""
     return _LIMIT.sub("", _WHOSE.sub("", reason.detail)).removeprefix("--- ")
@@ -41,5 +47,6 @@ def full(reason: WaitReason) -> str:
 
 
 def reason_mark(reason: WaitReason) -> tuple[str, Tone]:
-    """Glyph and tone of a reason."""
-    return _REASONS[reason.kind]
+    """Glyph and tone of a reason; what is said of recipients every day, or tried again at once, is no trouble."""
+    glyph, tone = _REASONS[reason.kind]
+    return glyph, Tone.TEXT if reason.reply is not None and is_everyday(reason.reply) else tone
