@@ -34,9 +34,10 @@ for name in null zero full random urandom; do
 done
 ln -s /run/systemd/journal/dev-log "$1/dev/log"
 mount --rbind "$1/dev" /dev
-printf '[Journal]\\nStorage=volatile\\nReadKMsg=no\\nAudit=no\\nRateLimitBurst=0\\n' > "$1/journald.conf"
-mount --bind "$1/journald.conf" /etc/systemd/journald.conf
 mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/journald.conf.d
+settings="Storage=volatile\\nReadKMsg=no\\nAudit=no\\nRateLimitBurst=0"
+printf "[Journal]\\n$settings\\n" > /run/systemd/journald.conf.d/test.conf
 /lib/systemd/systemd-journald >/dev/null 2>&1 &
 until [ -S /run/systemd/journal/dev-log ] && [ -S /run/systemd/journal/io.systemd.journal ]; do sleep 0.05; done
 """
