@@ -74,7 +74,10 @@ def act(
     if not attended and not manner.dry_run:
         _check_unattended(verb, options, manner)
 
+    begun = False
+
     async def work() -> Exit:
+        nonlocal begun
         # The whole fleet is connected even for one host: the plan says what stays untouched.
         async with setup.fleet() as fleet:
             everywhere = is_about_the_fleet(verb, selection)
@@ -106,12 +109,15 @@ def act(
             if plan.is_possible and not manner.yes and not await confirmed(plan.word):
                 narrate("nothing was changed")
                 return Exit.INTERRUPTED
+            begun = True
             return await _execute(setup, fleet, plan, manner, asked.done if asked is not None else None)
 
     try:
         code = run(work())
     except KeyboardInterrupt:
-        narrate("interrupted; what was applied by then stands (see mailctl directives)")
+        click.echo(err=True)
+        what = "what was applied by then stands (see mailctl directives)" if begun else "nothing was changed"
+        narrate(f"interrupted; {what}")
         raise
     leave(code)
 

@@ -446,7 +446,7 @@ async def test_an_interrupted_wait_leaves_the_drain_standing(agents: Agents, pat
 
 
 async def test_a_person_at_the_terminal_is_asked(agents: Agents, path: Path) -> None:
-    async def answer(word: bytes) -> tuple[int, bytes]:
+    async def answer(word: bytes | signal.Signals) -> tuple[int, bytes]:
         master, slave = pty.openpty()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -459,21 +459,28 @@ async def test_a_person_at_the_terminal_is_asked(agents: Agents, path: Path) -> 
             stdin=slave,
             stdout=slave,
             stderr=slave,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-        os.close(slave)
         shown = b""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(20):
             while b"Do it? [y/N]" not in shown:
                 shown += await loop.run_in_executor(None, os.read, master, 4096)
-            os.write(master, word)
+            if isinstance(word, signal.Signals):
+                process.send_signal(word)
+            else:
+                os.write(master, word)
             code = await process.wait()
+        shown += os.read(master, 4096)
+        os.close(slave)
         os.close(master)
         return code, shown
 
     code, shown = await answer(b"\n")
     assert code == 130
     assert b"1 of 3 hosts, 100 messages" in shown
+    code, shown = await answer(signal.SIGINT)
+    assert (code, b"mailctl: interrupted; nothing was changed" in shown) == (130, True)
     assert not agents["mx1"].executed
     code, _ = await answer(b"y\n")
     assert code == 0
