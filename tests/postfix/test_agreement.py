@@ -33,7 +33,7 @@ class Pair(Agreement):
         self.programs = Failing(config.postfix, str(own.config_dir))
         self.programs.fails, self.programs.runs = "nothing", False
         self.own = own
-        super().__init__(self.programs, Maps(config, OwnWriter(self.programs), tuple), tuple)
+        super().__init__(self.programs, Maps(config, OwnWriter(self.programs), tuple, own.config_dir), tuple)
 
     async def make(self, config: AgentConfig) -> str:
         said = await super().make(config)
@@ -118,7 +118,7 @@ async def test_nothing_is_put_into_a_postfix_that_nobody_has_set_up(tmp_path: Pa
     await pair.look(new)
     assert pair.notices("mx1") == []
     assert files(still) == before
-    assert installed(new) is None
+    assert installed(still.config_dir, new) is None
 
 
 async def test_an_agent_that_may_not_write_says_what_to_run(
@@ -187,19 +187,19 @@ async def test_what_stands_in_the_way_refuses_a_file_about_it_and_no_other(tmp_p
 
 async def test_an_apply_that_was_interrupted_is_put_back_first(tmp_path: Path, still: OwnPostfix) -> None:
     old = await set_up(tmp_path, still)
-    record = installed(old)
+    record = installed(still.config_dir, old)
     assert record is not None
     for name in ("main.cf", "master.cf"):
-        (home(old) / f"{name}.undo").write_bytes((still.config_dir / name).read_bytes())
+        (home(still.config_dir) / f"{name}.undo").write_bytes((still.config_dir / name).read_bytes())
     text = msgspec.json.encode(record)
-    (home(old) / f"{RECORD}.undo").write_bytes(text)
-    (home(old) / RECORD).write_bytes(msgspec.json.encode(msgspec.structs.replace(record, begun=True)))
+    (home(still.config_dir) / f"{RECORD}.undo").write_bytes(text)
+    (home(still.config_dir) / RECORD).write_bytes(msgspec.json.encode(msgspec.structs.replace(record, begun=True)))
     still.run("postconf", "-M", "-X", "vmta-tx-1/unix")
     os.utime(still.config_dir / "master.cf", (9, 9))
     pair = Pair(old, still)
     new = edited(tmp_path, *NEW_ADDRESS)
     await pair.make(new)
     assert not (await pair.need(new, new)).changes
-    record = installed(new)
+    record = installed(still.config_dir, new)
     assert record is not None
     assert not record.begun

@@ -102,7 +102,7 @@ async def test_a_postfix_without_room_is_told_harmed_by_nothing_and_followed_aga
             installing = Installing(host.config, programs, host_state(host.config, ()))
             await installing.apply(await installing.plan())
             await followed(host)
-            standing = {path: path.read_bytes() for path in (own.config_dir / "mailagent").iterdir()}
+            standing = {path: path.read_bytes() for path in (own.config_dir / "mailagent").rglob("*") if path.is_file()}
             full.fill()
             await told(host, "disk full: 0 MiB free, 3 MiB are kept free", "the disk of the log is full")
             assert not host.snapshot().host.accepting
@@ -110,7 +110,9 @@ async def test_a_postfix_without_room_is_told_harmed_by_nothing_and_followed_aga
                 await asyncio.to_thread(_refused, own)
             result = await order(host, "suspend", 1)
             assert any("stay as they were" in warning for warning in result.warnings)
-            assert {path: path.read_bytes() for path in (own.config_dir / "mailagent").iterdir()} == standing
+            assert {
+                path: path.read_bytes() for path in (own.config_dir / "mailagent").rglob("*") if path.is_file()
+            } == standing
             assert set(await asyncio.to_thread(own.queue)) == before
             full.make_room()
 

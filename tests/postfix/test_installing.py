@@ -1,6 +1,7 @@
 """A setup in a real Postfix: shown, written, working, put back when a step fails, and gone without a trace."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,7 @@ async def test_mail_leaves_by_stream_and_weight_until_every_trace_is_gone(tmp_pa
         removal = installing(config, own)
         await removal.apply(await removal.plan_removal())
         assert files(own) == before
-        assert not home(config).exists()
+        assert not home(own.config_dir).exists()
         assert (await removal.plan_removal()).is_nothing
         await asyncio.to_thread(own.send, "a@news.example", ["late@far.example"])
         await asyncio.to_thread(own.settle, "deferred", 1)  # at the next hop of before: nobody listens there
@@ -137,7 +138,7 @@ async def test_a_step_that_fails_puts_everything_back(tmp_path: Path, still: Own
     with pytest.raises(SetupFailed, match="no space left on device"):
         await failing.apply(await failing.plan())
     assert files(still) == before
-    assert installed(config) is None
+    assert installed(still.config_dir, config) is None
 
 
 async def test_an_apply_that_was_killed_is_put_back_by_the_next(
@@ -150,7 +151,7 @@ async def test_an_apply_that_was_killed_is_put_back_by_the_next(
         patch.setattr(killed, "_put_back", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             await killed.apply(await killed.plan())
-    record = installed(config)
+    record = installed(still.config_dir, config)
     assert record is not None
     assert record.begun
     assert files(still) != before
@@ -177,3 +178,14 @@ def test_the_command_shows_asks_writes_and_takes_away(
         main(["postfix", "apply", "--yes", *place])
     assert refused.value.code == 4
     assert "it chooses transports by sender as streams do" in capsys.readouterr().err
+
+
+async def test_a_setup_that_nobody_knows_of_is_no_way_back(tmp_path: Path, still: OwnPostfix) -> None:
+    config = host(tmp_path, still, still.nowhere)
+    await installing(config, still).apply(await installing(config, still).plan())
+    shutil.rmtree(home(still.config_dir))
+    await installing(config, still).apply(await installing(config, still).plan())
+    await installing(config, still).apply(await installing(config, still).plan_removal())
+    assert "mailagent" not in still.run("postconf", "-n")
+    assert "vmta" not in still.run("postconf", "-M")
+    assert not (still.config_dir / "mailagent").exists()

@@ -84,7 +84,7 @@ class Rig:
         self.folder = folder
         self.programs = Programs()
         self.seen = list(SEEN)
-        self.maps = Maps(config, OwnWriter(self.programs), lambda: self.seen, clock=lambda: self.now)
+        self.maps = Maps(config, OwnWriter(self.programs), lambda: self.seen, folder.parent, clock=lambda: self.now)
         self.now = 1000.0
 
     async def order(self, *directives: Directive) -> str:
@@ -108,7 +108,7 @@ async def rig(tmp_path: Path, type: str = "hash") -> AsyncIterator[Rig]:
     record = Installed(
         config_dir=str(tmp_path), type=type, vmtas=tuple(found.virtual_mtas), streams=tuple(found.streams)
     )
-    write_record(found, record)
+    write_record(tmp_path, record)
     one = Rig(found, tmp_path / "mailagent")
     async with asyncio.TaskGroup() as group:
         task = group.create_task(one.maps.run(), name="maps")
@@ -117,9 +117,9 @@ async def rig(tmp_path: Path, type: str = "hash") -> AsyncIterator[Rig]:
         task.cancel()
 
 
-def write_record(found: AgentConfig, record: Installed) -> None:
-    home(found).mkdir(parents=True, exist_ok=True)
-    (home(found) / RECORD).write_bytes(msgspec.json.encode(record))
+def write_record(place: Path, record: Installed) -> None:
+    home(place).mkdir(parents=True, exist_ok=True)
+    (home(place) / RECORD).write_bytes(msgspec.json.encode(record))
 
 
 def slots(found: AgentConfig, state: HostState, vmtas: Sequence[str] | None = None) -> dict[str, str]:
@@ -251,13 +251,13 @@ async def test_a_table_that_postfix_reads_once_is_reloaded_after_each_change(tmp
 @pytest.mark.parametrize("step", ["postmap hash", "postmap -s"])
 async def test_maps_that_cannot_be_written_leave_the_last_good_ones(tmp_path: Path, step: str) -> None:
     async with rig(tmp_path) as one:
-        before = {path.name: path.read_bytes() for path in one.folder.iterdir()}
+        before = {path.name: path.read_bytes() for path in one.folder.iterdir() if path.is_file()}
         one.programs.fails = step
         trouble = await one.order(directive(DRAIN, TargetKind.VMTA, "mkt-1"))
         assert "stay as they were" in trouble
         assert "no space left on device" in trouble
         assert one.maps.notices() == [trouble]
-        assert {path.name: path.read_bytes() for path in one.folder.iterdir()} == before
+        assert {path.name: path.read_bytes() for path in one.folder.iterdir() if path.is_file()} == before
         one.programs.fails = ""
         assert await one.order(directive(DRAIN, TargetKind.VMTA, "mkt-1")) == ""
         assert one.maps.notices() == []
@@ -276,7 +276,7 @@ async def test_a_refused_reload_is_said_and_asked_for_again(tmp_path: Path) -> N
 
 async def test_orders_without_a_setup_are_said_to_have_no_effect(tmp_path: Path) -> None:
     async with rig(tmp_path) as one:
-        (home(one.config) / RECORD).unlink()
+        (home(one.folder.parent) / RECORD).unlink()
         trouble = await one.order(directive(DRAIN, TargetKind.VMTA, "mkt-1"))
         assert "run mailagent postfix apply" in trouble
         assert not one.maps.ready

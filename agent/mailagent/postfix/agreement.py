@@ -61,7 +61,7 @@ class Agreement:
 
     async def look(self, config: AgentConfig) -> None:
         """See whether Postfix is still as `config`, the file in effect, says; cheap when nothing was touched."""
-        seen = (config, await asyncio.to_thread(_fingerprint, config))
+        seen = (config, await asyncio.to_thread(_fingerprint, self._maps.place, config))
         if seen == self._seen:
             return
         before = self.notices(config.host)
@@ -81,7 +81,7 @@ class Agreement:
         """What is to change in Postfix for `config`, by whom, and what it will not do."""
         concerned = [name for name in OF_POSTFIX if name in changed_sections(running, config)]
         try:
-            record = await asyncio.to_thread(installed, config)
+            record = await asyncio.to_thread(installed, self._maps.place, config)
             if record is None:
                 return Need(notes=_not_set_up(config, concerned))
             plan = await self._installing(config).plan()
@@ -107,7 +107,7 @@ class Agreement:
             Refused: a step failed; Postfix is as it was.
         """
         try:
-            record = await asyncio.to_thread(installed, config)
+            record = await asyncio.to_thread(installed, self._maps.place, config)
             if record is None or _by_hand(record):
                 return ""
             async with self._maps.writing:
@@ -187,15 +187,14 @@ def _names(rows: Sequence[ConfigChange]) -> str:
     return names if len(rows) <= _NAMES else f"{names} and {len(rows) - _NAMES} more"
 
 
-def _fingerprint(config: AgentConfig) -> tuple[object, ...]:
+def _fingerprint(place: Path, config: AgentConfig) -> tuple[object, ...]:
     """What changes when somebody touches the files of a setup."""
-    paths = [home(config) / RECORD]
+    paths = [home(place) / RECORD]
     try:
-        record = installed(config)
+        record = installed(place, config)
     except PostfixError:
         record = None
     if record is not None:
-        place = Path(record.config_dir)
         paths += [place / _MAIN, place / _MASTER]
     return tuple(map(_stamp, paths))
 

@@ -1,13 +1,14 @@
 """Puts a setup into a Postfix and takes it away again: whole, or not at all.
 
 The changes are made by `postconf` on a copy of main.cf and master.cf, so what is shown is what is written. The two
-files then take the place of the old ones by rename. What stood before is kept in the agent's own folder: for the way
-back when something fails, also when this process dies on the way, and for the day when every trace goes.
+files then take the place of the old ones by rename. What stood before is kept beside the maps, where only root writes:
+for the way back when something fails, also when this process dies on the way, and for the day when every trace goes.
 """
 
 import difflib
 import fcntl
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -29,6 +30,7 @@ from mailagent.postfix.holding import slot_texts
 from mailagent.postfix.instance import parameters, read_instance
 from mailagent.postfix.record import RECORD, Installed, folder_of, home, installed
 from mailagent.postfix.setup import (
+    MAPS,
     Change,
     Setup,
     SetupRefused,
@@ -79,7 +81,11 @@ class Installing:
         self._config = config
         self._programs = programs
         self._state = state
-        self._home = home(config)
+        self._at = Path()  # where the instance is configured, once it was asked
+
+    @property
+    def _home(self) -> Path:
+        return home(self._at)
 
     async def plan(self) -> Plan:
         """What the host's file asks for and does not stand there yet.
@@ -90,7 +96,7 @@ class Installing:
         """
         standing = await self._standing()
         setup = wanted(self._config, standing)
-        folder = MapFolder(self._place(standing) / FOLDER, standing.type)
+        folder = MapFolder(self._at / FOLDER, standing.type)
         slots = slot_texts(self._config, self._state, setup.streams, setup.vmtas, setup.nexthop)
         allowed = Allowed(standing.type, setup.vmtas, setup.streams, setup.nexthop)
         files = {**setup.files, **slots, ALLOWED: allowed.text()}
@@ -98,7 +104,8 @@ class Installing:
             files[HELD_MAP] = map_text(())
         gone = tuple(sorted(folder.names() - {HELD_MAP, *files}))
         record = Installed(
-            config_dir=str(self._place(standing)),
+            config_dir=str(self._at),
+            command=self._config.postfix.command,
             type=standing.type,
             vmtas=setup.vmtas,
             streams=setup.streams,
@@ -113,7 +120,7 @@ class Installing:
             PostfixError: as `plan`.
         """
         standing = await self._standing()
-        folder = MapFolder(self._place(standing) / FOLDER, standing.type)
+        folder = MapFolder(self._at / FOLDER, standing.type)
         plan = await self._planned(Setup(), standing, folder, {}, tuple(sorted(folder.names())), None)
         return self._as_it_was(plan)
 
@@ -124,11 +131,12 @@ class Installing:
             SetupFailed: a step failed and all was put back.
             SetupRefused: the files have changed since the plan was made.
         """
+        await self._standing()
+        place = self._at
         async with self._alone():
-            place = Path(plan.record.config_dir) if plan.record else self._place(await self._standing())
             if {name: (place / name).read_bytes() for name in _FILES} != dict(plan.old):
                 raise SetupRefused([f"main.cf or master.cf in {place} has changed since the plan was made; plan again"])
-            before = installed(self._config)
+            before = installed(place, self._config)
             folder = MapFolder(place / FOLDER, plan.record.type if plan.record else before.type if before else "hash")
             maps = {name: folder.text(name) for name in (*plan.files, *plan.gone)}
             self._remember(plan, before)
@@ -148,19 +156,19 @@ class Installing:
 
     async def recover(self) -> str:
         """Put back what an apply that was interrupted has left half done; a sentence, or nothing."""
-        record = installed(self._config)
+        await self._standing()
+        record = installed(self._at, self._config)
         if record is None or not record.begun:
             return ""
         async with self._alone():
-            place = Path(record.config_dir)
-            await self._put_back(place, folder_of(record), {}, self._previous())
+            await self._put_back(self._at, folder_of(record), {}, self._previous())
         return "an apply that was interrupted was put back"
 
     # -- reading -------------------------------------------------------------------------------------------------
 
     async def _standing(self) -> Standing:
         instance = await read_instance(self._programs)
-        place = Path(instance.config_dir)
+        place = self._at = Path(instance.config_dir)
         missing = [name for name in _FILES if not (place / name).is_file()]
         if missing:
             where = place / missing[0]
@@ -177,10 +185,6 @@ class Installing:
             others=await hiding_rows(self._programs),
         )
 
-    @staticmethod
-    def _place(standing: Standing) -> Path:
-        return Path(standing.instance.config_dir)
-
     async def _planned(
         self,
         setup: Setup,
@@ -190,7 +194,7 @@ class Installing:
         gone: tuple[str, ...],
         record: Installed | None,
     ) -> Plan:
-        place = self._place(standing)
+        place = self._at
         to_set, to_serve = differences(setup, standing)
         old = {name: (place / name).read_bytes() for name in _FILES}
         new = await self._edited(standing, old, to_set, to_serve) if to_set or to_serve else old
@@ -227,7 +231,7 @@ class Installing:
 
     def _as_it_was(self, plan: Plan) -> Plan:
         """With the very bytes of before, where nobody has touched the files since."""
-        record = installed(self._config)
+        record = installed(self._at, self._config)
         if record is None or record.begun:
             return plan
         new = dict(plan.new)
@@ -243,23 +247,30 @@ class Installing:
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
         """Two who apply at once: the second is refused."""
-        self._home.mkdir(mode=0o755, parents=True, exist_ok=True)
-        _like(self._home, self._config.state_dir)
-        with (self._home / "lock").open("wb") as file:
+        for path in (self._home.parent, self._home):
+            path.mkdir(exist_ok=True)
+            path.chmod(0o755)  # whatever the umask: Postfix and the agent read there
+        descriptor = os.open(self._home, os.O_RDONLY | os.O_DIRECTORY)
+        try:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as exc:
-                raise SetupRefused([f"somebody else is changing this Postfix ({self._home / 'lock'})"]) from exc
+                raise SetupRefused([f"somebody else is changing this Postfix ({self._home})"]) from exc
             yield
+        finally:
+            os.close(descriptor)
+            with suppress(OSError):  # where nothing of ours stands nothing stays; a folder that is not empty does
+                self._home.rmdir()
+                self._home.parent.rmdir()
 
     def _remember(self, plan: Plan, before: Installed | None) -> None:
         """Keep what stands there, before anything changes."""
         after = {"main.cf": before.main_after, "master.cf": before.master_after} if before else {}
         for name in _FILES:
-            replace_file(self._home / f"{name}{_UNDO}", plan.old[name])
-            if not before:
-                replace_file(self._home / f"{name}{_BEFORE}", plan.old[name])
-            elif after[name] != _digest(plan.old[name]):  # somebody has edited it: those bytes are no way back
+            replace_file(self._home / f"{name}{_UNDO}", plan.old[name], like=self._at / name)
+            if not before and _is_foreign(plan.old):
+                replace_file(self._home / f"{name}{_BEFORE}", plan.old[name], like=self._at / name)
+            elif before and after[name] != _digest(plan.old[name]):  # somebody has edited it: that is no way back
                 (self._home / f"{name}{_BEFORE}").unlink(missing_ok=True)
         if before is not None:
             self._record(before, f"{RECORD}{_UNDO}")
@@ -269,11 +280,14 @@ class Installing:
 
     def _done(self, plan: Plan, folder: MapFolder) -> None:
         if plan.record is None:
-            folder.take_away(folder.names())
             shutil.rmtree(self._home)
+            folder.take_away(folder.names())
             return
         main_after, master_after = (_digest(plan.new[name]) for name in _FILES)
         self._record(msgspec.structs.replace(plan.record, main_after=main_after, master_after=master_after))
+        self._forget_undo()
+
+    def _forget_undo(self) -> None:
         for name in (*_FILES, RECORD):
             (self._home / f"{name}{_UNDO}").unlink(missing_ok=True)
 
@@ -306,10 +320,11 @@ class Installing:
         except (PostfixError, OSError) as exc:
             trouble.append(f"main.cf and master.cf are put back, and after that: {exc}")
         if before is None:
-            folder.take_away(folder.names())
             shutil.rmtree(self._home, ignore_errors=True)
+            folder.take_away(folder.names())
         else:
             self._record(before)
+            self._forget_undo()
         return "; ".join(trouble) or "everything is put back as it was"
 
     async def _reload(self) -> bool:
@@ -320,6 +335,11 @@ class Installing:
             return False
         await self._programs.run("postfix", "reload")
         return True
+
+
+def _is_foreign(old: Mapping[str, bytes]) -> bool:
+    """Whether main.cf has nothing of ours: what has, though nobody knows of a setup, is nothing to go back to."""
+    return f"{MAPS} =".encode() not in old["main.cf"]
 
 
 def services(text: str) -> dict[str, str]:
@@ -359,10 +379,3 @@ def _text(data: bytes) -> str:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _like(path: Path, parent: Path) -> None:
-    """The owner of the agent's folder owns what is in it."""
-    found = parent.stat()
-    with suppress(PermissionError):
-        shutil.chown(path, found.st_uid, found.st_gid)

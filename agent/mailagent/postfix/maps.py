@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from mailagent.api.directives import DirectiveKind
@@ -56,10 +57,12 @@ class Maps:
         config: AgentConfig,
         writer: Writer,
         destinations: Callable[[], Iterable[Destination]],
+        place: Path,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`destinations` has every domain that mail was seen for."""
+        """`destinations` has every domain that mail was seen for, `place` is where the instance is configured."""
+        self.place = place
         self._config = config
         self._writer = writer
         self._destinations = destinations
@@ -162,7 +165,7 @@ class Maps:
         config, state = self._config, self._state
         if state is None:
             return
-        record = await asyncio.to_thread(installed, config)
+        record = await asyncio.to_thread(installed, self.place, config)
         self.ready = record is not None and not record.begun
         if record is None or not self.ready:
             self.vmtas, self.held = frozenset(), {}

@@ -1,4 +1,8 @@
-"""What the agent has put into its Postfix, as it keeps it in its own folder."""
+"""What the agent has put into its Postfix, as `apply` keeps it beside main.cf.
+
+It is root's, like the files of before that `remove` brings back: an agent that is not root reads it and cannot change
+what root does by it.
+"""
 
 from pathlib import Path
 from typing import Final
@@ -19,9 +23,10 @@ class RecordUnreadable(PostfixError):
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
-    """What the agent has put into an instance, as kept in its own folder."""
+    """What the agent has put into an instance."""
 
     config_dir: str
+    command: tuple[str, ...] = ()  # `postfix.command` of the agent that it is of
     type: str  # of the tables
     vmtas: tuple[VmtaName, ...] = ()
     streams: tuple[StreamName, ...] = ()  # that have slots
@@ -31,24 +36,25 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
     begun: bool = False  # an apply or remove that has not come to its end
 
 
-def home(config: AgentConfig) -> Path:
-    """The agent's own folder about its Postfix."""
-    return config.state_dir / "postfix"
+def home(place: Path) -> Path:
+    """The folder about the setup of the instance that is configured in `place`."""
+    return place / FOLDER / "setup"
 
 
-def installed(config: AgentConfig) -> Installed | None:
-    """What the agent has put into its Postfix; None: nothing.
+def installed(place: Path, config: AgentConfig) -> Installed | None:
+    """What the agent has put into the Postfix that is configured in `place`; None: nothing, or in another's container.
 
     Raises:
         RecordUnreadable: it is not what this version writes.
     """
-    path = home(config) / RECORD
+    path = home(place) / RECORD
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Installed)
+        record = msgspec.json.decode(path.read_bytes(), type=Installed)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError) as exc:
         raise RecordUnreadable(f"{path} cannot be read: {exc}") from exc
+    return record if record.command == config.postfix.command else None
 
 
 def folder_of(record: Installed) -> MapFolder:
