@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.smtp import SmtpReply
 from mailagent.routing import Limit
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.shortage import shortage
@@ -40,15 +41,7 @@ def _all(queue: ReadyQueue) -> Iterator[WaitReason]:
     holds = failing
     if not failing and queue.pause_until > queue.now and queue.last_reply is not None:
         holds = True
-        yield WaitReason(
-            kind=ReasonKind.REPLY,
-            detail=queue.last_reply.line(),
-            value=str(queue.last_reply.code or ""),
-            origin=queue.site.name,
-            until=_in(queue.pause_until - queue.now),
-            release="the end of the pause",
-            reply=queue.last_reply,
-        )
+        yield _pause(queue, queue.last_reply)
     used_up = [queue.bound] if queue.bound else []
     used_up += [gate.key for gate in queue.gates if not gate.is_open]
     used_up += [rate.key for rate in queue.rates if rate.delay_s(queue.now) > 0]
@@ -84,6 +77,22 @@ def _limit(queue: ReadyQueue, name: str) -> WaitReason:
         until=_in(max(delays)) if delays else None,
         release=limit.release or f"raise {name}, or add virtual MTAs",
         reply=limit.reply,
+    )
+
+
+def _pause(queue: ReadyQueue, reply: SmtpReply) -> WaitReason:
+    until = _in(queue.pause_until - queue.now)
+    short = shortage(reply)
+    if short is not None:
+        return msgspec.structs.replace(short, until=until)
+    return WaitReason(
+        kind=ReasonKind.REPLY,
+        detail=reply.line(),
+        value=str(reply.code or ""),
+        origin=queue.site.name,
+        until=until,
+        release="the end of the pause",
+        reply=reply,
     )
 
 

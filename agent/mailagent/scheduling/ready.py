@@ -26,6 +26,7 @@ from mailagent.scheduling.item import Item
 from mailagent.scheduling.limits import UNLIMITED_CONNECTIONS, Gate, RateLimit, Window, connections_wanted
 from mailagent.scheduling.line import Line
 from mailagent.scheduling.meters import Meter
+from mailagent.scheduling.shortage import shortage
 from mailagent.scheduling.transaction import transaction_of
 from mailagent.spool.records import Waiting
 
@@ -538,7 +539,8 @@ class ReadyQueue:
     def no_path(self, reply: SmtpReply, *, permanent: bool) -> None:
         """The site has no address that this source may connect to: all its mail is settled so."""
         self._opened()
-        if self.busy or self.idle:
+        if self.busy or self.idle or shortage(reply) is not None:
+            self.last_reply = reply
             self._pause(BUSY_PAUSE_S)
         else:
             for item in self.items.take():
@@ -550,12 +552,13 @@ class ReadyQueue:
         """No connection came about over the whole path.
 
         The first message is charged with the attempt, so that its sender hears of it in time; the others keep their
-        place and wait with the queue. A refusal while other connections stand only says "not one more".
+        place and wait with the queue. A refusal while other connections stand only says "not one more", and what this
+        host is short of says nothing of the peer.
         """
         self._opened()
         self.last_reply = reply
         self._window.shrink()
-        if (self.busy or self.idle) and not bind:
+        if not bind and (self.busy or self.idle or shortage(reply) is not None):
             self._home.heard(self, reply)
             self._pause(BUSY_PAUSE_S)
         else:

@@ -1,6 +1,8 @@
 """The scheduler as a whole: nothing is lost, held, sent twice or forgotten, whatever happens in whatever order."""
 
 import asyncio
+import errno
+import os
 import random
 from collections import Counter
 from datetime import timedelta
@@ -11,6 +13,7 @@ import pytest
 
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.ids import PoolName, StreamName
+from mailagent.api.reasons import ReasonKind
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter
 from mailagent.config.structs import Delivery, Endpoint, Rate, Retry, Route, Stream, Timeouts, VirtualMta
@@ -302,6 +305,38 @@ async def test_a_peer_that_drops_each_connection_is_not_run_at(
         reason = binding(queue)
         assert reason is not None
         assert reason.until is not None
+
+
+async def test_what_this_host_is_short_of_is_no_fault_of_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For want of descriptors every queue of the host would rest, and each message lose its attempts."""
+    monkeypatch.setattr(ready, "BUSY_PAUSE_S", 0.01)
+    text = f"mx.x.example: no socket: {os.strerror(errno.EMFILE)}"
+    exhausted = SmtpReply(code=0, enhanced="4.4.1", text=text, local=True)
+    attempts = 0
+    kinds: set[ReasonKind] = set()
+
+    async def connecting(queue: ReadyQueue) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts > 2 * ready.FAILURES_BEFORE_REST:
+            await host.connect(queue)
+            return
+        if attempts % 2:
+            queue.failed(exhausted, bind=False)
+        else:  # DNS had none
+            queue.no_path(exhausted, permanent=False)
+        assert (queue.failures, queue.resting) == (0, False)
+        reason = binding(queue)
+        kinds.update([reason.kind] if reason is not None else [])
+
+    patient = Retry(waits=(timedelta(hours=1),))
+    async with running(tmp_path, config(retry=patient)) as host:
+        host.connecting = connecting
+        for n in range(5):
+            host.submit(f"r{n}@d.x.example", stream="other")
+        await host.rest()
+        assert len(host.delivered) == 5
+        assert kinds == {ReasonKind.RESOURCE}
 
 
 async def test_a_low_rate_keeps_no_connection_opening_and_closing(tmp_path: Path) -> None:
