@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -20,7 +20,7 @@ from mailagent.outcome.dsn import Action, after_delay
 from mailagent.outcome.suppression import ON_THE_LIST, SuppressionBook
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.ready import ReadyQueue
-from mailagent.scheduling.retry import Schedule, layered, next_wait
+from mailagent.scheduling.retry import Schedule, last_wait, layered, next_wait
 from mailagent.scheduling.window import Hot
 from mailagent.spool.ids import message_name
 from mailagent.spool.records import NewMessage, Settlement, Waiting
@@ -338,7 +338,11 @@ class Settler:
             schedule = Schedule.GREYLIST
         jitter = hash((row.message, attempt)) % 2001 / 1000 - 1  # one for all recipients: they travel together again
         category = verdict.category if verdict is not None else None
-        wait = next_wait(attempt, self._retry(row, provider), jitter=jitter, schedule=schedule, category=category)
+        retry = self._retry(row, provider)
+        wait = next_wait(attempt, retry, jitter=jitter, schedule=schedule, category=category)
+        left = timedelta(milliseconds=row.expires_at - now_ms)
+        if wait >= left:
+            wait = last_wait(left, retry, jitter=jitter) or wait
         return now_ms + int(wait.total_seconds() * 1000)
 
     def _retry(self, row: Waiting, provider: ProviderName) -> Retry:

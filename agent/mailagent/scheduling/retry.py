@@ -9,6 +9,9 @@ import msgspec
 from mailagent.api.classification import Category
 from mailagent.config.structs import Retry
 
+LAST_TRY = timedelta(minutes=1)
+"""How long before its time is over mail is tried for the last time, at the latest."""
+
 
 class Schedule(StrEnum):
     """Which list of waits a failure follows."""
@@ -42,6 +45,16 @@ def next_wait(
         waits = policy.classes[category]
     wait = waits[min(attempt, len(waits)) - 1]
     return wait * (1 + policy.jitter * jitter)
+
+
+def last_wait(left: timedelta, policy: Retry, *, jitter: float) -> timedelta | None:
+    """Time to wait for a last attempt where the ordinary wait would outlast the `left` of the mail's time.
+
+    None when that is sooner than after a first failure: then it is not worth it, and the mail expires. A wait of hours
+    after one class of replies would else end mail of a stream that has minutes at its first attempt.
+    """
+    wait = (left - LAST_TRY) * (1 - policy.jitter * (1 + jitter) / 2)
+    return wait if wait >= policy.waits[0] else None
 
 
 def layered(shared: Retry, *layers: Retry | None) -> Retry:

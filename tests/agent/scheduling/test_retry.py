@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mailagent.api.classification import Category
 from mailagent.config.structs import Retry
-from mailagent.scheduling.retry import Schedule, layered, next_wait
+from mailagent.scheduling.retry import LAST_TRY, Schedule, last_wait, layered, next_wait
 
 DEFAULT = Retry()
 
@@ -16,6 +16,15 @@ def test_wait_stays_within_the_jitter_of_its_step(attempt: int, jitter: float) -
     step = DEFAULT.waits[min(attempt, len(DEFAULT.waits)) - 1]
     wait = next_wait(attempt, DEFAULT, jitter=jitter)
     assert step * 0.849 <= wait <= step * 1.151
+
+
+@given(left=st.timedeltas(timedelta(-1), timedelta(9)), jitter=st.floats(-1, 1))
+def test_the_last_attempt_comes_in_time_or_not_at_all(left: timedelta, jitter: float) -> None:
+    wait = last_wait(left, DEFAULT, jitter=jitter)
+    if wait is None:
+        assert left < (DEFAULT.waits[0] + LAST_TRY) * 1.2
+    else:
+        assert DEFAULT.waits[0] <= wait <= left - LAST_TRY
 
 
 def test_the_last_wait_repeats() -> None:

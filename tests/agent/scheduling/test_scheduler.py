@@ -14,7 +14,7 @@ import pytest
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.ids import PoolName, StreamName
 from mailagent.api.reasons import ReasonKind
-from mailagent.api.smtp import SmtpReply
+from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.api.targets import MessageFilter
 from mailagent.config.structs import Delivery, Endpoint, Rate, Retry, Route, Stream, Timeouts, VirtualMta
 from mailagent.delivery.connection import Connection, Transaction
@@ -24,6 +24,7 @@ from mailagent.scheduling.books import Books, now_ms
 from mailagent.scheduling.holds import binding
 from mailagent.scheduling.limits import WINDOW_START
 from mailagent.scheduling.ready import ReadyQueue
+from mailagent.spool.bulk import fetch
 from tests.agent.control.fleet import directive
 from tests.agent.scheduling.host import A1, A2, B1, LATER, LOST, NEVER, OK, config, names, running
 
@@ -337,6 +338,24 @@ async def test_what_this_host_is_short_of_is_no_fault_of_peers(tmp_path: Path, m
         await host.rest()
         assert len(host.delivered) == 5
         assert kinds == {ReasonKind.RESOURCE}
+
+
+async def test_mail_with_little_time_is_tried_again_before_it_expires(tmp_path: Path) -> None:
+    """`450 4.2.1` asks for an hour; mail of a stream that has ten minutes bounced with it at its first attempt."""
+    rated = SmtpReply(code=450, enhanced="4.2.1", text="The user is receiving mail too quickly", verb=Verb.RCPT)
+    retry = Retry(waits=(timedelta(seconds=30),), expire=timedelta(minutes=10))
+    async with running(tmp_path, config(retry=retry)) as host:
+        host.answer = lambda queue, transaction: rated
+        host.submit("anna@d.x.example")
+        await host.until(lambda: not host.pending and not host.scheduler.window.used)
+        rows = await host.spool.on_held(
+            lambda db: fetch(
+                db, "SELECT r.attempts, m.expires_at - r.due FROM recipient AS r JOIN message AS m ON m.id = r.id >> 12"
+            )
+        )
+        ((attempts, left_ms),) = rows
+        assert attempts == 1
+        assert 60_000 <= left_ms <= 5 * 60_000
 
 
 async def test_a_low_rate_keeps_no_connection_opening_and_closing(tmp_path: Path) -> None:
