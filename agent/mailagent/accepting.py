@@ -1,6 +1,5 @@
 """From a submission to a durable message: stream, pool, trace header, scheduled queues, and a place in the window."""
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -26,7 +25,7 @@ from mailagent.routing import StreamTable
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.spool.errors import StorageError
-from mailagent.spool.ids import message_name, recipient_id
+from mailagent.spool.ids import message_name, now_ms, recipient_id
 from mailagent.spool.records import NewMessage, NewRecipient, QueueName, Waiting
 from mailagent.spool.store import Spool
 from mailagent.telemetry.counters import Counters
@@ -176,7 +175,7 @@ class Acceptor:
     def _message(self, submission: Submission, stream_name: StreamName, signature: bytes) -> NewMessage:
         stream = self._config.streams[stream_name]
         message_id = self._spool.new_message_id()
-        now = time.time_ns() // 1_000_000
+        now = now_ms()
         added = signature + received_header(
             submission,
             hostname=self._hostname,
@@ -185,14 +184,14 @@ class Acceptor:
         )
         recipients, queues = self._recipients(submission, stream_name, message_id)
         return NewMessage(
-            id=message_id,
-            received_at=now,
-            expires_at=now + self._expire_ms[stream_name],
-            sender=submission.sender,
-            stream=stream_name,
-            pool=stream.pool,
-            job=submission.job,
-            client=submission.client,
+            message_id,
+            now,
+            now + self._expire_ms[stream_name],
+            submission.sender,
+            stream_name,
+            stream.pool,
+            submission.job,
+            submission.client,
             size=len(added) + len(submission.body),
             eightbit=submission.eightbit,
             added=added,
@@ -333,7 +332,7 @@ class Acceptor:
         """The message that tells a sender of one recipient, to be accepted with its outcome; none if it wants none."""
         if not row.sender or not is_wanted(row.notify, action, unasked=self._is_told(action, row)):
             return None
-        now = time.time_ns() // 1_000_000
+        now = now_ms()
         message_id = self._spool.new_message_id()
         original = body or b""
         full = row.ret == "FULL" and len(original) <= MAX_FULL and body is not None
@@ -394,22 +393,22 @@ class Acceptor:
 def _waiting(message: NewMessage, n: int, recipient: NewRecipient) -> Waiting:
     """What waits for one recipient of a message that has just been stored."""
     return Waiting(
-        id=recipient_id(message.id, n),
-        queue=recipient.queue,
-        due=message.received_at,
-        address=recipient.address,
-        attempts=0,
-        vmta="",
-        site="",
-        message=message.id,
-        sender=message.sender,
-        size=message.size,
-        eightbit=message.eightbit,
-        added=message.added,
-        received_at=message.received_at,
-        expires_at=message.expires_at,
-        stream=message.stream,
-        pool=message.pool,
+        recipient_id(message.id, n),
+        recipient.queue,
+        message.received_at,  # due
+        recipient.address,
+        0,  # attempts
+        "",  # virtual MTA and site of the last one
+        "",
+        message.id,
+        message.sender,
+        message.size,
+        message.eightbit,
+        message.added,
+        message.received_at,
+        message.expires_at,
+        message.stream,
+        message.pool,
         job=message.job,
         utf8=message.utf8,
         user=message.user,

@@ -243,7 +243,7 @@ class Settler:
         return next((name for name, pool in self.config.pools.items() if vmta in pool.members), "")
 
     def _delivered(self, row: Waiting, reply: SmtpReply, path: Path, duration_s: float) -> Settlement:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = int(time.time() * 1000)
         self._counters.delivered(self._pool(row, path), row.stream, path.vmta, path.provider)
         if row.job:
             self._counters.job(row.job).delivered += 1
@@ -381,38 +381,38 @@ class Settler:
         name = message_name(row.message, self._tag)
         return line(
             AccountingRecord(
-                event=event_id(name, n, attempt, event),
-                type=event,
-                time=datetime.fromtimestamp(now_ms / 1000, UTC),
-                host=self.config.host,
-                message_id=name,
-                n=n,
-                sender=_text(row.sender),
-                recipient=_text(row.address),
-                stream=row.stream,
-                pool=self._pool(row, path),
-                vmta=path.vmta,
-                source=path.source,
-                site=path.site,
-                provider=path.provider,
-                mx=path.mx,
-                remote=path.remote,
-                tls=path.tls,
-                attempt=attempt,
-                smtp_verb=reply.verb,
-                code=reply.code,
-                enhanced=reply.enhanced,
-                text=reply.text,
-                category=verdict.category if verdict is not None else "",
-                action=verdict.action if verdict is not None else "",
-                rule_id=verdict.rule if verdict is not None else "",
-                size_bytes=row.size,
-                queued_s=(now_ms - row.received_at) / 1000,
-                duration_s=int(duration_s * 1000 + 0.5) / 1000,  # as `round`, which costs six times as much
-                job=row.job,
-                orcpt=row.orcpt,
-                envid=row.envid,
+                event_id(name, n, attempt, event),
+                event,
+                datetime.fromtimestamp(now_ms / 1000, UTC),
+                self.config.host,
+                name,
+                n,
+                _text(row.sender),
+                _text(row.address),
+                row.stream,
+                self._pool(row, path),
+                row.size,
+                path.vmta,
+                path.source,
+                path.site,
+                path.provider,
+                path.mx,
+                path.remote,
+                attempt,
+                reply.verb,
+                reply.code,
+                reply.enhanced,
+                reply.text,
+                verdict.category if verdict is not None else "",
+                verdict.action if verdict is not None else "",
+                verdict.rule if verdict is not None else "",
+                (now_ms - row.received_at) / 1000,  # queued
+                int(duration_s * 1000 + 0.5) / 1000,  # as `round`, which costs six times as much
+                row.job,
+                row.orcpt,
+                row.envid,
                 session_id=path.session_id,
+                tls=path.tls,
                 extensions=path.extensions,
             )
         )

@@ -6,6 +6,7 @@ from io import IncrementalNewlineDecoder
 MAX_LINE = 1000  # octets with CRLF (RFC 5321 section 4.5.3.1.6), dot stuffing not counted
 FEW_DOTS = 8
 LF = 10
+NUL = 0  # a number: octets are first taken for one when they are looked for in others
 
 _DOT = b"\r\n."
 _END = b"\r\n.\r\n"
@@ -59,7 +60,7 @@ class DataReader:
             self._line_ends.decode(text)
             if not text.isascii():  # a text knows that of itself; octets would have to be read again
                 self.eightbit = True
-            if b"\0" in chunk:
+            if NUL in chunk:
                 self._nul = True
         else:
             self._chunks.clear()

@@ -13,7 +13,7 @@ from mailagent.intake.users import User
 NO_REQUESTS: Mapping[int, RcptParameters] = {}
 
 
-class Submission(msgspec.Struct, frozen=True, kw_only=True):
+class Submission(msgspec.Struct, frozen=True):
     """A complete transaction, checked, waiting for its answer."""
 
     sender: bytes  # without angle brackets; empty for <>

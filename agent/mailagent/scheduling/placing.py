@@ -78,7 +78,9 @@ class Placing:
         """Messages of one class that a ready queue takes now: at most `queue.ready`, and as many as half of what is
         free in the window, so that slow sites cannot fill it among themselves.
         """
-        return min(self._config.queue.ready, (self._window.room(priority) + 1) // 2)
+        half = (self._window.room(priority) + 1) // 2
+        ready = self._config.queue.ready
+        return half if half < ready else ready
 
     def pool_of(self, queue: Hot | QueueName | Lane, site: Site | None) -> PoolName:
         """The pool that mail of a queue leaves from: the stream's own, or the one it has for that destination."""
@@ -156,7 +158,7 @@ class Placing:
         if self.block(hot, site) is not None:
             return None
         pool = self.pool_of(hot, site)
-        limit = max(1, self.depth_limit(item.priority))  # its own place is one of those taken
+        limit = self.depth_limit(item.priority) or 1  # its own place is one of those taken
         avoided = self._avoided.get(item.first.id) if self._avoided else None
         candidates: list[tuple[VmtaName, int]] = []
         for vmta in self._policy.eligible(pool):

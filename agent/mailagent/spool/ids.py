@@ -28,8 +28,8 @@ _VALUES = {char: value for value, char in enumerate(_ALPHABET)} | {"O": 0, "I": 
 
 
 def now_ms() -> int:
-    """Wall time in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
+    """Wall time in milliseconds since 1970. Not by dividing nanoseconds: that is arithmetic of large numbers."""
+    return int(time.time() * 1000)
 
 
 class MessageIds:

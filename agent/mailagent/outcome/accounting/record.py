@@ -10,7 +10,7 @@ from mailagent.api.smtp import Verb
 _encoder = msgspec.json.Encoder()
 
 
-class AccountingRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class AccountingRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One event of one recipient, or (queue-deferred) of a whole ready queue. What is empty is left out of the line.
 
     Lines reach the file before the event's commit: after a crash one may stand there twice, then with the same
