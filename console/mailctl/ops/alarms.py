@@ -21,7 +21,7 @@ from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 
 SEVERAL = 3
-"""Throttled addresses of a provider, and that part of all, from which on it is not about an address."""
+"""Throttled addresses of a provider from which on it is not about an address, if they are a quarter of all."""
 ACTIVE = 50_000
 ACTIVE_SHARE = 0.8
 """Messages in the active queue of a Postfix, or that share of its limit, whichever is less."""
@@ -247,7 +247,7 @@ def _is_common(group: Sequence[Finding], using: Addresses) -> bool:
     if group[0].trouble is Trouble.SLOW:  # mail piles up behind some of them
         addresses = using.slow[provider]
     if group[0].trouble is Trouble.THROTTLED and addresses >= SEVERAL:
-        return addresses * SEVERAL >= using.all[provider]  # more will follow
+        return addresses * 4 >= using.all[provider]  # more will follow
     return addresses > 1 and addresses * 2 > using.all[provider]
 
 

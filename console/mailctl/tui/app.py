@@ -38,7 +38,7 @@ from mailctl.tui.events import Event, events_between
 from mailctl.tui.incidents import IncidentError, Incidents
 from mailctl.tui.keymap import Keymap
 from mailctl.tui.layout import Layouts, Tables
-from mailctl.tui.palette import IncidentProvider, PlaceProvider, commands_of
+from mailctl.tui.palette import IncidentProvider, Palette, PlaceProvider, commands_of
 from mailctl.tui.screens.ages import AgesView
 from mailctl.tui.screens.deferred import DeferredView
 from mailctl.tui.screens.destinations import DestinationsView
@@ -368,6 +368,11 @@ class ConsoleApp(App[int], inherit_bindings=False):
         """Ask for one line that changes no host; `text` stands there already, and typing takes its place."""
         dialog = PromptDialog(title, hint, check, text)
         self.push_screen(dialog, lambda typed: then(typed) if typed is not None else None)
+
+    def action_command_palette(self) -> None:
+        """Open it, once."""
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
 
     def carry_out(self, title: str, planner: Planner, options: Options = DEFAULTS) -> None:
         """Plan, ask for confirmation, execute, and tell what became of it."""

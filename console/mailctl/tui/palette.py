@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple, cast
 
+from textual import on
 from textual.app import SystemCommand
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.widgets import Input
 
 from mailctl.fleet.state import FleetState
 from mailctl.ops.filters import Filter
@@ -16,7 +18,20 @@ from mailctl.tui.incidents import Incident, IncidentError
 from mailctl.tui.screens.view import View
 from mailctl.tui.text import clean, listed
 
+LOOK_S = 0.02
+"""How soon an enter that came before the hits is tried again."""
 _VERBS = (Verb.DRAIN, Verb.ROTATE, Verb.SUSPEND, Verb.RESUME, Verb.RETRY, Verb.LIMIT)
+
+
+class Palette(CommandPalette):
+    """Textual's, but an enter waits for the hits of what was typed: else it takes what stood there before."""
+
+    @on(Input.Submitted)
+    def _wait_for_hits(self, event: Input.Submitted) -> None:
+        if any(worker.node is self and not worker.is_finished for worker in self.app.workers):
+            event.stop()
+            event.prevent_default()
+            self.set_timer(LOOK_S, partial(self.post_message, Input.Submitted(event.input, event.value)))
 
 
 def commands_of(screen: View) -> Iterator[SystemCommand]:

@@ -105,7 +105,7 @@ def test_trouble_of_all_addresses_suspends_the_provider() -> None:
     assert alarm.command == "mailctl suspend provider:outlook"
 
 
-def test_a_third_of_the_addresses_throttled_is_no_longer_about_an_address_and_blocked_wants_most() -> None:
+def test_several_addresses_throttled_are_about_an_address_and_blocked_wants_most() -> None:
     three = ("mkt-1", "mkt-3", "tx-1")
     (alarm,) = alarms(with_cells(QUIET, "outlook", three, flow=FAILING, last_reply=BUSY))
     assert (alarm.text, alarm.verb) == ("outlook throttles 3 of 9 addresses", Verb.SUSPEND)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import msgspec
 from textual.command import CommandPalette
+from textual.events import Key
+from textual.widgets import Input
 
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.incidents import Incident, Incidents
@@ -71,3 +73,15 @@ async def test_the_palette_goes_to_a_virtual_mta_by_its_name() -> None:
 
 def test_every_host_pool_virtual_mta_and_provider_is_a_place() -> None:
     assert len(list(places(healthy()))) == 3 + 3 + 18 + 4
+
+
+async def test_an_enter_right_behind_the_words_takes_what_they_mean() -> None:
+    app = ConsoleApp(StillFleet(healthy()), StillOperator(), now=lambda: NOW)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("colon")
+        await until(pilot, lambda: isinstance(app.screen, CommandPalette) and isinstance(app.focused, Input))
+        for letter in "theme beacon":
+            app.post_message(Key("space" if letter == " " else letter, letter))
+        app.post_message(Key("enter", "\r"))
+        await until(pilot, lambda: app.theme == "beacon")
