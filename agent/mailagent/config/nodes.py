@@ -14,6 +14,8 @@ from mailagent.config.errors import Problem
 Key: TypeAlias = tuple[str | int, ...]
 """Way from the root of a file to a node: names of mappings and positions in lists."""
 
+_PLAIN_TAGS = "tag:yaml.org,2002:"
+"""What YAML gives words, lists and mappings by itself; `!include` and `!vault` belong to other programs."""
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where it was built in: ten times faster
 
 
@@ -99,6 +101,10 @@ class _Composer:
 
     def node(self, source: yaml.Node, key: Key) -> Node:
         line = source.start_mark.line + 1
+        if not source.tag.startswith(_PLAIN_TAGS) or ":python/" in source.tag:
+            self._add(
+                line, key, f"the tag {source.tag.rpartition('2002:')[2]} does nothing here; write the value itself"
+            )
         if isinstance(source, yaml.ScalarNode):
             return Scalar(source.value, line, not source.style)  # libyaml says "", PyYAML None
         if id(source) in self._open:

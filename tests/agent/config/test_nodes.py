@@ -68,3 +68,13 @@ def test_keys_are_shown_as_people_write_them() -> None:
 def test_a_tab_and_a_control_character_are_named_with_their_line() -> None:
     assert composed("a:\n\tb: 1\n") == (None, ["f.yaml:2: not valid YAML: a tab stands there; indent with spaces"])
     assert composed("a: 1\nb: \x00\n") == (None, ["f.yaml:2: not valid YAML: control character #x00"])
+
+
+@pytest.mark.parametrize(
+    ("tag", "shown"),
+    [("!include", "!include"), ("!vault", "!vault"), ("!!python/object:os.system", "python/object:os.system")],
+)
+def test_a_tag_is_no_way_to_a_value(tag: str, shown: str) -> None:
+    _, problems = composed(f"a: 1\nb: {tag} routes.yaml\n")
+    assert problems == [f"f.yaml:2: b: the tag {shown} does nothing here; write the value itself"]
+    assert composed("a: !!str 7\n")[1] == []
