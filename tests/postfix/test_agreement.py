@@ -1,5 +1,6 @@
 """Another file for a host with Postfix: what Postfix is to follow, who has it follow, and what it will not do."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -33,7 +34,8 @@ class Pair(Agreement):
         self.programs = Failing(config.postfix, str(own.config_dir))
         self.programs.fails, self.programs.runs = "nothing", False
         self.own = own
-        super().__init__(self.programs, Maps(config, OwnWriter(self.programs), tuple, own.config_dir), tuple)
+        self.maps = Maps(config, OwnWriter(self.programs), tuple, own.config_dir)
+        super().__init__(self.programs, self.maps, tuple)
 
     async def make(self, config: AgentConfig) -> str:
         said = await super().make(config)
@@ -185,21 +187,32 @@ async def test_what_stands_in_the_way_refuses_a_file_about_it_and_no_other(tmp_p
     assert "cannot be set up as the file says" in pair.notices("mx1")[0]
 
 
-async def test_an_apply_that_was_interrupted_is_put_back_first(tmp_path: Path, still: OwnPostfix) -> None:
+@pytest.mark.parametrize("asked", [True, False])
+async def test_an_apply_that_was_interrupted_is_put_back_by_the_next_look_or_apply(
+    tmp_path: Path, still: OwnPostfix, asked: bool
+) -> None:
     old = await set_up(tmp_path, still)
+    before = files(still)
     record = installed(still.config_dir, old)
     assert record is not None
     for name in ("main.cf", "master.cf"):
         (home(still.config_dir) / f"{name}.undo").write_bytes((still.config_dir / name).read_bytes())
-    text = msgspec.json.encode(record)
-    (home(still.config_dir) / f"{RECORD}.undo").write_bytes(text)
+    (home(still.config_dir) / f"{RECORD}.undo").write_bytes(msgspec.json.encode(record))
     (home(still.config_dir) / RECORD).write_bytes(msgspec.json.encode(msgspec.structs.replace(record, begun=True)))
     still.run("postconf", "-M", "-X", "vmta-tx-1/unix")
-    os.utime(still.config_dir / "master.cf", (9, 9))
+    still.age()
     pair = Pair(old, still)
-    new = edited(tmp_path, *NEW_ADDRESS)
-    await pair.make(new)
-    assert not (await pair.need(new, new)).changes
-    record = installed(still.config_dir, new)
-    assert record is not None
-    assert not record.begun
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(pair.maps.run(), name="maps")
+        if asked:
+            new = edited(tmp_path, *NEW_ADDRESS)
+            await pair.make(new)
+            assert not (await pair.need(new, new)).changes
+        else:
+            await pair.look(old)
+            assert files(still)["master.cf"] == before["master.cf"]
+            assert pair.notices("mx1") == []
+        task.cancel()
+    found = installed(still.config_dir, old)
+    assert found is not None
+    assert not found.begun

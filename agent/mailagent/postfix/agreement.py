@@ -60,13 +60,17 @@ class Agreement:
         return []
 
     async def look(self, config: AgentConfig) -> None:
-        """See whether Postfix is still as `config`, the file in effect, says; cheap when nothing was touched."""
+        """See whether Postfix is still as `config`, the file in effect, says; cheap when nothing was touched.
+
+        A setup that was interrupted, by a crash of this agent or somebody's, is put back.
+        """
         seen = (config, await asyncio.to_thread(_fingerprint, self._maps.place, config))
         if seen == self._seen:
             return
+        await self._mend(config)
         before = self.notices(config.host)
         self._need = await self.need(config, config)
-        self._seen = seen
+        self._seen = None if self._need.problems else seen
         for line in self.notices(config.host):
             if line not in before:
                 log.warning("%s", line)
@@ -118,6 +122,20 @@ class Agreement:
             raise Refused(f"Postfix: {exc}") from exc
         finally:
             self._seen = None
+
+    async def _mend(self, config: AgentConfig) -> None:
+        try:
+            record = await asyncio.to_thread(installed, self._maps.place, config)
+            if record is None or not record.begun or _by_hand(record):
+                return
+            async with self._maps.writing:
+                said = await self._installing(config).recover()
+        except (PostfixError, OSError) as exc:  # somebody's apply is under way, mostly
+            log.info("a setup of Postfix is not finished: %s", exc)
+            return
+        if said:
+            log.warning("postfix: %s", said)
+            await self._maps.again()
 
     async def _set_up(self, config: AgentConfig, record: Installed) -> str:
         installing = self._installing(config)
