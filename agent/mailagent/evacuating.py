@@ -16,26 +16,22 @@ import msgspec
 from mailagent.accepting import Acceptor
 from mailagent.api import evacuation as api
 from mailagent.api.accounting import EventType
-from mailagent.api.directives import DirectiveKind
 from mailagent.api.errors import InvalidRequest, NotFound, Refused, Unavailable
 from mailagent.api.evacuation import Direction, EvacuationState, ParcelState
 from mailagent.api.ids import HostName, OpId, PoolName, ProviderName, StreamName
 from mailagent.api.operations import OperationResult
 from mailagent.api.requests import Empty, Mutation, Undo
-from mailagent.api.targets import TargetKind
 from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState
 from mailagent.control.verbs import Control
 from mailagent.host import Act, Principal, Read
-from mailagent.outcome.accounting.record import AccountingRecord, event_id, line
-from mailagent.scheduling.item import Item
+from mailagent.outcome.accounting.moved import moved_lines
+from mailagent.packing import Packer, held_jobs
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.spool import evacuations, parcels
 from mailagent.spool.errors import StorageError
 from mailagent.spool.evacuations import Evacuation
 from mailagent.spool.handover import HandoverRefused
-from mailagent.spool.ids import RECIPIENT_BITS, message_name
-from mailagent.spool.parcels import PackedMessage
 from mailagent.spool.records import QueueName
 from mailagent.spool.store import Spool
 
@@ -45,9 +41,6 @@ T = TypeVar("T")
 
 LOOK_S: Final = 1.0
 """Mail that arrived is looked for at most so often: each look reads every queue in memory from its front."""
-STANDING: Final = 50
-"""Recipients that one parcel takes out of ready queues; the size of their messages is not asked for."""
-HOLD_JOBS: Final = (DirectiveKind.SUSPEND, DirectiveKind.JOB_START, DirectiveKind.JOB_CANCEL)
 MOST_SHOWN: Final = 50
 UNDO_NOTE: Final = "what has left by then stays where it is, and can be evacuated back"
 
@@ -76,7 +69,7 @@ class Evacuating:
         self._why_not = why_not
         self._packing = asyncio.Lock()
         self._known: dict[OpId, Evacuation] = {}
-        self._after: dict[tuple[OpId, HostName], int] = {}  # where the search for mail to pack goes on
+        self._packer = Packer(spool, scheduler, config=config, state=state)
         self._look: asyncio.TimerHandle | None = None
 
     @property
@@ -117,7 +110,7 @@ class Evacuating:
 
     async def source(self, _: Empty) -> api.EvacuationSource:
         """What waits here and could leave."""
-        held = tuple(self._held_jobs())
+        held = tuple(held_jobs(self._state()))
         counts = await self._spool.on_evacuations(partial(evacuations.leaving, held_jobs=held))
         return api.EvacuationSource(
             host=self._config().host,
@@ -355,80 +348,13 @@ class Evacuating:
         target = next((target for target in one.targets if target.host == request.target), None)
         if target is None:
             raise InvalidRequest(f"evacuation {one.id} does not go to {request.target}")
-        addressed = parcels.Addressed(
-            evacuation=one.id,
-            source=self._config().host,
-            source_tag=self._spool.tag,
-            target=target.host,
-            target_spool=target.spool_id,
-        )
         async with self._packing:
             self._find(request.evacuation, Direction.OUT, is_open=True)
             if len(await self._open_parcels(one)) >= api.MAX_OPEN:
                 raise Unavailable(f"{api.MAX_OPEN} parcels are on their way; bring those to their end first")
             most = max(1, min(request.recipients, api.PARCEL_RECIPIENTS))
-            streams = frozenset(one.streams) & frozenset(target.streams)
-            claimed = await self._claim((one.id, target.host), streams, most) or self._claim_standing(streams, most)
-
-            def packed(_: api.ParcelHeader | None, error: StorageError | None) -> None:
-                self._let_go(claimed, gone=error is None)
-                self._spool.touch(claimed)
-
-            header = None
-            if claimed:
-                work = partial(parcels.pack, addressed=addressed, recipients=claimed)
-                header = await self._spool.change_parcels(work, packed)
+            header = await self._packer.pack(one, target, most)
         return api.ParcelTaken(header=header, under_way=self._scheduler.window.used)
-
-    async def _claim(self, search: tuple[OpId, HostName], streams: frozenset[StreamName], most: int) -> list[int]:
-        """The next recipients that are only on disk, as many as fit into a parcel; nothing reads them from now on."""
-        claimed: list[int] = []
-        held = tuple(self._held_jobs())
-        begin = self._after.get(search, -1)
-        after, size, last = begin, 0, -1
-        while True:
-            look = partial(evacuations.candidates, streams=tuple(streams), held_jobs=held, after=after)
-            try:
-                rows, end = await self._spool.on_evacuations(look)
-            except BaseException:
-                self._let_go(claimed, gone=False)
-                raise
-            for recipient, message_bytes in rows:
-                own = message_bytes if recipient >> RECIPIENT_BITS != last else 0
-                if len(claimed) >= most or (claimed and size + own > api.PARCEL_BYTES):
-                    return claimed
-                if self._scheduler.withdrawal.claim([recipient]):
-                    claimed.append(recipient)
-                    size, last = size + own, recipient >> RECIPIENT_BITS
-                self._after[search] = recipient
-            if end is not None:
-                after = end
-            elif begin >= 0 and not claimed:
-                after = begin = self._after[search] = -1  # what was under way in the first round may wait again
-            else:
-                return claimed
-
-    def _claim_standing(self, streams: frozenset[StreamName], most: int) -> list[int]:
-        """The same for mail that stands in line before connections."""
-        withdrawal = self._scheduler.withdrawal
-        held = self._held_jobs()
-
-        def is_wanted(item: Item) -> bool:
-            return item.first.stream in streams and item.first.job not in held
-
-        standing = withdrawal.standing(is_wanted, min(most, STANDING))
-        moving = withdrawal.take(standing)
-        return withdrawal.claim(recipient for recipient in standing if recipient not in moving)
-
-    def _let_go(self, claimed: list[int], *, gone: bool) -> None:
-        self._scheduler.withdrawal.let_go(claimed)
-        if not gone:
-            self._scheduler.recheck()
-
-    def _held_jobs(self) -> frozenset[str]:
-        """Jobs that an order holds or ends here; on another host they might be sent."""
-        jobs = (one for one in self._state().directives if one.target.kind is TargetKind.JOB)
-        return frozenset(one.target.name for one in jobs if one.kind in HOLD_JOBS)
 
     async def read(self, request: api.ParcelRead) -> api.ParcelParts:
         """Parts of a parcel that is packed."""
@@ -444,7 +370,7 @@ class Evacuating:
             if isinstance(done, tuple):
                 self._acceptor.waiting -= done[1]
 
-        lines = self._lines(EventType.MOVED_OUT)
+        lines = moved_lines(self._config(), self._spool.tag, EventType.MOVED_OUT)
         work = partial(parcels.decide, parcel=request.parcel, receipt=request.receipt, lines=lines)
         return _allowed(await self._spool.change_parcels(work, told))[0]
 
@@ -481,7 +407,7 @@ class Evacuating:
 
         work = partial(
             parcels.settle, header=header, key=request.key, place=here.__getitem__,
-            lines=self._lines(EventType.MOVED_IN),
+            lines=moved_lines(self._config(), self._spool.tag, EventType.MOVED_IN),
         )  # fmt: skip
         return api.ParcelKept(state=_allowed(await self._spool.change_parcels(work, told))[0])
 
@@ -498,54 +424,6 @@ class Evacuating:
 
         if self._look is None:
             self._look = asyncio.get_running_loop().call_later(LOOK_S, look)
-
-    # -- accounting ------------------------------------------------------------------------------------------------
-
-    def _lines(self, kind: EventType) -> parcels.Lines:
-        """Accounting of a step; called in the writer's thread."""
-        config, tag = self._config(), self._spool.tag
-        letter = "mo" if kind is EventType.MOVED_OUT else "mi"
-        if letter not in config.accounting.records:
-            return _no_lines
-        return partial(_moved, config.host, tag, kind)
-
-
-def _no_lines(_header: api.ParcelHeader, _message: PackedMessage, _number: int) -> list[bytes]:
-    return []
-
-
-def _moved(
-    host: HostName, tag: str, kind: EventType, header: api.ParcelHeader, message: PackedMessage, number: int
-) -> list[bytes]:
-    name = message_name(number, tag)
-    out = kind is EventType.MOVED_OUT
-    now = datetime.now(UTC)
-    return [
-        line(
-            AccountingRecord(
-                event=f"{event_id(name, one.n, one.attempts, kind)}-{header.id}",
-                type=kind,
-                time=now,
-                host=host,
-                message_id=name,
-                n=one.n,
-                sender=message.sender.decode("utf-8", "backslashreplace"),
-                recipient=one.address.decode("utf-8", "backslashreplace"),
-                stream=message.stream,
-                pool=one.queue.pool,
-                size_bytes=message.size,
-                attempt=one.attempts,
-                queued_s=round(max(0.0, now.timestamp() - message.received_at / 1000), 3),
-                job=message.job,
-                orcpt=one.orcpt,
-                envid=message.envid,
-                parcel=header.id,
-                other_host=header.target if out else header.source,
-                other_id="" if out else message_name(message.id, header.source_tag),
-            )
-        )
-        for one in message.recipients
-    ]
 
 
 def _queues(data: bytes) -> set[QueueName]:
