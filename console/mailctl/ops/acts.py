@@ -5,7 +5,7 @@ from datetime import UTC
 from typing import Final, TypeVar
 
 from mailagent.api.ids import OpId
-from mailagent.api.operations import OperationRecord
+from mailagent.api.operations import OperationRecord, Result
 from mailagent.api.targets import TargetKind
 
 Host = TypeVar("Host", bound=str)
@@ -41,6 +41,8 @@ def undo_words(record: OperationRecord, live: Collection[str]) -> str:
     """Whether undo has something to do; `live` are the orders that stand on its host, and those that they continue."""
     if record.undone_by:
         return f"undone by {record.undone_by}"
+    if record.verb == "config_apply" and record.result is Result.APPLIED:
+        return "apply --undo"  # in batches, as it was done
     if not record.undoable:
         return "no"
     ended = record.created and not record.cancelled and not any(one in live for one in record.created)

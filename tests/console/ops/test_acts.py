@@ -61,6 +61,9 @@ def test_undo_has_nothing_to_do_for_an_order_that_has_ended() -> None:
     assert undo_words(msgspec.structs.replace(DRAIN, cancelled=(ENDED,)), set()) == "possible"
     assert undo_words(msgspec.structs.replace(DRAIN, undone_by=OpId("op2")), {"op1.0-1"}) == "undone by op2"
     assert undo_words(msgspec.structs.replace(DRAIN, undoable=False), set()) == "no"
+    apply = msgspec.structs.replace(DRAIN, verb="config_apply", undoable=False)
+    assert undo_words(apply, set()) == "apply --undo"
+    assert undo_words(msgspec.structs.replace(apply, result=Result.NOTHING_TO_DO), set()) == "no"
 
 
 def test_a_note_on_three_hosts_is_one_line() -> None:
