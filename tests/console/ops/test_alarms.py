@@ -105,7 +105,7 @@ def test_trouble_of_all_addresses_suspends_the_provider() -> None:
     assert alarm.command == "mailctl suspend provider:outlook"
 
 
-def test_several_addresses_throttled_are_about_an_address_and_blocked_wants_most() -> None:
+def test_several_throttled_addresses_are_one_alarm_and_blocked_ones_are_when_they_are_most() -> None:
     three = ("mkt-1", "mkt-3", "tx-1")
     (alarm,) = alarms(with_cells(QUIET, "outlook", three, flow=FAILING, last_reply=BUSY))
     assert (alarm.text, alarm.verb) == ("outlook throttles 3 of 9 addresses", Verb.SUSPEND)

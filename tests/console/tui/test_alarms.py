@@ -15,10 +15,13 @@ from mailctl.ops.selector import TermKind
 from mailctl.tui.alarms import Alarms
 from mailctl.tui.screens.destinations import DestinationsView
 from mailctl.tui.screens.fleet import FleetView
+from mailctl.tui.screens.help import HelpScreen
 from mailctl.tui.screens.operations import OperationsView
 from mailctl.tui.verdicts import Subject
 from mailctl.tui.widgets.alarmline import AlarmLine, alarm_line
+from mailctl.tui.widgets.status import Hints
 from mailctl.tui.widgets.table import FleetTable
+from mailctl.tui.widgets.topbar import Tabs
 from tests.console.ops.test_alarms import FAILING, QUIET, rule, with_cells
 from tests.console.tui.doubles import BUSY, StillFleet, healthy, order, troubled
 from tests.console.tui.test_screens import SIZES, app_over, ready, shown, table
@@ -162,3 +165,18 @@ async def test_the_cursor_stays_on_the_row_that_a_verb_was_asked_for() -> None:
         source.state = replace(with_cells(healthy(), "outlook", ("tx-3",), deferred=5000), tick=7)
         await until(pilot, lambda: pilot.app.state.tick == 7)  # type: ignore[attr-defined]
         assert view.query_one(FleetTable).cursor == "gmail/mkt-1"
+
+
+async def test_tabs_alarm_and_hints_can_be_clicked() -> None:
+    async with app_over(StillFleet(healthy())).run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        for name in ("Pools", "Suppr", "Fleet"):
+            tabs = pilot.app.screen.query_one(Tabs)
+            await pilot.click(tabs, offset=(str(tabs.render()).index(name) + 2, 0))
+            await until(pilot, lambda name=name: type(pilot.app.screen).__name__.startswith(name))  # type: ignore[misc]
+        await until(pilot, lambda: pilot.app.screen.query_one(AlarmLine).display)
+        await pilot.click(AlarmLine)
+        await until(pilot, lambda: isinstance(pilot.app.screen, DestinationsView))
+        hints = pilot.app.screen.query_one(Hints)
+        await pilot.click(hints, offset=(str(hints.render()).index("? help") + 3, 0))
+        await until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))

@@ -49,6 +49,10 @@ class AlarmLine(Widget):
             self.set_class(bool(alarms), "-standing")
             self.refresh()
 
+    async def on_click(self) -> None:
+        """A click goes there."""
+        await self.run_action("screen.alarm")
+
     def render(self) -> RenderResult:
         """What is wrong, behind it as much of the reply or the advice as fits, the keys at the right."""
         return alarm_line(self._alarms, self._here, self._own_key, self.size.width)

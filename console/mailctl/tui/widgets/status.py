@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from textual import events
 from textual.app import RenderResult
 from textual.content import Content
 from textual.timer import Timer
@@ -14,6 +15,8 @@ MOST_HINTS = 8
 FADES_S = 60.0
 """What was said so long ago is no news, and must not look like trouble of now."""
 _GAP = 2
+_NAMES = {"/": "slash", "?": "question_mark", "esc": "escape"}
+"""Of keys, where they differ from what is shown."""
 _STANDING = 2
 """The last hints, help and quit, are there at any width."""
 
@@ -103,6 +106,18 @@ class Hints(Widget):
             parts.append((f" {hint.label}", Tone.TEXT.style if hint.possible else f"strike {Tone.QUIET.style}"))
             parts.append((" " * _GAP, ""))
         return Content.assemble(*parts)
+
+    def on_click(self, event: events.Click) -> None:
+        """A click on a hint presses its key."""
+        at, end = event.get_content_offset(self), 0
+        for hint in fitting(self._hints, self.size.width) if at is not None else ():
+            end += _cells(hint)
+            if at is not None and at.x < end - _GAP:
+                key = _NAMES.get(hint.key, hint.key)
+                self.app.post_message(events.Key(key, hint.key if len(hint.key) == 1 else None))
+                return
+            if at is not None and at.x < end:
+                return
 
 
 def fitting(hints: tuple[Hint, ...], width: int) -> tuple[Hint, ...]:

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from rich.cells import cell_len
+from textual import events
 from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
@@ -32,6 +34,7 @@ class Tabs(Widget):
     def __init__(self, current: str) -> None:
         super().__init__()
         self._current = current
+        self._ends: list[tuple[int, str]] = []  # of each tab: the column behind it
 
     def render(self) -> RenderResult:
         """Name or what is special about the fleet, tabs, and the fleet file when there is room."""
@@ -45,12 +48,23 @@ class Tabs(Widget):
     def _line(self, names: tuple[str, ...]) -> Content:
         tone = f"bold reverse {Tone.BAD.style}" if self.app.has_class("-production") else Tone.STRONG.style
         parts: list[Content | tuple[str, str]] = [(self.app.title, tone)]
+        end = cell_len(self.app.title)
+        self._ends = [(end, "")]
         for number, (tab, name) in enumerate(zip(TABS, names, strict=True), start=1):
             here = tab == self._current
             parts.append(("  ", ""))
             parts.append((f"{number} ", Tone.ACCENT.style if not here else f"bold reverse {Tone.ACCENT.style}"))
             parts.append((name, Tone.QUIET.style if not here else f"bold reverse {Tone.ACCENT.style}"))
+            end += len(name) + 4
+            self._ends.append((end, tab))
         return Content.assemble(*parts)
+
+    async def on_click(self, event: events.Click) -> None:
+        """A click on a tab opens its screen."""
+        at = event.get_content_offset(self)
+        tab = next((tab for end, tab in self._ends if at is not None and at.x < end), "")
+        if tab:
+            await self.run_action(f"app.tab('{tab}')")
 
 
 class Vitals(Widget):
