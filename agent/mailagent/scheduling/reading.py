@@ -10,7 +10,6 @@ from mailagent.scheduling.jobs import JobGates
 from mailagent.scheduling.lanes import Lane, Lanes, Place
 from mailagent.scheduling.placing import Placing
 from mailagent.scheduling.window import Hot, Window
-from mailagent.spool.errors import ReadTooLong
 from mailagent.spool.records import DueQueue, Waiting
 from mailagent.spool.store import Spool
 
@@ -65,8 +64,8 @@ class Reading:
             self._wake.clear()
             try:
                 pause_s = self._pause_s(await self._refill())
-            except ReadTooLong as exc:
-                log.error("reading due mail: %s; next try in %g s", exc, PAUSE_S)
+            except TimeoutError as exc:  # a disk that stalls comes back
+                log.error("reading due mail: %s; next try in %g s", exc or "the spool does not answer", PAUSE_S)
                 self._books.look_again()
                 await asyncio.sleep(PAUSE_S)
                 continue
