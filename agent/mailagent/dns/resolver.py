@@ -63,17 +63,22 @@ class Resolver:
     def __init__(self, config: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises ValueError for a server that is no IP address."""
         self._clock = clock
+        self._generation = 0  # of the servers
         self.configure(config)
         self._open = asyncio.Semaphore(MAX_OPEN)
-        self._flights: dict[tuple[Kind, str], asyncio.Task[Any]] = {}
+        self._flights: dict[tuple[int, Kind, str], asyncio.Task[Any]] = {}
 
     def configure(self, config: Settings) -> None:
-        """Ask these servers from now on. What others said is forgotten. Raises ValueError as the constructor."""
+        """Ask these servers from now on. What others said, or are about to say, is forgotten.
+
+        Raises ValueError as the constructor.
+        """
         self._servers = tuple(Nameserver(ip_address(s.host), s.port) for s in config.servers) or system_nameservers()
         self._timeout_s = config.timeout.total_seconds()
         self.validating = config.validating and all(server.address.is_loopback for server in self._servers)
         if config.validating and not self.validating:  # from /etc/resolv.conf; `dns.servers` is checked when it is read
             log.warning("dns.validating has no effect: a name server of /etc/resolv.conf is not on this host")
+        self._generation += 1
         self._caches: dict[Kind, Cache[Any]] = {kind: Cache(size) for kind, size in CACHE_SIZES.items()}
         self._mx: Cache[MxAnswer] = self._caches[Kind.MX]
 
@@ -111,7 +116,7 @@ class Resolver:
         return answer if answer is not None else await self._shared(kind, name)
 
     async def _shared(self, kind: Kind, name: str) -> object:
-        key = (kind, name)
+        key = (self._generation, kind, name)
         flight = self._flights.get(key)
         if flight is None:
             flight = asyncio.get_running_loop().create_task(self._look_up(kind, name), name=f"dns:{kind.name}:{name}")
@@ -125,10 +130,13 @@ class Resolver:
                 await self._open.acquire()
         except TimeoutError:
             return Failed(f"more than {MAX_OPEN} look-ups were open when {kind.name} {name} was asked")
+        generation = self._generation
         try:
             answer, ttl_s = await ask(self._servers, kind, name, timeout_s=self._timeout_s, validating=self.validating)
         finally:
             self._open.release()
+        if generation != self._generation:
+            return await self._answer(kind, name)
         return self._keep(kind, name, answer, ttl_s)
 
     def _keep(self, kind: Kind, name: str, answer: Any, ttl_s: int) -> object:

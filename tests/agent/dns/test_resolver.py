@@ -273,6 +273,23 @@ async def test_rfc1035_3_3_9_an_exchanger_may_be_an_alias_though_it_must_not(
     assert answer == Found((ip_address("192.0.2.9"),), canonical="mx.example.net")
 
 
+async def test_what_a_server_says_after_it_was_replaced_does_not_count(
+    dns_server: Responder, resolver: Resolver
+) -> None:
+    """Its "no such name" would bounce mail for as long as it is remembered."""
+    dns_server.gate = asyncio.Event()
+    async with responding() as other:
+        other.add("example.com", "MX", "10 mx.example.com.")
+        asked = asyncio.ensure_future(resolver.mx("example.com"))
+        await asyncio.wait_for(dns_server.heard.wait(), 10)
+        resolver.configure(other.config)
+        found = Found((MxHost(10, "mx.example.com"),))
+        assert await resolver.mx("example.com") == found
+        dns_server.gate.set()
+        assert await asked == found
+        assert resolver.cached_mx("example.com") == found
+
+
 async def test_open_questions_are_bounded(dns_server: Responder, resolver: Resolver) -> None:
     dns_server.gate = asyncio.Event()
     dns_server.fallback = lambda name, kind: ["10 mx.example.com."]
