@@ -51,6 +51,9 @@ FORGET_TURN = 1.001
 CHECKPOINT_PAGES = 16 * 1024 * 1024 // PAGE_SIZE
 FORCED_CHECKPOINT_PAGES = 16 * CHECKPOINT_PAGES
 """From here on a checkpoint waits for readers, so that the log starts again from its beginning."""
+CHECKPOINT_AGAIN_S = 1.0
+"""Pause after a checkpoint that found no room, or a reader in its way."""
+SAY_AGAIN_S = 60.0
 PATIENCE_S = 60.0
 PAUSE_S = 0.25
 HOUSEKEEPING_S = 3600.0
@@ -117,6 +120,8 @@ class Writer:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._wal_pages = 0  # written since the last checkpoint
         self._log_pages = 0  # length of the log then
+        self._next_checkpoint = 0.0
+        self._say_again = 0.0
         self._noted_at = 0  # the last commit that was noted in the database
         self._stuck_since: float | None = None
         self.stuck = ""
@@ -350,7 +355,7 @@ class Writer:
     def _maintain(self) -> None:
         # not by a hook of the commit: that would have to wait for the interpreter in the middle of it
         self._wal_pages += self._db.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, True)[0]
-        if self._failure is None and self._wal_pages >= CHECKPOINT_PAGES:
+        if self._failure is None and self._wal_pages >= CHECKPOINT_PAGES and time.monotonic() >= self._next_checkpoint:
             self._checkpoint(self._log_pages + self._wal_pages >= FORCED_CHECKPOINT_PAGES)
         if self._failure is None and time.monotonic() >= self._next_housekeeping:
             self._next_housekeeping = time.monotonic() + HOUSEKEEPING_S
@@ -370,12 +375,20 @@ class Writer:
             self._wal_pages = 0
             self._log_pages = pages if pages > copied else 0  # all copied: the next commit starts it again
         except apsw.FullError as exc:
-            log.warning("checkpoint put off: %s", exc)
+            self._put_off(str(exc))
         except apsw.BusyError:
-            log.warning("checkpoint put off: a reader holds an old snapshot wal_pages=%d", self._wal_pages)
+            self._put_off(f"a reader holds an old snapshot wal_pages={self._wal_pages}")
         except apsw.Error as exc:
             self._fail("a checkpoint", exc)
         crash.at("after_checkpoint")
+
+    def _put_off(self, why: str) -> None:
+        """No checkpoint for a while: not at each commit, and with a line in the log now and then."""
+        now = time.monotonic()
+        self._next_checkpoint = now + CHECKPOINT_AGAIN_S
+        if now >= self._say_again:
+            self._say_again = now + SAY_AGAIN_S
+            log.warning("checkpoint put off: %s", why)
 
     def _shut(self, *, clean: bool) -> None:
         try:
