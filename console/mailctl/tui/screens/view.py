@@ -11,14 +11,10 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input
 
-from mailagent.api.requests import HistoryRequest
-from mailagent.api.views import Series
 from mailagent.config.scalars import parse_limit
-from mailctl.fleet.lists import summed
 from mailctl.fleet.state import FleetState
 from mailctl.ops.errors import FilterSyntaxError
 from mailctl.ops.filters import Filter
@@ -28,8 +24,7 @@ from mailctl.tui.alarms import rows_of, screen_of
 from mailctl.tui.desk import Desk, Scope, Traced, Tracer
 from mailctl.tui.keymap import bindings_of
 from mailctl.tui.listing import Column, Listing, Record
-from mailctl.tui.past import Past
-from mailctl.tui.source import ASK_DEADLINE_S
+from mailctl.tui.screens.plotted import KEYS_REST_S, Plotted
 from mailctl.tui.text import clean, listed
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject, Verdict, verdict
@@ -44,12 +39,6 @@ WIDE = 100
 """Columns from which on there is room beside the chart."""
 HOLD_S = 1.0
 """Rows keep their order this long after a key press."""
-SPANS = (("15 min", 900, 1), ("8 days", 8 * 86_400, 60), ("400 days", 400 * 86_400, 3600))
-"""Histories that hosts keep: in words, seconds, step."""
-KEYS_REST_S = 0.2
-"""Histories wait so long for keys to rest: a chart takes more than ten milliseconds, and a key would wait for it."""
-LONG_POLL_S = 30.0
-"""Longer histories are asked for so seldom: they are large and change slowly."""
 RESORT_S = 5.0
 """And this long anyway, so that live numbers do not make the table dance."""
 
@@ -105,11 +94,7 @@ class View(Screen[None]):
         self._order_at = -1
         self._places: Mapping[str, int] = {}
         self._key_at = self._sorted_at = -RESORT_S
-        self._plotted: tuple[Scope, int] | None = None  # whose history, and which of SPANS
-        self._plotted_at = 0.0
-        self._resting: Timer | None = None  # runs while the cursor has moved just now
-        self._past = Past()
-        self._span = 0
+        self._plotted = Plotted(self)
         self._copied = ""
         self._sought: tuple[str, ...] = ()  # rows to stand on as soon as they are there
 
@@ -197,7 +182,7 @@ class View(Screen[None]):
     def poll(self) -> None:
         """Ask for what the state does not carry; called once a second while the screen is on top."""
         if self.idle_s >= KEYS_REST_S:
-            self.poll_history()
+            self._plotted.poll()
 
     def stands_still(self) -> bool:
         """Whether rows keep their order: somebody types, a question is open, or they were ordered just now."""
@@ -242,51 +227,19 @@ class View(Screen[None]):
         """The history to plot, None when there is no chart."""
         return None
 
-    def poll_history(self) -> None:
-        """Fetch the history of what the cursor stands on, unless that is under way."""
-        scope = self.scope()
-        if scope is None:
-            return
-        wanted = (scope, self._span)
-        if not self._span and self._past.wants(scope):
-            self.fetch("past", self._past.ask, self.desk.source, scope, SPANS[0][1], self.desk.now())
-        if wanted == self._plotted and (
-            self.is_asking("history") or (self._span and monotonic() - self._plotted_at < LONG_POLL_S)
-        ):
-            return
-        self._plotted, self._plotted_at = wanted, monotonic()
-        self.fetch("history", self._history, scope, self._span)
-
-    async def _history(self, scope: Scope, index: int) -> None:
-        words, seconds, step_s = SPANS[index]
-        answers = await self.desk.source.ask_all(
-            "history",
-            HistoryRequest(scope=scope.kind, name=scope.name, seconds=seconds, step_s=step_s),
-            hosts=scope.hosts,
-            deadline_s=ASK_DEADLINE_S,
-        )
-        series = summed(answer for answer in answers.values() if isinstance(answer, Series))
-        if (scope, index) == self._plotted and self.is_drawable:
-            title = f"{scope.title}, {words}" if index else scope.title
-            self.query_one(Detail).plot(title, series, () if index else self._past.found)
-
     def action_span(self) -> None:
         """The next longer history; after the longest, the shortest."""
         if not self.query(Detail):
             self.say("no chart here", Tone.WARN)
             return
-        self._span = (self._span + 1) % len(SPANS)
-        self.say(f"history of {SPANS[self._span][0]}")
-        self.poll_history()
+        self.say(f"history of {self._plotted.next_span()}")
 
     @on(FleetTable.CursorMoved)
     def _cursor_moved(self) -> None:
         self.show(self.desk.state, self.desk.now())
         self._draw_alarms()
         self._draw_hints()
-        if self._resting is not None:
-            self._resting.stop()
-        self._resting = self.set_timer(KEYS_REST_S, self.poll_history, name="resting")
+        self._plotted.follow()
 
     # filter
 
