@@ -25,7 +25,7 @@ from mailagent.postfix.record import RECORD, Installed, home, installed
 from mailagent.postfix.setup import SetupRefused
 from mailagent.postfix.tables import HELD_MAP, ROUTES_MAP, SENDERS
 from mailagent.rollout.beside import Need
-from mailagent.rollout.difference import ceilings, changed_sections
+from mailagent.rollout.difference import ceilings, changed_sections, cut
 from mailagent.routing.limits import LIMIT_NAMES
 from mailagent.routing.providers import DEFAULT_PROVIDER
 
@@ -160,8 +160,8 @@ def _rows(plan: Plan) -> Iterable[ConfigChange]:
         begins = rf"^{re.escape(service)}\s+{kind}\s" if slash else rf"^{re.escape(service)}\s*="
         stands = re.search(begins, master if slash else main, re.MULTILINE)
         how = How.REMOVED if not one.value else How.CHANGED if stands else How.ADDED
-        value = f"{one.value} ({one.reason})" if one.value else one.reason
-        yield ConfigChange(section=_MASTER if slash else _MAIN, name=one.name, how=how, detail=value)
+        detail = cut(f"{one.reason}: {one.value}" if one.value else one.reason)
+        yield ConfigChange(section=_MASTER if slash else _MAIN, name=one.name, how=how, detail=detail)
     for name in plan.gone:
         if _is_of_the_file(name):
             yield ConfigChange(section=_MAP, name=name, how=How.REMOVED, detail="")

@@ -167,7 +167,7 @@ def _named(word: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> It
         if name not in after:
             yield ConfigChange(section=word, name=name, how=How.REMOVED, detail="")
         elif name not in before:
-            yield ConfigChange(section=word, name=name, how=How.ADDED, detail=_cut(_words(after[name])))
+            yield ConfigChange(section=word, name=name, how=How.ADDED, detail=cut(_words(after[name])))
         else:
             detail = _detail(before[name], after[name])
             yield ConfigChange(section=word, name=name, how=How.CHANGED, detail=detail)
@@ -176,7 +176,7 @@ def _named(word: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> It
 
 
 def _detail(before: Any, after: Any) -> str:
-    return _cut("; ".join(_differences(before, after, "")))
+    return cut("; ".join(_differences(before, after, "")))
 
 
 def _differences(before: Any, after: Any, key: str) -> Iterator[str]:
@@ -222,7 +222,8 @@ def _written(words: Any) -> str:
     return str(words).lower() if isinstance(words, bool) else str(words)
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """A detail, no longer than people read."""
     return text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]} …"
 
 
