@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mailagent.postfix.listing import Entry, ListingError, Recipient, parse
+from mailagent.postfix.listing import Entry, ListingError, parse
 
 SAMPLES = Path(__file__).parents[1] / "data" / "postfix"
 OLD, NEW = "3.5", "3.11"
@@ -49,7 +49,7 @@ def test_every_entry_of_a_real_listing_is_understood(version: str) -> None:
 def test_a_recipient_that_was_refused_for_good_does_not_wait(version: str) -> None:
     """3.11 lists it until its sender is told; before that it was not listed any more."""
     entry = of(listed(version), "x@hang.test")
-    assert entry.waiting == (Recipient(address="x@hang.test"),)
+    assert [(one.address, one.delay_reason) for one in entry.waiting] == [("x@hang.test", "")]
     gone = [one for one in entry.recipients if one.bounce_reason]
     assert [one.address for one in gone] == (["nobody@sink.test"] if version == NEW else [])
     assert all("550 5.1.1 User unknown" in one.bounce_reason for one in gone)

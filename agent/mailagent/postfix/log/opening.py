@@ -53,7 +53,7 @@ def source_of(config: Postfix, instance: Instance, position: Position | None) ->
     if config.log_command:
         return CommandSource(config.log_command, parser, position, since=time.time())
     if config.log == JOURNAL:
-        return JournalSource(parser, position)
+        return JournalSource(parser, position, since=time.time())
     path = log_file(config, instance)
     if config.command:
         argv = (*config.command, "tail", "-n", _KEPT_LINES, "-F", path)

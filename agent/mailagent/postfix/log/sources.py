@@ -242,10 +242,14 @@ class JournalSource(CommandSource):
         parser: LineParser,
         position: Position | None = None,
         *,
+        since: float = 0.0,
         command: Sequence[str] = (),
         matches: Sequence[str] = ("SYSLOG_FACILITY=2",),
     ) -> None:
-        """`command` stands before journalctl; `matches` are its matches."""
+        """Without a position, what was written before `since` is passed over. `command` stands before journalctl;
+        `matches` are its matches.
+        """
+        self._since = since
         super().__init__((*command, *self._ARGV), parser, position)
         self._matches = tuple(matches)
         self._lost = False  # the journal does not have the position any more
@@ -259,7 +263,7 @@ class JournalSource(CommandSource):
         """
         position = self._position
         if not isinstance(position, JournalPosition):
-            return (*self._argv, "-n", "0", *self._matches)
+            return (*self._argv, "--no-tail", f"--since=@{self._since:.6f}", *self._matches)
         self._begun_at = "" if self._lost else position.cursor
         begin = f"--since=@{position.at:.6f}" if self._lost else f"--cursor={position.cursor}"
         return (*self._argv, "--no-tail", begin, *self._matches)

@@ -138,7 +138,7 @@ async def test_the_journal_goes_on_after_the_cursor(tmp_path: Path) -> None:
     program = script(
         tmp_path / "prefix", f'echo "$*" >> {arguments}\ncat <<EOF\n{entry(1, "c1")}\n{entry(2, "c2")}\nEOF\nsleep 60'
     )
-    source = JournalSource(parser(), command=program)
+    source = JournalSource(parser(), since=1795396330.5, command=program)
     batch = await read(source, 2)
     await source.close()
     assert sizes(batch.lines) == [1, 2]
@@ -150,7 +150,7 @@ async def test_the_journal_goes_on_after_the_cursor(tmp_path: Path) -> None:
     assert not batch.gap
     first, second = arguments.read_text().splitlines()
     assert first.startswith("journalctl -o json -f")
-    assert first.endswith("-n 0 SYSLOG_FACILITY=2")
+    assert first.endswith("--no-tail --since=@1795396330.500000 SYSLOG_FACILITY=2")
     assert second.endswith("--no-tail --cursor=c1 SYSLOG_FACILITY=2")
 
 
