@@ -31,9 +31,8 @@ STEP: Final = timedelta(minutes=1)
 MOST: Final = timedelta(minutes=30)
 ROTATED: Final = timedelta(minutes=5)
 FACTOR: Final = 2
-FLOOR: Final = 1.0
+FLOOR: Final = 2.5
 """Lowest usual pace that is believed, in messages a second: there may have been little mail, or none got through."""
-_FLOOR: Final = Rate(count=60, period_s=60)
 _HOLDS: Final = (DirectiveKind.DRAIN, DirectiveKind.SUSPEND)
 
 Cell = tuple[ProviderName, VmtaName]
@@ -43,7 +42,8 @@ Usual = Callable[[Cell, datetime], float]
 
 @dataclass(frozen=True, slots=True)
 class _Live:
-    limit: Limit[Rate]
+    limit: Limit[Rate]  # to begin with
+    rate: Rate  # its value
     began_at: datetime
     ends_at: datetime
     known: bool  # whether the usual pace is
@@ -83,8 +83,7 @@ class Easing:
             return {}
         if found.known:
             return {"provider_rate": found.limit}
-        rate: Rate = found.limit.value or _FLOOR
-        doubled = Rate(count=rate.count << (now - found.began_at) // STEP, period_s=rate.period_s)
+        doubled = Rate(count=found.rate.count << (now - found.began_at) // STEP, period_s=found.rate.period_s)
         return {"provider_rate": replace(found.limit, value=doubled)}
 
     def _moved(self, config: AgentConfig, usual: str, to: str, now: datetime, why: str) -> None:
@@ -98,7 +97,7 @@ class Easing:
         how = "twice the usual pace" if known else "twice as much every minute"
         rate = Rate(count=round(FACTOR * max(pace, FLOOR) * 60), period_s=60)
         limit = Limit(rate, f"{how}, since {why}", f"it ends at {now + span:%H:%M:%S} UTC")
-        self._live[cell] = _Live(limit, began_at=now, ends_at=now + span, known=known)
+        self._live[cell] = _Live(limit, rate, began_at=now, ends_at=now + span, known=known)
 
     def _ended(self, config: AgentConfig, order: Directive, now: datetime) -> timedelta | None:
         held = now - order.created_at

@@ -17,7 +17,7 @@ NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 GMAIL = ProviderName("gmail"), VmtaName("mkt-1")
 REST = ProviderName("default"), VmtaName("mkt-1")
 OTHER = ProviderName("gmail"), VmtaName("tx-1")
-PACES: dict[Cell, float] = {GMAIL: 3.0, REST: 1.0, OTHER: 5.0}
+PACES: dict[Cell, float] = {GMAIL: 3.0, REST: 2.5, OTHER: 5.0}
 
 
 def order(kind: TargetKind, name: str, *, held: timedelta, by_rule: str = "", n: int = 1) -> Directive:
@@ -47,7 +47,7 @@ def test_each_cell_of_the_pool_sends_at_most_twice_what_it_sent_for_as_long_as_i
     held = timedelta(minutes=10)
     easing, span = ended(order(TargetKind.POOL, "marketing", held=held))
     assert span == held
-    assert rates(easing) == {GMAIL: str(Rate(count=360, period_s=60)), REST: str(Rate(count=120, period_s=60))}
+    assert rates(easing) == {GMAIL: str(Rate(count=360, period_s=60)), REST: str(Rate(count=300, period_s=60))}
     assert rates(easing, NOW + held) == {}
     limit = easing.limits(GMAIL, NOW)["provider_rate"]
     assert limit.origin == "twice the usual pace, since pool:marketing is no longer drained by alice: trouble"
@@ -90,7 +90,7 @@ def test_where_the_usual_pace_is_not_known_it_doubles_every_minute() -> None:
     easing.changed(CONFIG, HostState(CONFIG, (drain,)), HostState(CONFIG, ()), NOW)
     limits = [easing.limits(GMAIL, NOW + timedelta(minutes=minute)) for minute in (0, 1, 4, 10)]
     rates = [str(found["provider_rate"]) if found else "" for found in limits]
-    assert rates == [str(Rate(count=count, period_s=60)) for count in (120, 240, 1920)] + [""]
+    assert rates == [str(Rate(count=count, period_s=60)) for count in (300, 600, 4800)] + [""]
     assert limits[0]["provider_rate"].origin.startswith("twice as much every minute, since pool:marketing")
 
 
