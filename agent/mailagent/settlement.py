@@ -14,6 +14,7 @@ from mailagent.api.outcome import Attempt, Bounced, Deferred, Delivered
 from mailagent.api.smtp import SmtpReply
 from mailagent.config.structs import AgentConfig, Retry
 from mailagent.delivery.connection import Connection
+from mailagent.delivery.policy import domain_of
 from mailagent.outcome.accounting import AccountingRecord, event_id, line
 from mailagent.outcome.classification import Classifier, outcome_of
 from mailagent.outcome.dsn import Action, after_delay
@@ -349,7 +350,7 @@ class Settler:
         """The shared schedule, over it what the provider says, the stream, and the domain."""
         domain = ""
         if self.config.domains:
-            domain = row.address[row.address.rfind(b"@") + 1 :].decode("ascii", "replace").lower()
+            domain = domain_of(row.address)
             domain = domain if domain in self.config.domains else ""
         key = (provider, row.stream, domain)
         found = self._retries.get(key)

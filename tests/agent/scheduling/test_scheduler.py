@@ -16,7 +16,7 @@ from mailagent.api.ids import PoolName, StreamName
 from mailagent.api.reasons import ReasonKind
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.api.targets import MessageFilter
-from mailagent.config.structs import Delivery, Endpoint, Rate, Retry, Route, Stream, Timeouts, VirtualMta
+from mailagent.config.structs import Delivery, Domain, Endpoint, Rate, Retry, Route, Stream, Timeouts, VirtualMta
 from mailagent.delivery.connection import Connection, Transaction
 from mailagent.routing.limits import NO_LIMITS, Limit
 from mailagent.scheduling import ready, scheduler
@@ -26,7 +26,7 @@ from mailagent.scheduling.limits import WINDOW_START
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.spool.bulk import fetch
 from tests.agent.control.fleet import directive
-from tests.agent.scheduling.host import A1, A2, B1, LATER, LOST, NEVER, OK, config, names, running
+from tests.agent.scheduling.host import A1, A2, B1, LATER, LOST, NEVER, OK, Host, config, names, running
 
 STREAMS = ["high", "normal", "bulk", "other"]
 HELD = [
@@ -340,6 +340,29 @@ async def test_what_this_host_is_short_of_is_no_fault_of_peers(tmp_path: Path, m
         assert kinds == {ReasonKind.RESOURCE}
 
 
+async def times(host: Host) -> list[tuple[int, int, int]]:
+    """(attempts, milliseconds from arrival to the next try, from there to the end) of each waiting recipient."""
+    return await host.spool.on_held(
+        lambda db: fetch(
+            db,
+            "SELECT r.attempts, r.due - m.received_at, m.expires_at - r.due FROM recipient AS r"
+            " JOIN message AS m ON m.id = r.id >> 12",
+        )
+    )
+
+
+async def test_the_schedule_of_a_domain_holds_for_its_name_in_letters(tmp_path: Path) -> None:
+    """An address may give the domain as U-labels (RFC 6531); its block stands under the A-labels."""
+    block = Domain(retry=Retry(waits=(timedelta(hours=1),), jitter=0.0))
+    async with running(tmp_path, config(domains={"xn--bcher-kva.x.example": block})) as host:
+        host.answer = lambda queue, transaction: LATER
+        host.submit("anna@Bücher.x.example")
+        await host.until(lambda: not host.pending and not host.scheduler.window.used)
+        ((attempts, wait_ms, _),) = await times(host)
+        assert attempts == 1
+        assert wait_ms >= 3_600_000
+
+
 async def test_mail_with_little_time_is_tried_again_before_it_expires(tmp_path: Path) -> None:
     """`450 4.2.1` asks for an hour; mail of a stream that has ten minutes bounced with it at its first attempt."""
     rated = SmtpReply(code=450, enhanced="4.2.1", text="The user is receiving mail too quickly", verb=Verb.RCPT)
@@ -348,12 +371,8 @@ async def test_mail_with_little_time_is_tried_again_before_it_expires(tmp_path: 
         host.answer = lambda queue, transaction: rated
         host.submit("anna@d.x.example")
         await host.until(lambda: not host.pending and not host.scheduler.window.used)
-        rows = await host.spool.on_held(
-            lambda db: fetch(
-                db, "SELECT r.attempts, m.expires_at - r.due FROM recipient AS r JOIN message AS m ON m.id = r.id >> 12"
-            )
-        )
-        ((attempts, left_ms),) = rows
+        rows = await times(host)
+        ((attempts, _, left_ms),) = rows
         assert attempts == 1
         assert 60_000 <= left_ms <= 5 * 60_000
 
