@@ -65,15 +65,13 @@ class Easing:
             if one.kind in _HOLDS and not one.rule and one.id not in known and one.target not in still:
                 span = self._ended(config, one, now)
                 longest = max(longest or span, span) if span is not None else longest
-        was = {one.id for one in before.directives}
-        for one in after.directives:
-            if one.kind is DirectiveKind.ROTATE and one.id not in was:
-                self._moved(config, one.target.name, one.standby, now, f"{one.standby} is in the place of {one.target}")
-                longest = max(longest or ROTATED, ROTATED)
-        for one in before.directives:
-            if one.kind is DirectiveKind.ROTATE and one.id not in known:
-                self._moved(config, one.target.name, one.target.name, now, f"{one.target} is back in its place")
-                longest = max(longest or ROTATED, ROTATED)
+        was, are = _rotations(before), _rotations(after)
+        for old, standby in are - was:
+            self._moved(config, old, standby, now, f"{standby} is in the place of {old}")
+        for old, standby in was - are:
+            self._moved(config, old, old, now, f"{old} is back in the place of {standby}")
+        if was != are:
+            longest = max(longest or ROTATED, ROTATED)
         return longest
 
     def limits(self, cell: Cell, now: datetime) -> Mapping[str, Limit[Rate]]:
@@ -83,7 +81,8 @@ class Easing:
             return {}
         if found.known:
             return {"provider_rate": found.limit}
-        doubled = Rate(count=found.rate.count << (now - found.began_at) // STEP, period_s=found.rate.period_s)
+        steps = max(0, (now - found.began_at) // STEP)  # the clock may go back
+        doubled = Rate(count=found.rate.count << steps, period_s=found.rate.period_s)
         return {"provider_rate": replace(found.limit, value=doubled)}
 
     def _moved(self, config: AgentConfig, usual: str, to: str, now: datetime, why: str) -> None:
@@ -112,6 +111,11 @@ class Easing:
             pace = self._usual(cell, order.created_at)
             self._ease(cell, pace, now, span, f"{order.target} is no longer {sentence(order)}")
         return span
+
+
+def _rotations(state: HostState) -> set[tuple[str, str]]:
+    """Addresses that are rotated away, each with its standby."""
+    return {(one.target.name, one.standby) for one in state.directives if one.kind is DirectiveKind.ROTATE}
 
 
 def _providers(config: AgentConfig) -> set[ProviderName]:
