@@ -11,12 +11,14 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mailagent.api.errors import Refused
 from mailagent.api.methods import METHODS
-from mailagent.api.operations import OperationResult
+from mailagent.api.operations import OperationResult, Result
+from mailagent.api.rollout import pack
 from mailagent.api.targets import Target, TargetKind
 from mailagent.config import load_agent
 from mailagent.control.state import host_state
@@ -87,13 +89,32 @@ class Desk:
         self._ops = itertools.count(1)
 
     async def order(self, verb: str, **fields: object) -> OperationResult:
+        result: OperationResult = await self.ask(verb, op_id=f"op-{next(self._ops)}", reason="throttled", **fields)
+        return result
+
+    async def ask(self, method: str, **fields: object) -> Any:
         caller = await Caller.connect(self._agent.socket, all_methods=False)
         try:
-            request = METHODS[verb].params(op_id=f"op-{next(self._ops)}", reason="throttled", **fields)
-            result: OperationResult = await caller.call(verb, request)
+            return await caller.call(method, METHODS[method].params(**fields))
         finally:
             await caller.close()
-        return result
+
+    async def takes_a_file(self, text: str) -> None:
+        """A file with another virtual MTA takes effect, but for what is root's: the plan and the host say so."""
+        before = (self.own.config_dir / "master.cf").read_bytes()
+        more = text.replace("pools:", "  mkt-4: {address: 127.0.1.4}\npools:").replace("[mkt-3]", "[mkt-3, mkt-4]")
+        plan = await self.ask("config_plan", packed=pack(more))
+        hint = next(note for note in plan.notes if note.startswith("this agent may not write main.cf"))
+        assert "vmta-mkt-4/unix" in hint
+        done = await self.order("config_apply", packed=pack(more))
+        assert (done.result, hint in done.detail) == (Result.APPLIED, True)
+        assert (self.own.config_dir / "master.cf").read_bytes() == before
+
+        async def told() -> bool:
+            notice = (await self.ask("snapshot")).host.notice
+            return "Postfix is not set up as the file says (vmta-mkt-4/unix" in notice
+
+        await until(told, "the host says what is to be run")
 
     async def sources(self, *recipients: str) -> set[str]:
         """Send a message to each: the addresses that they were delivered from."""
@@ -134,6 +155,7 @@ async def test_with_the_helper_it_does_what_root_does_and_without_it_says_how_to
             assert entry.recipients[0].delay_reason.startswith("held by mailagent: pool marketing is suspended by root")
             shown = understood(await Helper([str(path)]).ask(show_question(entry.queue_id, 4096)))
             assert (shown.text.endswith(b"\n\ntext\n"), shown.trouble) == (True, "")
+            await one.takes_a_file(text)
             folder = own.config_dir / "mailagent"
             assert {path.stat().st_uid for path in (folder, *folder.iterdir())} == {0}
         alone = HOST.format(instance=own.config_dir, nowhere=own.nowhere, helper="")
@@ -147,7 +169,8 @@ async def set_up(own: OwnPostfix, place: Path, text: str, port: int) -> None:
     own.set(relayhost=f"[127.0.0.1]:{port}")
     (place / "agent.yaml").write_text(text, encoding="utf-8")
     (place / "state").mkdir()
-    shutil.chown(place / "state", NOBODY.pw_uid, NOBODY.pw_gid)
+    for path in (place, place / "agent.yaml", place / "state"):  # it replaces its file, beside it
+        shutil.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
     config = load_agent(place / "agent.yaml")
     installing = Installing(config, Programs(config.postfix, str(own.config_dir)), host_state(config, ()))
     await installing.apply(await installing.plan())
