@@ -122,6 +122,33 @@ def parse_limit(name: str, value: str) -> int | Rate:
     return parse_rate(value) if name.endswith("rate") else parse_count(value)
 
 
+LIMITS = (
+    "connections",
+    "messages_per_connection",
+    "recipients_per_connection",
+    "recipients_per_transaction",
+    "rate",
+    "connect_rate",
+    "bytes_rate",
+    "provider_connections",
+    "provider_rate",
+    "vmta_connections",
+    "vmta_rate",
+)
+"""Limits that an order can lower; not each has a meaning for each target."""
+
+
+def parse_named_limit(name: str, value: str) -> int | Rate:
+    """`parse_limit` of what a person wrote.
+
+    Raises:
+        ValueError: no such limit, or no such value; the message says what is wrong.
+    """
+    if name not in LIMITS:
+        raise ValueError(f"no such limit; there are {', '.join(LIMITS)}")
+    return parse_limit(name, value)
+
+
 def parse_endpoint(text: str) -> Endpoint:
     """Host and port: `127.0.0.1:2525`, `[::1]:2525`, `relay.example.com:25`."""
     host, colon, port = text.rpartition(":")

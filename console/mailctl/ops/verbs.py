@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from mailagent.api import requests
 from mailagent.api.ids import DirectiveId, HostName
-from mailagent.config.scalars import parse_limit
+from mailagent.config.scalars import parse_named_limit
 from mailctl.fleet import Fleet
 from mailctl.ops import mail, targets
 from mailctl.ops.dry_run import Draft, planned
@@ -153,7 +153,7 @@ def check_options(verb: Verb, options: Options) -> None:
         raise OptionError("limit wants a key and a value, such as connections=2")
     if verb is Verb.LIMIT:
         try:
-            parse_limit(options.limit, options.value)
+            parse_named_limit(options.limit, options.value)
         except ValueError as exc:
             raise OptionError(f"{options.limit}: {exc}") from exc
 

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailagent.api.targets import TargetKind
 from mailagent.config import scalars
 from mailagent.config.structs import Endpoint, Rate
+from mailagent.control.limits import limit_names
 
 
 @given(st.integers(1, 10**12))
@@ -99,3 +101,11 @@ PARSERS = [
 def test_any_text_is_read_or_refused(parse: Callable[[str], object], text: str) -> None:
     with contextlib.suppress(ValueError):
         parse(text)
+
+
+def test_a_limit_that_a_person_names_is_one_that_an_order_can_lower() -> None:
+    assert scalars.parse_named_limit("connections", "2") == 2
+    with pytest.raises(ValueError, match="no such limit; there are connections, messages_per_connection"):
+        scalars.parse_named_limit("conections", "2")
+    every = {name for kind in TargetKind for name in limit_names(kind)}
+    assert set(scalars.LIMITS) == every

@@ -14,7 +14,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from mailagent.config.scalars import parse_limit
+from mailagent.config.scalars import parse_named_limit
 from mailctl.fleet.state import FleetState
 from mailctl.ops.errors import FilterSyntaxError
 from mailctl.ops.filters import Filter
@@ -467,7 +467,7 @@ def _wrong_limit(text: str) -> str:
     if not name or not value:
         return f"{text!r} is not KEY=VALUE"
     try:
-        parse_limit(name, value)
+        parse_named_limit(name, value)
     except ValueError as exc:
         return f"{name}: {exc}"
     return ""
