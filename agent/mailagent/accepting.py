@@ -311,7 +311,7 @@ class Acceptor:
         if message.job:
             self._counters.job(message.job).received += count
         done(_reply(250, "2.0.0", f"Ok: queued as {message_name(message.id, self._spool.tag)}"))
-        rows = [_waiting(message, n, one) for n, one in enumerate(message.recipients) if one.admitted]
+        rows = [waiting(message, n, one) for n, one in enumerate(message.recipients) if one.admitted]
         if rows:
             self._enter(message, rows, plain)
         if len(rows) < count:
@@ -390,7 +390,7 @@ class Acceptor:
         return bool(self._config.dsn.delay) and (stream is None or stream.priority is not Priority.BULK)
 
 
-def _waiting(message: NewMessage, n: int, recipient: NewRecipient) -> Waiting:
+def waiting(message: NewMessage, n: int, recipient: NewRecipient) -> Waiting:
     """What waits for one recipient of a message that has just been stored."""
     return Waiting(
         recipient_id(message.id, n),

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mailagent import accepting
 from mailagent.spool.errors import StorageError
 from mailagent.spool.records import NewMessage
 from tests.agent.scheduling.host import config, running
+from tests.agent.spool.mail import accept, load, message, spool_in
 
 
 async def test_high_priority_goes_to_the_spool_before_bulk_that_came_earlier(
@@ -30,3 +32,14 @@ async def test_high_priority_goes_to_the_spool_before_bulk_that_came_earlier(
         await host.until(lambda: host.pending == 0)
         assert order == ["bulk", "high", "bulk", "normal", "bulk"]
         await host.until(lambda: sum(host.delivered.values()) == 5)
+
+
+async def test_what_enters_the_window_is_what_the_disk_has(tmp_path: Path) -> None:
+    async with spool_in(tmp_path) as spool:
+        plain = message(spool)
+        recipient = msgspec.structs.replace(plain.recipients[0], notify="NEVER", orcpt="rfc822;a@b.example")
+        new = msgspec.structs.replace(
+            plain, recipients=(recipient,), utf8=True, user="shop", ret="HDRS", envid="QQ314159"
+        )
+        await accept(spool, new)
+        assert await load(spool, recipient.queue) == [accepting.waiting(new, 0, recipient)]

@@ -11,7 +11,7 @@ MAX_LOCAL_PART = 64
 _ATOMS = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+"
 _QUOTED = rb'"(?:[ !#-\[\]-~]|\\[ -~])*"'
 # Underscores are no host name syntax, but domains that use them receive mail.
-_LABEL = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_LABEL = rb"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 _DOMAIN = rb"%s(?:\.%s)*" % (_LABEL, _LABEL)
 _LITERAL = rb"\[[A-Za-z0-9:.-]+\]"
 
