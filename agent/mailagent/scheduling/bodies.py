@@ -1,5 +1,6 @@
 """Bodies of messages in the window: a bounded amount in memory, the rest read from disk in batches when needed."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -11,6 +12,9 @@ log = logging.getLogger(__name__)
 
 BATCH_BYTES = 4 * 1024 * 1024
 BATCH_BODIES = 128
+SPARE_BYTES = 256 * 1024 * 1024
+"""What bodies that are being sent may take beyond the limit: a thousand slow peers with a large message each would take
+all the memory there is. The others wait until some are done."""
 
 _Wish = tuple[Item, Callable[[], bool]]
 
@@ -21,13 +25,14 @@ class Bodies:
     A freshly accepted message keeps its body while there is room, so that mail that flows never reads from disk.
     """
 
-    __slots__ = ("_reading", "_spawn", "_spool", "_wanted", "limit", "used")
+    __slots__ = ("_freed", "_reading", "_spawn", "_spool", "_wanted", "limit", "used")
 
     def __init__(self, spool: Spool, limit: int, spawn: Callable[[Coroutine[Any, Any, None], str], object]) -> None:
         self._spool = spool
         self._spawn = spawn
         self._wanted: list[_Wish] = []
         self._reading = False
+        self._freed: asyncio.Event | None = None  # somebody waits for room
         self.limit = limit
         self.used = 0
 
@@ -44,6 +49,8 @@ class Bodies:
             self.used -= len(item.body)
             item.body = None
             item.plain = False  # what comes back from disk is checked
+            if self._freed is not None:
+                self._freed.set()
 
     def want(self, item: Item, then: Callable[[], bool]) -> None:
         """Load the body of `item`, then ask whether it is still of use; None when it cannot be read, which is logged.
@@ -60,9 +67,17 @@ class Bodies:
             while self._wanted:
                 wanted, self._wanted = self._wanted, []
                 for batch in _batches(wanted):
+                    await self._room()
                     await self._read_batch(batch)
         finally:
             self._reading = False
+
+    async def _room(self) -> None:
+        """Wait until what is being sent leaves room for more."""
+        while self.used > self.limit + SPARE_BYTES:
+            self._freed = asyncio.Event()
+            await self._freed.wait()
+        self._freed = None
 
     async def _read_batch(self, batch: list[_Wish]) -> None:
         try:
@@ -73,7 +88,7 @@ class Bodies:
         for item, then in batch:
             body = bodies.get(item.first.message) if item.body is None else None
             if body is not None:
-                self.used += len(body)  # beyond the limit if need be: at most one body per connection
+                self.used += len(body)  # beyond the limit if need be, by SPARE_BYTES
                 item.body = body
             try:
                 of_use = then()

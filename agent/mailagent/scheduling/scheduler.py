@@ -292,6 +292,7 @@ class Scheduler:
 
     def place_again(self, item: Item) -> None:
         """Mail that its ready queue gives up without an attempt: elsewhere, or back to disk."""
+        self.bodies.drop(item)  # it stands in line again, perhaps for long
         self._locate(item)
 
     def _send_back(self, item: Item, hot: Hot, site: Site | None) -> None:
