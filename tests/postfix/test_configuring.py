@@ -96,6 +96,7 @@ async def test_a_reload_leaves_postfix_alone_and_an_apply_of_the_same_file_bring
         path.write_text(text, encoding="utf-8")
         done = await one.host.verbs["reload"](Reload(op_id=OpId("reload"), reason="mkt-1 goes"), DAVE)
         assert done.detail == "changed pools, virtual_mtas"
+        assert await one.host._maps.settled() == ""
         assert await sources(one, "reloaded") == {MKT2}, "its slots are gone"
         assert texts(own).keys() == before.keys()
         assert texts(own)["master.cf"] == before["master.cf"]
