@@ -31,7 +31,7 @@ from mailagent.control.state import HostState
 from mailagent.control.users import UserVerbs
 from mailagent.control.verbs import AGENT, Control
 from mailagent.delivery import TlsPolicies
-from mailagent.dkim import Signing
+from mailagent.dkim import Signing, load_ring
 from mailagent.dns import Resolver
 from mailagent.evacuating import Evacuating
 from mailagent.intake.guard import Guard
@@ -44,7 +44,7 @@ from mailagent.keys import Keys, chosen
 from mailagent.ledger import Ledger
 from mailagent.life import Life
 from mailagent.mail_orders import MailOrders
-from mailagent.named import Named, named
+from mailagent.named import Named, named, rules
 from mailagent.outcome.accounting import Finder
 from mailagent.outcome.accounting.tallies import Tallies
 from mailagent.outcome.dsn import Action
@@ -83,7 +83,8 @@ class Engine(Life):
     def __init__(self, config: AgentConfig, origins: Origins, *, path: Path) -> None:
         """`path` is the configuration file, to be read again."""
         super().__init__(config, origins, path=path)
-        self._named = named(config, origins)
+        self._ring = load_ring(config, origins)
+        self._classifier = rules(config)
         self._connect_times = ConnectTimes()
 
     # -- life ----------------------------------------------------------------------------------------------------
@@ -98,7 +99,7 @@ class Engine(Life):
         self._limits = LimitTable(config, self._origins.find)
         self._control = Control(config, ledger=Ledger(self._spool, self.recheck, self._end_rests), effects=self)
         self._state = await self._control.load()
-        attempts = Settler(config, self._spool.tag, self._counters, self._dsn, self._named.classifier)
+        attempts = Settler(config, self._spool.tag, self._counters, self._dsn, self._classifier)
         self._connecting = Connecting(
             config,
             self._router,
@@ -123,7 +124,7 @@ class Engine(Life):
         attempts.suppression = self._book
         self._book.changed = self._use_suppressions
         self.failed.add_done_callback(lambda _: self._scheduler.halt())
-        self._signing = Signing(config.dkim, self._named.ring, config.state_dir / "dkim")
+        self._signing = Signing(config.dkim, self._ring, config.state_dir / "dkim")
         self._signing.choose(chosen(self._state))
         keys = Keys(self._control, self._signing, self._resolver, lambda key: self._origins.find(key))
         guard = Guard(config, signs=self._signing.signs, resolver=self._resolver, spawn=self._spawn)

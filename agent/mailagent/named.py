@@ -23,7 +23,7 @@ class Named:
 
 
 def named(config: AgentConfig, origins: Origins) -> Named:
-    """What `config` names, read now.
+    """What `config` names, read now; keys that are not there yet are made in `state_dir`, which has to be there.
 
     Raises:
         OSError, ValueError: a part of it cannot be used.
