@@ -110,8 +110,12 @@ async def test_drain_and_rotate_act_on_both_hosts_of_a_pool(own: OwnPostfix, tmp
             assert rows["marketing"]["state"] == "draining"
             await mailctl("undrain", "pool:marketing", "--yes")
             await asyncio.to_thread(own.run, "postfix", "reload")  # or within 10 s by itself
-            await asyncio.to_thread(own.run, "postqueue", "-f")
-            await one.delivered("held-own@far.example", "held-pf@far.example", "hidden@hop.example")
+
+            async def delivered() -> bool:  # a queue manager that is about to reload forgets what it was asked
+                await asyncio.to_thread(own.run, "postqueue", "-f")
+                return {"held-own@far.example", "held-pf@far.example", "hidden@hop.example"} <= one.sink.received.keys()
+
+            await until(delivered, "all that was held is delivered")
             held = await mailctl("suspend", "queue:mx.far.example/", "--yes", "--reason", "throttled")
             assert {(one["host"], one["result"]) for one in held["operation"]["results"]} == {
                 ("mx1", "applied"), ("mx2", "applied"),
@@ -122,5 +126,11 @@ async def test_drain_and_rotate_act_on_both_hosts_of_a_pool(own: OwnPostfix, tmp
             why = {row["host"]: row["reasons"][0] for row in (await mailctl("why", "queue:mx.far.example/"))["rows"]}
             assert {reason["release"] for reason in why.values()} == {"mailctl resume queue:mx.far.example/"}
             assert "≈" in why["mx2"]["detail"]
+
+            async def counted() -> bool:
+                rows = (await mailctl("why", "queue:mx.far.example/", "host:mx2"))["rows"]
+                return "1 recipient(s) of the site wait" in rows[0]["reasons"][0]["detail"]
+
+            await until(counted, "the message that waits is counted")
             await mailctl("undo", held["operation"]["op_id"], "--yes")
             await one.delivered("site-own@far.example")

@@ -157,15 +157,16 @@ def suspend(at: Situation, request: requests.Suspend) -> Change:
     """Hold delivery of a target for a time."""
     target = request.target
     require(at.config, target, HELD, "suspend")
+    who = called(target) if target.name.endswith("/") else target.name
     live = at.live(DirectiveKind.SUSPEND, target)
     if live is not None and not live.rule and request.ttl_s is None:  # automation's end soon, and then it tries again
-        return Change(target=target, detail=f"{target.name} is already {sentence(live)}")
+        return Change(target=target, detail=f"{who} is already {sentence(live)}")
     is_job = target.kind is TargetKind.JOB  # whoever pauses it owns it
     made = at.directive(DirectiveKind.SUSPEND, target, request, default_s=None if is_job else SUSPEND_S)
     until = f"until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC" if made.expires_at is not None else "until it is resumed"
     change = Change(
         target=target,
-        detail=f"{called(target) if target.name.endswith('/') else target.name} holds its mail {until}",
+        detail=f"{who} holds its mail {until}",
         created=(made,),
         ended=(live,) if live else (),
     )
@@ -256,11 +257,13 @@ def sized(change: Change, request: requests.Mutation, impact: Impact | None) -> 
             raise Refused(f"{impact.messages} recipients wait, more than {request.max_affected}")
         return replace(change, detail=f"{impact.messages} recipients: {change.detail}")
     if not isinstance(request, requests.Retry):
-        return (
-            change
-            if impact
-            else replace(change, warnings=(*change.warnings, "what it touches was not counted in time"))
-        )
+        if impact is None:
+            return replace(change, warnings=(*change.warnings, "what it touches was not counted in time"))
+        is_empty = not (impact.messages or impact.connections)
+        if is_empty and isinstance(request, requests.Suspend) and request.target.name.endswith("/"):  # mistyped?
+            hint = f"no mail for {called(request.target)} is known to wait here now; mailctl queues names sites"
+            return replace(change, warnings=(*change.warnings, hint))
+        return change
     if impact is None:
         if request.max_affected is not None:
             raise Unavailable("matching mail could not be counted in time; try again, or without max_affected")

@@ -117,12 +117,16 @@ class Reads(Answers):
         """
         site, vmta = site_and_vmta(request.queue)
         found = await self._spool.groups(MessageFilter(site=site, vmta=vmta, deferred_only=True), requests.PAGE_LIMIT)
-        active = [one for one in await self._spool.on_mirror(rows.active_by_site) if one[0] == site]
-        active = [one for one in active if vmta in ("", one[2])]
+        there = [one for one in await self._spool.on_mirror(rows.active_by_site) if one[0] == site]
+        active = [one for one in there if vmta in ("", one[2])]
         groups, ready = found.groups, sum(one[3] for one in active)
         provider = ProviderName(active[0][1] if active else groups[0].provider if groups else "")
         block = self._block(site, provider, vmta)
-        causes = [block] if block is not None else []
+        causes = []
+        if block is not None:
+            waiting = await self._spool.count(MessageFilter(site=site)) - sum(one[3] for one in there)
+            said = f"{block.detail}; {waiting:,} recipient(s) of the site wait"
+            causes.append(msgspec.structs.replace(block, detail=said))
         if ready:
             causes.append(
                 WaitReason(

@@ -183,6 +183,8 @@ def put(transaction: Transaction, messages: Sequence[Listed], now: int, *, began
                 queue = transaction.queue_id(name)
                 _, count, due = rows.queues.get(queue, (name, 0, one.due))
                 rows.queues[queue] = (name, count + 1, min(due, one.due))
+                if recipient.site:
+                    rows.places[queue] = (recipient.site, recipient.provider)
                 if recipient.reply is None:
                     rows.recipients.append((id, queue, one.due, recipient.address, 0, 0, "", "", None, recipient.orcpt))
                 else:
@@ -243,6 +245,7 @@ class _Rows:
         self.messages: list[Sequence[Any]] = []
         self.again: list[Sequence[Any]] = []
         self.queues: dict[int, tuple[QueueName, int, int]] = {}
+        self.places: dict[int, tuple[str, str]] = {}
         self.recipients: list[Sequence[Any]] = []
         self.dues: list[Sequence[Any]] = []
         self.orcpts: list[Sequence[Any]] = []
@@ -286,6 +289,12 @@ class _Rows:
                 (queue, name.pool, name.stream, name.priority, name.domain, count, due)
                 for queue, (name, count, due) in self.queues.items()
             ],
+        )
+        execute_rows(  # of a domain that DNS was asked about before; else `place` does it
+            db,
+            "UPDATE queue SET site = v.column2, provider = v.column3 FROM ({values}) AS v WHERE queue.id = v.column1"
+            " AND (queue.site <> v.column2 OR queue.provider <> v.column3)",
+            [(queue, *place) for queue, place in self.places.items()],
         )
         execute_rows(
             db,

@@ -54,6 +54,21 @@ def suspend(on: str, op: str = "op1", **more: Any) -> requests.Suspend:
     return requests.Suspend(op_id=OpId(op), target=target(on), **more)
 
 
+async def test_a_whole_site_is_held_by_suspend_and_resume_alone(bench: Bench) -> None:
+    held = await bench.control.suspend(suspend("queue:gmail/"), ALICE)
+    assert held.detail.startswith("site gmail holds its mail until ")
+    assert all(bench.control.state.vmta_block(vmta, "gmail", GMAIL) for vmta in (MKT_1, TX_1))
+    assert bench.control.state.vmta_block(MKT_1, "other", GMAIL) is None
+    with pytest.raises(InvalidRequest, match="write site/vmta"):
+        await bench.control.limit(
+            requests.Limit(op_id=OpId("op2"), target=target("queue:gmail/"), limit="connections", value="1"), ALICE
+        )
+    site = requests.Suspend(op_id=OpId("op3"), target=target("queue:gmial/"))
+    change = sized(Change(detail=""), site, Impact())
+    assert change.warnings == ("no mail for site gmial is known to wait here now; mailctl queues names sites",)
+    assert sized(Change(detail=""), site, Impact(messages=1)).warnings == ()
+
+
 def rotate(on: str, op: str = "op1", **more: Any) -> requests.Rotate:
     return requests.Rotate(op_id=OpId(op), target=target(on), **more)
 
