@@ -1,6 +1,7 @@
 """One question to the servers, one typed answer. The only module of the agent that knows dnspython."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ MAX_RECORDS = 64
 """Records kept of one answer; a hostile zone can send thousands."""
 MIN_TRY_S = 0.1
 _EDNS_PAYLOAD = 1232  # fits the path MTU everywhere (DNS flag day 2020); a longer answer comes by TCP
+_LARGEST_DATAGRAM = 65_535
 
 
 class Kind(Enum):
@@ -87,13 +89,7 @@ async def ask(
             break
         try:
             async with asyncio.timeout(min(share_s, left_s)):
-                response, _ = await dns.asyncquery.udp_with_fallback(
-                    question,
-                    str(server.address),
-                    port=server.port,
-                    ignore_unexpected=True,
-                    ignore_errors=True,
-                )
+                response = await _exchange(question, server)
         except TimeoutError:
             problem = f"no answer from {server} about {kind.name} {name}"
             continue
@@ -114,6 +110,40 @@ async def ask(
         if isinstance(answer, Found) or not has_failed:
             return answer, ttl_s
     return Failed(problem), 0
+
+
+async def _exchange(question: dns.message.Message, server: Nameserver) -> dns.message.Message:
+    """What `server` answers, by TCP when a datagram has no room for it."""
+    try:
+        return await _by_udp(question, server)
+    except dns.message.Truncated:
+        return await dns.asyncquery.tcp(question, str(server.address), port=server.port)
+
+
+async def _by_udp(question: dns.message.Message, server: Nameserver) -> dns.message.Message:
+    """The answer that comes back to a port of its own; what does not belong to the question is passed over.
+
+    A connected socket hears `server` alone, and at once when nobody listens there. It is no transport of the loop:
+    uvloop keeps one for good whose making was cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    family = socket.AF_INET6 if server.address.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect((str(server.address), server.port))
+        await loop.sock_sendall(sock, question.to_wire())
+        while True:
+            wire = await loop.sock_recv(sock, _LARGEST_DATAGRAM)
+            try:
+                response = dns.message.from_wire(wire, raise_on_truncation=True)
+            except dns.message.Truncated as exc:
+                if question.is_response(exc.message()):  # type: ignore[no-untyped-call]
+                    raise
+            except (dns.exception.DNSException, ValueError):
+                continue  # no message
+            else:
+                if question.is_response(response):
+                    return response
 
 
 def _read(response: Any, kind: Kind, *, secure: bool) -> tuple[Found[Any] | NoData | NxDomain, int]:

@@ -1,7 +1,9 @@
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from ipaddress import ip_address
+from pathlib import Path
 
 import dns.rcode
 import pytest
@@ -19,6 +21,10 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 @pytest.fixture
@@ -206,6 +212,29 @@ async def test_garbage_does_not_answer(dns_server: Responder) -> None:
     resolver = Resolver(structs.Dns(servers=(bad, *dns_server.config.servers), timeout=timedelta(seconds=0.4)))
     assert await resolver.mx("example.com") == Found((MxHost(10, "mx.example.com"),))
     transport.close()
+
+
+async def test_nobody_listening_is_known_at_once(dns_server: Responder) -> None:
+    dns_server.add("example.com", "MX", "10 mx.example.com.")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        deaf = structs.Endpoint(host="127.0.0.1", port=taken.getsockname()[1])
+    resolver = Resolver(structs.Dns(servers=(deaf, *dns_server.config.servers), timeout=timedelta(hours=1)))
+    async with asyncio.timeout(30):
+        assert await resolver.mx("example.com") == Found((MxHost(10, "mx.example.com"),))
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+async def test_a_look_up_that_is_given_up_leaves_no_socket(dns_server: Responder, turns: int) -> None:
+    dns_server.silent = True
+    resolver = Resolver(dns_server.config)
+    before = open_files()
+    asked = [asyncio.ensure_future(resolver.mx(f"d{n}.example")) for n in range(20)]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await resolver.close()
+    await asyncio.gather(*asked, return_exceptions=True)
+    assert open_files() == before
 
 
 async def test_a_server_that_is_no_address_is_refused() -> None:
