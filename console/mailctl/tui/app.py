@@ -414,9 +414,13 @@ class ConsoleApp(App[int], inherit_bindings=False):
             self.say(f"{title}: failed inside the console; see its log", Tone.BAD)
 
     def did(self, report: Report) -> None:
-        """Remember what `U` is about: this, or when it has no way back, the last of mine, which says so."""
+        """Remember what `U` is about: this; after an undo the last of mine, one step further back.
+
+        So too when this has no way back: the plan says so.
+        """
         if report.undo_command or report.count(LineResult.APPLIED):
-            self._last_operation = report.op_id if report.undo_command else None
+            has_inverse = report.undo_command and report.verb is not Verb.UNDO
+            self._last_operation = report.op_id if has_inverse else None
 
     async def _execute(self, plan: Plan, title: str) -> bool:
         """Whether it is done; False asks for a new plan."""

@@ -137,3 +137,17 @@ async def test_undo_before_anything_was_done_here_is_about_the_last_of_mine() ->
         await pilot.press("U")
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         assert operator.undone == ["last"]
+
+
+async def test_undo_after_an_undo_goes_one_step_further_back() -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        for done in (1, 2):
+            await pilot.press("U")
+            await until(pilot, lambda: is_asked(pilot))
+            clock.now += DEAF_S
+            await pilot.press("y")
+            await until(pilot, lambda done=done: len(operator.executed) == done)  # type: ignore[misc]
+            await until(pilot, lambda: not is_asked(pilot))
+        assert operator.undone == ["last", "last"]
