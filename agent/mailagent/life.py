@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -30,7 +31,7 @@ SIGHUP: Final = "SIGHUP"
 """Author of a reload by signal."""
 
 
-class Life:
+class Life(ABC):
     """One host. `start`, then `stop`; which engine carries its mail is for those that derive from it."""
 
     STANDING: ClassVar[frozenset[str]] = frozenset()
@@ -68,13 +69,13 @@ class Life:
         """The configuration in effect."""
         return self._config
 
+    @abstractmethod
     async def start(self) -> None:
         """Begin; what is wrong is raised, and nothing runs then."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def stop(self, grace_s: float) -> None:
         """End: what is under way has `grace_s` at most."""
-        raise NotImplementedError
 
     async def note(self, verb: str, author: str, detail: str) -> None:
         """Keep what happened to the host itself among its operations."""
@@ -159,9 +160,9 @@ class Life:
         """
         return await self._take_over(self._configuring.load(), author)
 
+    @abstractmethod
     async def _take_over(self, loaded: Loaded[Any], author: str) -> list[str]:
         """Put another configuration into effect; the sections that changed."""
-        raise NotImplementedError
 
     async def _taken_over(self, changed: list[str], author: str) -> None:
         """Have what is written follow, and tell of it."""

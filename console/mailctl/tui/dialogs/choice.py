@@ -1,5 +1,6 @@
 """A list with a cursor in a box, and the keys that act on it."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -33,17 +34,17 @@ class ChoiceDialog(Modal[Answer | None]):
         super().__init__()
         self.at = 0  # place of the cursor
 
+    @abstractmethod
     def heading(self) -> str:
         """What the list is of."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self) -> Sequence[Content]:
         """A line for each, that at `at` as the cursor's."""
-        raise NotImplementedError
 
+    @abstractmethod
     def keys(self) -> Content:
         """What can be done."""
-        raise NotImplementedError
 
     def compose(self) -> ComposeResult:
         """The list, and below it the keys."""
