@@ -428,7 +428,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
         if report.is_stale:
             return False
         self.did(report)
-        hint = "  U undoes it" if report.undo_command else ""
+        hint = "  U undoes it" if report.op_id == self._last_operation else ""
         if report.succeeded:
             self.say(f"{title}: {report.summary}{hint}", Tone.GOOD)
         else:
