@@ -1,12 +1,11 @@
-"""Easing in: what an order of a person held, or moved to another address, leaves at twice the usual pace. Pure.
+"""Easing in: what an order of a person held leaves at twice the usual pace. Pure.
 
 For as long as it was held (LEAST to MOST), each cell that it held sends at most twice what it sent before. So the
 backlog of a time is gone after about that time, and no provider sees more than twice what it is used to. Where that is
 less than FLOOR or not known (there was trouble ever since the agent was started), it begins there and doubles every
 STEP.
 
-A rotation brings the backlog of the old address to the standby, and its undo brings back what there is then: for the
-time ROTATED the new one sends at most twice what the old one is used to.
+A rotation eases nothing: what waits leaves from the standby at once.
 
 Orders of automation have their own way up (`shaping`). Kept in memory: after a restart, the paths' limits hold alone.
 """
@@ -29,7 +28,6 @@ HELD: Final = timedelta(seconds=30)
 LEAST: Final = timedelta(minutes=1)
 STEP: Final = timedelta(minutes=1)
 MOST: Final = timedelta(minutes=30)
-ROTATED: Final = timedelta(minutes=5)
 FACTOR: Final = 2
 FLOOR: Final = 2.5
 """Lowest usual pace that is believed, in messages a second: there may have been little mail, or none got through."""
@@ -65,13 +63,6 @@ class Easing:
             if one.kind in _HOLDS and not one.rule and one.id not in known and one.target not in still:
                 span = self._ended(config, one, now)
                 longest = max(longest or span, span) if span is not None else longest
-        was, are = _rotations(before), _rotations(after)
-        for old, standby in are - was:
-            self._moved(config, old, standby, now, f"{standby} is in the place of {old}")
-        for old, standby in was - are:
-            self._moved(config, old, old, now, f"{old} is back in the place of {standby}")
-        if was != are:
-            longest = max(longest or ROTATED, ROTATED)
         return longest
 
     def limits(self, cell: Cell, now: datetime) -> Mapping[str, Limit[Rate]]:
@@ -84,12 +75,6 @@ class Easing:
         steps = max(0, (now - found.began_at) // STEP)  # the clock may go back
         doubled = Rate(count=found.rate.count << steps, period_s=found.rate.period_s)
         return {"provider_rate": replace(found.limit, value=doubled)}
-
-    def _moved(self, config: AgentConfig, usual: str, to: str, now: datetime, why: str) -> None:
-        """`to` has the backlog of another address, and sends what `usual` is used to."""
-        for provider in _providers(config):
-            pace = self._usual((provider, VmtaName(usual)), now)
-            self._ease((provider, VmtaName(to)), pace, now, ROTATED, why)
 
     def _ease(self, cell: Cell, pace: float, now: datetime, span: timedelta, why: str) -> None:
         known = pace >= FLOOR
@@ -111,11 +96,6 @@ class Easing:
             pace = self._usual(cell, order.created_at)
             self._ease(cell, pace, now, span, f"{order.target} is no longer {sentence(order)}")
         return span
-
-
-def _rotations(state: HostState) -> set[tuple[str, str]]:
-    """Addresses that are rotated away, each with its standby."""
-    return {(one.target.name, one.standby) for one in state.directives if one.kind is DirectiveKind.ROTATE}
 
 
 def _providers(config: AgentConfig) -> set[ProviderName]:

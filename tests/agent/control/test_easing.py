@@ -3,13 +3,12 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from msgspec.structs import replace
 
 from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.ids import DirectiveId, OpId, ProviderName, VmtaName
 from mailagent.api.targets import Target, TargetKind
 from mailagent.config.structs import Rate
-from mailagent.control.easing import LEAST, MOST, ROTATED, Cell, Easing
+from mailagent.control.easing import LEAST, MOST, Cell, Easing
 from mailagent.control.state import HostState
 from tests.agent.control.fleet import CONFIG
 
@@ -92,20 +91,3 @@ def test_where_the_usual_pace_is_not_known_it_doubles_every_minute() -> None:
     counts = [found["provider_rate"].value.count if found else 0 for found in limits]  # type: ignore[union-attr]
     assert counts == [300, 600, 4800, 0, 300]
     assert limits[0]["provider_rate"].origin.startswith("twice as much every minute, since pool:marketing")
-
-
-def test_a_standby_sends_at_most_twice_what_the_old_address_is_used_to_and_so_does_that_when_it_is_back() -> None:
-    easing = Easing(lambda cell, _: PACES.get(cell, 0.0))
-    rotated = replace(order(TargetKind.VMTA, "mkt-1", held=timedelta(0)), kind=DirectiveKind.ROTATE, standby="mkt-2")
-    before, after = HostState(CONFIG, ()), HostState(CONFIG, (rotated,))
-    assert easing.changed(CONFIG, before, after, NOW) == ROTATED
-    standby = ProviderName("gmail"), VmtaName("mkt-2")
-    limit = easing.limits(standby, NOW)["provider_rate"]
-    assert str(limit) == str(Rate(count=360, period_s=60))
-    assert limit.origin == "twice the usual pace, since mkt-2 is in the place of mkt-1"
-    assert easing.limits(GMAIL, NOW) == easing.limits((ProviderName("gmail"), VmtaName("mkt-3")), NOW) == {}
-    edited = HostState(CONFIG, (replace(rotated, id=DirectiveId("o-2"), pinned=True),))
-    assert easing.changed(CONFIG, after, edited, NOW) is None
-    later = NOW + ROTATED
-    assert easing.changed(CONFIG, after, before, later) == ROTATED
-    assert (easing.limits(standby, later), set(rates(easing, later))) == ({}, {GMAIL, REST})
