@@ -74,7 +74,9 @@ class Acceptor:
         """Use `config` from now on."""
         self._config = config
         self._hostname = config.intake.hostname or config.host
-        self._postmaster = config.postmaster or f"postmaster@{self._hostname}"
+        self._postmaster = config.postmaster or f"postmaster@{self._hostname}"  # From of DSNs
+        self.postmaster = (config.feedback.postmaster or self._postmaster).encode()
+        """Who reads the mail that clients send to `postmaster`."""
         self.streams = StreamTable(config)
         self._guard.configure(config)
         self._expire_ms = {

@@ -34,6 +34,11 @@ class Admission:
         """Header fields that stream patterns and keys look at."""
         return self._acceptor.wanted_headers
 
+    @property
+    def postmaster(self) -> bytes:
+        """Where mail for this host's postmaster goes."""
+        return self._acceptor.postmaster
+
     def greeting_refusal(self) -> SmtpReply | None:
         """421 while the host drains, stops, or cannot store."""
         if (closed := self.closed()) is not None:

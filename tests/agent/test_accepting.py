@@ -7,6 +7,8 @@ import msgspec
 import pytest
 
 from mailagent import accepting
+from mailagent.config.feedback import Feedback
+from mailagent.config.structs import Intake
 from mailagent.spool.errors import StorageError
 from mailagent.spool.records import NewMessage
 from tests.agent.scheduling.host import config, running
@@ -32,6 +34,21 @@ async def test_high_priority_goes_to_the_spool_before_bulk_that_came_earlier(
         await host.until(lambda: host.pending == 0)
         assert order == ["bulk", "high", "bulk", "normal", "bulk"]
         await host.until(lambda: sum(host.delivered.values()) == 5)
+
+
+async def test_postmaster_of_the_host_is_who_the_configuration_names(tmp_path: Path) -> None:
+    async with running(tmp_path, config()) as host:
+        for sections, mailbox in (
+            ({}, b"postmaster@mx1"),
+            ({"intake": Intake(hostname="mail.example")}, b"postmaster@mail.example"),
+            ({"postmaster": "dsn@corp.example"}, b"dsn@corp.example"),
+            (
+                {"postmaster": "dsn@corp.example", "feedback": Feedback(postmaster="ops@corp.example")},
+                b"ops@corp.example",
+            ),
+        ):
+            host.acceptor.configure(config(**sections))
+            assert host.acceptor.postmaster == mailbox
 
 
 async def test_what_enters_the_window_is_what_the_disk_has(tmp_path: Path) -> None:

@@ -48,6 +48,14 @@ async def test_many_recipients_share_transactions_and_each_gets_one_copy(tmp_pat
         assert sorted(len(mail.recipients) for mail in one.sink.mails) == [30, 50, 100, 100]
 
 
+async def test_postmaster_needs_no_domain(tmp_path: Path) -> None:
+    async with rig(tmp_path, POOLS + LATE + "feedback: {postmaster: ops@corp.example}\n") as one:
+        assert (await one.send("r@a.example", "Postmaster")).startswith("250")
+        await one.delivered("r@a.example", "ops@corp.example")
+        assert one.sink.received == {"r@a.example": 1, "ops@corp.example": 1}
+        assert not await one.waiting()
+
+
 async def test_recipients_beyond_what_the_peer_takes_at_once_follow_later(tmp_path: Path) -> None:
     def ten_at_once(mail: Mail, recipient: str) -> bytes | None:
         return b"452 4.5.3 too many recipients\r\n" if len(mail.recipients) >= 10 else None

@@ -300,7 +300,7 @@ class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dkim: Dkim = Dkim()
     feedback: Feedback = Feedback()
     dsn: Dsn = Dsn()
-    postmaster: str = ""  # From of DSNs; empty: postmaster@<intake host name>
+    postmaster: str = ""  # From of DSNs, and who `<postmaster>` is to clients; empty: postmaster@<intake host name>
     stop_grace_s: int = 60
 
 

@@ -362,9 +362,9 @@ class ServerSession:
             self._fail(reply_line(refusal))
         elif match is None:
             self._fail(b"501 5.5.4 Syntax: RCPT TO:<address>\r\n")
-        elif not (match[1].isascii() or self._parameters.utf8):
+        elif not ((address := match[1]).isascii() or self._parameters.utf8):
             self._fail(_NEEDS_SMTPUTF8)
-        elif self._may_relay and (fault := address_fault(match[1])):
+        elif self._may_relay and (fault := address_fault(address)) and not (address := self._reserved(address)):
             self._fail(b"501 5.1.3 %s\r\n" % fault.encode())
         elif isinstance(
             parameters := rcpt_parameters(match[2], utf8=self._parameters.utf8) if match[2] else NOTHING, bytes
@@ -375,13 +375,17 @@ class ServerSession:
             self._output += b"452 4.5.3 Too many recipients, send the others in another transaction\r\n"
             if self._overshoot > RECIPIENT_OVERSHOOT:
                 self._count_error()
-        elif (refuses := self._gate.recipient_refusal) is not None and self._refused(refuses(match[1])):
+        elif (refuses := self._gate.recipient_refusal) is not None and self._refused(refuses(address)):
             pass
         else:
             if parameters is not NOTHING:
                 self._requests[len(self._recipients)] = parameters
-            self._recipients.append(match[1])
+            self._recipients.append(address)
             self._output += b"250 2.1.5 Ok\r\n"
+
+    def _reserved(self, address: bytes) -> bytes:
+        """The mailbox behind a name that needs no domain (RFC 5321 section 4.5.1); empty when it is none."""
+        return self._gate.postmaster if address.lower() == b"postmaster" else b""
 
     def _refused(self, refusal: SmtpReply | None) -> bool:
         """Whether a recipient is not taken; no error of the client, who cannot know."""

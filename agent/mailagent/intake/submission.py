@@ -45,6 +45,10 @@ class Gate(Protocol):
     def wanted_headers(self) -> frozenset[bytes]:
         """Lower-cased names of the header fields whose values a submission carries."""
 
+    @property
+    def postmaster(self) -> bytes:
+        """Mailbox of who is called `postmaster` without a domain by clients that may relay."""
+
     def greeting_refusal(self) -> SmtpReply | None:
         """The 421 that a new connection gets instead of a greeting; None: welcome."""
 

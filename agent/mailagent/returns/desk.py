@@ -31,6 +31,7 @@ class Desk:
     """Implements `mailagent.intake.Gate` for strangers."""
 
     wanted_headers: frozenset[bytes] = frozenset()
+    postmaster = b""  # nobody relays here; for strangers the address book has it
     recipient_refusal: Callable[[bytes], SmtpReply | None] | None = None
 
     def __init__(

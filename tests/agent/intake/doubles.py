@@ -19,6 +19,7 @@ class KeepingGate:
 
     def __init__(self, wanted: frozenset[bytes] = frozenset()) -> None:
         self.wanted_headers = wanted
+        self.postmaster = b"ops@corp.test"
         self.holding = False
         self.answer = QUEUED
         self.greeting: SmtpReply | None = None

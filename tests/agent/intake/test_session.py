@@ -116,7 +116,7 @@ def test_commands_are_answered(command: bytes, reply: bytes) -> None:
     [
         (b"MAIL FROM:<c@one.test>", b"503 5.5.1"),
         (b"RCPT TO:<>", b"501 5.1.3"),
-        (b"RCPT TO:<postmaster>", b"501 5.1.3"),
+        (b"RCPT TO:<postmaster>", b"250 2.1.5"),
         (b"RCPT TO:<postmaster@two.test>", b"250 2.1.5"),
         (b"RCPT TO:<@x.test,@y.test:b@two.test>", b"501 5.1.3"),
         (b"RCPT TO:<b@two.test> NOTIFY=NEVER", b"250 2.1.5"),
