@@ -48,9 +48,9 @@ async def test_many_recipients_share_transactions_and_each_gets_one_copy(tmp_pat
         assert sorted(len(mail.recipients) for mail in one.sink.mails) == [30, 50, 100, 100]
 
 
-async def test_postmaster_needs_no_domain(tmp_path: Path) -> None:
+async def test_postmaster_needs_no_domain_and_who_is_named_twice_gets_one_copy(tmp_path: Path) -> None:
     async with rig(tmp_path, POOLS + LATE + "feedback: {postmaster: ops@corp.example}\n") as one:
-        assert (await one.send("r@a.example", "Postmaster")).startswith("250")
+        assert (await one.send("r@a.example", "Postmaster", "r@A.example", "ops@corp.example")).startswith("250")
         await one.delivered("r@a.example", "ops@corp.example")
         assert one.sink.received == {"r@a.example": 1, "ops@corp.example": 1}
         assert not await one.waiting()

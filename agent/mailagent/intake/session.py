@@ -29,7 +29,7 @@ from mailagent.intake.login import LoginDialogue
 from mailagent.intake.parameters import NOTHING, PLAIN, RcptParameters, mail_parameters, rcpt_parameters
 from mailagent.intake.rules import BUSY, Rules, reply_line
 from mailagent.intake.sasl import MAX_LINE, Login
-from mailagent.intake.submission import NO_REQUESTS, Gate, Submission
+from mailagent.intake.submission import NO_REQUESTS, Gate, Submission, each_once
 from mailagent.intake.users import User
 
 # Octets without CRLF: RFC 5321 section 4.5.3.1.4, plus SIZE=, BODY=, SMTPUTF8, AUTH= (500), RET= and ENVID= (120). RCPT
@@ -446,9 +446,12 @@ class ServerSession:
             return
         self.in_flight = True
         parameters, user = self._parameters, self._dialogue.user
+        recipients, requests = tuple(self._recipients), self._requests or NO_REQUESTS
+        if len(recipients) > 1:
+            recipients, requests = each_once(recipients, requests)
         self.submission = Submission(
             self._sender,
-            tuple(self._recipients),
+            recipients,
             message.body,
             not reader.stuffed,
             reader.eightbit and not message.body.isascii(),
@@ -462,7 +465,7 @@ class ServerSession:
             utf8=parameters.utf8 and self._is_international(message.body),
             ret=parameters.ret,
             envid=parameters.envid,
-            requests=self._requests or NO_REQUESTS,
+            requests=requests,
             tls=self._tls,
             user=user.name if user is not None else "",
             streams=user.streams if user is not None else (),

@@ -17,7 +17,7 @@ class Submission(msgspec.Struct, frozen=True):
     """A complete transaction, checked, waiting for its answer."""
 
     sender: bytes  # without angle brackets; empty for <>
-    recipients: tuple[bytes, ...]  # as given in RCPT, without angle brackets
+    recipients: tuple[bytes, ...]  # as given in RCPT, without angle brackets; each once
     body: bytes  # canonical CRLF, dots unstuffed, control headers removed
     plain: bool  # no line of the body begins with a dot: it goes over the wire as it is
     eightbit: bool  # the body really holds octets above 127, whatever BODY= said
@@ -36,6 +36,32 @@ class Submission(msgspec.Struct, frozen=True):
     ret: str = ""  # RET of MAIL: `FULL`, `HDRS`, or empty
     envid: str = ""  # ENVID of MAIL, xtext as given
     requests: Mapping[int, RcptParameters] = NO_REQUESTS  # NOTIFY and ORCPT by number of the recipient that has any
+
+
+def each_once(
+    recipients: tuple[bytes, ...], requests: Mapping[int, RcptParameters]
+) -> tuple[tuple[bytes, ...], Mapping[int, RcptParameters]]:
+    """`recipients` without those that came before, and their requests; those of the first one stand.
+
+    Local parts are compared as they are, domains in any case (RFC 5321 section 2.4).
+    """
+    first: dict[bytes, int] = {}
+    for n, address in enumerate(recipients):
+        first.setdefault(_comparable(address), n)
+    if len(first) == len(recipients):
+        return recipients, requests
+    kept = dict(enumerate(first.values()))
+    return (
+        tuple(recipients[n] for n in kept.values()),
+        {place: requests[n] for place, n in kept.items() if n in requests},
+    )
+
+
+def _comparable(address: bytes) -> bytes:
+    local, at, domain = address.rpartition(b"@")
+    if domain.isascii():
+        return local + at + domain.lower()
+    return local + at + domain.decode("utf-8", "backslashreplace").lower().encode()
 
 
 class Gate(Protocol):

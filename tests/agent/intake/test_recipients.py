@@ -1,9 +1,12 @@
-"""Recipients of one transaction: postmaster without a domain."""
+"""Recipients of one transaction: each once, and postmaster without a domain."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from mailagent.config.structs import Intake
 from mailagent.intake.parameters import RcptParameters
-from mailagent.intake.submission import Submission
+from mailagent.intake.submission import NO_REQUESTS, Submission, each_once
 from tests.agent.intake.doubles import KeepingGate, Talk
 
 
@@ -60,3 +63,65 @@ def test_postmaster_has_no_sender_without_a_domain() -> None:  # section 4.1.1.2
     talk = Talk()
     talk.send(b"EHLO client.test\r\n")
     assert talk.send(b"MAIL FROM:<postmaster>\r\n").startswith(b"501 5.1.7 ")
+
+
+@pytest.mark.parametrize(
+    ("given_twice", "kept"),
+    [
+        (("b@two.test", "b@two.test"), ("b@two.test",)),
+        (("b@Two.test", "c@two.test", "b@TWO.TEST"), ("b@Two.test", "c@two.test")),
+        (("b@two.test", "B@two.test"), ("b@two.test", "B@two.test")),  # the case of a local part may matter
+        (('"b"@two.test', "b@two.test"), ('"b"@two.test', "b@two.test")),
+        (('"X@Y"@two.test', '"X@Y"@Two.test', '"x@y"@two.test'), ('"X@Y"@two.test', '"x@y"@two.test')),
+        (("b@[192.0.2.1]", "b@[192.0.2.1]"), ("b@[192.0.2.1]",)),
+        (("ops@corp.test", "postmaster", "Postmaster"), ("ops@corp.test",)),
+    ],
+)
+def test_a_recipient_given_twice_is_one(given_twice: tuple[str, ...], kept: tuple[str, ...]) -> None:
+    """RFC 5321 section 2.4: local parts as they are, domains in any case."""
+    assert submission(Talk(), *given_twice).recipients == tuple(one.encode() for one in kept)
+
+
+def test_domains_beyond_ascii_are_compared_in_any_case() -> None:
+    one = submission(Talk(), "ä@bücher.example", "ä@BÜCHER.example", "Ä@bücher.example", mail=" SMTPUTF8")
+    assert one.recipients == ("ä@bücher.example".encode(), "Ä@bücher.example".encode())
+
+
+def test_what_was_asked_for_the_first_of_equal_recipients_stands() -> None:
+    one = submission(
+        Talk(),
+        "a@two.test",
+        "b@two.test NOTIFY=FAILURE ORCPT=rfc822;first@two.test",
+        "a@two.test NOTIFY=NEVER",
+        "b@Two.test NOTIFY=SUCCESS ORCPT=rfc822;second@two.test",
+        "c@two.test NOTIFY=DELAY",
+    )
+    assert one.recipients == (b"a@two.test", b"b@two.test", b"c@two.test")
+    assert one.requests == {1: RcptParameters("FAILURE", "rfc822;first@two.test"), 2: RcptParameters("DELAY")}
+
+
+def test_recipients_count_as_often_as_they_are_given() -> None:
+    talk = Talk(config=Intake(max_recipients=2))
+    talk.open((b"a@two.test", b"a@two.test"))
+    talk.send(b"Text\r\n.\r\n")
+    talk.send(b"MAIL FROM:<a@one.test>\r\n")
+    replies = talk.send(b"RCPT TO:<a@two.test>\r\n" * 3).splitlines()
+    assert [reply[:9] for reply in replies] == [b"250 2.1.5", b"250 2.1.5", b"452 4.5.3"]
+
+
+_ADDRESSES = st.sampled_from([b"a@x.test", b"a@X.Test", b"b@x.test", b"postmaster", b"", "ä@é.test".encode()])
+
+
+@given(recipients=st.lists(_ADDRESSES).map(tuple), asking=st.sets(st.integers(0, 20)))
+def test_each_once_keeps_order_and_the_first_requests(recipients: tuple[bytes, ...], asking: set[int]) -> None:
+    requests = {n: RcptParameters(orcpt=f"rfc822;{n}") for n in asking if n < len(recipients)}
+    kept, wanted = each_once(recipients, requests)
+    firsts = [n for n, one in enumerate(recipients) if one.lower() not in [other.lower() for other in recipients[:n]]]
+    assert kept == tuple(recipients[n] for n in firsts)
+    assert wanted == {place: requests[n] for place, n in enumerate(firsts) if n in requests}
+    assert each_once(kept, wanted) == (kept, wanted)
+
+
+def test_recipients_without_a_repetition_stay_the_very_same() -> None:
+    recipients = (b"a@x.test", b"b@x.test")
+    assert each_once(recipients, NO_REQUESTS)[0] is recipients
