@@ -15,7 +15,7 @@ from tests.integration.preload import preload
 from tests.integration.processes import ONE_VMTA, agent, free_port
 from tests.integration.rpc import Caller
 
-from bench.load import LONGEST_S, Load, hand_in, sink
+from bench.load import Load, finish, hand_in, sink
 from mailagent.api.ids import OpId
 from mailagent.api.requests import Suspend
 from mailagent.api.targets import Target, TargetKind
@@ -81,5 +81,5 @@ async def _rate(directory: Path, dns: int) -> float:
     with sink(sink_port, LOAD.messages) as receiver, agent(directory, text, port):
         started = time.perf_counter()
         await asyncio.to_thread(hand_in, port, LOAD)
-        await asyncio.to_thread(receiver.wait, LONGEST_S)
+        await asyncio.to_thread(finish, receiver)
         return LOAD.messages / (time.perf_counter() - started)

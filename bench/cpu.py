@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.integration.processes import free_port
 
-from bench.load import LONGEST_S, Load, hand_in, sink
+from bench.load import Load, finish, hand_in, sink
 from bench.systems import Setup, running_agent
 
 THREADS = {0: "event loop", 1: "spool writer"}
@@ -31,7 +31,7 @@ def measure(load: Load) -> dict[str, tuple[float, float]]:
         before, children = _threads(pid), _children()
         hand_in(port, load)
         source = _children()
-        receiver.wait(timeout=LONGEST_S)
+        finish(receiver)
         after, both = _threads(pid), _children()
     spent = {name: _less(after[n], before[n]) for n, name in THREADS.items()}
     spent |= {"smtp-source": _less(source, children), "smtp-sink": _less(both, source)}

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.certificates import Authority
 from tests.integration.processes import free_port
 
-from bench.load import LONGEST_S, Load, hand_in, sink
+from bench.load import Load, finish, hand_in, sink
 from bench.systems import RELAYS, Setup
 
 DIRECT = "direct"
@@ -92,7 +92,7 @@ def relayed(scenario: Scenario, system: str) -> float:
         ):
             started = time.perf_counter()
             hand_in(port, load)
-            receiver.wait(timeout=LONGEST_S)
+            finish(receiver)
             return load.messages / (time.perf_counter() - started)
     finally:
         shutil.rmtree(directory)

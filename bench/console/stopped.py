@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.integration.processes import free_port, wait_until
 
 from bench.console.terminal import rss_bytes
-from bench.load import LONGEST_S, Load, hand_in, sink
+from bench.load import Load, finish, hand_in, sink
 from bench.systems import Setup, running_agent
 
 FLEET = """\
@@ -94,13 +94,13 @@ def _loaded(messages: int, consoles: Consoles) -> tuple[float, int]:
         warm = Load(messages=max(1, messages // 10))
         with sink(sink_port, warm.messages) as receiver:
             hand_in(port, warm)
-            receiver.wait(timeout=LONGEST_S)
+            finish(receiver)
         before = rss_bytes(pid)
         load = Load(messages=messages)
         with sink(sink_port, messages) as receiver:
             began = time.perf_counter()
             hand_in(port, load)
-            receiver.wait(timeout=LONGEST_S)
+            finish(receiver)
             took_s = time.perf_counter() - began
         return messages / took_s, rss_bytes(pid) - before
 
