@@ -11,7 +11,11 @@ async def test_a_job_is_held_paced_and_cancelled_from_the_shell(tmp_path: Path) 
     async with rig(tmp_path, POOLS + LATE) as one:
         shell = Shell(one, tmp_path)
         assert (await shell.json("jobs"))["rows"] == []
-        await shell.json("job", "pause", "spring", "--yes", "--reason", "wrong price")
+        _, out, _ = await shell.run("job", "pause", "spring", "--dry-run")
+        assert "job pause spring: 1 of 1 host" in out
+        assert "job pause spring\n" in out.partition("command: mailctl ")[2]
+        _, _, err = await shell.run("job", "pause", "spring", "--yes", "--reason", "wrong price")
+        assert "mailctl: job pause spring: applied on 1 of 1 host" in err
         await one.accepted("a@one.example", "b@one.example", headers="X-Job: spring\r\n")
         await one.accepted("c@one.example", headers="X-Job: other\r\n")
         await one.delivered("c@one.example")
@@ -30,10 +34,12 @@ async def test_a_job_is_held_paced_and_cancelled_from_the_shell(tmp_path: Path) 
 
         done = await shell.json("job", "set", "spring", "--end", "+2h", "--rate", "50/s", "--yes")
         assert "may send 50/s on this host" in done["operation"]["results"][0]["detail"]
-        assert "job set job:spring" in done["operation"]["command"]
+        assert "job set spring" in done["operation"]["command"]
         await shell.json("job", "limit", "spring", "none", "--yes")
         one.sink.refuse = lambda mail, recipient: b"451 4.7.1 slow down\r\n"
-        await shell.json("job", "resume", "spring", "--yes")
+        done = await shell.json("job", "resume", "job:spring", "--yes")
+        assert (done["operation"]["verb"], done["operation"]["selection"]) == ("resume", "job:spring")
+        assert "job resume spring" in done["operation"]["command"]
         await one.deferred(2)
         _, out, _ = await shell.run("job", "show", "spring")
         assert "2 wait at" in out

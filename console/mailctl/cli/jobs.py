@@ -92,7 +92,7 @@ def pause(setup: Setup, /, **given: Any) -> None:
     Example:
       mailctl job pause spring-sale --reason "wrong price"
     """
-    _act(setup, "suspend", **given)
+    _act(setup, "suspend", words="job pause", **given)
 
 
 @job.command()
@@ -106,7 +106,7 @@ def resume(setup: Setup, /, **given: Any) -> None:
     Example:
       mailctl job resume spring-sale
     """
-    _act(setup, "resume", **given)
+    _act(setup, "resume", words="job resume", **given)
 
 
 _rate = click.option(

@@ -196,7 +196,7 @@ def _report(source: HostName, evacuation: OpId, lines: Sequence[Line], plan: Eva
     return Report(
         verb=Verb.EVACUATE,
         op_id=evacuation,
-        selection=f"host:{source}",
+        title=f"{Verb.EVACUATE.words} host:{source}",
         lines=tuple(lines),
         command=plan.command if plan is not None else "",
         undo_command="",

@@ -5,14 +5,15 @@ from datetime import timedelta
 from pathlib import Path
 
 from mailagent.config.scalars import format_duration
-from mailctl.ops.plan import Options, Verb
+from mailctl.ops.plan import Options, Verb, as_arguments
 
 DEFAULT_ALGORITHM = Options().algorithm
 
 
 def line(verb: Verb, words: tuple[str, ...], options: Options, *, fleet_file: Path | None) -> str:
     """`mailctl drain pool:marketing --for 2h --reason 'Gmail throttles us'`; `words` are quoted already."""
-    parts = [prefix(fleet_file), verb.words, *words]
+    said = options.words or verb.words
+    parts = [prefix(fleet_file), said, *as_arguments(said, words)]
     if options.filter:
         parts += ["--filter", shlex.quote(options.filter)]
     if options.everything and not words:

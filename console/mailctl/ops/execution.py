@@ -121,11 +121,11 @@ def _report(plan: Plan, lines: tuple[Line, ...]) -> Report:
     done = any(line.result in (LineResult.APPLIED, LineResult.UNKNOWN) for line in lines)
     answers = [line.answer for line in lines if line.answer and line.result is LineResult.APPLIED]
     undoable = done and (not answers or any(answer.undoable for answer in answers))
-    prefix = plan.command.partition(f" {plan.verb.words}")[0]
+    prefix = plan.command.partition(f" {plan.words}")[0]
     return Report(
         verb=plan.verb,
         op_id=plan.op_id,
-        selection=plan.selection,
+        title=plan.title,
         lines=lines,
         command=plan.command,
         undo_command=f"{prefix} undo {plan.op_id}" if undoable else "",

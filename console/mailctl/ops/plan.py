@@ -1,5 +1,6 @@
 """What an operation will do, and what it did: values that the screens and the commands show alike."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -59,6 +60,16 @@ class Verb(StrEnum):
         return self.value.replace("credential_", "credentials ").replace("_", " ")
 
 
+def titled(words: str, selection: str) -> str:
+    """A command as the operator would type it: `drain pool:marketing`, `job pause spring-sale`."""
+    return " ".join((words, *as_arguments(words, selection.split(" ")))).rstrip()
+
+
+def as_arguments(words: str, terms: Iterable[str]) -> tuple[str, ...]:
+    """Terms as a command takes them: those of jobs have names without their kind."""
+    return tuple(term.removeprefix("job:") if words.startswith("job ") else term for term in terms)
+
+
 FINAL = frozenset({Verb.JOB_CANCEL, Verb.BOUNCE, Verb.DELETE})
 """Verbs after which mail is gone."""
 LARGE = 1000
@@ -71,6 +82,7 @@ MANY_HOSTS = 3
 class Options:
     """What an operator may say about a verb beside the selection."""
 
+    words: str = ""  # the command, where it is another than that of the verb: `job pause`
     reason: str = ""
     ttl_s: int | None = None  # None: the agents' default for the verb
     override: bool = False  # act although a guard or a pre-flight refuses; wants a reason
@@ -201,9 +213,14 @@ class Plan:
         return self.steps[0].target.partition(":")[2] or self.steps[0].target if self.steps else self.selection
 
     @property
+    def words(self) -> str:
+        """The verb as the operator has it."""
+        return self.options.words or self.verb.words
+
+    @property
     def title(self) -> str:
         """`drain pool:marketing`."""
-        return f"{self.verb.words} {self.selection}".rstrip()
+        return titled(self.words, self.selection)
 
 
 class LineResult(StrEnum):
@@ -237,7 +254,7 @@ class Report:
 
     verb: Verb
     op_id: OpId
-    selection: str
+    title: str  # as that of the plan
     lines: tuple[Line, ...]
     command: str
     undo_command: str  # empty when there is nothing to undo

@@ -23,7 +23,7 @@ from mailctl.fleet.state import FleetState
 from mailctl.ops.errors import OpsError
 from mailctl.ops.filters import Filter
 from mailctl.ops.own import READ_ONLY_REFUSAL
-from mailctl.ops.plan import LineResult, Options, Plan, Report, Verb
+from mailctl.ops.plan import LineResult, Options, Plan, Report, Verb, titled
 from mailctl.ops.selector import Selection
 from mailctl.tui.alarms import Alarms
 from mailctl.tui.collecting import Collector
@@ -341,9 +341,8 @@ class ConsoleApp(App[int], inherit_bindings=False):
 
     def ask_before(self, verb: Verb, selection: Selection, options: Options = DEFAULTS) -> None:
         """Plan a verb and ask for confirmation."""
-        self.carry_out(
-            f"{verb.words} {selection}", lambda options: self.operator.plan(verb, selection, options), options
-        )
+        title = titled(options.words or verb.words, str(selection))
+        self.carry_out(title, lambda options: self.operator.plan(verb, selection, options), options)
 
     def ask_before_undo(self, op_id: OpId | None) -> None:
         """Plan an undo and ask; None: of the last operation of this console, else of the last of mine that stands."""

@@ -53,10 +53,15 @@ def some(number: int) -> str:
     return count(number) if number else NOTHING
 
 
+_GROUPS = ("credentials", "dkim", "job", "lock", "note", "suppression")
+"""Commands that have their verb as second word."""
+
+
 def few(title: str) -> str:
     """`suspend cell:yahoo/mkt-1 and 8 more`: a verb with its objects, of many only the first."""
-    verb, _, objects = title.partition(" ")
-    names = objects.split()
+    words = title.split()
+    verbs = 2 if words[0] in _GROUPS else 1
+    verb, names = " ".join(words[:verbs]), words[verbs:]
     return f"{verb} {names[0]} and {len(names) - 1} more" if len(names) > 3 else title
 
 

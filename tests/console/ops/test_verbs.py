@@ -42,6 +42,23 @@ async def test_a_plan_adds_hosts_up_and_changes_nothing(agents: Agents, fleet: F
     assert not any(agent.executed for agent in agents.values())
 
 
+@pytest.mark.parametrize("path", [None, Path("other fleet.yaml")])
+async def test_an_operation_is_called_as_the_operator_called_it(agents: Agents, path: Path | None) -> None:
+    async with Fleet(fleet_config(agents), path=path) as fleet:
+        await fleet.settled(5)
+        pause = await plan(fleet, Verb.SUSPEND, "job:spring host:mx1", Options(words="job pause", reason="wrong price"))
+        report = await ops.execute(fleet, pause)
+        suspend = await plan(fleet, Verb.SUSPEND, "job:spring host:mx1")
+    shell = "mailctl" if path is None else "mailctl --fleet 'other fleet.yaml'"
+    assert pause.title == report.title == "job pause spring host:mx1"
+    assert pause.command == f"{shell} job pause spring host:mx1 --reason 'wrong price'"
+    assert report.undo_command == f"{shell} undo {report.op_id}"
+    assert (suspend.title, suspend.command) == (
+        "suspend job:spring host:mx1",
+        f"{shell} suspend job:spring host:mx1",
+    )
+
+
 async def test_a_drain_is_applied_everywhere_and_undone(agents: Agents, fleet: Fleet) -> None:
     report = await ops.execute(fleet, await plan(fleet, Verb.DRAIN, "pool:marketing"))
     assert report.summary == "applied on 3 of 3 hosts"

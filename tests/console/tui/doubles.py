@@ -899,7 +899,7 @@ class StillOperator:
         return Report(
             verb=Verb.EVACUATE,
             op_id=plan.id,
-            selection=f"host:{plan.source}",
+            title=f"evacuate host:{plan.source}",
             lines=lines,
             command=plan.command,
             undo_command="",
@@ -923,7 +923,7 @@ class StillOperator:
         return Report(
             verb=plan.verb,
             op_id=plan.op_id,
-            selection=plan.selection,
+            title=plan.title,
             lines=lines,
             command=plan.command,
             undo_command=f"mailctl undo {plan.op_id}",

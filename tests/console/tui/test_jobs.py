@@ -53,7 +53,7 @@ async def test_a_job_is_paused_after_a_question() -> None:
         await until(pilot, lambda: is_asked(pilot))
         clock.now += DEAF_S
         await pilot.press("y")
-        await until(pilot, lambda: [plan.title for plan in operator.executed] == ["suspend job:spring-sale"])
+        await until(pilot, lambda: [plan.title for plan in operator.executed] == ["job pause spring-sale"])
 
 
 async def test_a_job_is_cancelled_only_by_typing_its_name() -> None:

@@ -53,3 +53,5 @@ def test_of_many_objects_a_title_names_the_first() -> None:
     assert few("drain pool:marketing") == "drain pool:marketing"
     assert few("suspend cell:a/1 cell:a/2 cell:a/3") == "suspend cell:a/1 cell:a/2 cell:a/3"
     assert few("suspend cell:a/1 cell:a/2 cell:a/3 cell:a/4") == "suspend cell:a/1 and 3 more"
+    assert few("job pause a b c") == "job pause a b c"
+    assert few("job pause a b c d") == "job pause a and 3 more"

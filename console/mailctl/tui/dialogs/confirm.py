@@ -134,7 +134,7 @@ class ConfirmDialog(Modal[Confirmed | Changed | None]):
         return self._clock() - self._opened_at < DEAF_S
 
     def _keys(self) -> Content:
-        keys = [("y", self.plan.verb.words), ("r", "reason")] if self.plan.is_possible else []
+        keys = [("y", self.plan.words), ("r", "reason")] if self.plan.is_possible else []
         keys += [
             (key, what) for key, what in (("t", "time"), ("o", "override"), ("b", "break")) if self._may_edit(what)
         ]
@@ -159,7 +159,7 @@ class ConfirmDialog(Modal[Confirmed | Changed | None]):
         if self.is_deaf or not self.plan.is_possible:
             return
         if self.plan.word:
-            self._open("name", f"type {clean(self.plan.word)} to {self.plan.verb.words}")
+            self._open("name", f"type {clean(self.plan.word)} to {self.plan.words}")
         else:
             self.dismiss(Confirmed())
 

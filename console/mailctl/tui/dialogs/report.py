@@ -46,7 +46,7 @@ class ReportDialog(Modal[None]):
     def compose(self) -> ComposeResult:
         """The lines."""
         box = Vertical()
-        box.border_title = f" {clean(few(f'{self.report.verb.words} {self.report.selection}'))} "
+        box.border_title = f" {clean(few(self.report.title))} "
         with box, VerticalScroll():
             yield Static(told(self.report), markup=False)
 

@@ -57,6 +57,7 @@ class JobsView(View):
     EMPTY = "asking the hosts …"
     HINTS = (("enter", "messages"), ("S", "pause"), ("E", "resume"), ("X", "cancel"), ("L", "rate"))
     VERBS: ClassVar[dict[str, Verb]] = View.VERBS | {"X": Verb.JOB_CANCEL}
+    WORDS: ClassVar[dict[Verb, str]] = {Verb.SUSPEND: "job pause", Verb.RESUME: "job resume"}
     DEFAULT_CSS = """
     JobsView FleetTable { height: 1fr; }
     JobsView Detail { height: 8; }

@@ -60,6 +60,8 @@ class View(Screen[None]):
         "T": Verb.RETRY,
     }
     """Keys whose hint is grey while their verb is not possible."""
+    WORDS: ClassVar[dict[Verb, str]] = {}
+    """Commands of verbs that have another one for what is on this screen."""
     AUTO_FOCUS = "FleetTable"
     HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
@@ -396,7 +398,8 @@ class View(Screen[None]):
             self.say(answer.why_not, Tone.WARN)
         else:
             self.table.lead()  # what becomes of the row is the proof
-            self.desk.ask_before(answer.verb, subject.selection, Options(filter=subject.line))
+            options = Options(filter=subject.line, words=self.WORDS.get(answer.verb, ""))
+            self.desk.ask_before(answer.verb, subject.selection, options)
 
     def action_limit(self) -> None:
         """Ask for a limit and its value, then plan it."""
