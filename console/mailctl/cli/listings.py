@@ -14,7 +14,7 @@ from mailagent.api.targets import TargetKind
 from mailagent.api.views import InDoubt, MessageDetail, MessageSummary, QueueView
 from mailctl.cli.rows import binding
 from mailctl.fleet.lists import FleetGroup
-from mailctl.ops.acts import by_operation, operation_of, undo_words
+from mailctl.ops.acts import by_operation, operation_of, undo_words, verb_words
 from mailctl.ops.filters import described
 from mailctl.output.human import NOTHING, ago, clock, count, duration, printable, size, until
 from mailctl.output.tables import Column, fields, table, wrapped
@@ -226,7 +226,7 @@ def operation_table(rows: Sequence[tuple[HostName, OperationRecord]], live: Coll
             [
                 ago(record.at, now),
                 operation_of(record),
-                record.verb,
+                verb_words(record.verb),
                 _about(record, alone=len(parts) == 1),
                 " ".join(sorted({host for host, _ in parts})),
                 record.author,
@@ -269,7 +269,7 @@ def record_table(
     cells = [
         [
             host,
-            record.verb,
+            verb_words(record.verb),
             str(record.target) if record.target else _filter(record),
             record.result,
             f"{record.at:%Y-%m-%d %H:%M:%S} UTC",

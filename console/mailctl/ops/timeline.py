@@ -17,7 +17,7 @@ from mailagent.api.operations import OperationRecord, Result
 from mailagent.api.targets import TargetKind
 from mailagent.api.views import EngineState, Series
 from mailctl.fleet.state import FleetState, HostState, LinkState
-from mailctl.ops.acts import CONSOLE, OF_HOSTS, by_operation, is_act
+from mailctl.ops.acts import CONSOLE, OF_HOSTS, by_operation, is_act, verb_words
 
 BASE_STEPS: Final = 10
 """Minutes before a change that it is measured against."""
@@ -90,7 +90,7 @@ def _operation(parts: Sequence[tuple[str, OperationRecord]]) -> TimelineEvent:
         text += "; undone later"
     kind = _kind(record)
     if kind is not EventKind.NOTE:
-        text = ": ".join(filter(None, (record.verb.replace("_", " "), text)))
+        text = ": ".join(filter(None, (verb_words(record.verb), text)))
     return TimelineEvent(
         at=record.at,
         kind=kind,

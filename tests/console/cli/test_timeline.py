@@ -51,3 +51,9 @@ async def test_operations_are_acts_of_people_unless_all_are_wanted(agents: Agent
     everything = await mailctl("operations", "--all")
     assert "automation" in everything.out
     assert str(op_id).partition(".")[0] in everything.out
+    applied = msgspec.structs.replace(record, op_id=OpId("apply-1"), verb="config_apply", author="bob")
+    agents["mx1"].records["apply-1"] = applied
+    listed = (await mailctl("operations")).out
+    assert " apply " in listed
+    assert "config_apply" not in listed
+    assert "config_apply" in {row["verb"] for row in (await mailctl("operations", "--json")).document["rows"]}

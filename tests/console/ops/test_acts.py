@@ -9,7 +9,7 @@ from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.ids import DirectiveId, HostName, OpId
 from mailagent.api.operations import OperationRecord, Result
 from mailagent.api.targets import Target, TargetKind
-from mailctl.ops.acts import by_operation, is_act, undo_words
+from mailctl.ops.acts import by_operation, is_act, told, undo_words, verb_words
 
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 DRAIN = OperationRecord(
@@ -53,6 +53,21 @@ ENDED = Directive(
 )
 def test_an_act_is_what_somebody_ordered(verb: str, author: str, act: bool) -> None:
     assert is_act(msgspec.structs.replace(DRAIN, verb=verb, author=author)) is act
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("drain", "drain"),
+        ("config_apply", "apply"),
+        ("config_undo", "apply --undo"),
+        ("credential_rotate", "credentials rotate"),
+        ("evacuate_admit", "evacuate admit"),
+    ],
+)
+def test_a_record_is_told_in_the_words_of_operators(verb: str, words: str) -> None:
+    assert verb_words(verb) == words
+    assert told(msgspec.structs.replace(DRAIN, verb=verb)) == f"{words} pool:marketing, 12:00:00 UTC"
 
 
 def test_undo_has_nothing_to_do_for_an_order_that_has_ended() -> None:

@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from mailagent.api import codec
+from mailagent.api.ids import HostName
+from mailagent.api.replies import OperationPage
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
@@ -114,6 +118,27 @@ async def test_the_log_hides_what_agents_did_by_themselves_until_asked() -> None
         await until(pilot, lambda: log.row_count == 4)
         await pilot.press("a")
         await until(pilot, lambda: log.row_count == 3)
+
+
+class Applying(StillFleet):
+    """A fleet whose drain was a `mailctl apply`."""
+
+    async def ask_all(self, method: str, params: msgspec.Struct, **how: Any) -> dict[HostName, Any]:
+        answers = await super().ask_all(method, params, **how)
+        if method == "operations":
+            told = {host: codec.encode(page).replace(b'"drain"', b'"config_apply"') for host, page in answers.items()}
+            return {host: codec.decode(page, OperationPage) for host, page in told.items()}
+        return answers
+
+
+async def test_the_log_has_the_words_of_operators_and_is_narrowed_by_them() -> None:
+    app = ConsoleApp(Applying(shaped()), StillOperator(), now=lambda: NOW, clock=Clock())
+    async with app.run_test(size=(120, 36)) as pilot:
+        await orders(pilot)
+        await until(pilot, lambda: "apply" in shown(pilot))
+        assert "config_apply" not in shown(pilot)
+        await pilot.press("slash", *"apply", "enter")
+        await until(pilot, lambda: pilot.app.screen.query_one("#log", FleetTable).row_count == 1)
 
 
 async def test_all_of_mine_since_a_time_is_one_question() -> None:

@@ -19,7 +19,7 @@ from mailagent.api.operations import OperationRecord
 from mailagent.api.replies import OperationPage
 from mailagent.api.requests import PageRequest
 from mailctl.fleet.state import DirectiveRow, FleetState
-from mailctl.ops.acts import is_act, operation_of
+from mailctl.ops.acts import is_act, operation_of, verb_words
 from mailctl.ops.moments import past
 from mailctl.ops.plan import Options, Plan, Verb
 from mailctl.ops.selector import TermKind
@@ -146,8 +146,7 @@ class OperationsView(View):
         log = [
             row
             for row in self._log
-            if (self._with_automation or is_act(row.record))
-            and self.filter.admits({}, f"{row.record.verb} {row.record.target} {row.record.author}")
+            if (self._with_automation or is_act(row.record)) and self.filter.admits({}, _log_words(row.record))
         ]
         self.query_one("#orders", FleetTable).show(
             Listing.of(ORDER_COLUMNS, in_order(orders), order_key, lambda row: _order_cells(row, now))
@@ -292,13 +291,18 @@ def _order_cells(row: DirectiveRow, now: datetime) -> tuple[Cell, ...]:
     )
 
 
+def _log_words(record: OperationRecord) -> str:
+    """What a filter looks into: the verb as it is shown, and its name on the wire."""
+    return f"{verb_words(record.verb)} {record.verb} {record.target} {record.author}"
+
+
 def _log_cells(row: LogRow) -> tuple[Cell, ...]:
     record = row.record
     what = str(record.target) if record.target else f"{record.undoes}" if record.undoes else "messages"
     result = Cell("undone", Tone.QUIET) if row.undone else Cell(str(record.result).replace("-", " "), Tone.GOOD)
     return (
         Cell(clock(record.at), Tone.QUIET),
-        Cell(record.verb, Tone.STRONG),
+        Cell(verb_words(record.verb), Tone.STRONG),
         Cell(f"{clean(what)} +{row.others}" if row.others else clean(what), Tone.TEXT),
         Cell(_at(row.hosts), Tone.TEXT),
         Cell(clean(record.author), Tone.TEXT),
