@@ -41,7 +41,7 @@ def export(setup: Setup, screen: str, svg: Path | None, text: Path | None, size:
     for path in filter(None, (svg, text)):
         if why := taken(str(path)):
             raise click.UsageError(why)
-    wanted = Wanted(screen.lower(), (int(columns), int(lines)), line, view, setup.timeout_s)
+    wanted = Wanted(screen.lower(), (int(columns), int(lines)), line, view, setup.timeout_s, setup.answer_s)
     picture, state = asyncio.run(draw(setup.load(), setup.path(), wanted, role=setup.role))
     for file, made in ((svg, self_contained), (text, as_text)):
         if file is not None:

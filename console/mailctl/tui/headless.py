@@ -22,6 +22,9 @@ SCREENS: Final = tuple(name.lower() for name in VIEWS if name not in ("Message",
 """Screens that are about the fleet; the others are about one thing that somebody chose."""
 QUIET_S: Final = 0.5
 """A screen is whole when nothing of it is asked for during so long."""
+DRAW_S: Final = 2.0
+"""What drawing may take beside the answers."""
+LOOK_S: Final = 0.05
 
 
 class Wanted(NamedTuple):
@@ -31,7 +34,8 @@ class Wanted(NamedTuple):
     size: tuple[int, int]
     filter: str
     view: str  # name of a saved one
-    timeout_s: float  # for the hosts, and for the screen
+    timeout_s: float  # for the hosts, and then for the screen
+    answer_s: float | None = None  # for each answer; None: as long as the screen allows
 
 
 async def draw(config: FleetConfig, path: Path, wanted: Wanted, *, role: str | None) -> tuple[str, FleetState]:
@@ -43,7 +47,8 @@ async def draw(config: FleetConfig, path: Path, wanted: Wanted, *, role: str | N
     """
     narrowed = Filter.parse(wanted.filter)
     own = load_everything()
-    fleet = Fleet(config, path=path, as_role=Role(role) if role else None, read_only=True)
+    as_role = Role(role) if role else None
+    fleet = Fleet(config, path=path, as_role=as_role, read_only=True, answer_s=wanted.answer_s)
     app = ConsoleApp(fleet, FleetOperator(fleet), path=path, environment=config.environment or "", read_only=True)
     settle(app, own)
     app.drift.follow(config)
@@ -55,13 +60,15 @@ async def draw(config: FleetConfig, path: Path, wanted: Wanted, *, role: str | N
     pictures: list[tuple[str, FleetState]] = []
 
     async def drive(pilot: Pilot[Any]) -> None:
-        await fleet.settled(wanted.timeout_s)
+        settled = await fleet.settled(wanted.timeout_s)
+        while app.state.tick < settled.tick:  # screens ask the hosts that they know to be there
+            await pilot.pause(LOOK_S)
         if wanted.view:
             app.comfort.open(wanted.view)
         elif not isinstance(app.screen, VIEWS[name]):
             app.go_down(name)
         with contextlib.suppress(TimeoutError):  # a host is slow: it is drawn as far as it is known, and says so
-            async with asyncio.timeout(wanted.timeout_s):
+            async with asyncio.timeout(wanted.timeout_s + DRAW_S):
                 await _whole(app, pilot, narrowed)
         pictures.append((app.export_screenshot(title=app.title), fleet.state))
         app.exit()
@@ -82,4 +89,4 @@ async def _whole(app: ConsoleApp, pilot: Pilot[Any], narrowed: Filter) -> None:
             narrow, quiet_since = False, loop.time()
         if any(worker.is_running and worker.node is view for worker in app.workers):
             quiet_since = loop.time()
-        await pilot.pause(0.05)
+        await pilot.pause(LOOK_S)

@@ -39,6 +39,19 @@ async def test_a_saved_view_is_drawn_and_a_lost_host_told(
     assert "WAITING" not in text
 
 
+async def test_a_screen_that_asks_for_itself_is_drawn_with_the_answers(
+    agents: dict[str, LoopbackAgent], mailctl: Mailctl, tmp_path: Path
+) -> None:
+    assert (await mailctl("drain", "pool:cold", "--yes")).code == 0
+    agents["mx1"].faults.mute.add("operations")
+    for screen in ("timeline", "operations"):
+        ran = await mailctl("--timeout", "1", "export", screen, "--text", f"{screen}.txt")
+        assert ran.code == 0, ran.err
+        text = (tmp_path / f"{screen}.txt").read_text()
+        assert "2 hosts" in text, text  # the third one's answer was waited for as long as --timeout says, and no longer
+        assert "asking the hosts" not in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
