@@ -44,7 +44,7 @@ def deferrals(setup: Setup, selection: Sequence[str], last: int, worst: int, as_
       mailctl report deferrals provider:gmail --last 6h --worst 30 --json
     """
     from mailctl.cli.report_text import deferral_text
-    from mailctl.cli.show import Shown, show
+    from mailctl.cli.show import show
     from mailctl.ops import SelectorError, TermKind
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
@@ -53,7 +53,7 @@ def deferrals(setup: Setup, selection: Sequence[str], last: int, worst: int, as_
         found = await deferrals_of(
             setup, fleet, selection, last_s=min(last, 86_400), worst=worst, providers=selection.names(TermKind.PROVIDER)
         )
-        return Shown([found], deferral_text(found, width()), partial=partial_of(fleet, found.unchecked))
+        return _shown(fleet, found, deferral_text(found, width()))
 
     show(setup, "report-deferrals", selection, look, as_json=as_json)
 
@@ -82,12 +82,12 @@ def day(setup: Setup, selection: Sequence[str], date: datetime | None, as_json: 
     """
     from mailctl.cli.narrow import narrow
     from mailctl.cli.report_text import day_text
-    from mailctl.cli.show import Shown, show
+    from mailctl.cli.show import show
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         narrow((), selection, {}, view="report day")
         _, found = await day_of(setup, fleet, selection, date)
-        return Shown([found], day_text(found, width()), partial=partial_of(fleet, found.unchecked))
+        return _shown(fleet, found, day_text(found, width()))
 
     show(setup, "report-day", selection, look, as_json=as_json)
 
@@ -173,6 +173,19 @@ def partial_of(fleet: "Fleet", unchecked: "Sequence[Unchecked]") -> "dict[HostNa
     """Connected hosts that a report lacks something of; the others are named anyway."""
     fresh = {host.name for host in fleet.state.hosts if host.state.is_fresh}
     return {one.host: one.why for one in unchecked if one.host in fresh}
+
+
+def _shown(fleet: "Fleet", report: "DayReport | DeferralReport", text: str) -> "Shown":
+    """A report; connected hosts that answered nothing count as those that cannot be reached."""
+    from mailctl.cli.show import Shown
+
+    lacking = partial_of(fleet, report.unchecked)
+    return Shown(
+        [report],
+        text,
+        failed={host: why for host, why in lacking.items() if host not in report.hosts},
+        partial={host: why for host, why in lacking.items() if host in report.hosts},
+    )
 
 
 def _period(length: timedelta) -> tuple[datetime, datetime]:

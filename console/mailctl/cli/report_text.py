@@ -12,6 +12,7 @@ from mailctl.output.tables import Column, table, wrapped
 
 MOST_ACTS = 20
 """Operations of one kind that people are shown; --json has all."""
+UNKNOWN = "nothing is known: no host answered"
 
 
 def deferral_text(report: DeferralReport, width: int | None) -> str:
@@ -20,8 +21,11 @@ def deferral_text(report: DeferralReport, width: int | None) -> str:
         f"Deferrals from {clock(report.since)} to {clock(report.until)}, as t / (t + d), of more than"
         f" {plural(report.least, 'event')}"
     ]
+    if not report.hosts:
+        return "\n\n".join([*parts, UNKNOWN, *_gaps(report.unchecked, width)])
     for title, rows in (("PROVIDER", report.providers), ("DOMAIN", report.domains)):
-        parts.append(_deferrals(title, rows, width) if rows else f"no {title.lower()} with deferrals")
+        none = f"no {title.lower()} with deferrals{_as_known(report.unchecked)}"
+        parts.append(_deferrals(title, rows, width) if rows else none)
     return "\n\n".join([*parts, *_gaps(report.unchecked, width)])
 
 
@@ -61,10 +65,13 @@ def connect_text(rows: Sequence[ConnectRow], width: int | None) -> str:
 def day_text(report: DayReport, width: int | None) -> str:
     """Flows by stream, pool, provider and host; bounces, complaints, automation, operations."""
     parts = [f"From {clock(report.since)} to {clock(report.until)}"]
+    if not report.hosts:
+        return "\n\n".join([*parts, UNKNOWN, *_gaps(report.unchecked, width)])
+    known = _as_known(report.unchecked)
     scopes = dict.fromkeys(row.scope for row in report.flows)
     parts += [_flows(scope.value, [row for row in report.flows if row.scope is scope], width) for scope in scopes]
     if not report.flows:
-        parts.append("nothing was sent")
+        parts.append(f"nothing was sent{known}")
     if report.bounces:
         bounces = [[row.category or NOTHING, count(row.count), _top(row.providers)] for row in report.bounces[:WORST]]
         parts.append(
@@ -88,7 +95,7 @@ def day_text(report: DayReport, width: int | None) -> str:
         ]
         parts.append(table(columns, complaints, width=width))
     for title, acts in (("AUTOMATION", report.automation), ("OPERATIONS", report.operations)):
-        parts.append(_acts(title, acts, width) if acts else f"no {title.lower()}")
+        parts.append(_acts(title, acts, width) if acts else f"no {title.lower()}{known}")
     return "\n\n".join([*parts, *_gaps(report.unchecked, width)])
 
 
@@ -143,6 +150,11 @@ def _acts(title: str, acts: Sequence[Act], width: int | None) -> str:
 def _top(found: dict[str, int]) -> str:
     shown = ", ".join(f"{name or NOTHING} {count(number)}" for name, number in list(found.items())[:4])
     return f"{shown} …" if len(found) > 4 else shown
+
+
+def _as_known(unchecked: Sequence[Unchecked]) -> str:
+    """What is to be added to saying that there is nothing."""
+    return " as far as is known" if unchecked else ""
 
 
 def _gaps(unchecked: Sequence[Unchecked], width: int | None) -> list[str]:

@@ -40,6 +40,7 @@ class DeferralReport(msgspec.Struct, frozen=True, kw_only=True):
     providers: tuple[DeferralRow, ...]
     domains: tuple[DeferralRow, ...]
     unchecked: tuple[Unchecked, ...] = ()
+    hosts: tuple[HostName, ...] = ()  # that answered; of none nothing is known
 
     @property
     def level(self) -> Level:
@@ -108,6 +109,7 @@ class DayReport(msgspec.Struct, frozen=True, kw_only=True):
     operations: tuple[Act, ...]  # by people, newest first
     automation: tuple[Act, ...]
     unchecked: tuple[Unchecked, ...] = ()
+    hosts: tuple[HostName, ...] = ()  # that answered; of none nothing is known
 
 
 _ORDER = (Level.OK, Level.WARNING, Level.CRITICAL)
@@ -174,7 +176,13 @@ def deferral_report(
         providers=rows(by_provider),
         domains=rows(by_domain),
         unchecked=lacks(sums, outcomes, since=since, letters="dt"),
+        hosts=_answered(sums, outcomes),
     )
+
+
+def _answered(*answers: Answers) -> tuple[HostName, ...]:
+    """Hosts that said anything, be it that they have nothing of the kind."""
+    return tuple(dict.fromkeys(host for one in answers for host in (*one.got, *one.beyond)))
 
 
 def _level(one: Sum, provider: str, thresholds: Thresholds) -> Level:
@@ -228,6 +236,7 @@ def day_report(sums: Answers, outcomes: Answers, operations: Answers, *, since: 
             *lacks(sums, outcomes, since=since, letters="bxf"),
             *(Unchecked(host=host, why=f"operations: {why}") for host, why in operations.failed.items()),
         ),
+        hosts=_answered(sums, outcomes, operations),
     )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from mailagent.api import codec
 from tests.console import records
@@ -40,6 +41,41 @@ async def test_a_day_is_the_sum_of_all_hosts(mailctl: Mailctl) -> None:
     text = (await mailctl("report", "day", "host:mx1")).out
     assert "bad-mailbox" in text
     assert (await mailctl("report", "day", "--day", "2999-01-01")).code == 2
+
+
+@pytest.mark.parametrize("report", ["day", "deferrals"])
+@pytest.mark.parametrize("is_connected", [False, True])
+async def test_of_hosts_that_do_not_answer_nothing_is_known(
+    agents: Agents, mailctl: Mailctl, path: Path, report: str, is_connected: bool
+) -> None:
+    for agent in agents.values():
+        agent.faults.mute = {"sums", "outcomes", "operations"}
+        if not is_connected:
+            edit(path, str(agent.socket), "/nowhere/rpc.sock")
+    ran = await mailctl("--timeout", "1", "report", report)
+    assert ran.code == 3
+    assert "nothing is known: no host answered" in ran.out
+    for host in agents:
+        assert f"not known of {host}: " in ran.out
+        assert f"mailctl: {host}: " in ran.err
+    assert "nothing was sent" not in ran.out
+    assert "no domain" not in ran.out
+    assert "no operations" not in ran.out
+
+
+async def test_that_nothing_was_sent_is_said_of_hosts_that_answered(
+    agents: Agents, mailctl: Mailctl, path: Path
+) -> None:
+    for agent in agents.values():
+        agent.sums = msgspec.structs.replace(records.sums(), rows=())
+    assert "nothing was sent\n" in (await mailctl("report", "day")).out
+    edit(path, str(agents["mx3"].socket), "/nowhere/rpc.sock")
+    ran = await mailctl("report", "day", "--json")
+    assert ran.code == 1
+    assert ran.document["rows"][0]["hosts"] == ["mx1", "mx2"]
+    ran = await mailctl("report", "day")
+    assert ran.code == 1
+    assert "nothing was sent as far as is known" in ran.out
 
 
 async def test_what_every_host_knows_in_part_is_one_and_not_three(agents: Agents, mailctl: Mailctl) -> None:
