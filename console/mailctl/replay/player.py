@@ -34,6 +34,8 @@ SLICE_S = 0.03
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 MOST_S = 2.0
 """Seconds of the wall clock that count at once: a console that was stopped goes on where it stood."""
+OPENING = timedelta(seconds=1)
+"""Once a host is known, so long is waited for the others before the first picture."""
 HISTORY_S = 900
 """Seconds of history that are kept while playing."""
 
@@ -69,8 +71,8 @@ class Player:
         self._group = asyncio.TaskGroup()
         self._ticking: asyncio.Task[None] | None = None
         self._state = FleetState()
-        self._begin_at(0)
-        self.work(slice_s=None)
+        self._open()
+        self._opens_at = self._goal
 
     # position
 
@@ -106,8 +108,8 @@ class Player:
         return bool(further)
 
     def seek(self, moment: datetime) -> None:
-        """Go to `moment`, or to the nearer end of the recording."""
-        self._goal = max(self.recording.began_at, min(moment, self.recording.ended_at))
+        """Go to `moment`, or to the nearer end of the recording; its beginning is where hosts are known."""
+        self._goal = max(self._opens_at, min(moment, self.recording.ended_at))
         section = self.recording.section_at(self._goal)
         if self._goal < self._at or self.recording.sections[section].at > self._at:
             self._begin_at(section)
@@ -154,6 +156,25 @@ class Player:
                 host.state, host.error = line.state, line.error
             case Answered():
                 self._answers[line.host, line.method] = line.result
+
+    def _open(self) -> None:
+        """Go to the first moment of which there is something to see: a recording begins before hosts are reached."""
+        self._begin_at(0)
+        until: datetime | None = None
+        while self._next is not None and (until is None or self._next.at <= until):
+            self._goal = self._next.at
+            self._take(self._next)
+            self._next = next(self._lines, None)
+            known = sum(host.state is not LinkState.CONNECTING for host in self._hosts.values())
+            if known == len(self._hosts):
+                break
+            if known and until is None:
+                until = self._goal + OPENING
+        else:
+            if until is None:  # no host was ever reached
+                self._goal = self.recording.began_at
+                self._begin_at(0)
+        self.work(slice_s=None)
 
     def _begin_at(self, section: int) -> None:
         """Read on from a section. What was counted before goes on only when time does."""

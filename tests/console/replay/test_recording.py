@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,12 @@ from mailagent.api.replies import DeferredGroups
 from mailagent.api.requests import HistoryRequest, HistoryScope, MessageRequest, PageRequest
 from mailagent.api.targets import MessageFilter
 from mailctl.fleet.errors import LinkError
-from mailctl.fleet.state import LinkState
+from mailctl.fleet.state import FleetState, LinkState
 from mailctl.replay import Player, Recorder, Recording, RecordingError
 from mailctl.replay.player import MOST_S
 from mailctl.replay.recorder import part
-from tests.console.replay.conftest import LOST_AT_S, SECONDS, Night, at
-from tests.console.tui.doubles import snapshot
+from tests.console.replay.conftest import HELLO, LOST_AT_S, SECONDS, Night, at
+from tests.console.tui.doubles import HOSTS, snapshot
 
 BEFORE = snapshot(0).host.waiting
 
@@ -110,6 +111,47 @@ async def test_history_is_counted_while_playing_and_over_jumps_ahead(path: Path)
     (series,) = (await player.ask_all("history", HistoryRequest(scope=HistoryScope.HOST), hosts=("mx1",))).values()
     assert len(series.delivered) == 100
     assert sum(series.delivered) == 700
+
+
+def opened(tmp_path: Path, connected: dict[str, float], lost: dict[str, float]) -> Player:
+    """A recording of 30 s that begins before hosts are reached: after so many seconds they are, or are not."""
+    night = Night(tmp_path / "early.jsonl")
+    early = [replace(host, state=LinkState.CONNECTING, hello=None, snapshot=None) for host in night.state().hosts]
+    night.recorder.begin(lambda: FleetState(hosts=tuple(early)))
+    for seconds, name in sorted((seconds, name) for name, seconds in (connected | lost).items()):
+        night.now = at(seconds)
+        index = HOSTS.index(name)
+        if name in connected:
+            night.recorder.connected(early[index].name, HELLO, night.snapshots[index])
+        else:
+            night.recorder.lost(early[index].name, LinkState.LOST, "no route")
+    night.now = at(29)
+    night.second()
+    night.recorder.close()
+    return Player(Recording.open(tmp_path / "early.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("connected", "lost", "opens_s", "states"),
+    [
+        ({"mx1": 0.2, "mx2": 0.4, "mx3": 0.9}, {}, 0.9, "live live live"),
+        ({"mx1": 0.2, "mx3": 0.9}, {"mx2": 0.5}, 0.9, "live lost live"),
+        ({"mx1": 8, "mx2": 8.5}, {"mx3": 20}, 8.5, "live live connecting"),
+        ({}, {"mx1": 3, "mx2": 3, "mx3": 3}, 3, "lost lost lost"),
+        ({}, {}, 0, "connecting connecting connecting"),
+    ],
+)
+def test_a_replay_begins_where_hosts_are_known(
+    tmp_path: Path, connected: dict[str, float], lost: dict[str, float], opens_s: float, states: str
+) -> None:
+    player = opened(tmp_path, connected, lost)
+    player.pause()
+    for seconds in (opens_s, 25, 0):
+        seek(player, seconds)
+    assert player.position == at(opens_s)
+    assert " ".join(host.state for host in player.state.hosts) == states
+    if connected:
+        assert player.state.totals.waiting == sum(snapshot(HOSTS.index(name)).host.waiting for name in connected)
 
 
 def test_memory_does_not_grow_with_what_was_played(path: Path) -> None:
