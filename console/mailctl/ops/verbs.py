@@ -50,7 +50,7 @@ def check(verb: Verb, selection: Selection, options: Options) -> None:
         if not Filter.of(selection, options.filter) and not options.everything:
             raise NothingSelected(f"nothing is selected; --all means every {_which(verb)} message of the fleet")
     elif verb in ACTS_ON:
-        targets.acting_kind(selection, ACTS_ON[verb], verb, everything=options.everything)
+        targets.acting_kind(selection, ACTS_ON[verb], options.words or verb.words, everything=options.everything)
     else:
         raise SelectorError(f"{verb} takes an id, not a selection")
 
@@ -160,8 +160,9 @@ def check_options(verb: Verb, options: Options) -> None:
 
 def _directed(fleet: Fleet, verb: Verb, selection: Selection, options: Options) -> list[Draft]:
     """Drafts of a verb that acts on objects."""
+    said = options.words or verb.words
     found = targets.aims(
-        fleet.state, fleet.inventory, selection, ACTS_ON[verb], verb=verb, everything=options.everything
+        fleet.state, fleet.inventory, selection, ACTS_ON[verb], verb=said, everything=options.everything
     )
     if options.standby and len(found) > 1:
         raise OptionError("one standby can replace one virtual MTA; rotate them one by one, or leave the choice open")

@@ -58,7 +58,7 @@ _LIMITABLE = (TermKind.VMTA, TermKind.PROVIDER, TermKind.QUEUE, TermKind.CELL)
 def verdict(verb: Verb, subject: Subject | None, state: FleetState) -> Verdict:
     """What `verb` means for `subject`; RESUME stands for ending whatever holds it."""
     if subject is None or not subject.names:
-        return Verdict(None, f"nothing to {verb} here")
+        return Verdict(None, f"nothing to {verb.words.rpartition(' ')[2]} here")
     if why := _role(subject, state):
         return Verdict(None, why)
     if verb is not Verb.RESUME and (why := _lacking(verb, subject, state)):

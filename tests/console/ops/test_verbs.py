@@ -59,6 +59,14 @@ async def test_an_operation_is_called_as_the_operator_called_it(agents: Agents, 
     )
 
 
+@pytest.mark.parametrize(
+    ("verb", "words", "said"), [(Verb.SUSPEND, "job pause", "job pause"), (Verb.JOB_SET, "", "job set")]
+)
+def test_a_refusal_has_the_words_of_the_operator(verb: Verb, words: str, said: str) -> None:
+    with pytest.raises(ops.SelectorError, match=f"^{said} does not act on host:"):
+        ops.check(verb, ops.parse("host:mx1"), Options(words=words))
+
+
 async def test_a_drain_is_applied_everywhere_and_undone(agents: Agents, fleet: Fleet) -> None:
     report = await ops.execute(fleet, await plan(fleet, Verb.DRAIN, "pool:marketing"))
     assert report.summary == "applied on 3 of 3 hosts"

@@ -69,6 +69,10 @@ def test_nothing_selected_is_no_target() -> None:
     assert verdict(Verb.DRAIN, Subject(TermKind.POOL, ()), healthy()).verb is None
 
 
+def test_a_verb_that_has_nothing_here_is_said_in_words_and_not_by_its_wire_name() -> None:
+    assert verdict(Verb.JOB_CANCEL, Subject(TermKind.JOB, ()), healthy()).why_not == "nothing to cancel here"
+
+
 def test_the_selection_is_what_an_operator_would_type() -> None:
     assert str(Subject(TermKind.POOL, ("cold",), ("mx1",)).selection) == "pool:cold host:mx1"
     assert str(Subject(TermKind.HOST, ("mx1", "mx2")).selection) == "host:mx1 host:mx2"
