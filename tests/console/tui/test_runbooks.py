@@ -81,7 +81,7 @@ SCENES = {
     "address-cannot-send": Scene(
         with_cells(QUIET, "gmail", ("mkt-1",), binding=UNBOUND), "mkt-1 cannot send", ("rotate vmta:mkt-1",)
     ),
-    "campaign": Scene(QUIET, "", ("suspend job:spring-sale",)),
+    "campaign": Scene(QUIET, "", ("job pause spring-sale",)),
     "wrong-mail": Scene(QUIET, "", ("hold group:g1",)),
 }
 
