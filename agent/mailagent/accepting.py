@@ -74,8 +74,7 @@ class Acceptor:
         """Use `config` from now on."""
         self._config = config
         self._hostname = config.intake.hostname or config.host
-        self._postmaster = config.postmaster or f"postmaster@{self._hostname}"  # From of DSNs
-        self.postmaster = (config.feedback.postmaster or self._postmaster).encode()
+        self.postmaster = (config.feedback.postmaster or config.dsn_from).encode()
         """Who reads the mail that clients send to `postmaster`."""
         self.streams = StreamTable(config)
         self._guard.configure(config)
@@ -342,7 +341,7 @@ class Acceptor:
             Report(
                 action=action,
                 reporting_mta=self._hostname,
-                postmaster=self._postmaster,
+                postmaster=self._config.dsn_from,
                 sender=row.sender,
                 recipient=row.address,
                 reply=reply,

@@ -39,8 +39,10 @@ class Ours:
 class AddressBook:
     """What the configuration calls ours."""
 
-    def __init__(self, config: Shared, paths: ReturnPaths, clock: Callable[[], float]) -> None:
+    def __init__(self, config: Shared, paths: ReturnPaths, clock: Callable[[], float], *, dsn_from: str = "") -> None:
+        """`dsn_from`: From of our DSNs; answers to it are for people, unless those have their mail passed on to it."""
         feedback = config.feedback
+        self._dsn_from = "" if feedback.postmaster.lower() == dsn_from.lower() else dsn_from.lower()
         self._domains = feedback_domains(config)
         self._paths = paths
         self._clock = clock
@@ -58,6 +60,8 @@ class AddressBook:
         local, at, domain = address.rpartition("@")
         if not at:  # RFC 5321 section 4.5.1: postmaster needs no domain
             return Ours(Purpose.PEOPLE) if domain.lower() == "postmaster" else Refusal.UNKNOWN
+        if address.lower() == self._dsn_from:
+            return Ours(Purpose.PEOPLE)
         if domain.lower().rstrip(".") not in self._domains:
             return Refusal.UNKNOWN
         if local[:2].lower() in (BOUNCE, UNSUBSCRIBE):

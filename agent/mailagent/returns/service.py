@@ -102,7 +102,7 @@ class Feedback:
         paths = ReturnPaths(keys, self._host.tag)
         own: dict[str, str] = {name: bounces.domain for name, bounces in _signed_streams(config)}
         self.envelopes = Envelopes(paths, own) if own else None
-        book = AddressBook(config, paths, time.time)
+        book = AddressBook(config, paths, time.time, dsn_from=config.dsn_from)
         lookup = SentMail(self._host.accounting, self._host.tag)
         self._examiner = Examiner(book, paths, lookup, self._host.classify, list(config.streams))
         if self._desk is not None:

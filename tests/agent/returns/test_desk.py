@@ -61,6 +61,20 @@ def test_addresses(address: str, found: Purpose | Refusal) -> None:
     assert (ours.purpose if isinstance(ours, Ours) else ours) is found
 
 
+def test_answers_to_our_dsns_are_for_people() -> None:
+    """They come back to a host name that no stream has as its bounce domain."""
+    ours = AddressBook(SHARED, PATHS, lambda: NOW, dsn_from="Postmaster@mx1.example")
+    assert ours.look_up("postmaster@MX1.example") == Ours(Purpose.PEOPLE)
+    assert ours.look_up("abuse@mx1.example") is Refusal.UNKNOWN
+    assert book().look_up("postmaster@mx1.example") is Refusal.UNKNOWN
+
+
+def test_mail_for_people_is_not_passed_on_to_where_it_came_in() -> None:
+    config = Shared(feedback=Feedback(domains=("fbl.example",), postmaster="postmaster@mx1.example"))
+    ours = AddressBook(config, PATHS, lambda: NOW, dsn_from="postmaster@mx1.example")
+    assert ours.look_up("postmaster@mx1.example") is Refusal.UNKNOWN
+
+
 def test_a_return_path_expires() -> None:
     age = timedelta(days=60).total_seconds()
     assert isinstance(book(age - 60).look_up(path()), Ours)
