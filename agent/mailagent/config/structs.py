@@ -339,11 +339,6 @@ class FleetHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     virtual_mtas: dict[VmtaName, VirtualMta] = {}
     log: Log = Log()
 
-    @property
-    def dsn_from(self) -> str:
-        """From of DSNs; people answer to it."""
-        return self.postmaster or f"postmaster@{self.intake.hostname or self.host}"
-
 
 class FleetConfig(Shared, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`fleet.yaml`."""
