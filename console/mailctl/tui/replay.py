@@ -13,6 +13,7 @@ from mailctl.tui.desk import DEFAULTS, Planner
 from mailctl.tui.keymap import Keymap
 from mailctl.tui.source import Operator
 from mailctl.tui.start import load_everything, settle
+from mailctl.tui.terminal import hung_up_with_terminal
 from mailctl.tui.text import clock, span
 from mailctl.tui.theme import Tone
 from mailctl.tui.widgets.status import Hint
@@ -111,4 +112,5 @@ def run(player: Player, path: Path) -> int:
     own = load_everything()
     app = ReplayApp(player, path=path)
     settle(app, own)
-    return app.run() or 0
+    with hung_up_with_terminal():
+        return app.run() or 0

@@ -23,6 +23,7 @@ from mailctl.tui.own import Own, load_own
 from mailctl.tui.saved import views_path
 from mailctl.tui.screens.help import HelpScreen
 from mailctl.tui.source import FleetOperator
+from mailctl.tui.terminal import hung_up_with_terminal
 from mailctl.tui.widgets.table import FleetTable
 
 PATIENCE_S = 5.0
@@ -83,7 +84,8 @@ def run(config: FleetConfig, path: Path, *, as_role: Role | None = None, read_on
     app.is_first_time = is_first_time()
     for name in ("COLUMNS", "LINES"):  # Textual would believe them, though the terminal may have another size by now
         os.environ.pop(name, None)
-    return app.run() or 0
+    with hung_up_with_terminal():
+        return app.run() or 0
 
 
 def wear(app: ConsoleApp, own: Own) -> None:
