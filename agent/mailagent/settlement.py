@@ -13,12 +13,13 @@ from mailagent.api.ids import ProviderName, StreamName, VmtaName
 from mailagent.api.outcome import Attempt, Bounced, Deferred, Delivered
 from mailagent.api.smtp import SmtpReply
 from mailagent.config.structs import AgentConfig, Retry
-from mailagent.delivery.connection import Connection
 from mailagent.delivery.policy import domain_of
 from mailagent.outcome.accounting import AccountingRecord, event_id, line
 from mailagent.outcome.classification import Classifier, outcome_of
 from mailagent.outcome.dsn import Action, after_delay
+from mailagent.outcome.path import Path
 from mailagent.outcome.suppression import ON_THE_LIST, SuppressionBook
+from mailagent.scheduling.connection import Connection
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.retry import Schedule, last_wait, layered, next_wait
@@ -41,20 +42,6 @@ NO_PROVIDER = ProviderName("")
 
 MakeDsn = Callable[[Action, Waiting, bytes | None, SmtpReply, str], NewMessage | None]
 """(what, recipient, body if at hand, reply, peer) -> the DSN to its sender, None if it wants none."""
-
-
-class Path(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an attempt went, as far as it came."""
-
-    vmta: VmtaName
-    site: str
-    provider: ProviderName
-    source: str = ""
-    mx: str = ""
-    remote: str = ""
-    tls: str = ""
-    session_id: str = ""
-    extensions: str = ""
 
 
 Observer = Callable[[Verdict, SmtpReply, ReadyQueue, Item | None], None]

@@ -9,6 +9,8 @@ import pytest
 from mailagent import accepting
 from mailagent.config.feedback import Feedback
 from mailagent.config.structs import Intake
+from mailagent.spool import store
+from mailagent.spool.changes import Accept
 from mailagent.spool.errors import StorageError
 from mailagent.spool.records import NewMessage
 from tests.agent.scheduling.host import config, running
@@ -21,13 +23,12 @@ async def test_high_priority_goes_to_the_spool_before_bulk_that_came_earlier(
     monkeypatch.setattr(accepting, "HELD_FROM_BYTES", 1)
     async with running(tmp_path, config()) as host:
         order: list[str] = []
-        accept = host.spool.accept
 
-        def noted(message: NewMessage, done: Callable[[StorageError | None], None]) -> None:
+        def noted(message: NewMessage, finish: Callable[[StorageError | None], None], size_bytes: int) -> Accept:
             order.append(message.stream)
-            accept(message, done)
+            return Accept(message, finish, size_bytes)
 
-        monkeypatch.setattr(host.spool, "accept", noted)
+        monkeypatch.setattr(store, "Accept", noted)
         for n, stream in enumerate(("bulk", "bulk", "normal", "bulk", "high")):
             host.submit(f"r{n}@d.x.example", stream=stream)
         assert order == ["bulk", "high"]

@@ -20,6 +20,7 @@ from mailagent.spool import ages as spool_ages
 from mailagent.spool.errors import ReadTooLong
 from mailagent.spool.ids import at_ms
 from mailagent.spool.records import NewMessage
+from mailagent.spool.store import Spool
 from tests.agent.spool.mail import NOW, accept, deferred, message, removed, settle, spool_in
 
 MINUTE_MS = 60_000
@@ -107,19 +108,27 @@ async def test_counters_follow_arrivals_outcomes_and_time(
             assert all(spool_ages.block_of(block, fresh)[0] == block for block in ages._blocks)
 
 
+class TooLong:
+    """A spool whose reads of ages are given up."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._spool, name)
+
+    async def age_slice(self, *_: object) -> NoReturn:
+        raise ReadTooLong
+
+
 async def test_a_count_that_was_given_up_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with spool_in(tmp_path) as spool:
         ages = Ages(spool)
         await ages.count()
         await accept(spool, message(spool, "a@example.com"))
-        real = spool.age_slice
-
-        async def too_long(*_: object) -> NoReturn:
-            raise ReadTooLong
-
-        monkeypatch.setattr(spool, "age_slice", too_long)
-        with pytest.raises(ReadTooLong):
-            await ages.count()
-        monkeypatch.setattr(spool, "age_slice", real)
+        with monkeypatch.context() as patched:
+            patched.setattr(ages, "_spool", TooLong(spool))
+            with pytest.raises(ReadTooLong):
+                await ages.count()
         await ages.count()
         assert [row.waiting for row in (await ages.ages(Empty())).rows] == [1]

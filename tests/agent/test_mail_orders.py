@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -21,7 +21,7 @@ from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.config.structs import Retry
 from mailagent.control.state import HostState
 from mailagent.control.verbs import Control
-from mailagent.delivery.connection import Connection, Transaction
+from mailagent.delivery.transaction import Transaction
 from mailagent.host import Principal
 from mailagent.ledger import Ledger
 from mailagent.mail_orders import MailOrders
@@ -30,6 +30,7 @@ from mailagent.scheduling.ready import ReadyQueue
 from mailagent.spool import held
 from mailagent.spool.records import Waiting
 from tests.agent.scheduling.host import LATER, OK, Host, config, running
+from tests.agent.scheduling.peer import Silent
 
 EVERYTHING = MessageFilter()
 SEEDS = range(4)
@@ -42,7 +43,7 @@ async def _unsigned(row: Waiting, body: bytes, pool: str) -> bytes:
     return row.added
 
 
-class PastTheDot:
+class PastTheDot(Silent):
     """A connection whose final dot is out."""
 
     past_dot = True
@@ -139,7 +140,7 @@ async def test_what_stands_in_line_is_taken_and_what_is_on_a_connection_is_left_
         await host.until(lambda: not host.pending and sum(len(q.items) for q in host.scheduler.ready.values()) == 20)
         queue = next(queue for queue in host.scheduler.ready.values() if queue.items)
         under_way = queue.items.pop()
-        queue.busy[cast(Connection, PastTheDot())] = under_way  # as if a connection had it
+        queue.busy[PastTheDot()] = under_way  # as if a connection had it
         taken = await one.do("hold")
         assert taken.impact.messages == 19
         assert taken.warnings == ("1 more are on their way now and are left alone",)

@@ -9,17 +9,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol, cast
 
-import msgspec
-
-from mailagent.api.ids import VmtaName
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.config.structs import Timeouts
 from mailagent.delivery.errors import ConnectFailed
 from mailagent.delivery.message import wire_blocks
-from mailagent.delivery.session import ClientSession, Phase, Starttls, Transaction
+from mailagent.delivery.session import ClientSession, Phase, Starttls
+from mailagent.delivery.source import Source
 from mailagent.delivery.tls import (
     CLEAR,
     SHUTDOWN_S,
@@ -32,31 +29,16 @@ from mailagent.delivery.tls import (
     failure,
     peer_chain,
 )
-from mailagent.dns import Address
+from mailagent.delivery.transaction import Transaction
 from mailagent.routing.rollup import Hop
 from mailagent.telemetry.tap import Tap
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Connection", "Owner", "Source", "Transaction", "Waits", "waits_of"]
-
 _NEVER = math.inf
 _IDLE = Phase.IDLE  # asked for with each message, and a member of an enumeration costs more than a global
 _RUN = f"{time.time_ns() // 1_000_000:x}-"
 _sessions = itertools.count(1)
-
-
-class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """Who connects: a virtual MTA's addresses and EHLO name."""
-
-    vmta: VmtaName
-    address: IPv4Address | None
-    address6: IPv6Address | None
-    ehlo: str
-
-    def towards(self, address: Address) -> Address | None:
-        """The own address of the family of `address`, if there is one."""
-        return self.address if address.version == 4 else self.address6
 
 
 class Owner(Protocol):

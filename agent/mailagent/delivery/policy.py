@@ -12,7 +12,7 @@ from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.config.structs import AgentConfig, RouteAuth
 from mailagent.config.tls import TlsMode
 from mailagent.delivery.broken import BrokenTls
-from mailagent.delivery.connection import Connection, Transaction
+from mailagent.delivery.connection import Connection
 from mailagent.delivery.dane import DaneCheck, presentation, usable
 from mailagent.delivery.errors import ConnectFailed
 from mailagent.delivery.sts import StsMode, StsPolicy
@@ -29,6 +29,7 @@ from mailagent.delivery.tls import (
     tls_reply,
     verifying_context,
 )
+from mailagent.delivery.transaction import Transaction
 from mailagent.dns import Failed, Found, Resolver, ascii_domain
 from mailagent.routing.providers import DEFAULT_PROVIDER
 from mailagent.routing.rollup import Hop, Site

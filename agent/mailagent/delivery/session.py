@@ -19,10 +19,9 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Protocol
 
-import msgspec
-
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.delivery.replies import BrokenReply, RawReply, ReplyReader
+from mailagent.delivery.transaction import Transaction
 from mailagent.dns import ascii_domain
 
 CLOSING = 421
@@ -33,21 +32,6 @@ MAX_KEYWORD = 20
 _UNSAFE = re.compile(rb"[\x00-\x1f\x7f-\xff]")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _EHLO_NAME = re.compile(r"[\x21-\x7e]{1,255}")
-
-
-class Transaction(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """One message to some recipients, as it goes out. `token` is its owner's."""
-
-    sender: bytes  # empty for a DSN
-    recipients: tuple[bytes, ...]
-    added: bytes  # our header block, ends in CRLF
-    body: bytes  # canonical: CRLF line ends only, not dot-stuffed
-    eightbit: bool
-    plain: bool = False  # the body is known to be canonical and to have no line that begins with a dot
-    token: object = None
-    utf8: bool = False  # an address or the header block may be beyond ASCII (RFC 6531)
-    mail_options: bytes = b""  # RET and ENVID, ` RET=HDRS`; only for peers with DSN (RFC 3461)
-    rcpt_options: tuple[bytes, ...] = ()  # NOTIFY and ORCPT, one for each recipient, or none at all
 
 
 class Driver(Protocol):

@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, Protocol
 
 from mailagent.scheduling.item import Item
-from mailagent.spool.store import Spool
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +18,13 @@ all the memory there is. The others wait until some are done."""
 _Wish = tuple[Item, Callable[[], bool]]
 
 
+class Shelf(Protocol):
+    """Where bodies are read from: the spool."""
+
+    async def bodies(self, messages: Sequence[int]) -> dict[int, bytes]:
+        """Those of `messages` that are there."""
+
+
 class Bodies:
     """Memory for bodies, in bytes, and the reads that are under way.
 
@@ -27,7 +33,7 @@ class Bodies:
 
     __slots__ = ("_freed", "_reading", "_spawn", "_spool", "_wanted", "limit", "used")
 
-    def __init__(self, spool: Spool, limit: int, spawn: Callable[[Coroutine[Any, Any, None], str], object]) -> None:
+    def __init__(self, spool: Shelf, limit: int, spawn: Callable[[Coroutine[Any, Any, None], str], object]) -> None:
         self._spool = spool
         self._spawn = spawn
         self._wanted: list[_Wish] = []

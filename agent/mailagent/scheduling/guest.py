@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from mailagent.api.ids import VmtaName
 from mailagent.api.smtp import SmtpReply
-from mailagent.delivery.connection import Connection
 from mailagent.routing import Site
+from mailagent.scheduling.connection import Connection
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.placing import Placing
 from mailagent.scheduling.ready import Home, ReadyQueue

@@ -17,11 +17,12 @@ from typing import Protocol
 from mailagent.api.ids import QueueKey, SiteName, VmtaName, queue_key
 from mailagent.api.reasons import WaitReason
 from mailagent.api.smtp import SmtpReply, Verb
-from mailagent.delivery.connection import Connection, Transaction
+from mailagent.delivery.transaction import Transaction
 from mailagent.outcome.return_path import Envelopes
 from mailagent.routing import PathLimits, Site
 from mailagent.routing.limits import NO_LIMITS
 from mailagent.scheduling.bodies import Bodies
+from mailagent.scheduling.connection import Connection
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.limits import UNLIMITED_CONNECTIONS, Gate, RateLimit, Window, connections_wanted
 from mailagent.scheduling.line import Line

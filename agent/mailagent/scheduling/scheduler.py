@@ -23,11 +23,11 @@ from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter
 from mailagent.config.structs import AgentConfig, Priority
-from mailagent.delivery.connection import Connection
 from mailagent.outcome.return_path import Envelopes
 from mailagent.routing import PathLimits, Router, Site, Unroutable
 from mailagent.scheduling.bodies import Bodies
 from mailagent.scheduling.books import Books, now_ms
+from mailagent.scheduling.connection import Connection
 from mailagent.scheduling.guest import Guest
 from mailagent.scheduling.holds import binding
 from mailagent.scheduling.item import Item, grouped

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mailagent.delivery.connection import Transaction
+from mailagent.delivery.transaction import Transaction
 from mailagent.outcome.return_path import Envelopes
 from mailagent.scheduling.item import Item
 from mailagent.spool.records import Waiting

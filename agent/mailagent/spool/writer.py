@@ -129,13 +129,13 @@ class Writer:
         self._next_housekeeping = time.monotonic() + HOUSEKEEPING_S
         self._failure: StorageFailed | None = None  # the thread's; `failed` is the loop's
         self.failed: StorageFailed | None = None
-        self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
+        self._worker = threading.Thread(target=self._run, name="spool-writer", daemon=True)
 
     # --- event loop -----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Open and recover the database, in the thread."""
-        self._thread.start()
+        self._worker.start()
         await self._started
 
     @property

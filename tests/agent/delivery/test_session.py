@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailagent.api.smtp import SmtpReply, Verb
-from mailagent.delivery.session import ClientSession, Phase, Starttls, Transaction
+from mailagent.delivery.session import ClientSession, Phase, Starttls
+from mailagent.delivery.transaction import Transaction
 
 EHLO = b"250-mx.example\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250 8BITMIME\r\n"
 BODY = b"Subject: x\r\n\r\nhello\r\n"

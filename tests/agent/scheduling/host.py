@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from mailagent.accepting import Acceptor
 from mailagent.api.directives import Directive
@@ -24,7 +24,7 @@ from mailagent.config.structs import (
     VirtualMta,
 )
 from mailagent.control.state import HostState
-from mailagent.delivery.connection import Connection, Transaction
+from mailagent.delivery.transaction import Transaction
 from mailagent.dkim import KeyRing, Signing
 from mailagent.dns import Resolver
 from mailagent.intake.guard import Guard
@@ -37,6 +37,7 @@ from mailagent.scheduling.scheduler import Scheduler
 from mailagent.settlement import Settler
 from mailagent.spool.store import Spool
 from mailagent.telemetry.counters import Counters
+from tests.agent.scheduling.peer import Silent
 
 DEADLINE_S = 30.0
 OK = SmtpReply(code=250, enhanced="2.0.0", text="ok", verb=Verb.DOT)
@@ -69,7 +70,7 @@ def config(*, window: int = 30, ready: int = 4, **sections: Any) -> AgentConfig:
     )
 
 
-class Peer:
+class Peer(Silent):
     """One connection to a peer that answers as `answer` says: a reply, None to cut the line before the final dot, or
     "doubt" to cut it after."""
 
@@ -84,7 +85,6 @@ class Peer:
         self.past_dot = False
         self.sent = self.recipients = 0
         self.source = self.mx = self.remote = self.session_id = self.extensions = "peer"
-        self.tls = ""
 
     @property
     def busy(self) -> bool:
@@ -106,8 +106,7 @@ class Peer:
         if self._planned is None:
             self._close(LOST)
             return
-        connection = cast(Connection, self)
-        self._queue.before_dot(connection, self._transaction, range(len(self._transaction.recipients)))
+        self._queue.before_dot(self, self._transaction, range(len(self._transaction.recipients)))
 
     def end(self) -> None:
         answer = self._planned
@@ -131,12 +130,11 @@ class Peer:
         self.recipients += len(transaction.recipients)
         if answer.is_success:
             self._host.delivered.update(recipient.decode() for recipient in transaction.recipients)
-        connection = cast(Connection, self)
-        self._queue.settled(connection, transaction, [answer] * len(transaction.recipients), 0.0)
+        self._queue.settled(self, transaction, [answer] * len(transaction.recipients), 0.0)
         if self._quitting:
             self._close(OK)
         else:
-            self._queue.ready(connection)
+            self._queue.ready(self)
 
     def quit(self) -> None:
         self._quitting = True
@@ -152,7 +150,7 @@ class Peer:
             self._over = True
             transaction, self._transaction = self._transaction, None
             in_doubt, self.past_dot = self.past_dot, False
-            self._queue.closed(cast(Connection, self), reply, transaction, in_doubt)
+            self._queue.closed(self, reply, transaction, in_doubt)
 
 
 class Host:
@@ -203,7 +201,7 @@ class Host:
 
     async def connect(self, queue: ReadyQueue) -> None:
         await asyncio.sleep(0)
-        queue.ready(cast(Connection, Peer(queue, self)))
+        queue.ready(Peer(queue, self))
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)

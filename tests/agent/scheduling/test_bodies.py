@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from mailagent.scheduling import bodies as module
 from mailagent.scheduling.bodies import Bodies
 from mailagent.scheduling.item import Item
-from mailagent.spool.store import Spool
 from tests.agent.scheduling.mail import waiting
 
 
@@ -33,7 +32,7 @@ async def test_slow_peers_with_large_messages_take_bounded_memory(monkeypatch: p
         sending.append(item)
         return True
 
-    bodies = Bodies(cast(Spool, Shelf()), 0, spawn)
+    bodies = Bodies(Shelf(), 0, spawn)
     items = [Item([waiting(n)], "normal") for n in range(5)]
     for item in items:
         bodies.want(item, lambda item=item: send(item))  # type: ignore[misc]

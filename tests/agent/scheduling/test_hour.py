@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -25,9 +25,11 @@ from mailagent.config.structs import (
     VirtualMta,
 )
 from mailagent.control.state import HostState
-from mailagent.delivery.connection import Connection, Transaction
+from mailagent.delivery.transaction import Transaction
 from mailagent.outcome.return_path import Envelopes
 from mailagent.routing import LimitTable, PathLimits, Site
+from mailagent.scheduling.bodies import Bodies
+from mailagent.scheduling.connection import Connection
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.limits import BURST_S
 from mailagent.scheduling.lookups import Lookups
@@ -36,6 +38,8 @@ from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.window import Hot, Window
 from mailagent.spool.records import QueueName, Waiting
 from tests.agent.control.fleet import directive
+from tests.agent.scheduling.peer import Silent
+from tests.agent.scheduling.test_bodies import Shelf
 
 HOUR_S = 3600.0
 OK = SmtpReply(code=250, text="ok", verb=Verb.DOT)
@@ -112,14 +116,13 @@ class Log:
     breaches: list[str] = field(default_factory=list)
 
 
-class Peer:
+class Peer(Silent):
     """One connection to a simulated provider."""
 
     def __init__(self, world: "World", queue: ReadyQueue) -> None:
         self.world, self.queue = world, queue
         self.sent = self.recipients = 0
         self.past_dot = False
-        self.source = self.mx = self.remote = self.tls = ""
         self._transaction: Transaction | None = None
         self._quitting = self._over = False
         self._carried = 0
@@ -136,9 +139,6 @@ class Peer:
         self.world.message(self.queue, transaction, self.sent + 1, self._carried)
         self.world.loop.call_later(self.world.chance.uniform(0.02, 1.5), self._answer)
 
-    def end(self) -> None:
-        raise AssertionError("the outcome before is written at once")
-
     def _answer(self) -> None:
         if self._over or self._transaction is None:
             return
@@ -152,11 +152,11 @@ class Peer:
             self.sent += 1
             self.recipients += len(transaction.recipients)
             reply = LATER if drawn < 0.1 else OK
-            self.queue.settled(cast(Connection, self), transaction, [reply] * len(transaction.recipients), 0.0)
+            self.queue.settled(self, transaction, [reply] * len(transaction.recipients), 0.0)
             if self._quitting:
                 self._close(OK)
             else:
-                self.queue.ready(cast(Connection, self))
+                self.queue.ready(self)
 
     def quit(self) -> None:
         self._quitting = True
@@ -171,7 +171,7 @@ class Peer:
             self._over = True
             transaction, self._transaction = self._transaction, None
             self.world.open(self.queue, -1)
-            self.queue.closed(cast(Connection, self), reply, transaction, False)
+            self.queue.closed(self, reply, transaction, False)
 
 
 class World:
@@ -183,7 +183,7 @@ class World:
         self.log = Log()
         self.clock = loop.time
         self.call_at = loop.call_at
-        self.bodies = cast(Any, self)
+        self.bodies = Bodies(Shelf(), 1 << 30, self._spawn)
         self.envelopes: Envelopes | None = None
         self.suppressed: Callable[[Waiting], SmtpReply | None] | None = None
         self.stopping = False
@@ -246,16 +246,13 @@ class World:
     def place_again(self, item: Item) -> None:
         self.backlog[self._site_of[item.first.id]].append(item)
 
-    def keep(self, size: int) -> bool:
-        return True
-
-    def drop(self, item: Item) -> None:
-        pass
-
     # -- the scheduler's other duties
 
     def open_connection(self, queue: ReadyQueue) -> asyncio.Task[None]:
-        task = self.loop.create_task(self._connect(queue))
+        return self._spawn(self._connect(queue), "connect")
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = self.loop.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -266,7 +263,7 @@ class World:
         if self.chance.random() < 0.03:
             queue.failed(CLOSING, bind=False)
         else:
-            queue.ready(cast(Connection, Peer(self, queue)))
+            queue.ready(Peer(self, queue))
 
     def settle(
         self,

@@ -17,10 +17,11 @@ from mailagent.api.reasons import ReasonKind
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.api.targets import MessageFilter
 from mailagent.config.structs import Delivery, Domain, Endpoint, Rate, Retry, Route, Stream, Timeouts, VirtualMta
-from mailagent.delivery.connection import Connection, Transaction
+from mailagent.delivery.transaction import Transaction
 from mailagent.routing.limits import NO_LIMITS, Limit
 from mailagent.scheduling import ready, scheduler
 from mailagent.scheduling.books import Books, now_ms
+from mailagent.scheduling.connection import Connection
 from mailagent.scheduling.holds import binding
 from mailagent.scheduling.limits import WINDOW_START
 from mailagent.scheduling.ready import ReadyQueue
