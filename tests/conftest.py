@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from mailagent.version import is_compiled
+
+AGENT = Path(__file__).parents[1] / "agent"
 PACKAGES = {
     "awk": "mawk",
     "libplain.so": "libsasl2-modules",
@@ -60,7 +63,20 @@ def apt_line(programs: Iterable[str]) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for source in _outdated():
+        pytest.exit(f"{source} is newer than its compiled form: make compiled, or make plain to go without", 2)
     config.addinivalue_line("markers", "needs(*programs): uses these, or is root; without skipped, in CI failed")
+
+
+def pytest_report_header() -> str:
+    return "hot path: compiled" if is_compiled() else "hot path: not compiled"
+
+
+def _outdated() -> Iterable[Path]:
+    for library in AGENT.rglob("*.so"):
+        source = library.with_name(library.name.split(".")[0].removesuffix("__mypyc") + ".py")
+        if not source.exists() or source.stat().st_mtime > library.stat().st_mtime:
+            yield source
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

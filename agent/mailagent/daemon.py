@@ -21,7 +21,7 @@ from mailagent.engine import Engine
 from mailagent.life import Life
 from mailagent.postfix.host import PostfixHost
 from mailagent.rpc import RpcServer
-from mailagent.version import __version__
+from mailagent.version import __version__, is_compiled
 from mailagent.witness import Witness
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,10 @@ def run(path: Path) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     stream = _start_logging(config.log)
     _raise_file_limit()
-    log.info("agent starts host=%s version=%s config=%s pid=%d", config.host, __version__, path, os.getpid())
+    log.info(
+        "agent starts host=%s version=%s compiled=%s config=%s pid=%d",
+        *(config.host, __version__, "yes" if is_compiled() else "no", path, os.getpid()),
+    )
     return uvloop.run(_serve(config, origins, path, stream))
 
 

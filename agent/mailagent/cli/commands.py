@@ -24,7 +24,7 @@ from mailagent.cli.options import Listed, config_option, socket_option, timeout_
 from mailagent.cli.postfix import postfix
 from mailagent.cli.rules import classify, rules
 from mailagent.cli.spool import spool
-from mailagent.version import __version__
+from mailagent.version import __version__, is_compiled
 
 
 class _Group(Listed):
@@ -166,7 +166,7 @@ for _command in (spool, credentials, log, classify, rules, feedback, postfix):
 @cli.command()
 def version() -> None:
     """Print the version."""
-    click.echo(f"mailagent {__version__}")
+    click.echo(f"mailagent {__version__}{', hot path compiled' if is_compiled() else ''}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

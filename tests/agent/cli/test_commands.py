@@ -12,7 +12,7 @@ from mailagent.cli import main
 from mailagent.config.accounting import Accounting
 from mailagent.outcome.accounting import AccountingLog, AccountingRecord, event_id, line
 from mailagent.spool.schema import FILE_NAME
-from mailagent.version import __version__
+from mailagent.version import __version__, is_compiled
 from tests.agent.spool.mail import NOW, accept, deferred, message, settle, spool_in
 from tests.certificates import Authority
 
@@ -67,7 +67,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
     run("version")
     run("--version")
     out = capsys.readouterr().out
-    assert out.splitlines()[0] == f"mailagent {__version__}"
+    assert out.splitlines()[0] == f"mailagent {__version__}" + (", hot path compiled" if is_compiled() else "")
     assert __version__ in out.splitlines()[1]
 
 
