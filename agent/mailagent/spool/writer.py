@@ -43,7 +43,7 @@ BATCH_BYTES = 16 * 1024 * 1024
 REST_S = 0.002
 """Longest rest after a commit; it ends as soon as the loop has nothing to do. A thread that wakes while the loop is
 busy waits long for the interpreter, since the loop lets go of it in every turn and has it back before it is awake.
-Measured with 20 sessions that wait for each answer: 5 to 10 % more mail than with 8 ms or none."""
+Measured with 20 sessions that wait for each answer: about 6 % more mail than with 8 ms, in 15 of 21 rounds."""
 EMPTY_TURN = 2.0
 """A turn of the loop had no event to handle when it took less than this many times the shortest one."""
 FORGET_TURN = 1.001
