@@ -4,7 +4,7 @@ The only module that knows where bodies are. They stand inside the database, so 
 append-only segment files can take their place here when large bodies ask for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import apsw
 
@@ -12,7 +12,7 @@ from mailagent.spool.bulk import execute_rows, fetch, json_text
 from mailagent.spool.records import NewMessage
 
 
-def write(db: apsw.Connection, messages: Sequence[NewMessage]) -> None:
+def write(db: apsw.Connection, messages: Iterable[NewMessage]) -> None:
     """Store the bodies of new messages."""
     execute_rows(db, "INSERT INTO body {values}", [(message.id, message.body) for message in messages])
 

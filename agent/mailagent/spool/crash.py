@@ -12,9 +12,11 @@ ENVIRONMENT = "MAILAGENT_CRASH_AT"
 POINTS = (
     "accept",  # an accept was handed in, nothing is written
     "before_statements",  # a batch begins
-    "after_statements",  # its rows are written, its accounting lines are not
+    "before_journal",  # its accounting lines are written
+    "after_journal",  # it is durable, nobody was told
+    "after_statements",  # the rows of several batches are written, the last one's accounting lines are not
     "before_commit",  # its accounting lines are written
-    "after_commit",  # it is durable, nobody was told
+    "after_commit",  # all is in the database, nobody was told of the last one
     "acknowledged",  # everybody was told
     "before_mark",  # the final dot of a transaction comes next
     "after_mark",

@@ -1,4 +1,8 @@
-"""The spool as `mailagent spool` reads it: read-only, with or without an agent that runs on it."""
+"""The spool as `mailagent spool` reads it: read-only, with or without an agent that runs on it.
+
+What an agent that died has left in the journal is listed too; only of deferrals of its last second, attempts and due
+times are those before. Beside one that runs, mail of the last second may be missing.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +15,13 @@ from mailagent.api.views import MessageSummary
 from mailagent.spool import inspection, parcels
 from mailagent.spool.bulk import fetch
 from mailagent.spool.errors import SpoolUnusable
-from mailagent.spool.ids import RECIPIENT_BITS, message_name
+from mailagent.spool.ids import RECIPIENT_BITS, message_name, split
+from mailagent.spool.journal import FILE_NAME as JOURNAL_NAME
+from mailagent.spool.journal import read_journal
 from mailagent.spool.ledger import directives
-from mailagent.spool.schema import FILE_NAME, meta, open_reader
-from mailagent.spool.selection import selection
+from mailagent.spool.recovery import store_frames
+from mailagent.spool.schema import FILE_NAME, meta, open_in_memory, open_reader
+from mailagent.spool.selection import Selection, selection
 
 SHOWN = 5
 """Examples named per finding."""
@@ -87,17 +94,39 @@ def spool_list(state_dir: Path, limit: int, filter: MessageFilter = _EVERYTHING)
     try:
         tag = str(meta(db, "tag"))
         chosen = selection(filter, tag)
-        rows: list[MessageSummary] = []
-        after: int | None = chosen.first - 1
-        while after is not None and len(rows) < limit:
-            page = inspection.Page(limit - len(rows))
-            after = inspection.fill_page(db, chosen, after, page, tag)
-            rows += page.rows
-        return rows
-    except apsw.Error as exc:
+        db.execute("BEGIN")  # the mark of the journal belongs to these rows
+        memory, gone = _journalled(state_dir, db)
+        rows = [row for row in _waiting(db, chosen, limit + len(gone), tag) if (row.message_id, row.n) not in gone]
+        return (rows + _waiting(memory, chosen, limit, tag))[:limit]
+    except (apsw.Error, OSError) as exc:
         raise SpoolUnusable(f"{state_dir / FILE_NAME}: {exc}") from exc
     finally:
         db.close()
+
+
+def _waiting(db: apsw.Connection, chosen: Selection, limit: int, tag: str) -> list[MessageSummary]:
+    rows: list[MessageSummary] = []
+    after: int | None = chosen.first - 1
+    while after is not None and len(rows) < limit:
+        page = inspection.Page(limit - len(rows))
+        after = inspection.fill_page(db, chosen, after, page, tag)
+        rows += page.rows
+    return rows
+
+
+def _journalled(state_dir: Path, db: apsw.Connection) -> tuple[apsw.Connection, set[tuple[str, int]]]:
+    """Mail that is in the journal alone, and which recipients (message, n) have left the database by the journal."""
+    memory = open_in_memory()
+    mark, queue_key, tag = meta(db, "journal"), meta(db, "queue_key"), str(meta(db, "tag"))
+    gone: set[tuple[str, int]] = set()
+    if isinstance(mark, bytes) and isinstance(queue_key, bytes):
+        frames = read_journal(state_dir / JOURNAL_NAME, mark)
+        store_frames(memory, frames, queue_key)
+        for name, arguments in (entry for _, entries in frames for entry in entries):
+            if name == "settle":
+                removed = (split(one.recipient) for one in arguments[0] if one.due is None)
+                gone.update((message_name(message, tag), n) for message, n in removed)
+    return memory, gone
 
 
 def spool_check(state_dir: Path) -> list[str]:

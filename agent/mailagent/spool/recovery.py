@@ -1,5 +1,6 @@
 """What happens to a spool at each start, in one transaction before anything else reads it.
 
+- What is in the journal alone comes into the database.
 - Queues whose rows were in the window are free again; next due times are made true (rows that were admitted to the
   window never touched them).
 - Marks without a stored outcome go on the in-doubt list, when their recipient is still there. An outcome that only
@@ -8,8 +9,9 @@
   its way, and goes on the list too, the newest POWER_LOSS_LISTED of them.
 """
 
+import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +21,27 @@ import msgspec
 from mailagent.spool import crash, evacuations, ledger, parcels
 from mailagent.spool.bulk import fetch, json_text
 from mailagent.spool.ids import TAG_CHARS, at_ms, base32, now_ms
+from mailagent.spool.journal import MARK_BYTES, Entry, Frame, Journal
 from mailagent.spool.records import WINDOW, InDoubtMark
 from mailagent.spool.schema import meta, set_meta
-from mailagent.spool.transaction import list_in_doubt
+from mailagent.spool.transaction import Transaction, list_in_doubt
+
+log = logging.getLogger(__name__)
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 POWER_LOSS_LISTED = 10_000
 NOTED_MS = 1000
 """`last_commit` in the database may be older than the last commit by so much: not each one writes its time."""
+REFUSALS = (
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.TooBigError,
+    apsw.SQLError,
+    ValueError,
+    TypeError,
+    OverflowError,
+)
+"""What the database, or our own hand, has against one change."""
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,14 +73,24 @@ class Identity:
     last_message_id: int  # none below was given out and survived
 
 
-def recover(db: apsw.Connection, marks: Mapping[int, InDoubtMark], boot_id: str) -> tuple[Identity, Recovery]:
+def recover(
+    db: apsw.Connection, journal: Journal, marks: Mapping[int, InDoubtMark], boot_id: str
+) -> tuple[Identity, Recovery]:
     """Make the spool ready for a new run of the agent.
 
     Raises:
         apsw.Error: the database cannot be read or written.
+        OSError: the journal cannot be read.
     """
+    mark = secrets.token_bytes(MARK_BYTES)
     with db:
-        identity = _identity(db)
+        queue_key = _own_facts(db)
+        before = meta(db, "journal")
+        if isinstance(before, bytes) and (frames := journal.frames(before)):
+            store_frames(db, frames, queue_key)
+            log.info("stored from the journal groups=%d", len(frames))
+        set_meta(db, "journal", mark)
+        identity = _identity(db, queue_key)
         clean = bool(meta(db, "clean"))
         last_boot = meta(db, "boot_id")
         power_lost = not clean and last_boot is not None and last_boot != boot_id
@@ -83,6 +108,7 @@ def recover(db: apsw.Connection, marks: Mapping[int, InDoubtMark], boot_id: str)
         ((recipients, queues),) = fetch(db, "SELECT coalesce(sum(waiting), 0), count(*) FROM queue")
         recipients += parcels.packed(db)
         crash.at("recovering")
+    journal.begin(mark)
     found = Recovery(
         recipients=recipients,
         queues=queues,
@@ -95,20 +121,51 @@ def recover(db: apsw.Connection, marks: Mapping[int, InDoubtMark], boot_id: str)
     return identity, found
 
 
-def _identity(db: apsw.Connection) -> Identity:
+def _own_facts(db: apsw.Connection) -> bytes:
+    """Make what a spool has for its whole life, when it has not; the key of its queues."""
     if meta(db, "spool_id") is None:
         set_meta(db, "spool_id", secrets.token_hex(16))
         set_meta(db, "tag", base32(secrets.randbits(5 * TAG_CHARS), TAG_CHARS))
         set_meta(db, "queue_key", secrets.token_bytes(32))
-    ((newest,),) = fetch(db, "SELECT coalesce(max(id), 0) FROM message")
     queue_key = meta(db, "queue_key")
     assert isinstance(queue_key, bytes)  # noqa: S101 - written above
+    return queue_key
+
+
+def _identity(db: apsw.Connection, queue_key: bytes) -> Identity:
+    ((newest,),) = fetch(db, "SELECT coalesce(max(id), 0) FROM message")
     return Identity(
         spool_id=str(meta(db, "spool_id")),
         tag=str(meta(db, "tag")),
         queue_key=queue_key,
         last_message_id=max(newest, at_ms(_last_commit(db) + 1)),
     )
+
+
+def store_frames(db: apsw.Connection, frames: Sequence[Frame], queue_key: bytes) -> None:
+    """Write what the journal has. A change that the database refuses is told and left out: the spool has to go on.
+
+    Raises:
+        apsw.Error: the database cannot be written.
+    """
+    entries = [entry for _, entries in frames for entry in entries]
+    try:
+        _store(db, queue_key, entries)
+    except REFUSALS:
+        log.exception("the journal is stored change by change: the database refuses one of them")
+        for entry in entries:
+            try:
+                _store(db, queue_key, [entry])
+            except REFUSALS:
+                log.critical("a change is lost, the database refuses it: %.2000r", entry, exc_info=True)
+    set_meta(db, "last_commit", max([int(meta(db, "last_commit") or 0), *(at for at, _ in frames)]))
+
+
+def _store(db: apsw.Connection, queue_key: bytes, entries: Sequence[Entry]) -> None:
+    with db:
+        staged = Transaction(db, queue_key, doubtful(db))
+        staged.again(entries)
+        staged.flush()
 
 
 def _last_commit(db: apsw.Connection) -> int:

@@ -284,6 +284,8 @@ CREATE TABLE mirrored (
     due INTEGER NOT NULL
 ) STRICT;
 """
+# Nothing of the tables: versions before this one do not know of the journal, and would leave out what it has.
+_JOURNAL = ""
 _FIRST_VERSION = 2
 _STEPS = (
     _TABLES,
@@ -297,6 +299,7 @@ _STEPS = (
     _SUPPRESSION_BY_PROVIDER,
     _FROZEN,
     _MIRRORED,
+    _JOURNAL,
 )
 """What makes each version out of the one before, the first out of nothing. A step is never changed, only followed."""
 SCHEMA_VERSION = _FIRST_VERSION + len(_STEPS) - 1
@@ -337,12 +340,24 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
     version = db.pragma("user_version")
     if version and not _FIRST_VERSION <= version <= SCHEMA_VERSION:
         raise SpoolUnusable(f"{path}: schema version {version}, this mailagent knows {SCHEMA_VERSION}; upgrade it")
+    _upgrade(db, version)
+    return db
+
+
+def open_in_memory() -> apsw.Connection:
+    """An empty database that nobody else sees."""
+    db = apsw.Connection(":memory:")
+    _upgrade(db, 0)
+    return db
+
+
+def _upgrade(db: apsw.Connection, version: int) -> None:
+    """Make the tables what they are now; those of version 0 are not there."""
     if version != SCHEMA_VERSION:
         with db:
             for step in _STEPS[version - _FIRST_VERSION + 1 if version else 0 :]:
                 db.execute(step)
             db.pragma("user_version", SCHEMA_VERSION)
-    return db
 
 
 def open_reader(path: Path) -> apsw.Connection:

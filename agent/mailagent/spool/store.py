@@ -2,10 +2,11 @@
 
 Changes return at once and are durable when their callback comes; changes of one spool take effect in the order in
 which they were asked for. Reads that the engine decides on (`due_queues`, `load`, `directives` …) see every change
-asked for before them; listings see some recent commit.
+asked for before them; listings do so too, unless that takes long: then they see some earlier commit.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -27,6 +28,8 @@ from mailagent.spool import jobs as job_counts
 from mailagent.spool.changes import Accept, Job, Lines, QueueState, Settle
 from mailagent.spool.errors import SpoolClosed, SpoolLocked, SpoolUnusable, StorageError, StorageFailed
 from mailagent.spool.ids import RECIPIENT_BITS, MessageIds, now_ms, queue_id
+from mailagent.spool.journal import FILE_NAME as JOURNAL_NAME
+from mailagent.spool.journal import Journal
 from mailagent.spool.marks import FILE_NAME as MARKS_NAME
 from mailagent.spool.marks import Marks, read_marks
 from mailagent.spool.reader import Priority, Reader
@@ -58,9 +61,13 @@ T = TypeVar("T")
 
 LOCK_NAME = "lock"
 _BLOCK_OF_MESSAGE = ages.FRESH_BITS - RECIPIENT_BITS
+RECIPIENT_BYTES = 256
+"""What a recipient adds to a batch, roughly."""
 COMMIT_S = 120.0
 """Longest wait for the commit of an operation; longer than the writer waits for room."""
 CLOSE_S = 120.0
+FRESH_S = 1.0
+"""Longest wait of a listing for what was asked for before."""
 
 
 def _no_accounting(_lines: list[bytes]) -> None:
@@ -118,11 +125,12 @@ class Spool:
             try:
                 db = open_writer(state_dir / FILE_NAME, vfs)
                 boot_id = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
-                identity, recovery = recover(db, read_marks(state_dir / MARKS_NAME), boot_id)
+                journal = Journal(state_dir / JOURNAL_NAME)
+                identity, recovery = recover(db, journal, read_marks(state_dir / MARKS_NAME), boot_id)
             except (apsw.Error, OSError) as exc:
                 raise StorageFailed(f"opening {state_dir / FILE_NAME}", exc) from exc
             found.append((identity, recovery))
-            return Opened(db, identity.queue_key, doubtful(db), housekeeping)
+            return Opened(db, journal, identity.queue_key, doubtful(db), housekeeping)
 
         lock = _lock(state_dir)
         writer = Writer(opening, before_commit=before_commit, on_failure=on_failure, patient=patient)
@@ -174,7 +182,7 @@ class Spool:
         """Store a message; `done(None)` comes after the commit, `done(error)` when this one is not stored."""
         crash.at("accept")
         self._touched.add(message.id >> _BLOCK_OF_MESSAGE)
-        self._submit(Accept(message, done, message.size))
+        self._submit(Accept(message, done, message.size + RECIPIENT_BYTES * len(message.recipients)))
 
     def settle(self, settlements: Sequence[Settlement], done: Callable[[], None] | None = None) -> None:
         """Store outcomes; after the commit their marks are closed and `done` comes.
@@ -217,8 +225,13 @@ class Spool:
         return self._marks.open_of(vmta)
 
     async def bodies(self, messages: Sequence[int]) -> dict[int, bytes]:
-        """Bodies by message id; one that is gone is left out."""
-        return await self._reader.run(Priority.ENGINE, lambda db: bodies.read(db, messages))
+        """Bodies by message id; one that is gone is left out, if not at once."""
+        found = await self._reader.run(Priority.ENGINE, lambda db: bodies.read(db, messages))
+        if len(found) < len(messages) and not self._writer.idle:
+            await self._catch_up()
+            left = [message for message in messages if message not in found]
+            found |= await self._reader.run(Priority.ENGINE, lambda db: bodies.read(db, left))
+        return found
 
     # --- scheduled queues -----------------------------------------------------------------------------------------
 
@@ -279,14 +292,17 @@ class Spool:
 
     async def waiting_totals(self) -> list[WaitingTotal]:
         """Waiting recipients per pool, stream and provider."""
+        await self._freshen()
         return await self._reader.run(Priority.TOTALS, queues.waiting_totals)
 
     async def deferred_totals(self) -> list[DeferredTotal]:
         """Deferred recipients per provider and virtual MTA."""
+        await self._freshen()
         return await self._reader.run(Priority.TOTALS, queues.deferred_totals)
 
     async def oldest(self) -> int | None:
         """Arrival of the oldest waiting message, None when nothing waits."""
+        await self._freshen()
         return await self._reader.run(Priority.TOTALS, queues.oldest)
 
     async def jobs(self) -> list[JobCount]:
@@ -300,6 +316,7 @@ class Spool:
 
     async def age_slice(self, first: int, last: int, fresh: int) -> tuple[list[tuple[int, ages.AgeCount]], int | None]:
         """Counts of some waiting recipients from `first` on and before `last`, by block; where to go on, or None."""
+        await self._freshen()
         return await self._reader.run(Priority.TOTALS, lambda db: ages.age_slice(db, first, last, fresh))
 
     def take_touched(self) -> set[int]:
@@ -316,6 +333,7 @@ class Spool:
 
     async def groups(self, filter: MessageFilter, limit: int) -> DeferredGroups:
         """Deferred recipients by normalised reply and provider, largest first."""
+        await self._freshen()
         limit = max(1, min(limit, PAGE_LIMIT))
         if inspection.is_indexed(filter):
             groups = await self._list(lambda db: inspection.all_groups(db, filter))
@@ -334,6 +352,7 @@ class Spool:
         Raises:
             ValueError: `cursor` is none of ours.
         """
+        await self._freshen()
         chosen = self.selection(filter)
         after: int | None = int(cursor) if cursor else chosen.first - 1
         page = inspection.Page(max(1, min(limit, PAGE_LIMIT)))
@@ -343,6 +362,7 @@ class Spool:
 
     async def count(self, filter: MessageFilter) -> int:
         """How many waiting recipients match."""
+        await self._freshen()
         chosen = self.selection(filter)
         after: int | None = chosen.first - 1
         total = 0
@@ -364,6 +384,7 @@ class Spool:
 
     async def parts(self, filter: MessageFilter) -> tuple[held.Parts, int | None]:
         """Counts of the waiting recipients that match, and the lowest of them."""
+        await self._freshen()
         chosen = self.selection(filter)
         parts: held.Parts = {}
         lowest: list[int] = []
@@ -374,10 +395,12 @@ class Spool:
 
     async def message(self, message_id: str, n: int | None) -> inspection.StoredMessage | None:
         """One waiting recipient; without `n` the message's first one that waits."""
+        await self._freshen()
         return await self._list(lambda db: inspection.message(db, message_id, n, self.tag))
 
     async def body(self, message_id: str, most: int) -> bytes | None:
         """The first `most` bytes of a message as it was handed in; None when it is not here (any more)."""
+        await self._freshen()
         return await self._list(lambda db: inspection.body(db, message_id, most, self.tag))
 
     async def in_doubt(self, cursor: str, limit: int) -> InDoubtPage:
@@ -386,6 +409,7 @@ class Spool:
         Raises:
             ValueError: `cursor` is none of ours.
         """
+        await self._freshen()
         return await self._list(lambda db: inspection.in_doubt(db, cursor, limit, self.tag))
 
     # --- operations -----------------------------------------------------------------------------------------------
@@ -573,9 +597,16 @@ class Spool:
             return await future
 
     async def _catch_up(self) -> None:
-        """Wait until every change asked for so far is durable, so that a read sees it."""
+        """Wait until every change asked for so far is in the database, so that a read sees it."""
         if not self._writer.idle:
             await self._job(lambda _: None)
+
+    async def _freshen(self) -> None:
+        """The same for a listing: operators look, above all, when the disk is full or slow."""
+        if not self._writer.idle and not self._writer.stuck:
+            with contextlib.suppress(TimeoutError, StorageError):
+                async with asyncio.timeout(FRESH_S):
+                    await self._catch_up()
 
     async def _list(self, read: Callable[[apsw.Connection], T]) -> T:
         return await self._reader.run(Priority.LISTING, read)

@@ -4,6 +4,9 @@ Rows (accepts, settlements) and queue states (hold, park, placed, release) are s
 that is the order in which they were asked for, as long as no row change follows a state change of the same queue.
 When one does, what is staged goes out first. Counts and next due times of queues are added up and written once per
 flush and queue.
+
+What is staged may stay here for many groups, with its entries in the journal, until the database gets it. A message
+that leaves meanwhile is forgotten: its rows never come to be.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,8 +17,9 @@ import apsw
 from mailagent.api.outcome import Attempt
 from mailagent.spool import bodies
 from mailagent.spool.bulk import execute_rows, fetch, json_text
-from mailagent.spool.ids import MAX_RECIPIENTS, queue_id, recipient_id, reply_group
+from mailagent.spool.ids import MAX_RECIPIENTS, RECIPIENT_BITS, queue_id, recipient_id, reply_group
 from mailagent.spool.jobs import JobChange, write_jobs
+from mailagent.spool.journal import Entry
 from mailagent.spool.records import WINDOW, InDoubtMark, NewMessage, NewRecipient, QueueName, Settlement
 
 KEPT_ATTEMPTS = 20
@@ -42,18 +46,20 @@ _TRUE_NEXT_DUE = "next_due = (SELECT min(due) FROM recipient WHERE recipient.que
 
 
 class Transaction:
-    """Changes staged for one commit of one connection. Used by the writer's thread only."""
+    """Changes staged for one transaction of one connection. Used by the writer's thread only."""
 
     def __init__(self, db: apsw.Connection, queue_key: bytes, doubtful: set[int]) -> None:
         """`doubtful` has all recipients with an open entry on the in-doubt list, and may have more."""
         self.db = db
         self._queue_key = queue_key
         self._doubtful = doubtful
-        self.lines: list[bytes] = []  # accounting of what is staged so far
+        self.lines: list[bytes] = []  # accounting of what was staged, not yet written
+        self.entries: list[Entry] = []  # what was staged and is neither in the journal nor in the database
         self._clear()
 
     def _clear(self) -> None:
-        self._messages: list[NewMessage] = []
+        self._messages: dict[int, NewMessage] = {}
+        self._gone: dict[int, dict[int, Settlement]] = {}  # of these messages, by recipient: what has left
         self._doubts: list[InDoubtMark] = []
         self._deferred: dict[int, tuple[Settlement, int]] = {}
         self._removed: list[tuple[int, str]] = []  # recipient, resolution
@@ -63,6 +69,8 @@ class Transaction:
         self._next_due: dict[int, int] = {}
         self._placed: dict[int, tuple[str, str]] = {}
         self._parked: dict[int, str] = {}  # queue -> key, or _RELEASED
+        self._released: set[int] = set()  # before all rows that are staged
+        self._rows: dict[int, int] = {}  # by queue: changes of rows, but for those that came to nothing
         self._jobs: dict[str, JobChange] = {}
         self._left_jobs: dict[int, Settlement] = {}
 
@@ -76,12 +84,18 @@ class Transaction:
         """Stage a new message.
 
         Raises:
-            ValueError: it has no recipient, or more than a message can have.
+            ValueError: it has no recipient, or more than a message can have; or it is here already.
         """
+        if message.id in self._messages:
+            raise ValueError(f"message id {message.id} is taken")
         if not 0 < len(message.recipients) <= MAX_RECIPIENTS:
             raise ValueError(f"{len(message.recipients)} recipients; a message has 1 to {MAX_RECIPIENTS}")
+        self.entries.append(("accept", (message,)))
+        self._accept(message)
+
+    def _accept(self, message: NewMessage) -> None:
         self._before_rows(message.recipients)
-        self._messages.append(message)
+        self._messages[message.id] = message
         if message.lines:
             self.lines += message.lines
         if len(message.queues) == 1:
@@ -91,11 +105,13 @@ class Transaction:
                 self._names[queue_id(name, self._queue_key)] = name
         for recipient in message.recipients:
             self._count(recipient.queue, 1, None if recipient.admitted else message.received_at)
+            self._rows[recipient.queue] = self._rows.get(recipient.queue, 0) + 1
         if job := message.queues[0].job:
             self._job(job, message.received_at).accepted += len(message.recipients)
 
     def settle(self, settlements: Sequence[Settlement], at: int, doubts: Sequence[InDoubtMark]) -> None:
         """Stage outcomes handed in at `at`; `doubts` are the marks that become in-doubt entries."""
+        self.entries.append(("settle", (settlements, at, doubts)))
         self._before_rows(settlements)
         if doubts:
             self._doubts += doubts
@@ -103,21 +119,41 @@ class Transaction:
         for settlement in settlements:
             if settlement.line:
                 self.lines.append(settlement.line)
+            self._rows[settlement.queue] = self._rows.get(settlement.queue, 0) + 1
             if settlement.due is None:
-                self._removed.append((settlement.recipient, settlement.resolution))
-                self._removed_at = at
+                if not self._has_forgotten(settlement, at):
+                    self._removed.append((settlement.recipient, settlement.resolution))
+                    self._removed_at = at
+                    if settlement.job:
+                        self._left_jobs.setdefault(settlement.recipient, settlement)
             else:
                 if settlement.recipient in self._deferred:
                     self.flush()
                 self._deferred[settlement.recipient] = (settlement, at)
                 self._count(settlement.queue, 0, settlement.due)
-            if settlement.job:
-                if settlement.due is None:
-                    self._left_jobs[settlement.recipient] = settlement
-                elif settlement.attempt is not None:
+                if settlement.job and settlement.attempt is not None:
                     self._job(settlement.job, at).deferred += 1
             if settlement.dsn is not None:
-                self.accept(settlement.dsn)
+                self._accept(settlement.dsn)
+
+    def _has_forgotten(self, removal: Settlement, at: int) -> bool:
+        """Forget the message of a recipient that leaves, when it is staged and nobody else waits for it."""
+        message = self._messages.get(removal.recipient >> RECIPIENT_BITS)
+        if message is None:
+            return False
+        gone = self._gone.setdefault(message.id, {})
+        gone.setdefault(removal.recipient, removal)
+        if len(gone) < len(message.recipients) or not self._doubtful.isdisjoint(gone):
+            return False
+        del self._messages[message.id], self._gone[message.id]
+        for recipient in message.recipients:
+            self._count(recipient.queue, -1, None)
+        for left in gone.values():
+            self._rows[left.queue] -= 2 if self._deferred.pop(left.recipient, None) is None else 3
+            self._left_jobs.pop(left.recipient, None)
+            if left.job:
+                self._job(left.job, at).leave(left.resolution)
+        return True
 
     def _job(self, name: str, at: int) -> JobChange:
         change = self._jobs.get(name)
@@ -128,8 +164,13 @@ class Transaction:
 
     def _before_rows(self, rows: Sequence[NewRecipient | Settlement]) -> None:
         """A state of one of their queues was asked for earlier: it goes out first."""
-        if self._parked and any(row.queue in self._parked for row in rows):
-            self.flush()
+        for row in rows if self._parked else ():
+            state = self._parked.get(row.queue)
+            if state == _RELEASED and not self._rows.get(row.queue):  # all its mail came and went
+                del self._parked[row.queue]
+                self._released.add(row.queue)
+            elif state is not None:
+                self.flush()
 
     def _count(self, queue: int, waiting: int, due: int | None) -> None:
         self._waiting[queue] = self._waiting.get(queue, 0) + waiting
@@ -144,27 +185,42 @@ class Transaction:
 
     def park(self, queue: int, key: str) -> None:
         """Stage: the queue is not due before `key` is unparked; an empty one goes."""
+        self.entries.append(("park", (queue, key)))
         if self._parked.get(queue) == _RELEASED:
             self.flush()
         self._parked[queue] = key
 
     def release(self, queues: Iterable[int]) -> None:
         """Stage: no row of the queues is in the active window any more."""
-        for queue in queues:
+        released = list(queues)
+        self.entries.append(("release", (released,)))
+        for queue in released:
             self._parked[queue] = _RELEASED
 
     def placed(self, queue: int, site: str, provider: str) -> None:
         """Stage: the last known site of the queue."""
+        self.entries.append(("placed", (queue, site, provider)))
         self._placed[queue] = (site, provider)
+
+    def again(self, entries: Iterable[Entry]) -> None:
+        """Stage what the journal has. Its accounting lines are written already."""
+        for name, arguments in entries:
+            getattr(self, name)(*arguments)
+        self.entries.clear()
+        self.lines.clear()
 
     # --- to the database ------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Write everything staged.
+        """Write everything staged, in the transaction that is open or in a new one.
 
         Raises:
             apsw.Error: a statement failed; the caller rolls back.
         """
+        if not self.db.in_transaction:
+            self.db.execute("BEGIN IMMEDIATE")
+        if self._released:
+            self._write_state(_RELEASED, json_text(list(self._released)))
         if self._messages:
             self._write_messages()
         if self._doubts:
@@ -187,14 +243,14 @@ class Transaction:
             [
                 (m.id, m.received_at, m.expires_at, m.sender, m.stream, m.pool, m.job, m.client, m.size, m.eightbit,
                  m.added)
-                for m in self._messages
+                for m in self._messages.values()
             ],
         )  # fmt: skip
-        bodies.write(self.db, self._messages)
+        bodies.write(self.db, self._messages.values())
         recipients: list[Sequence[Any]] = []
         special: list[NewMessage] = []
         with_options: list[Sequence[Any]] = []
-        for message in self._messages:
+        for message in self._messages.values():
             first, due = recipient_id(message.id, 0), message.received_at
             for n, recipient in enumerate(message.recipients, first):
                 recipients.append((n, recipient.queue, due, recipient.address))
@@ -314,6 +370,8 @@ class Transaction:
         known: list[Sequence[Any]] = []
         for queue, waiting in self._waiting.items():
             due = self._next_due.get(queue)
+            if not waiting and due is None and (queue not in self._placed or self._parked.get(queue) == _RELEASED):
+                continue  # who is placed has mail coming, and is told its site once
             name = self._names.get(queue)
             if name is not None:
                 row = (queue, name.pool, name.stream, name.priority, name.domain, waiting, due)
@@ -321,7 +379,7 @@ class Transaction:
                     of_jobs.append((*row, name.job))
                 else:
                     new.append(row)
-            elif waiting or due is not None:
+            else:
                 known.append((queue, waiting, due))
         execute_rows(self.db, NEW_QUEUES, new)
         execute_rows(self.db, NEW_QUEUES_OF_JOBS, of_jobs)

@@ -1,10 +1,11 @@
-"""The writer thread: group commit, and every checkpoint.
+"""The writer thread: group commit, first to the journal, later to the database, and every checkpoint.
 
-Everything that was asked for while the last commit ran goes into the next one. After a large commit the thread rests
-for a moment, in proportion to its size, so that the next one is large too: each commit costs pages that all of them
-write, and its statements contend with the loop for the interpreter. The rest ends when the loop has nothing to do:
-then everybody waits for the commit. An agent with little to do commits at once. What one turn of the event loop asks
-for is handed over when the turn ends, so that the thread is woken once. Who asked is told on the loop, through one
+Everything that was asked for while the last commit ran goes into the next one: one frame of the journal, or, when a
+change needs the database, or it is time, or the journal is full, one transaction with all that the journal has.
+
+After a commit the thread rests for a moment, so that the next one is large. The rest ends when the loop has nothing to
+do: then everybody waits for the commit. An agent with little to do commits at once. What one turn of the event loop
+asks for is handed over when the turn ends, so that the thread is woken once. Who asked is told on the loop, through one
 wake-up per batch.
 
 What happens when a batch cannot be committed:
@@ -19,20 +20,23 @@ What happens when a batch cannot be committed:
 import asyncio
 import errno
 import logging
+import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 import apsw
 
 from mailagent.spool import crash
-from mailagent.spool.changes import Accept, Change
+from mailagent.spool.changes import Accept, Change, Job
 from mailagent.spool.errors import ItemRefused, SpoolClosed, StorageError, StorageFailed, StorageFull
 from mailagent.spool.ids import now_ms
-from mailagent.spool.recovery import NOTED_MS
+from mailagent.spool.journal import MARK_BYTES, Journal, payload
+from mailagent.spool.recovery import NOTED_MS, store_frames
 from mailagent.spool.schema import PAGE_SIZE, set_meta
 from mailagent.spool.transaction import Transaction
 
@@ -40,6 +44,10 @@ log = logging.getLogger(__name__)
 
 BATCH_CHANGES = 2000
 BATCH_BYTES = 16 * 1024 * 1024
+JOURNAL_BYTES = 16 * 1024 * 1024
+"""Most that is kept in the journal alone; what would make it more goes to the database with all the rest."""
+STORE_S = 1.0
+"""Longest time for which it is in the journal alone."""
 REST_S = 0.002
 """Longest rest after a commit; it ends as soon as the loop has nothing to do. A thread that wakes while the loop is
 busy waits long for the interpreter, since the loop lets go of it in every turn and has it back before it is awake.
@@ -69,6 +77,7 @@ _FATAL = (
     MemoryError,
     StorageFailed,
 )
+_PASSING = (apsw.FullError, apsw.BusyError)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """What may pass by itself: no room on the disk, no more open files, no memory of the kernel."""
 
@@ -78,6 +87,7 @@ class Opened:
     """The database as the writer's thread gets it, recovered."""
 
     db: apsw.Connection
+    journal: Journal  # all that it had is in the database
     queue_key: bytes
     doubtful: set[int]  # recipients with an open entry on the in-doubt list
     housekeeping: Callable[[apsw.Connection, int], None]  # (connection, now in ms), in a transaction of its own
@@ -113,6 +123,8 @@ class Writer:
         # may wait for ever: Python 3.11 goes on with what is left of the time, also when that is less than nothing.)
         self._bell = threading.Lock()
         self._bell.acquire()
+        self._ahead = False  # the journal has what the database has not
+        self._storing = False  # it will, in STORE_S at most
         self._looking = False
         self._looked_at = 0.0
         self._shortest_turn_s = 1.0
@@ -140,8 +152,8 @@ class Writer:
 
     @property
     def idle(self) -> bool:
-        """Whether everything asked for so far is durable."""
-        return self._outstanding == 0
+        """Whether everything asked for so far is in the database, or never will be."""
+        return self._outstanding == 0 and (not self._ahead or self.failed is not None)
 
     def submit(self, change: Change) -> None:
         """Have `change` in one of the next commits; it is finished on the loop, never before this returns."""
@@ -201,6 +213,14 @@ class Writer:
         crash.at("acknowledged")
         if self._outstanding:
             self._look_for_idleness()
+        if self._ahead and not self._storing and self.failed is None:
+            self._storing = True
+            self._loop.call_later(STORE_S, self._store_soon)
+
+    def _store_soon(self) -> None:
+        self._storing = False
+        if self._ahead and not self._closed:
+            self.submit(Job(lambda _: None, lambda *_: None))
 
     def _fail_on_loop(self, failure: StorageFailed) -> None:
         self.failed = failure
@@ -222,9 +242,11 @@ class Writer:
             self._tell(_end, self._ended, None)
             return
         self._db = opened.db
+        self._journal = opened.journal
         self._queue_key = opened.queue_key
         self._doubtful = opened.doubtful
         self._housekeeping = opened.housekeeping
+        self._staged = self._nothing_staged()
         self._tell(_end, self._started, None)
         stop: _Stop | None = None
         again: list[Change] = []
@@ -265,18 +287,22 @@ class Writer:
     def _commit(self, batch: list[Change]) -> list[Change]:
         """Commit and tell; returns what is to be tried again later."""
         groups = deque([batch] if batch else [])
+        to_database = False
         while groups:
             group = groups.popleft()
-            error = self._failure or self._write(group)
+            error = self._failure or self._write(group, to_database)
             if error is None:
                 self._stuck_since = None
                 self.stuck = ""
                 self._tell(self._finish, group, {})
-            elif isinstance(error, apsw.FullError | apsw.BusyError):
+            elif isinstance(error, _PASSING):
                 return self._postpone(group + [change for later in groups for change in later], error)
             elif isinstance(error, _FATAL):
                 failure = self._fail("a write", error)
                 self._tell(self._finish, group, {id(change): failure for change in group})
+            elif not to_database:
+                to_database = True  # it says which change it refuses
+                groups.appendleft(group)
             elif len(group) > 1:
                 middle = len(group) // 2
                 groups.extendleft((group[middle:], group[:middle]))
@@ -286,45 +312,86 @@ class Writer:
                 self._tell(self._finish, group, {id(group[0]): refused})
         return []
 
-    def _write(self, group: Sequence[Change]) -> BaseException | None:
-        """One transaction; the error that undid it, or None."""
-        db = self._db
+    def _write(self, group: Sequence[Change], to_database: bool) -> BaseException | None:
+        """Make a group durable, in the journal or in the database with all that the journal has; what undid it."""
         crash.at("before_statements")
+        changes = self._db.total_changes()
         try:
-            db.execute("BEGIN IMMEDIATE")
-            changes = db.total_changes()
-            transaction = Transaction(db, self._queue_key, self._doubtful)
             for change in group:
-                change.stage(transaction)
-            transaction.flush()
-            now = now_ms()
-            if not 0 <= now - self._noted_at < NOTED_MS and db.total_changes() != changes:
-                set_meta(db, "last_commit", now)
-                self._noted_at = now
-            crash.at("after_statements")
-            if transaction.lines:
-                self._account(transaction.lines)
-            crash.at("before_commit")
-            db.execute("COMMIT")
+                change.stage(self._staged)
+            if to_database or self._db.in_transaction:
+                self._store(changes)
+                return None
+            data = payload(now_ms(), self._staged.entries) if self._staged.entries else b""
+            if self._journal.size + len(data) > JOURNAL_BYTES:
+                self._store(changes)
+                return None
+            self._write_lines()
+            crash.at("before_journal")
+            if data:
+                with _disk_errors("the journal"):
+                    self._journal.append(data)
+                self._staged.entries.clear()
+                self._ahead = True
+            crash.at("after_journal")
         except BaseException as error:  # noqa: BLE001 - classified by the caller
-            try:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-            except apsw.Error as again:
-                return StorageFailed("a rollback", again)
-            return error
-        crash.at("after_commit")
+            return self._undo(error)
         return None
 
-    def _account(self, lines: list[bytes]) -> None:
+    def _store(self, changes: int) -> None:
+        """Commit to the database all that is staged; `changes`: its counter at the beginning."""
+        db = self._db
+        self._staged.flush()
+        now = now_ms()
+        changed = bool(self._journal.size) or db.total_changes() != changes
+        if changed and not 0 <= now - self._noted_at < NOTED_MS:
+            set_meta(db, "last_commit", now)
+            self._noted_at = now
+        crash.at("after_statements")
+        mark = secrets.token_bytes(MARK_BYTES) if self._journal.size else b""
+        if mark:
+            set_meta(db, "journal", mark)
+        self._write_lines()
+        crash.at("before_commit")
+        db.execute("COMMIT")
+        if mark:
+            self._journal.begin(mark)
+        self._staged.entries.clear()
+        self._ahead = False
+        crash.at("after_commit")
+
+    def _undo(self, error: BaseException) -> BaseException:
+        """Forget what was staged and is not durable; the error to be told."""
         try:
-            self._before_commit(lines)
-        except OSError as exc:
-            if exc.errno in _NO_ROOM:
-                raise apsw.FullError(str(exc)) from exc
-            raise StorageFailed("accounting", exc) from exc
-        except Exception as exc:
-            raise StorageFailed("accounting", exc) from exc
+            self._roll_back()
+            if self._journal.size and not isinstance(error, _PASSING + _FATAL):
+                try:  # so that nobody is blamed for what is in the journal
+                    self._db.execute("BEGIN IMMEDIATE")
+                    store_frames(self._db, self._journal.own_frames(), self._queue_key)
+                    self._staged = self._nothing_staged()
+                    self._store(0)
+                except _PASSING as passing:
+                    self._roll_back()
+                    return passing
+        except Exception as again:  # noqa: BLE001 - whatever it is, what is in the journal cannot be had
+            return StorageFailed("taking a group back", again)
+        return error
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        self._staged = self._nothing_staged()
+        for _, entries in self._journal.own_frames():
+            self._staged.again(entries)
+
+    def _nothing_staged(self) -> Transaction:
+        return Transaction(self._db, self._queue_key, self._doubtful)
+
+    def _write_lines(self) -> None:
+        if self._staged.lines:
+            with _disk_errors("accounting"):
+                self._before_commit(self._staged.lines)
+            self._staged.lines.clear()
 
     def _postpone(self, changes: Sequence[Change], error: apsw.FullError | apsw.BusyError) -> list[Change]:
         """Answer the accepts, keep the rest; too long is a failure."""
@@ -392,15 +459,33 @@ class Writer:
 
     def _shut(self, *, clean: bool) -> None:
         try:
+            if self._ahead and self._failure is None:
+                self._store(self._db.total_changes())
             if clean and self._failure is None:
                 set_meta(self._db, "clean", 1)
                 self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except apsw.Error as exc:
+        except Exception as exc:  # noqa: BLE001  what is in the journal is for the next start
             log.warning("spool not closed cleanly: %s", exc)
         finally:
             # without a clean end the log is left for the next start, which reads it anyway
             self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._db.close(True)
+            self._journal.close()
+
+
+@contextmanager
+def _disk_errors(what: str) -> Iterator[None]:
+    """No room is a reason to wait, as it is for the database; anything else stops the spool."""
+    try:
+        yield
+    except StorageFailed:
+        raise
+    except OSError as exc:
+        if exc.errno in _NO_ROOM:
+            raise apsw.FullError(str(exc)) from exc
+        raise StorageFailed(what, exc) from exc
+    except Exception as exc:
+        raise StorageFailed(what, exc) from exc
 
 
 def _log_fault(change: Change, exc: Exception) -> None:

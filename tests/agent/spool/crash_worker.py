@@ -64,7 +64,8 @@ class World:
 
 async def main(state_dir: Path, rounds: int) -> None:
     marks.COMPACT_BYTES = 500
-    writer.CHECKPOINT_PAGES = 20
+    writer.CHECKPOINT_PAGES = 5
+    writer.JOURNAL_BYTES = 20_000  # some groups, so that all points are come to
     accounting = os.open(state_dir / "accounting", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     witness = os.open(state_dir / "witness", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     spool = await Spool.open(state_dir, before_commit=lambda lines: (os.write(accounting, b"".join(lines)), None)[1])

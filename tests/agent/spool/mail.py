@@ -85,6 +85,11 @@ async def settle(spool: Spool, *settlements: Settlement) -> None:
         await done.wait()
 
 
+async def durable(spool: Spool) -> None:
+    """Wait until all that was asked for is durable, though perhaps in the journal alone."""
+    await until(lambda: spool._writer._outstanding == 0)
+
+
 async def load(spool: Spool, queue: int, now: int = NOW, limit: int = 1000) -> list[Waiting]:
     """All rows of one queue that are due."""
     (loaded,) = await spool.load([(queue, None, limit)], now)

@@ -14,7 +14,7 @@ from tests.agent.spool.crash_worker import IN_FLIGHT
 from tests.agent.spool.mail import NOW, queue_name, spool_in
 
 ROOT = Path(__file__).parents[3]
-ROUNDS = 60
+ROUNDS = 300
 
 
 async def run_worker(state_dir: Path, crash_at: str = "") -> int:

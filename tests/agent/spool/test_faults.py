@@ -2,14 +2,16 @@
 
 import asyncio
 import errno
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import apsw
 import pytest
 
+from mailagent.api.targets import MessageFilter
 from mailagent.spool import (
     Spool,
     SpoolLocked,
@@ -22,17 +24,20 @@ from mailagent.spool import (
     spool_list,
     writer,
 )
+from mailagent.spool.ids import message_name
 from mailagent.spool.records import LedgerEntry
-from tests.agent.spool.mail import accept, deferred, mark, message, removed, settle, spool_in, until
+from tests.agent.spool.mail import NOW, accept, deferred, mark, message, removed, settle, spool_in, until
 from tests.agent.spool.test_ledger import directive, operation
 
 
 class Disk:
     """Switches of the faulty file layer."""
 
-    sync_fails = False
+    sync_fails = 0  # errno
     full = False
     full_but_log = False
+    database_full = False  # and not the journal
+    has_torn = False  # a frame of the journal was written by half
 
 
 class _File(apsw.VFSFile):
@@ -48,7 +53,7 @@ class _File(apsw.VFSFile):
         super().xSync(flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
-        if self._disk.full or (self._disk.full_but_log and not self._is_log):
+        if self._disk.full or self._disk.database_full or (self._disk.full_but_log and not self._is_log):
             raise apsw.FullError("injected: no space left on device")
         super().xWrite(data, offset)
 
@@ -67,22 +72,41 @@ class _Layer(apsw.VFS):
 
 
 @pytest.fixture
-def disk() -> Iterator[Disk]:
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     faults = Disk()
     layer = _Layer(faults)
+    pwritev, fdatasync = os.pwritev, os.fdatasync  # of the journal
+
+    def write(file: int, buffers: Sequence[bytes], offset: int) -> int:
+        if not faults.full:
+            return pwritev(file, buffers, offset)
+        if faults.has_torn:
+            raise OSError(errno.ENOSPC, "injected: no space left on device")
+        faults.has_torn = True
+        return os.pwrite(file, b"".join(buffers)[:-5], offset)
+
+    def sync(file: int) -> None:
+        fdatasync(file)
+        if faults.sync_fails:
+            raise OSError(faults.sync_fails, "injected: sync failed")
+
+    monkeypatch.setattr(os, "pwritev", write)
+    monkeypatch.setattr(os, "fdatasync", sync)
     yield faults
     layer.unregister()
 
 
-async def test_a_failed_sync_stops_the_spool_for_good(tmp_path: Path, disk: Disk) -> None:
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+async def test_a_failed_sync_stops_the_spool_for_good(tmp_path: Path, disk: Disk, number: int) -> None:
+    """Also when there was no room: what was written may be there or not."""
     failures: list[StorageFailed] = []
     spool = await Spool.open(tmp_path, on_failure=failures.append, vfs="faulty")
     kept, lost, late = message(spool), message(spool), message(spool)
     await accept(spool, kept)
-    disk.sync_fails = True
+    disk.sync_fails = number
     with pytest.raises(StorageFailed, match="check the disk"):
         await accept(spool, lost)
-    disk.sync_fails = False  # a later sync that works proves nothing
+    disk.sync_fails = 0  # a later sync that works proves nothing
     with pytest.raises(StorageFailed):
         await accept(spool, late)
     with pytest.raises(StorageFailed):
@@ -120,6 +144,46 @@ async def test_a_full_disk_refuses_mail_and_recovers(
     await spool.close(clean=True)
     assert spool_check(tmp_path) == []
     assert len(spool_list(tmp_path, 10)) == 1
+
+
+async def test_a_database_without_room_keeps_what_the_journal_has(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PAUSE_S", 0.01)
+    spool = await Spool.open(tmp_path, vfs="faulty")
+    kept, gone = message(spool), message(spool)
+    await accept(spool, kept, gone)
+    disk.database_full = True
+    await settle(spool, removed(gone))  # the journal has room
+    writing = asyncio.ensure_future(
+        spool.record(LedgerEntry(operation=operation("op-1"), directives=[directive("d-1")]))
+    )
+    await until(lambda: bool(spool.stuck))
+    disk.database_full = False
+    await asyncio.wait_for(writing, 10)
+    assert [row.message_id for row in (await spool.messages(MessageFilter(), "", 9)).rows] == [
+        message_name(kept.id, spool.tag)
+    ]
+    await spool.close(clean=True)
+    assert spool_check(tmp_path) == []
+
+
+async def test_what_the_database_refuses_of_the_journal_is_blamed_on_nobody_while_there_is_no_room(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PAUSE_S", 0.01)
+    spool = await Spool.open(tmp_path, vfs="faulty")
+    known = message(spool)
+    await accept(spool, known)
+    assert await spool.oldest() == NOW
+    await accept(spool, known)  # once more: the journal takes it
+    disk.database_full = True
+    asking = asyncio.ensure_future(spool.due_queues(NOW, 9, "normal"))
+    await until(lambda: bool(spool.stuck))
+    disk.database_full = False
+    queues, _ = await asyncio.wait_for(asking, 10)
+    assert [queue.waiting for queue in queues] == [1]
+    await spool.close(clean=True)
 
 
 async def test_what_is_read_to_be_sure_of_the_ledger_has_what_nobody_waits_for_any_more(
@@ -233,6 +297,7 @@ async def test_readers_do_not_block_and_are_not_blocked(tmp_path: Path) -> None:
         before = reader.execute("SELECT count(*) FROM message").fetchall()
         await accept(spool, *(message(spool) for _ in range(50)))
         await settle(spool, removed(message(spool)))
+        assert sum(total.count for total in await spool.waiting_totals()) == 51  # all is in the database
         assert reader.execute("SELECT count(*) FROM message").fetchall() == before
         reader.execute("COMMIT")
         assert reader.execute("SELECT count(*) FROM message").fetchall() == [(51,)]

@@ -37,8 +37,8 @@ async def test_the_message_goes_with_its_last_recipient(spool: Spool, tmp_path: 
     assert await spool.bodies([new.id]) == {new.id: new.body}
     assert await spool.oldest() == NOW
     await settle(spool, removed(new, 1, "bounced"))
-    assert await spool.bodies([new.id]) == {}
     assert await spool.oldest() is None
+    assert await spool.bodies([new.id]) == {}
     spool.release([recipient.queue for recipient in new.recipients])
     assert await spool.due_queues(NOW, 10, "normal") == ([], None)
     assert spool_check(tmp_path) == []

@@ -1,6 +1,7 @@
 """The spool against a plain model: every sequence of changes, in batches as they come, and across restarts."""
 
 import asyncio
+import shutil
 import tempfile
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from mailagent.spool import Spool, spool_check
 from mailagent.spool.ids import recipient_id
 from mailagent.spool.records import WINDOW
-from tests.agent.spool.mail import NOW, deferred, ids, message, removed
+from tests.agent.spool.mail import NOW, deferred, durable, ids, message, removed
 
 T = TypeVar("T")
 
@@ -135,9 +136,17 @@ class SpoolMachine(RuleBasedStateMachine):
         self.check_now = True
 
     @precondition(lambda self: self.rows)
-    @rule(clean=st.booleans())
-    def restart(self, clean: bool) -> None:
-        self.run(self.spool.close(clean=clean))
+    @rule(how=st.sampled_from(("clean", "unclean", "killed")))
+    def restart(self, how: str) -> None:
+        if how == "killed":
+            self.run(durable(self.spool))
+            left = tempfile.TemporaryDirectory(prefix="spool-")
+            shutil.copytree(self.path, left.name, dirs_exist_ok=True)  # what a kill would leave
+            self.run(self.spool.close(clean=False))
+            self.directory.cleanup()
+            self.directory, self.path = left, Path(left.name)
+        else:
+            self.run(self.spool.close(clean=how == "clean"))
         self.spool = self.run(Spool.open(self.path))
         for queue in list(self.queues):
             parked = self.queues[queue].parked
