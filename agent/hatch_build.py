@@ -67,5 +67,14 @@ class CustomBuildHook(BuildHookInterface[Any]):
         build_data["infer_tag"] = True
 
 
+def remove_others(root: Path = ROOT) -> None:
+    """Remove the libraries of modules that are compiled no longer, which Python would go on to prefer."""
+    listed = {(root / path).with_suffix("") for path in modules(root)}
+    for library in root.rglob("*.so"):
+        if library.with_name(library.name.split(".")[0].removesuffix("__mypyc")) not in listed:
+            library.unlink()
+
+
 if __name__ == "__main__":
+    remove_others()
     compile_modules(ROOT, BUILD)

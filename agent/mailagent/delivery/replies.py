@@ -1,9 +1,6 @@
 """Replies from bytes (RFC 5321 section 4.2), from a peer that may be broken or hostile."""
 
-import msgspec
-
-from mailagent.api import codec
-from mailagent.api.smtp import SmtpReply, Verb, split_enhanced
+from mailagent.delivery.raw_reply import RawReply
 
 MAX_LINE_BYTES = 4096
 MAX_REPLY_BYTES = 32_768
@@ -15,21 +12,6 @@ _MARKS = frozenset({b"", b" ", b"-"})  # between code and text: none, last line,
 
 class BrokenReply(ValueError):
     """Not a reply, or one beyond the limits: the session cannot go on."""
-
-
-class RawReply(msgspec.Struct, frozen=True):
-    """One reply as it came: its code, and its lines without code and line end."""
-
-    code: int
-    lines: list[bytes]
-
-    def parsed(self, verb: Verb) -> SmtpReply:
-        """The reply as the answer to `verb`."""
-        enhanced, text = split_enhanced(self.lines[0].decode("utf-8", "backslashreplace"))
-        if len(self.lines) > 1:
-            lines = [line.decode("utf-8", "backslashreplace") for line in self.lines[1:]]
-            text = " ".join((text, *(line.removeprefix(f"{enhanced} ") if enhanced else line for line in lines)))
-        return SmtpReply(code=self.code, enhanced=enhanced, text=codec.cut(text), verb=verb)
 
 
 class ReplyReader:

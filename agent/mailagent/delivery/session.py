@@ -20,7 +20,8 @@ from enum import Enum, auto
 from typing import Protocol
 
 from mailagent.api.smtp import SmtpReply, Verb
-from mailagent.delivery.replies import BrokenReply, RawReply, ReplyReader
+from mailagent.delivery.raw_reply import RawReply
+from mailagent.delivery.replies import BrokenReply, ReplyReader
 from mailagent.delivery.transaction import Transaction
 from mailagent.dns import ascii_domain
 

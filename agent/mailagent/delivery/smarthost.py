@@ -20,7 +20,7 @@ from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.config.structs import RouteAuth
 from mailagent.delivery.connection import Connection, Waits
 from mailagent.delivery.errors import ConnectFailed
-from mailagent.delivery.replies import RawReply
+from mailagent.delivery.raw_reply import RawReply
 from mailagent.delivery.tls import Step, TlsFailed, TlsResult, failure, tls_reply
 from mailagent.routing.rollup import Hop
 

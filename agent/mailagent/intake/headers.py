@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 
-import msgspec
+from mailagent.intake.scanned import ScannedMessage
 
 MAX_BLOCK = 131_072  # octets
 MAX_FIELDS = 1000
@@ -17,16 +17,6 @@ CONTROL = frozenset({VIRTUAL_MTA, JOB})  # ours: never leave the host
 
 class HeadersTooLarge(ValueError):
     """The header block is longer than MAX_BLOCK or has more than MAX_FIELDS fields."""
-
-
-class ScannedMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message without our control headers, and what its header block said."""
-
-    body: bytes  # the whole message, header block first
-    hops: int = 0  # Received fields
-    job: str = ""
-    virtual_mta: str = ""
-    values: dict[bytes, bytes] = {}  # wanted lower-cased names that are there -> first value, unfolded and stripped
 
 
 def scan(message: bytes, wanted: frozenset[bytes] = frozenset()) -> ScannedMessage:

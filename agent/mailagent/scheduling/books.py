@@ -10,12 +10,12 @@ What always holds, between two turns of the loop:
 import heapq
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Protocol
 
 from mailagent.config.structs import Priority
 from mailagent.scheduling.lanes import Lanes, Place
 from mailagent.scheduling.window import Hot, Window
 from mailagent.spool.records import QueueName, Waiting
-from mailagent.spool.store import Spool
 
 LOOK_AGAIN_MS = 60_000
 """The disk is looked at this often when nothing is known to be due; a safety net."""
@@ -28,10 +28,20 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+class Disk(Protocol):
+    """Where a queue stays that is not in memory: the spool."""
+
+    def release(self, queues: Sequence[int]) -> None:
+        """Due by their own time."""
+
+    def park(self, queue: int, key: str) -> None:
+        """Not due before `key` is unparked."""
+
+
 class Books:
     """Keeps count. `wake` is called when something is due earlier than it was known to be."""
 
-    def __init__(self, spool: Spool, window: Window, lanes: Lanes, wake: Callable[[], None]) -> None:
+    def __init__(self, spool: Disk, window: Window, lanes: Lanes, wake: Callable[[], None]) -> None:
         self._spool = spool
         self._window = window
         self._lanes = lanes

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailagent.api.smtp import SmtpReply, Verb
-from mailagent.delivery.replies import BrokenReply, RawReply, ReplyReader
+from mailagent.delivery.raw_reply import RawReply
+from mailagent.delivery.replies import BrokenReply, ReplyReader
 
 
 def read_all(chunks: list[bytes]) -> list[RawReply]:

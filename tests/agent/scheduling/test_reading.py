@@ -43,6 +43,9 @@ class Paper:
     def release(self, queues: Sequence[int]) -> None:
         """Nothing to do."""
 
+    def park(self, queue: int, key: str) -> None:
+        """The same."""
+
     async def parked_keys(self) -> dict[str, int]:
         return {}
 
@@ -56,7 +59,7 @@ class Paper:
 def on(paper: Paper, taken: list[int]) -> tuple[Reading, Books]:
     """A reading of that spool, and its books."""
     window, lanes = Window(100), Lanes(lambda domain: None)
-    books = Books(cast(Spool, paper), window, lanes, lambda: None)
+    books = Books(paper, window, lanes, lambda: None)
     loop = asyncio.get_running_loop()
 
     def take_in(hot: Any, rows: Any, now: int) -> None:
