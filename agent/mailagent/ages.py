@@ -66,6 +66,7 @@ class Ages:
         """Count what has changed, or everything when that is due; raises ReadTooLong."""
         now = self._clock()
         touched = self._spool.take_touched()
+        await self._spool.freshen()
         self._again |= touched  # stays until a count has come to its end
         fresh = fresh_from(now - FRESH_MS)
         if self._full_at is None or time.monotonic() - self._full_at >= FULL_S:

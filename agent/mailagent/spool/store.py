@@ -290,19 +290,29 @@ class Spool:
 
     # --- counts ---------------------------------------------------------------------------------------------------
 
+    async def freshen(self) -> None:
+        """Have what was asked for in the database, for a look at it, if that takes no more than a moment.
+
+        Operators look, above all, when the disk is full or slow: then they see what is there.
+        """
+        if not self._writer.idle and not self._writer.stuck:
+            with contextlib.suppress(TimeoutError, StorageError):
+                async with asyncio.timeout(FRESH_S):
+                    await self._catch_up()
+
     async def waiting_totals(self) -> list[WaitingTotal]:
         """Waiting recipients per pool, stream and provider."""
-        await self._freshen()
+        await self.freshen()
         return await self._reader.run(Priority.TOTALS, queues.waiting_totals)
 
     async def deferred_totals(self) -> list[DeferredTotal]:
         """Deferred recipients per provider and virtual MTA."""
-        await self._freshen()
+        await self.freshen()
         return await self._reader.run(Priority.TOTALS, queues.deferred_totals)
 
     async def oldest(self) -> int | None:
         """Arrival of the oldest waiting message, None when nothing waits."""
-        await self._freshen()
+        await self.freshen()
         return await self._reader.run(Priority.TOTALS, queues.oldest)
 
     async def jobs(self) -> list[JobCount]:
@@ -316,7 +326,6 @@ class Spool:
 
     async def age_slice(self, first: int, last: int, fresh: int) -> tuple[list[tuple[int, ages.AgeCount]], int | None]:
         """Counts of some waiting recipients from `first` on and before `last`, by block; where to go on, or None."""
-        await self._freshen()
         return await self._reader.run(Priority.TOTALS, lambda db: ages.age_slice(db, first, last, fresh))
 
     def take_touched(self) -> set[int]:
@@ -333,7 +342,7 @@ class Spool:
 
     async def groups(self, filter: MessageFilter, limit: int) -> DeferredGroups:
         """Deferred recipients by normalised reply and provider, largest first."""
-        await self._freshen()
+        await self.freshen()
         limit = max(1, min(limit, PAGE_LIMIT))
         if inspection.is_indexed(filter):
             groups = await self._list(lambda db: inspection.all_groups(db, filter))
@@ -352,7 +361,7 @@ class Spool:
         Raises:
             ValueError: `cursor` is none of ours.
         """
-        await self._freshen()
+        await self.freshen()
         chosen = self.selection(filter)
         after: int | None = int(cursor) if cursor else chosen.first - 1
         page = inspection.Page(max(1, min(limit, PAGE_LIMIT)))
@@ -362,7 +371,7 @@ class Spool:
 
     async def count(self, filter: MessageFilter) -> int:
         """How many waiting recipients match."""
-        await self._freshen()
+        await self.freshen()
         chosen = self.selection(filter)
         after: int | None = chosen.first - 1
         total = 0
@@ -384,7 +393,7 @@ class Spool:
 
     async def parts(self, filter: MessageFilter) -> tuple[held.Parts, int | None]:
         """Counts of the waiting recipients that match, and the lowest of them."""
-        await self._freshen()
+        await self.freshen()
         chosen = self.selection(filter)
         parts: held.Parts = {}
         lowest: list[int] = []
@@ -395,12 +404,12 @@ class Spool:
 
     async def message(self, message_id: str, n: int | None) -> inspection.StoredMessage | None:
         """One waiting recipient; without `n` the message's first one that waits."""
-        await self._freshen()
+        await self.freshen()
         return await self._list(lambda db: inspection.message(db, message_id, n, self.tag))
 
     async def body(self, message_id: str, most: int) -> bytes | None:
         """The first `most` bytes of a message as it was handed in; None when it is not here (any more)."""
-        await self._freshen()
+        await self.freshen()
         return await self._list(lambda db: inspection.body(db, message_id, most, self.tag))
 
     async def in_doubt(self, cursor: str, limit: int) -> InDoubtPage:
@@ -409,7 +418,7 @@ class Spool:
         Raises:
             ValueError: `cursor` is none of ours.
         """
-        await self._freshen()
+        await self.freshen()
         return await self._list(lambda db: inspection.in_doubt(db, cursor, limit, self.tag))
 
     # --- operations -----------------------------------------------------------------------------------------------
@@ -600,13 +609,6 @@ class Spool:
         """Wait until every change asked for so far is in the database, so that a read sees it."""
         if not self._writer.idle:
             await self._job(lambda _: None)
-
-    async def _freshen(self) -> None:
-        """The same for a listing: operators look, above all, when the disk is full or slow."""
-        if not self._writer.idle and not self._writer.stuck:
-            with contextlib.suppress(TimeoutError, StorageError):
-                async with asyncio.timeout(FRESH_S):
-                    await self._catch_up()
 
     async def _list(self, read: Callable[[apsw.Connection], T]) -> T:
         return await self._reader.run(Priority.LISTING, read)
