@@ -50,6 +50,7 @@ class Sink:
         self._connections = itertools.count(1)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     @property
     def port(self) -> int:
@@ -65,20 +66,26 @@ class Sink:
         return [mail for mail in self.mails if recipient in (*mail.recipients, *mail.refused)]
 
     async def __aenter__(self) -> "Sink":
-        self._server = await asyncio.start_server(self._serve, self._host, 0, limit=2**25)
+        self._server = await asyncio.start_server(self._connected, self._host, 0, limit=2**25)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        await asyncio.sleep(0)  # who has just connected
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()  # of tasks that never began, too
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        task = asyncio.create_task(self._serve(reader, writer), name="sink connection")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         source = str(writer.get_extra_info("peername")[0])
@@ -88,7 +95,7 @@ class Sink:
             pass
         finally:
             self.open -= 1
-            self._tasks.discard(task)
+            self._writers.discard(writer)
             writer.close()
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, source: str) -> None:
