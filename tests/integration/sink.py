@@ -72,14 +72,17 @@ class Sink:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        await asyncio.sleep(0)  # who has just connected
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in self._writers:
-            writer.close()  # of tasks that never began, too
+            writer.close()  # of tasks that never began
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert self._server is not None
+        if not self._server.is_serving():  # accepted just before the end
+            writer.close()
+            return
         self._writers.add(writer)
         task = asyncio.create_task(self._serve(reader, writer), name="sink connection")
         self._tasks.add(task)
