@@ -119,6 +119,8 @@ class Transaction:
         for settlement in settlements:
             if settlement.line:
                 self.lines.append(settlement.line)
+            if settlement.due is not None and settlement.recipient in self._deferred:
+                self.flush()
             self._rows[settlement.queue] = self._rows.get(settlement.queue, 0) + 1
             if settlement.due is None:
                 if not self._has_forgotten(settlement, at):
@@ -127,8 +129,6 @@ class Transaction:
                     if settlement.job:
                         self._left_jobs.setdefault(settlement.recipient, settlement)
             else:
-                if settlement.recipient in self._deferred:
-                    self.flush()
                 self._deferred[settlement.recipient] = (settlement, at)
                 self._count(settlement.queue, 0, settlement.due)
                 if settlement.job and settlement.attempt is not None:

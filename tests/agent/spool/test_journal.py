@@ -291,3 +291,16 @@ async def test_a_mail_comes_back_as_it_was(spool: Spool) -> None:
     file.append(payload(NOW, entries))
     assert file.own_frames() == [(NOW, entries)]
     file.close()
+
+
+async def test_a_release_stays_behind_a_second_deferral(spool: Spool) -> None:
+    db = open_in_memory()
+    staged = Transaction(db, b"key", set())
+    first, second = message(spool, admitted=True), message(spool, admitted=True)
+    staged.accept(first)
+    staged.settle([deferred(first, due=5)], NOW, ())
+    staged.settle([deferred(first, due=9, number=2)], NOW, ())
+    staged.release([first.recipients[0].queue])
+    staged.accept(second)
+    staged.flush()
+    assert db.execute("SELECT next_due FROM queue").fetchall() == [(9,)]
