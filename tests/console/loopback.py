@@ -18,6 +18,7 @@ import msgspec
 from mailagent.api import codec, replies, requests, views
 from mailagent.api.automation import AutomationView, RuleView, WouldAct
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView, DrainProgress
+from mailagent.api.dkim import DkimSelectors
 from mailagent.api.errors import (
     ApiError,
     InvalidRequest,
@@ -374,6 +375,8 @@ class LoopbackAgent:
                 return SuppressionPage(rows=(), pending=self.pending)
             case "outcomes":
                 return kept.outcomes(params)
+            case "dkim":
+                return DkimSelectors(rows=())
             case "events":
                 return kept.events()
             case "why":

@@ -18,7 +18,8 @@ from mailctl.cli.setup import Setup, complain, leave, narrate, pass_setup
 def export(setup: Setup, screen: str, svg: Path | None, text: Path | None, size: str, line: str, view: str) -> None:
     """Write a SCREEN of the console to a file: fleet, pools, destinations, deferred, operations, jobs …
 
-    Waits for the hosts as every command does, and says which did not answer: exit 1. Files are never written over.
+    Waits for the hosts as every command does, and says which did not answer, or left what unanswered: exit 1. Files are
+    never written over.
 
     \b
     Examples:
@@ -28,6 +29,7 @@ def export(setup: Setup, screen: str, svg: Path | None, text: Path | None, size:
     import asyncio
 
     from mailctl.cli.exits import Exit, of_read
+    from mailctl.cli.show import why
     from mailctl.tui.export import as_text, self_contained, taken, write_new
     from mailctl.tui.headless import SCREENS, Wanted, draw
 
@@ -39,16 +41,20 @@ def export(setup: Setup, screen: str, svg: Path | None, text: Path | None, size:
     if not (columns.isdecimal() and lines.isdecimal() and 40 <= int(columns) <= 500 and 10 <= int(lines) <= 500):
         raise click.UsageError(f"--size {size}: write 120x36, at least 40x10 and at most 500x500")
     for path in filter(None, (svg, text)):
-        if why := taken(str(path)):
-            raise click.UsageError(why)
+        if problem := taken(str(path)):
+            raise click.UsageError(problem)
     wanted = Wanted(screen.lower(), (int(columns), int(lines)), line, view, setup.timeout_s, setup.answer_s)
-    picture, state = asyncio.run(draw(setup.load(), setup.path(), wanted, role=setup.role))
+    drawn = asyncio.run(draw(setup.load(), setup.path(), wanted, role=setup.role))
     for file, made in ((svg, self_contained), (text, as_text)):
         if file is not None:
             try:
-                write_new(file, made(picture))
+                write_new(file, made(drawn.picture))
             except OSError as exc:
                 complain(f"{file}: {exc.strerror or exc}")
                 leave(Exit.INCOMPLETE)
             narrate(f"{screen.lower()} written to {file}")
-    leave(of_read(state))
+    lost = [f"{host.name}: {why(host, setup.timeout_s)}" for host in drawn.state.hosts if not host.state.is_fresh]
+    for gap in (*lost, *drawn.unanswered):
+        narrate(gap)
+    code = of_read(drawn.state)
+    leave(Exit.INCOMPLETE if drawn.unanswered and code is Exit.DONE else code)

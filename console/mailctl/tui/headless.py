@@ -5,11 +5,17 @@ import contextlib
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from textual.pilot import Pilot
 
+from mailagent.api.errors import ApiError, NotFound
+from mailagent.api.ids import HostName
 from mailagent.api.requests import Role
 from mailagent.config.structs import FleetConfig
 from mailctl.fleet import Fleet
+from mailctl.fleet.client import CALL_DEADLINE_S
+from mailctl.fleet.errors import LinkError, NoAnswer
+from mailctl.fleet.lists import reason
 from mailctl.fleet.state import FleetState
 from mailctl.ops.errors import SelectorError
 from mailctl.ops.filters import Filter
@@ -38,8 +44,53 @@ class Wanted(NamedTuple):
     answer_s: float | None = None  # for each answer; None: as long as the screen allows
 
 
-async def draw(config: FleetConfig, path: Path, wanted: Wanted, *, role: str | None) -> tuple[str, FleetState]:
-    """The picture, and the state of the hosts behind it.
+class Drawn(NamedTuple):
+    """A picture, the state of the hosts behind it, and what connected hosts left unanswered."""
+
+    picture: str
+    state: FleetState
+    unanswered: tuple[str, ...]  # `mx1: no answer to operations within 5 s`
+
+
+class Listening(Fleet):
+    """A fleet that knows which questions its hosts left unanswered, by their last answer to each."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._asked: dict[tuple[HostName, str], Exception | None] = {}
+
+    def begin(self) -> None:
+        """Only what is asked from now on counts."""
+        self._asked = {}
+
+    async def ask(self, host: str, method: str, params: msgspec.Struct, *, deadline_s: float = CALL_DEADLINE_S) -> Any:
+        """As any fleet does."""
+        name, asked = HostName(host), self._asked
+        asked.setdefault((name, method), NoAnswer(name, f"no answer to {method} in time"))
+        try:
+            answer = await super().ask(host, method, params, deadline_s=deadline_s)
+        except (LinkError, ApiError) as exc:
+            asked[name, method] = exc
+            raise
+        asked[name, method] = None
+        return answer
+
+    @property
+    def unanswered(self) -> tuple[str, ...]:
+        """A line for each question that a connected host left unanswered; of lost ones the state tells."""
+        found = []
+        for (name, method), error in self._asked.items():
+            host = self.state.host(name)
+            if host is None or not host.state.is_fresh or error is None or isinstance(error, NotFound):
+                continue
+            why = reason(error)
+            if not host.is_beyond(why):
+                found.append(f"{name}: {why if method in why else f'{method}: {why}'}")
+        return tuple(found)
+
+
+async def draw(config: FleetConfig, path: Path, wanted: Wanted, *, role: str | None) -> Drawn:
+    """The picture, and what is missing in it.
 
     Raises:
         ConfigError: the operator's own file has mistakes.
@@ -48,7 +99,7 @@ async def draw(config: FleetConfig, path: Path, wanted: Wanted, *, role: str | N
     narrowed = Filter.parse(wanted.filter)
     own = load_everything()
     as_role = Role(role) if role else None
-    fleet = Fleet(config, path=path, as_role=as_role, read_only=True, answer_s=wanted.answer_s)
+    fleet = Listening(config, path=path, as_role=as_role, read_only=True, answer_s=wanted.answer_s)
     app = ConsoleApp(fleet, FleetOperator(fleet), path=path, environment=config.environment or "", read_only=True)
     settle(app, own)
     app.drift.follow(config)
@@ -57,20 +108,23 @@ async def draw(config: FleetConfig, path: Path, wanted: Wanted, *, role: str | N
         saved = app.comfort.views.get(wanted.view)
         if saved is None or saved.screen != name:
             raise SelectorError(f"no saved view {wanted.view!r} of {wanted.screen}")
-    pictures: list[tuple[str, FleetState]] = []
+    pictures: list[Drawn] = []
 
     async def drive(pilot: Pilot[Any]) -> None:
         settled = await fleet.settled(wanted.timeout_s)
         while app.state.tick < settled.tick:  # screens ask the hosts that they know to be there
             await pilot.pause(LOOK_S)
+        fleet.begin()
         if wanted.view:
             app.comfort.open(wanted.view)
-        elif not isinstance(app.screen, VIEWS[name]):
+        elif isinstance(view := app.screen, View) and isinstance(view, VIEWS[name]):
+            view.poll()  # what it asked before a host was there
+        else:
             app.go_down(name)
-        with contextlib.suppress(TimeoutError):  # a host is slow: it is drawn as far as it is known, and says so
+        with contextlib.suppress(TimeoutError):  # a host is slow: it is drawn as far as it is known, and said
             async with asyncio.timeout(wanted.timeout_s + DRAW_S):
                 await _whole(app, pilot, narrowed)
-        pictures.append((app.export_screenshot(title=app.title), fleet.state))
+        pictures.append(Drawn(app.export_screenshot(title=app.title), fleet.state, fleet.unanswered))
         app.exit()
 
     await app.run_async(headless=True, size=wanted.size, auto_pilot=drive)

@@ -34,6 +34,7 @@ async def test_a_saved_view_is_drawn_and_a_lost_host_told(
     agents["mx1"].faults.mute.add("hello")
     ran = await mailctl("--timeout", "2", "export", "fleet", "--view", "two", "--text", "two.txt", "--size", "80x24")
     assert ran.code == 1, ran.err
+    assert "mailctl: mx1: " in ran.err
     text = (tmp_path / "two.txt").read_text()
     assert "mx2" in text
     assert "WAITING" not in text
@@ -46,10 +47,23 @@ async def test_a_screen_that_asks_for_itself_is_drawn_with_the_answers(
     agents["mx1"].faults.mute.add("operations")
     for screen in ("timeline", "operations"):
         ran = await mailctl("--timeout", "1", "export", screen, "--text", f"{screen}.txt")
-        assert ran.code == 0, ran.err
+        assert ran.code == 1, ran.err
+        assert "mailctl: mx1: no answer to operations within 1 s\n" in ran.err
+        assert ran.err.count("no answer") == 1, ran.err
         text = (tmp_path / f"{screen}.txt").read_text()
         assert "2 hosts" in text, text  # the third one's answer was waited for as long as --timeout says, and no longer
         assert "asking the hosts" not in text
+
+
+async def test_what_an_engine_has_nothing_of_is_no_gap_in_a_picture(
+    agents: dict[str, LoopbackAgent], mailctl: Mailctl
+) -> None:
+    agents["mx3"].engine, agents["mx3"].lacks = "postfix 3.7.11", ("dkim", "feedback")
+    ran = await mailctl("export", "pools", "--text", "p.txt")
+    assert (ran.code, ran.err) == (0, "mailctl: pools written to p.txt\n")
+    agents["mx3"].engine = "mailagent"
+    ran = await mailctl("export", "pools", "--text", "q.txt")
+    assert (ran.code, "mx3: its agent, " in ran.err, ran.err.count("upgrade it")) == (1, True, 2), ran.err
 
 
 @pytest.mark.parametrize(
