@@ -17,6 +17,7 @@ from mailagent.api.suppression import SuppressionFreeze, SuppressionThaw
 from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.api.terms import Field
 from mailagent.api.views import MemberState
+from mailagent.api.words import command, verb
 from mailagent.config.scalars import parse_limit
 from mailagent.config.structs import AgentConfig
 from mailagent.control.generations import Change as Raised
@@ -301,7 +302,10 @@ def edit(at: Situation, request: requests.Edit) -> Change:
         and request.ttl_s is not None
         and request.ttl_s > SUSPEND_MAX_S
     ):
-        problems.append(f"a {old.kind} lasts {SUSPEND_MAX_S // 3600} h at most, {request.ttl_s / 3600:.3g} h are asked")
+        problems.append(
+            f"a {verb(old.kind, old.target)} lasts {SUSPEND_MAX_S // 3600} h at most,"
+            f" {request.ttl_s / 3600:.3g} h are asked"
+        )
     made = msgspec.structs.replace(
         old,
         id=directive_id(request.op_id, 1),
@@ -315,7 +319,7 @@ def edit(at: Situation, request: requests.Edit) -> Change:
         words.append("is left alone by automation" if pinned else "is automation's again")
     return Change(
         target=old.target,
-        detail=f"{old.kind} of {old.target} {' and '.join(words)}",
+        detail=f"{verb(old.kind, old.target)} of {old.target} {' and '.join(words)}",
         created=(made,),
         ended=(old,),
         warnings=guard(problems, override=request.override),
@@ -341,12 +345,13 @@ def undo(at: Situation, request: requests.Undo) -> Change:
     if stored is None:
         raise NotFound(f"{at.config.host} has no operation {request.undoes}; it keeps them for 7 days")
     record = stored.record
+    deed = f"{command(record.verb, record.target)} {request.undoes}"
     if not record.undoable:
         nothing = record.result is Result.NOTHING_TO_DO
         why = stored.result.undo_note or ("it changed nothing" if nothing else "what it did has no way back")
-        raise Refused(f"{record.verb} {request.undoes} cannot be undone: {why}")
+        raise Refused(f"{deed} cannot be undone: {why}")
     if record.undone_by is not None:
-        return Change(target=record.target, detail=f"{record.verb} {request.undoes} is undone by {record.undone_by}")
+        return Change(target=record.target, detail=f"{deed} is undone by {record.undone_by}")
     ended = tuple(one for one in at.state.directives if one.id in record.created or one.continues in record.created)
     notes = [_ended_detail(one) for one in ended]
     if len(ended) < len(record.created):
@@ -415,7 +420,8 @@ def expiry(one: Directive) -> Change:
         held = (made,)
     return Change(
         target=one.target,
-        detail=f"{one.kind} of {one.target} by {one.author} has expired" + ("; what waits is held" if held else ""),
+        detail=f"{verb(one.kind, one.target)} of {one.target} by {one.author} has expired"
+        + ("; what waits is held" if held else ""),
         created=held,
         ended=(one,),
         undoable=False,
@@ -458,7 +464,7 @@ def _end(at: Situation, kind: DirectiveKind, target: Target) -> Change:
         change = Change(target=target, detail="; ".join(map(_ended_detail, live)), ended=tuple(live))
         still = _still_held(after(at, change), target)
         return replace(change, warnings=(f"{target.name} stays held: {still}",)) if still else change
-    word = _ENDED[kind]
+    word = "paused" if target.kind is TargetKind.JOB else _ENDED[kind]
     still = _still_held(at.state, target)
     return Change(target=target, detail=f"{target.name} is not {word}" + (f" itself; it is {still}" if still else ""))
 
@@ -476,7 +482,7 @@ def _still_held(state: HostState, target: Target) -> str:
 
 
 def _ended_detail(one: Directive) -> str:
-    what = f"{one.kind} of {one.target}"
+    what = f"{verb(one.kind, one.target)} of {one.target}"
     if one.kind is DirectiveKind.LIMIT:
         what = f"{one.limit} {one.value} of {one.target}"
     elif one.value:

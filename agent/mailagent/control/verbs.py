@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mailagent.api import codec, requests
+from mailagent.api import codec, requests, words
 from mailagent.api.directives import Directive
 from mailagent.api.errors import InvalidRequest, StalePlan, Unavailable
 from mailagent.api.ids import OpId
@@ -338,16 +338,16 @@ class Control:
             due=change.due,
             credential=change.credential,
         )
-        self._unsure = True
+        self._unsure, asked = True, words.command(verb, change.target)
         try:
             async with asyncio.timeout(RECORD_S):
                 await self._ledger.record(entry)
         except TimeoutError as exc:
             raise Unavailable(
-                f"the spool did not confirm {verb} within {RECORD_S:g} s; ask again with op_id {request.op_id}"
+                f"the spool did not confirm {asked} within {RECORD_S:g} s; ask again with op_id {request.op_id}"
             ) from exc
         except StorageError as exc:
-            raise Unavailable(f"{verb} could not be recorded and is not in effect: {exc}") from exc
+            raise Unavailable(f"{asked} could not be recorded and is not in effect: {exc}") from exc
         self._unsure = False
         log.info(
             "%s op=%s target=%s user=%s result=%s: %s",
@@ -471,7 +471,7 @@ def _check(request: requests.Mutation) -> None:
 
 def _deed(verb: str, change: Change) -> str:
     """What others are told about: `drain of pool:cold`."""
-    return f"{verb} of {change.target}" if change.target is not None else verb
+    return f"{words.verb(verb, change.target)} of {change.target}" if change.target is not None else words.command(verb)
 
 
 def _digest(verb: str, request: requests.Mutation) -> str:

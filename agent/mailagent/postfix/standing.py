@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from mailagent.api import requests
+from mailagent.api import requests, words
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.errors import Refused
 from mailagent.api.ids import VmtaName
@@ -88,7 +88,7 @@ class StandingOrders:
         if not reason and isinstance(request, requests.Rotate):
             reason = next((self._missing(VmtaName(one)) for one in (target.name, request.standby) if one), "")
         if reason:
-            raise Refused(f"{self._config().host} cannot {verb} {target}: {reason}")
+            raise Refused(f"{self._config().host} cannot {words.verb(verb, target)} {target}: {reason}")
 
     def _missing(self, vmta: VmtaName) -> str:
         if vmta in self._maps.vmtas or vmta not in self._config().virtual_mtas:

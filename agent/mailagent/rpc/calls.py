@@ -1,6 +1,7 @@
 """From a call to its answer: hello, role, audit, the host's method, and every error as one line."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -16,6 +17,7 @@ from mailagent.api.errors import ApiError, InvalidRequest, Refused, RoleRefused,
 from mailagent.api.methods import MAX_REPLY_BYTES, METHODS, PROTOCOL_VERSION, TRACE, Method
 from mailagent.api.operations import OperationResult
 from mailagent.api.trace import TraceStarted
+from mailagent.api.words import asked, command
 from mailagent.host import Host, Principal, Stream
 from mailagent.rpc.audit import AuditEntry, AuditLog, Event
 from mailagent.rpc.errors import UnknownMethod
@@ -120,11 +122,11 @@ class Calls:
                 result = await self._host.reads[method.name](params)
         except ValueError as exc:
             if isinstance(params, requests.PageRequest) and params.cursor:
-                raise InvalidRequest(f"{method.name}: {exc}") from exc
+                raise InvalidRequest(f"{command(method.name)}: {exc}") from exc
             raise
         except OSError as exc:  # also its own deadline: TimeoutError is one
             why = str(exc) or f"no answer within {READ_S:g} s"
-            raise Unavailable(f"{method.name}: {why}; ask for less, or later") from exc
+            raise Unavailable(f"{command(method.name)}: {why}; ask for less, or later") from exc
         return self._streams(talk, cast(Stream, result)) if method.name == TRACE else result
 
     def _streams(self, talk: Conversation, stream: Stream) -> TraceStarted:
@@ -152,10 +154,15 @@ class Calls:
             try:
                 await self._note(talk, Event.LOOKED, role, method.name, request=raw)
             except OSError as exc:
-                raise Unavailable(f"{method.name} is not done: the audit log cannot be written: {exc}") from exc
+                raise Unavailable(
+                    f"{command(method.name)} is not done: the audit log cannot be written: {exc}"
+                ) from exc
 
     async def _deny(self, talk: Conversation, role: requests.Role, method: Method, raw: msgspec.Raw) -> NoReturn:
-        denied = RoleRefused(f"{method.name} wants the role {method.role}; {talk.user} has {role}")
+        words = command(method.name)
+        with contextlib.suppress(InvalidRequest):  # who may not, need not hear what is wrong with it
+            words = asked(method.name, codec.decode(raw, method.params))
+        denied = RoleRefused(f"{words} wants the role {method.role}; {talk.user} has {role}")
         await self._note(talk, Event.DENIED, role, method.name, request=raw, detail=denied.message)
         raise denied
 
@@ -204,18 +211,18 @@ class Calls:
             await self._deny(talk, role, method, raw)
         request: requests.Mutation = codec.decode(raw, method.params)
         execute = self._host.verbs[method.name]
-        caller = Principal(user=talk.user, role=role)
+        caller, words = Principal(user=talk.user, role=role), asked(method.name, request)
         if request.dry_run:
-            return await _in_time(method.name, execute(request, caller))
+            return await _in_time(words, execute(request, caller))
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._under_way[task] = request.op_id
         task.add_done_callback(self._under_way.pop)
         try:
             await self._note(talk, Event.ASKED, role, method.name, op_id=request.op_id, request=raw)
         except OSError as exc:
-            raise Unavailable(f"{method.name} is not done: the audit log cannot be written: {exc}") from exc
+            raise Unavailable(f"{words} is not done: the audit log cannot be written: {exc}") from exc
         try:
-            result: OperationResult = await _in_time(method.name, execute(request, caller))
+            result: OperationResult = await _in_time(words, execute(request, caller))
         except ApiError as exc:
             event = Event.FAILED if isinstance(exc, Unavailable) else Event.REFUSED
             await self._close(talk, event, role, method.name, request.op_id, detail=exc.message)
@@ -244,12 +251,12 @@ class Calls:
         )
 
 
-async def _in_time(verb: str, work: Awaitable[OperationResult]) -> OperationResult:
+async def _in_time(words: str, work: Awaitable[OperationResult]) -> OperationResult:
     try:
         async with asyncio.timeout(VERB_S):
             return await work
     except TimeoutError as exc:
-        raise Unavailable(f"{verb}: no end within {VERB_S:g} s; ask what became of it by its op_id") from exc
+        raise Unavailable(f"{words}: no end within {VERB_S:g} s; ask what became of it by its op_id") from exc
 
 
 async def _name(uid: int) -> str:

@@ -12,9 +12,10 @@ from mailagent.api.parts import MessageParts
 from mailagent.api.reasons import WaitReason
 from mailagent.api.targets import TargetKind
 from mailagent.api.views import InDoubt, MessageDetail, MessageSummary, QueueView
+from mailagent.api.words import command
 from mailctl.cli.rows import binding
 from mailctl.fleet.lists import FleetGroup
-from mailctl.ops.acts import by_operation, operation_of, undo_words, verb_words
+from mailctl.ops.acts import by_operation, operation_of, undo_words
 from mailctl.ops.filters import described
 from mailctl.output.human import NOTHING, ago, clock, count, duration, printable, size, until
 from mailctl.output.tables import Column, fields, table, wrapped
@@ -226,7 +227,7 @@ def operation_table(rows: Sequence[tuple[HostName, OperationRecord]], live: Coll
             [
                 ago(record.at, now),
                 operation_of(record),
-                verb_words(record.verb),
+                command(record.verb, record.target),
                 _about(record, alone=len(parts) == 1),
                 " ".join(sorted({host for host, _ in parts})),
                 record.author,
@@ -269,7 +270,7 @@ def record_table(
     cells = [
         [
             host,
-            verb_words(record.verb),
+            command(record.verb, record.target),
             str(record.target) if record.target else _filter(record),
             record.result,
             f"{record.at:%Y-%m-%d %H:%M:%S} UTC",

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from mailagent.api.words import command
 from mailctl.cli.checkup_text import checkup_text
-from mailctl.ops.acts import verb_words
 from mailctl.ops.checkup import Unchecked
 from mailctl.ops.reports import WORST, Act, ConnectRow, DayReport, DeferralReport, DeferralRow, FlowRow, share
 from mailctl.ops.routine import Routine
@@ -135,7 +135,7 @@ def _acts(title: str, acts: Sequence[Act], width: int | None) -> str:
     cells = [
         [
             clock(act.at),
-            verb_words(act.verb),
+            command(act.verb, act.target),
             act.target or NOTHING,
             *([act.author] if title == "OPERATIONS" else []),
             ", ".join(act.hosts),

@@ -15,6 +15,7 @@ import msgspec
 from mailagent.api import codec, replies, requests
 from mailagent.api.errors import ApiError, InvalidRequest, RoleRefused, VersionMismatch
 from mailagent.api.methods import MAX_REPLY_BYTES, METHODS, PROTOCOL_VERSION, TRACE
+from mailagent.api.words import asked
 from mailctl.fleet.errors import Incompatible, LinkError, LinkLost, NoAnswer, SocketMissing, SocketRefused, Unreachable
 
 CALL_DEADLINE_S = 10.0
@@ -73,7 +74,7 @@ class Client:
             async with asyncio.timeout(deadline_s):
                 frame = await answer
         except TimeoutError:
-            raise NoAnswer(self.host, f"no answer to {method} within {deadline_s:g} s") from None
+            raise NoAnswer(self.host, f"no answer to {asked(method, params)} within {deadline_s:g} s") from None
         except BrokenPipeError as exc:  # an SSH channel that is closing
             raise Unreachable(self.host, "connection lost before the call") from exc
         finally:
@@ -84,7 +85,9 @@ class Client:
         try:
             return codec.decode(frame.result, METHODS[method].result)
         except InvalidRequest as exc:
-            raise Incompatible(self.host, f"answer to {method} is not what we expect: {exc.message}") from exc
+            raise Incompatible(
+                self.host, f"answer to {asked(method, params)} is not what we expect: {exc.message}"
+            ) from exc
 
     async def hello(self, as_role: requests.Role | None, *, deadline_s: float = CALL_DEADLINE_S) -> replies.Hello:
         """Introduce ourselves; the first call of each connection.

@@ -16,6 +16,7 @@ from mailagent.api.ids import HostName
 from mailagent.api.methods import METHODS
 from mailagent.api.requests import Role
 from mailagent.api.trace import TraceLines, TraceRequest
+from mailagent.api.words import asked
 from mailagent.config.structs import FleetConfig, FleetHost, Transport
 from mailctl.fleet.client import CALL_DEADLINE_S, connect_local
 from mailctl.fleet.errors import LinkError, Unreachable
@@ -174,9 +175,9 @@ class Fleet:
             Refused: the host has no such method, as its hello says.
         """
         if self.read_only and METHODS[method].mutates and not getattr(params, "dry_run", False):
-            raise RoleRefused(f"{method} is not sent to {host}: read-only mode")
+            raise RoleRefused(f"{asked(method, params)} is not sent to {host}: read-only mode")
         known = self._state.host(host)
-        if known is not None and (why := known.lacks(method)):
+        if known is not None and (why := known.lacks(method, asked(method, params))):
             raise Refused(why)
         return await self._watched(host).ask(method, params, self._answer_s or deadline_s)
 

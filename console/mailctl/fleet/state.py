@@ -28,6 +28,7 @@ from mailagent.api.views import (
     Snapshot,
     VmtaView,
 )
+from mailagent.api.words import command
 
 OWN_ENGINE = "mailagent"
 _OF_ROWS = {"connections_out": "connections", "ready_queues": "ready"}
@@ -96,15 +97,16 @@ class HostState:
         unknown = frozenset(self.view.unknown) if self.view else frozenset()
         return unknown | {_OF_ROWS[name] for name in unknown & _OF_ROWS.keys()}
 
-    def lacks(self, method: str) -> str:
-        """Why it cannot be asked for `method`; empty when it can, or may be able to."""
+    def lacks(self, method: str, words: str = "") -> str:
+        """Why it cannot be asked for `method`, in the `words` of who asks; empty when it can, or may be able to."""
         if self.hello is None or not self.hello.features or method in self.hello.features:
             return ""
+        words = words or command(method)
         if self.other_engine:
-            return f"`{method}` {self._beyond}"
+            return f"`{words}` {self._beyond}"
         if method in OF_POSTFIX:
-            return f"`{method}` is for hosts that run Postfix"
-        return f"its agent, {self.hello.version}, has no `{method}`; upgrade it"
+            return f"`{words}` is for hosts that run Postfix"
+        return f"its agent, {self.hello.version}, has no `{words}`; upgrade it"
 
     def is_beyond(self, why: str) -> bool:
         """Whether `why` is what `lacks` says of its engine: such an answer has nothing to say, and is not missing."""

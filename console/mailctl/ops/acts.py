@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from mailagent.api.ids import OpId
 from mailagent.api.operations import OperationRecord, Result
 from mailagent.api.targets import TargetKind
-from mailctl.ops.plan import Verb
+from mailagent.api.words import verb
 
 Host = TypeVar("Host", bound=str)
 
@@ -32,18 +32,14 @@ def operation_of(record: OperationRecord) -> OpId:
     return OpId(record.op_id.partition(".")[0])
 
 
-_WORDS: Final = {str(verb): verb.words for verb in Verb}
-
-
-def verb_words(verb: str) -> str:
-    """The verb of a record as operators have it: `apply` for `config_apply`; what only hosts do, with blanks."""
-    return _WORDS.get(verb) or verb.replace("_", " ")
+def verb_and_target(record: OperationRecord) -> str:
+    """`drain pool:marketing`, `pause job:spring`."""
+    return " ".join(filter(None, (verb(record.verb, record.target), str(record.target or ""))))
 
 
 def told(record: OperationRecord) -> str:
     """`drain pool:marketing, 14:05:09 UTC`."""
-    what = " ".join(filter(None, (verb_words(record.verb), str(record.target or ""))))
-    return f"{what}, {record.at.astimezone(UTC):%H:%M:%S} UTC"
+    return f"{verb_and_target(record)}, {record.at.astimezone(UTC):%H:%M:%S} UTC"
 
 
 def undo_words(record: OperationRecord, live: Collection[str]) -> str:

@@ -13,7 +13,7 @@ from mailagent.api.ids import HostName, OpId
 from mailagent.api.operations import OperationRecord, OperationResult, Result
 from mailctl.fleet import Fleet, LinkError
 from mailctl.ops import budget, command, mail, op_ids
-from mailctl.ops.acts import verb_words
+from mailctl.ops.acts import verb_and_target
 from mailctl.ops.errors import OptionError
 from mailctl.ops.objects import ACTS_ON
 from mailctl.ops.plan import Options, Plan, Step, StepState, Verb
@@ -119,7 +119,7 @@ async def _preview_keyed(fleet: Fleet, verb: Verb, step: Step) -> Step:
     when = f"by {record.author} at {record.at:%Y-%m-%d %H:%M:%S} UTC"
     target = getattr(step.request, "target", record.target)
     if (record.verb, record.target) != (verb, target):
-        what = f"{verb_words(record.verb)} {record.target or ''}".rstrip()
+        what = verb_and_target(record)
         return replace(step, state=StepState.REFUSED, detail=f"the key stands for {what} {when}; take another one")
     undone = f", undone by {record.undone_by}" if record.undone_by else ""
     detail = f"executed already {when}{undone}; another key does it again"

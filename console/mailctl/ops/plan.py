@@ -8,6 +8,7 @@ from enum import StrEnum
 from mailagent.api.ids import HostName, OpId
 from mailagent.api.operations import Impact, OperationResult
 from mailagent.api.requests import Mutation
+from mailagent.api.words import command
 from mailagent.config.safety import Environment
 
 
@@ -55,9 +56,7 @@ class Verb(StrEnum):
     @property
     def words(self) -> str:
         """As the shell has it: `dkim prepare`."""
-        if self in (Verb.CONFIG_APPLY, Verb.CONFIG_UNDO):
-            return "apply" if self is Verb.CONFIG_APPLY else "apply --undo"
-        return self.value.replace("credential_", "credentials ").replace("_", " ")
+        return command(self)
 
 
 def titled(words: str, selection: str) -> str:

@@ -16,8 +16,9 @@ from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.operations import OperationRecord, Result
 from mailagent.api.targets import TargetKind
 from mailagent.api.views import EngineState, Series
+from mailagent.api.words import command
 from mailctl.fleet.state import FleetState, HostState, LinkState
-from mailctl.ops.acts import CONSOLE, OF_HOSTS, by_operation, is_act, verb_words
+from mailctl.ops.acts import CONSOLE, OF_HOSTS, by_operation, is_act
 
 BASE_STEPS: Final = 10
 """Minutes before a change that it is measured against."""
@@ -90,7 +91,7 @@ def _operation(parts: Sequence[tuple[str, OperationRecord]]) -> TimelineEvent:
         text += "; undone later"
     kind = _kind(record)
     if kind is not EventKind.NOTE:
-        text = ": ".join(filter(None, (verb_words(record.verb), text)))
+        text = ": ".join(filter(None, (command(record.verb, record.target), text)))
     return TimelineEvent(
         at=record.at,
         kind=kind,

@@ -9,7 +9,7 @@ from mailagent.api.ids import HostName, OpId
 from mailagent.api.operations import OperationRecord
 from mailctl.fleet import Fleet
 from mailctl.ops import journal, op_ids
-from mailctl.ops.acts import OUTCOMES, operation_of, told, verb_words
+from mailctl.ops.acts import OUTCOMES, operation_of, told, verb_and_target
 from mailctl.ops.dry_run import Draft, planned
 from mailctl.ops.errors import NothingSelected
 from mailctl.ops.op_ids import UNNAMED
@@ -94,8 +94,7 @@ async def plan_undo_since(fleet: Fleet, since: datetime, options: Options = DEFA
 
 
 def _undo_draft(host: HostName, record: OperationRecord) -> Draft:
-    undone = f"{verb_words(record.verb)} {record.target or ''}".rstrip()
-    return Draft(host, undone, requests.Undo(op_id=UNNAMED, undoes=record.op_id))
+    return Draft(host, verb_and_target(record), requests.Undo(op_id=UNNAMED, undoes=record.op_id))
 
 
 def _last_known(fleet: Fleet, host: HostName, operation: OpId) -> list[OpId]:

@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 from mailagent.api.errors import ApiError, NotFound
 from mailagent.api.ids import HostName
 from mailagent.api.requests import Role
+from mailagent.api.words import command
 from mailagent.config.structs import FleetConfig
 from mailctl.fleet import Fleet
 from mailctl.fleet.client import CALL_DEADLINE_S
@@ -66,7 +67,7 @@ class Listening(Fleet):
     async def ask(self, host: str, method: str, params: msgspec.Struct, *, deadline_s: float = CALL_DEADLINE_S) -> Any:
         """As any fleet does."""
         name, asked = HostName(host), self._asked
-        asked.setdefault((name, method), NoAnswer(name, f"no answer to {method} in time"))
+        asked.setdefault((name, method), NoAnswer(name, f"no answer to {command(method)} in time"))
         try:
             answer = await super().ask(host, method, params, deadline_s=deadline_s)
         except (LinkError, ApiError) as exc:
@@ -83,9 +84,9 @@ class Listening(Fleet):
             host = self.state.host(name)
             if host is None or not host.state.is_fresh or error is None or isinstance(error, NotFound):
                 continue
-            why = reason(error)
+            why, words = reason(error), command(method)
             if not host.is_beyond(why):
-                found.append(f"{name}: {why if method in why else f'{method}: {why}'}")
+                found.append(f"{name}: {why if words in why else f'{words}: {why}'}")
         return tuple(found)
 
 

@@ -6,6 +6,7 @@ from mailagent.api.directives import DirectiveKind
 from mailagent.api.requests import Role
 from mailagent.api.targets import TargetKind
 from mailagent.api.views import MemberState
+from mailagent.api.words import command
 from mailctl.fleet.state import FleetState
 from mailctl.ops import selector
 from mailctl.ops.plan import Verb
@@ -115,7 +116,7 @@ def _lacking(verb: Verb, subject: Subject, state: FleetState) -> str:
     for name in names:
         if (host := state.host(name)) is None:
             continue
-        if not (why := host.lacks(verb)):
+        if not (why := host.lacks(verb, command(verb, f"{subject.kind}:"))):
             return ""
         first = first or why
     return first

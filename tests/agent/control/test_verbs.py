@@ -229,6 +229,19 @@ async def test_undo_of_an_unknown_or_final_operation_is_refused_with_the_reason(
         await bench.control.undo(undo("op5", "op6"), ALICE)
 
 
+async def test_verbs_on_a_job_are_answered_in_their_words(bench: Bench) -> None:
+    resume = requests.Resume(op_id=OpId("op1"), target=target("job:spring"))
+    assert (await bench.control.resume(resume, ALICE)).detail == "spring is not paused"
+    with pytest.raises(Refused, match="job resume op1 cannot be undone: it changed nothing"):
+        await bench.control.undo(undo("op1", "op2"), ALICE)
+    planned = await bench.control.suspend(suspend("job:spring", "op3", dry_run=True), ALICE)
+    await bench.control.suspend(suspend("job:spring", "op4"), BOB)
+    assert (await bench.control.undo(undo("op4", "op5"), BOB)).detail.startswith("pause of job:spring (by bob since ")
+    stale = suspend("job:spring", "op6", expect=planned.generation)
+    with pytest.raises(StalePlan, match=r"has changed since the plan was made \(undo of job:spring by bob"):
+        await bench.control.suspend(stale, ALICE)
+
+
 async def test_rotation_swaps_makes_old_mail_due_and_undo_swaps_back(bench: Bench) -> None:
     result = await bench.control.rotate(rotate("vmta:mkt-1"), ALICE)
     assert result.detail.startswith("mkt-2 takes the place of mkt-1")

@@ -139,6 +139,17 @@ async def test_a_caller_may_lower_the_role_and_not_raise_it(tmp_path: Path) -> N
             assert (await lines.hello(as_role=Role.ADMIN)).role is Role.VIEWER
 
 
+async def test_a_caller_is_denied_in_the_words_of_its_command(tmp_path: Path) -> None:
+    pause = requests.Suspend(op_id=OpId("op1"), target=Target(kind=TargetKind.JOB, name="spring"))
+    async with serving(tmp_path, GROUPS) as bench, bench.connected() as lines:
+        await lines.hello(as_role=Role.VIEWER)
+        with pytest.raises(RoleRefused, match=r"^job pause wants the role operator; "):
+            await lines.call("suspend", pause)
+        with pytest.raises(RoleRefused, match=r"^dkim switch wants the role operator; "):
+            await lines.call("dkim_switch", requests.Empty())
+    assert [entry["verb"] for entry in bench.audit()] == ["suspend", "dkim_switch"]
+
+
 async def test_other_roles_hold_from_the_next_call_on(tmp_path: Path) -> None:
     async with serving(tmp_path, GROUPS) as bench:
         bench.peer = lambda _: somebody({MAIL})

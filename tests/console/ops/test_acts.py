@@ -9,7 +9,8 @@ from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.ids import DirectiveId, HostName, OpId
 from mailagent.api.operations import OperationRecord, Result
 from mailagent.api.targets import Target, TargetKind
-from mailctl.ops.acts import by_operation, is_act, told, undo_words, verb_words
+from mailagent.api.words import command
+from mailctl.ops.acts import by_operation, is_act, told, undo_words
 
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 DRAIN = OperationRecord(
@@ -66,7 +67,7 @@ def test_an_act_is_what_somebody_ordered(verb: str, author: str, act: bool) -> N
     ],
 )
 def test_a_record_is_told_in_the_words_of_operators(verb: str, words: str) -> None:
-    assert verb_words(verb) == words
+    assert command(verb) == words
     assert told(msgspec.structs.replace(DRAIN, verb=verb)) == f"{words} pool:marketing, 12:00:00 UTC"
 
 

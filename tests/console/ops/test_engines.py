@@ -40,6 +40,21 @@ async def test_a_verb_that_one_host_has_not_is_refused_there_and_done_on_the_oth
     assert [line.result for line in report.lines] == ["applied", "applied", "refused"]
 
 
+@pytest.mark.parametrize(("verb", "words"), [(Verb.SUSPEND, "job pause"), (Verb.JOB_CANCEL, "job cancel")])
+async def test_what_a_host_has_not_is_refused_by_the_command_that_was_given(
+    agents: Agents, verb: Verb, words: str
+) -> None:
+    agents["mx3"].engine, agents["mx3"].lacks = "postfix 3.7.11", (verb,)
+    agents["mx1"].faults.mute.add(verb)
+    async with Fleet(fleet_config(agents), answer_s=0.5) as fleet:
+        await fleet.settled(5)
+        plan = await ops.plan(fleet, verb, ops.parse("job:spring host:mx1 host:mx3"), Options(words=words))
+    assert [step.detail for step in plan.steps] == [
+        f"no answer to {words} within 0.5 s",
+        f"`{words}` is not possible with its engine, postfix 3.7.11",
+    ]
+
+
 async def test_what_only_a_postfix_has_is_refused_elsewhere(agents: Agents) -> None:
     for name in ("mx1", "mx2"):
         agents[name].lacks = ("requeue",)

@@ -18,8 +18,9 @@ from mailagent.api.ids import DirectiveId, OpId
 from mailagent.api.operations import OperationRecord
 from mailagent.api.replies import OperationPage
 from mailagent.api.requests import PageRequest
+from mailagent.api.words import command
 from mailctl.fleet.state import DirectiveRow, FleetState
-from mailctl.ops.acts import is_act, operation_of, verb_words
+from mailctl.ops.acts import is_act, operation_of
 from mailctl.ops.moments import past
 from mailctl.ops.plan import Options, Plan, Verb
 from mailctl.ops.selector import TermKind
@@ -293,7 +294,7 @@ def _order_cells(row: DirectiveRow, now: datetime) -> tuple[Cell, ...]:
 
 def _log_words(record: OperationRecord) -> str:
     """What a filter looks into: the verb as it is shown, and its name on the wire."""
-    return f"{verb_words(record.verb)} {record.verb} {record.target} {record.author}"
+    return f"{command(record.verb, record.target)} {record.verb} {record.target} {record.author}"
 
 
 def _log_cells(row: LogRow) -> tuple[Cell, ...]:
@@ -302,7 +303,7 @@ def _log_cells(row: LogRow) -> tuple[Cell, ...]:
     result = Cell("undone", Tone.QUIET) if row.undone else Cell(str(record.result).replace("-", " "), Tone.GOOD)
     return (
         Cell(clock(record.at), Tone.QUIET),
-        Cell(verb_words(record.verb), Tone.STRONG),
+        Cell(command(record.verb, record.target), Tone.STRONG),
         Cell(f"{clean(what)} +{row.others}" if row.others else clean(what), Tone.TEXT),
         Cell(_at(row.hosts), Tone.TEXT),
         Cell(clean(record.author), Tone.TEXT),
