@@ -13,6 +13,7 @@ from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.screens import messages
+from mailctl.tui.screens.message import MessageView
 from mailctl.tui.screens.messages import MessagesView
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator
 from tests.console.tui.test_confirm import Clock
@@ -99,6 +100,41 @@ async def test_one_recipient_is_bounced_and_a_held_one_released() -> None:
         await pilot.press("S")  # the destination of that mail, whoever sends there
         await asked(pilot, clock)
         assert (operator.plans[-1].verb, operator.plans[-1].selection) == (Verb.SUSPEND, "queue:gmail/")
+
+
+async def on_a_message(pilot: Pilot[Any]) -> None:
+    """Go down to the first message of the first group."""
+    await ready(pilot)
+    await pilot.press("4")
+    await until(pilot, lambda: table(pilot).cursor == "g1")
+    await pilot.press("enter")
+    await until(pilot, lambda: table(pilot).row_count == 40 and table(pilot).cursor is not None)
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(pilot.app.screen, MessageView) and "Why it waits" in shown(pilot))
+
+
+@pytest.mark.parametrize(
+    ("key", "verb"), [("T", Verb.RETRY), ("H", Verb.HOLD), ("B", Verb.BOUNCE), ("X", Verb.DELETE), ("S", Verb.SUSPEND)]
+)
+async def test_the_message_that_is_looked_at_is_acted_on(key: str, verb: Verb) -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=(80, 24)) as pilot:
+        await on_a_message(pilot)
+        await pilot.press(key)
+        await asked(pilot, clock)
+        assert [plan.verb for plan in operator.plans] == [verb]
+
+
+async def test_a_message_has_no_rows_to_narrow_or_order_and_the_keys_say_so() -> None:
+    async with app_with(StillOperator(), Clock()).run_test(size=(80, 24)) as pilot:
+        await on_a_message(pilot)
+        assert "/ filter" not in shown(pilot)
+        await pilot.press("slash")
+        await until(pilot, lambda: "no rows to narrow here" in shown(pilot))
+        await pilot.press("o")
+        await until(pilot, lambda: "no rows to order here" in shown(pilot))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, MessagesView))
 
 
 async def test_a_group_is_moved_to_a_pool_that_there_is() -> None:

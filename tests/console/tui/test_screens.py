@@ -16,6 +16,7 @@ from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.screens.destinations import DestinationsView
 from mailctl.tui.screens.help import HelpScreen, page
+from mailctl.tui.screens.jobs import JobsView
 from mailctl.tui.screens.view import View
 from mailctl.tui.widgets.chart import Chart
 from mailctl.tui.widgets.status import StatusLine
@@ -358,6 +359,13 @@ def test_the_page_of_keys_fits_into_its_width(width: int) -> None:
     assert all(cell_len(line.rstrip()) <= width for line in text.split("\n")[:-1])
     for word in ("go into the row", "find mail", "evacuate a host", "to:", "category:"):
         assert word in text
+
+
+async def test_a_sign_that_is_no_key_does_nothing() -> None:
+    async with app_over().run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("2", "@", "7", "@")  # Textual looks for a handler named after it
+        await until(pilot, lambda: isinstance(pilot.app.screen, JobsView))
 
 
 async def test_what_is_typed_behind_a_filter_that_stands_is_a_term_of_its_own() -> None:

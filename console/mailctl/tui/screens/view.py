@@ -95,7 +95,7 @@ class View(Screen[None]):
         self.order: tuple[int, bool] | None = None
         self._order_at = -1
         self._places: Mapping[str, int] = {}
-        self._key_at = self._sorted_at = -RESORT_S
+        self._typed_at = self._sorted_at = -RESORT_S
         self._plotted = Plotted(self)
         self._copied = ""
         self._sought: tuple[str, ...] = ()  # rows to stand on as soon as they are there
@@ -189,7 +189,7 @@ class View(Screen[None]):
     def stands_still(self) -> bool:
         """Whether rows keep their order: somebody types, a question is open, or they were ordered just now."""
         now = monotonic()
-        typing = now - self._key_at < HOLD_S or now - self._sorted_at < RESORT_S or self.app.screen is not self
+        typing = now - self._typed_at < HOLD_S or now - self._sorted_at < RESORT_S or self.app.screen is not self
         ordered = self._sorted_at >= 0  # else the rows have never been in this order
         if self.order is not None and ordered and typing:
             return True
@@ -205,12 +205,12 @@ class View(Screen[None]):
 
     def on_key(self, _event: events.Key) -> None:
         """Remember when a key was pressed."""
-        self._key_at = monotonic()
+        self._typed_at = monotonic()
 
     @property
     def idle_s(self) -> float:
         """Seconds since a key was pressed here."""
-        return monotonic() - self._key_at
+        return monotonic() - self._typed_at
 
     def is_asking(self, group: str) -> bool:
         """Whether a question of this screen of that group is under way."""
@@ -246,8 +246,11 @@ class View(Screen[None]):
     # filter
 
     def action_filter(self) -> None:
-        """Open the filter line."""
-        self.query_one(FilterBar).open(str(self.filter))
+        """Open the filter line, where there are rows."""
+        if self.query(FleetTable):
+            self.query_one(FilterBar).open(str(self.filter))
+        else:
+            self.say("no rows to narrow here", Tone.WARN)
 
     @on(Input.Changed)
     def _filter_typed(self, event: Input.Changed) -> None:
@@ -326,6 +329,9 @@ class View(Screen[None]):
 
     def action_order(self) -> None:
         """Order by the next column that can be ordered by; after the last, the screen's own order."""
+        if not self.query(FleetTable):
+            self.say("no rows to order here", Tone.WARN)
+            return
         columns = self.COLUMNS
         sortable = [index for index, column in enumerate(columns) if column.sort is not None]
         later = [index for index in sortable if index > self._order_at]
@@ -335,7 +341,7 @@ class View(Screen[None]):
         else:
             self._order_at, self.order = -1, None
             self.say("in its own order")
-        self._key_at = self._sorted_at = -RESORT_S
+        self._typed_at = self._sorted_at = -RESORT_S
         self.show(self.desk.state, self.desk.now())
         self.table.rewind()
 
@@ -397,7 +403,8 @@ class View(Screen[None]):
         if answer.verb is None or subject is None:
             self.say(answer.why_not, Tone.WARN)
         else:
-            self.table.lead()  # what becomes of the row is the proof
+            if self.query(FleetTable):
+                self.table.lead()  # what becomes of the row is the proof
             options = Options(filter=subject.line, words=self.WORDS.get(answer.verb, ""))
             self.desk.ask_before(answer.verb, subject.selection, options)
 
@@ -453,7 +460,8 @@ class View(Screen[None]):
             Hint(self._own_key(key), label, key not in self.VERBS or self.verdict(self.VERBS[key]).verb is not None)
             for key, label in self.HINTS
         )
-        self.query_one(Hints).show((*hints, Hint(self._own_key("/"), "filter"), Hint("?", "help"), Hint("q", "quit")))
+        narrows = (Hint(self._own_key("/"), "filter"),) if self.query(FleetTable) else ()
+        self.query_one(Hints).show((*hints, *narrows, Hint("?", "help"), Hint("q", "quit")))
 
     def _own_key(self, key: str) -> str:
         """The key that does what `key` does unless it is remapped."""
