@@ -61,7 +61,7 @@ def findings(host: HostState) -> tuple[Finding, ...]:
         return ()
     members = {view.name: view for view in snapshot.vmtas}
     standby = {view.pool for view in snapshot.vmtas if view.state is MemberState.STANDBY}
-    held = _held(snapshot)
+    held, lowered = _held(snapshot), _lowered(snapshot)
     can_rotate, can_suspend = not host.lacks(Verb.ROTATE), not host.lacks(Verb.SUSPEND)
     return tuple(
         Finding(
@@ -72,7 +72,7 @@ def findings(host: HostState) -> tuple[Finding, ...]:
             can_suspend=can_suspend,
         )
         for cell in snapshot.destinations
-        if (trouble := _trouble(cell)) is not None
+        if (trouble := _trouble(cell, is_lowered=f"cell:{cell.provider}/{cell.vmta}" in lowered)) is not None
         and (member := members.get(cell.vmta)) is not None
         and member.state in IN_USE
         and not held & {f"cell:{cell.provider}/{cell.vmta}", f"provider:{cell.provider}", f"pool:{cell.pool}"}
@@ -88,7 +88,16 @@ def _held(snapshot: Snapshot) -> set[str]:
     }
 
 
-def _trouble(cell: DestinationView) -> Trouble | None:
+def _lowered(snapshot: Snapshot) -> set[str]:
+    """Where automation has lowered a limit."""
+    return {
+        str(one.directive.target)
+        for one in snapshot.directives
+        if one.directive.kind is DirectiveKind.LIMIT and one.directive.rule
+    }
+
+
+def _trouble(cell: DestinationView, *, is_lowered: bool) -> Trouble | None:
     binding, flow = cell.binding, cell.flow
     if binding is not None:
         match binding.kind:
@@ -104,7 +113,10 @@ def _trouble(cell: DestinationView) -> Trouble | None:
                 return Trouble.BLOCKED
     if fails(flow):
         return Trouble.BOUNCING if flow.bounced_1m > flow.deferred_1m else _deferring(cell)
-    lowered = binding is not None and binding.kind is ReasonKind.RULE
+    # Each time a lowered rate lets one message pass, the reply to it binds for a moment: that is the same trouble.
+    lowered = binding is not None and (
+        binding.kind is ReasonKind.RULE or (binding.kind is ReasonKind.REPLY and is_lowered)
+    )
     if lowered and cell.ready + cell.deferred >= FEWEST_WAITING:
         return Trouble.THROTTLED
     paused = binding is not None and binding.until is not None  # by a rate, or after a reply: nothing is asked now

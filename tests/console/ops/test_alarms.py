@@ -142,6 +142,18 @@ def test_what_automation_holds_and_lowers_raises_an_alarm_while_mail_waits_for_i
     assert alarms(with_cells(QUIET, "outlook", ("mkt-3",), binding=rule("11/m"), ready=3, deferred=0)) == ()
 
 
+def test_a_reply_between_two_moments_of_a_lowered_rate_does_not_end_the_alarm() -> None:
+    reply = WaitReason(kind=ReasonKind.REPLY, detail="421 4.7.28", value="421", until=NOW, reply=THROTTLE)
+    state = with_cells(QUIET, "gmail", ("mkt-1",), binding=reply, ready=400, last_reply=THROTTLE)
+    assert alarms(state) == ()  # a reply alone is what mail waits for now and then
+    first, *others = state.hosts
+    assert first.snapshot is not None
+    lowered = order(DirectiveKind.LIMIT, "cell:gmail/mkt-1", author="automation", rule="gmail.unusual-rate")
+    lowered_host = replace(first, snapshot=msgspec.structs.replace(first.snapshot, directives=(lowered,)))
+    (alarm,) = alarms(replace(state, hosts=(lowered_host, *others)))
+    assert (alarm.trouble, alarm.text) == (Trouble.THROTTLED, "gmail throttles mkt-1")
+
+
 def test_what_a_person_suspended_raises_none() -> None:
     failing = with_cells(QUIET, "gmail", ("mkt-1",), flow=FAILING, last_reply=THROTTLE)
     for target in ("cell:gmail/mkt-1", "provider:gmail", "pool:marketing"):
