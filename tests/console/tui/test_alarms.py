@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 from mailagent.api.directives import DirectiveKind, DirectiveView
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailctl.fleet.state import FleetState, HostState
+from mailctl.ops.alarms import Lookout
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 from mailctl.tui.alarms import Alarms
@@ -40,6 +41,20 @@ def with_directives(fleet: FleetState, *directives: DirectiveView) -> FleetState
 
 def line(pilot: Pilot[Any]) -> str:
     return str(pilot.app.screen.query_one(AlarmLine).render())
+
+
+@pytest.mark.parametrize("at", ["outlook/mkt-1", "gmail/mkt-1", "yahoo/tx-5", ""])
+def test_the_keys_of_the_line_are_never_cut(at: str) -> None:
+    fleet = with_cells(healthy(), "yahoo", ("tx-5",), flow=FAILING, last_reply=BUSY)
+    fleet = with_cells(fleet, "outlook", ("mkt-1", "mkt-3", "tx-1"), flow=FAILING, last_reply=BUSY)
+    alarms = Lookout().see(fleet)
+    assert len(alarms) == 3
+    for width in (78, 98, 118):
+        drawn = alarm_line(alarms, ("Destinations", at), str, width)
+        assert drawn.cell_length == width
+        assert drawn.plain.endswith(
+            ("rotate  +2", "next of 3", "next of 3, 1 worse", "next of 3, 2 worse", "suspend  +2")
+        )
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -68,14 +68,19 @@ def alarm_line(
     alarm = mine[0] if mine else alarms[0]
     tone = Tone.WARN if alarm.trouble in _MILD else Tone.BAD
     waiting = f", {count(alarm.waiting)} wait" if alarm.waiting else ""
-    left = Content.assemble(("▲ ", tone.style), (f"{clean(alarm.text)}{waiting}", f"bold {tone.style}"))
     right = _keys(alarm, len(alarms) - 1, own_key, is_here=bool(mine), worse=alarms.index(alarm))
-    room = width - left.cell_length - right.cell_length - 4
-    said = clean(alarm.advice if mine else alarm.evidence)
-    if room < _ROOM:
-        said, room = "", max(0, room)
+    most = width - right.cell_length - 4
+    left = _what(f"{clean(alarm.text)}{waiting}", tone)
+    if 0 < most < left.cell_length:  # keys are what one presses: they are never cut
+        left = _what(clean(alarm.text), tone).truncate(most, ellipsis=True)
+    room = max(0, most - left.cell_length)
+    said = clean(alarm.advice if mine else alarm.evidence) if room >= _ROOM else ""
     middle = Content.styled(said, (Tone.TEXT if mine else Tone.QUIET).style).truncate(room, ellipsis=True, pad=True)
     return Content.assemble(left, ("  ", ""), middle, ("  ", ""), right)
+
+
+def _what(text: str, tone: Tone) -> Content:
+    return Content.assemble(("▲ ", tone.style), (text, f"bold {tone.style}"))
 
 
 def _keys(alarm: Alarm, others: int, own_key: Callable[[str], str], *, is_here: bool, worse: int) -> Content:
