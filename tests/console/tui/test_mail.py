@@ -7,12 +7,13 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from mailagent.api.replies import MessagePage
+from mailagent.api.replies import DeferredGroups, MessagePage
 from mailctl.ops.plan import Verb
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.screens import messages
+from mailctl.tui.screens.deferred import DeferredView
 from mailctl.tui.screens.message import MessageView
 from mailctl.tui.screens.messages import MessagesView
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator
@@ -200,3 +201,44 @@ async def test_a_message_that_has_left_leaves_the_list_and_the_others_keep_their
         left = [row.key for row in screen.rows]
         assert left == [key for key in before if key in left]
         assert table(pilot).row_count == len(left)
+
+
+class ShiftingFleet(StillFleet):
+    """What was its smallest group becomes its largest."""
+
+    has_shifted = False
+
+    def _answer(self, host: str, method: str, params: msgspec.Struct) -> Any:
+        answer = super()._answer(host, method, params)
+        if isinstance(answer, DeferredGroups) and self.has_shifted:
+            *others, last = answer.groups
+            return DeferredGroups(groups=(*others, msgspec.structs.replace(last, count=90_000)))
+        return answer
+
+
+@pytest.mark.parametrize("keys", ["", "c"])
+async def test_groups_stand_still_while_a_question_is_open(keys: str) -> None:
+    fleet, clock = ShiftingFleet(), Clock()
+    app = ConsoleApp(fleet, StillOperator(), now=lambda: NOW, clock=clock)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await until(pilot, lambda: table(pilot).cursor == "g1")
+        screen = app.screen
+        await pilot.press(*keys)
+        await until(pilot, lambda: table(pilot).cursor == ("rate-limit" if keys else "g1"))
+        groups = table(pilot)
+        first, last = groups.source.key(0), groups.source.key(len(groups.source) - 1)
+        await pilot.press("T")
+        await asked(pilot, clock)
+        fleet.has_shifted = True
+        assert isinstance(screen, DeferredView)
+        screen.poll()
+        await until(
+            pilot,
+            lambda: any("270,0" in cell.text for cell in groups.source.row(groups.source.index_of(last) or 0).cells),
+        )
+        assert (groups.source.key(0), groups.cursor) == (first, first)
+        await pilot.press("escape")
+        await until(pilot, lambda: groups.source.key(0) == last)
+        assert groups.cursor == first

@@ -193,11 +193,10 @@ class DeferredView(MailView):
         if self._by_category:
             found = by_category(rows)
             most = max((row.count for row in found), default=1)
-            self.table.show(
-                Listing.of(
-                    CATEGORY_COLUMNS, found, lambda row: row.category, lambda row: _category_cells(row, most, now)
-                )
+            by_kind = Listing.of(
+                CATEGORY_COLUMNS, found, lambda row: row.category, lambda row: _category_cells(row, most, now)
             )
+            self.table.show(self.hold(by_kind))
         else:
             most = max((row.group.count for row in self._rows), default=1)
             listing = Listing.of(
@@ -213,6 +212,7 @@ class DeferredView(MailView):
     def action_categories(self) -> None:
         """Replies one by one, or added up by category."""
         self._by_category = not self._by_category
+        self.order_anew()
         self.table.rewind()
         self.show(self.desk.state, self.desk.now())
         self.say("by category: enter shows the replies of one" if self._by_category else "by reply")

@@ -189,9 +189,10 @@ class View(Screen[None]):
     def stands_still(self) -> bool:
         """Whether rows keep their order: somebody types, a question is open, or they were ordered just now."""
         now = monotonic()
-        typing = now - self._typed_at < HOLD_S or now - self._sorted_at < RESORT_S or self.app.screen is not self
+        typing = now - self._typed_at < HOLD_S or self.app.screen is not self
+        just_ordered = self.order is not None and now - self._sorted_at < RESORT_S
         ordered = self._sorted_at >= 0  # else the rows have never been in this order
-        if self.order is not None and ordered and typing:
+        if ordered and (typing or just_ordered):
             return True
         self._sorted_at = now
         return False
@@ -270,7 +271,7 @@ class View(Screen[None]):
         """Show only what `wanted` admits."""
         if wanted != self.filter:
             self.filter = wanted
-            self._sorted_at = -RESORT_S
+            self.order_anew()
             self._draw_aside()
             self.show(self.desk.state, self.desk.now())
 
@@ -354,6 +355,10 @@ class View(Screen[None]):
         sortable = (index for index, column in enumerate(self.COLUMNS) if column.sort and column.title == title)
         index = next(sortable, None)
         self._order_at, self.order = (-1, None) if index is None else (index, (index, descending))
+        self.order_anew()
+
+    def order_anew(self) -> None:
+        """Let the rows take their order with the next drawing, whoever types."""
         self._sorted_at = -RESORT_S
 
     def copied(self) -> str:
