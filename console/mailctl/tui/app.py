@@ -341,7 +341,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
 
     def ask_before(self, verb: Verb, selection: Selection, options: Options = DEFAULTS) -> None:
         """Plan a verb and ask for confirmation."""
-        title = titled(options.words or verb.words, str(selection))
+        title = few(titled(options.words or verb.words, str(selection)))
         self.carry_out(title, lambda options: self.operator.plan(verb, selection, options), options)
 
     def ask_before_undo(self, op_id: OpId | None) -> None:
@@ -378,7 +378,6 @@ class ConsoleApp(App[int], inherit_bindings=False):
         if self.read_only:
             self.say(READ_ONLY_REFUSAL, Tone.WARN)
             return
-        title = few(title)
         self.say(f"planning {title} …", Tone.QUIET)
         self.run_worker(self._carry_out(title, planner, options), name="verb", group="verb", exclusive=True)
 
@@ -392,7 +391,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
                 options = answer.options
                 continue
             if answer is None:
-                self.say(f"{title}: cancelled, nothing changed")
+                self.say(f"{title}: not done, nothing changed")
                 return None
             self.say(f"{title} …", Tone.QUIET)
             return made

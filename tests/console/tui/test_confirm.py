@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Static
@@ -72,6 +72,32 @@ async def test_the_newest_word_about_an_operation_stands_on_every_screen() -> No
         assert said(pilot).startswith("undo ")
 
 
+def title(pilot: Pilot[Any]) -> str:
+    return str(pilot.app.screen.query(Vertical).first().border_title)
+
+
+async def test_a_question_about_many_says_how_many() -> None:
+    operator, clock = StillOperator(), Clock()
+    async with app_with(operator, clock).run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: bool(pilot.app.screen.query(FleetTable)))
+        await pilot.press("3")
+        await until(pilot, lambda: pilot.app.screen.query_one(FleetTable).cursor is not None)
+        table = pilot.app.screen.query_one(FleetTable)
+        await pilot.press(*["space"] * 9, "S")
+        assert len(table.marks) == 9
+        await until(pilot, lambda: is_asked(pilot))
+        assert "suspend cell:" in title(pilot)
+        assert "and 8 more" in title(pilot)
+
+
+async def test_the_title_of_a_question_that_is_a_sentence_is_not_shortened() -> None:
+    async with app_with(StillOperator(), Clock()).run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: bool(pilot.app.screen.query(FleetTable)))
+        await pilot.press("U")
+        await until(pilot, lambda: is_asked(pilot))
+        assert "undo the last of mine" in title(pilot)
+
+
 async def test_enter_alone_never_confirms() -> None:
     operator, clock = StillOperator(), Clock()
     async with app_with(operator, clock).run_test(size=(120, 36)) as pilot:
@@ -80,7 +106,7 @@ async def test_enter_alone_never_confirms() -> None:
         await pilot.press("enter")
         await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
         assert operator.executed == []
-        await until(pilot, lambda: "cancelled, nothing changed" in said(pilot))
+        await until(pilot, lambda: ": not done, nothing changed" in said(pilot))
 
 
 async def test_keys_in_the_first_moment_are_dropped_and_y_then_confirms() -> None:

@@ -91,7 +91,7 @@ class ConfirmDialog(Modal[Confirmed | Changed | None]):
     def __init__(self, plan: Plan, *, title: str = "", note: str = "", clock: Callable[[], float] = monotonic) -> None:
         super().__init__()
         self.plan = plan
-        self._title = title or plan.title
+        self._title = title or few(plan.title)
         self._note = note
         self._clock = clock
         self._opened_at = clock()
@@ -101,7 +101,7 @@ class ConfirmDialog(Modal[Confirmed | Changed | None]):
         """The plan, an input for reason or time, and the keys."""
         box = Vertical()
         where = f"{self.plan.environment.upper()}: " if self.plan.is_production else ""
-        box.border_title = f" {where}{clean(few(self._title))} "
+        box.border_title = f" {where}{clean(self._title)} "
         with box:
             with VerticalScroll(can_focus=False):
                 yield Static(summary(self.plan, self._text_width(), self._note), markup=False)

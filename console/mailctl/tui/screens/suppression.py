@@ -34,7 +34,7 @@ from mailctl.tui.listing import Cell, Column, Listing
 from mailctl.tui.screens.columns import age
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import ASK_DEADLINE_S
-from mailctl.tui.text import NOTHING, clean, count, listed, plural, since, until
+from mailctl.tui.text import NOTHING, clean, count, few, listed, plural, since, until
 from mailctl.tui.theme import Tone
 from mailctl.tui.widgets.detail import beside, fact, lines
 from mailctl.tui.widgets.table import FleetTable
@@ -272,7 +272,7 @@ class SuppressionView(View):
         selection = self._hosts if hosts is None else hosts
         operator = self.desk.operator
         self.desk.carry_out(
-            f"{verb.words} {subject}",
+            few(f"{verb.words} {subject}"),
             lambda options: operator.plan_request(verb, request, selection, options, subject=subject, words=words),
         )
         self._asked_at = -REFRESH_S
