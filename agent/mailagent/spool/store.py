@@ -226,8 +226,9 @@ class Spool:
 
     async def bodies(self, messages: Sequence[int]) -> dict[int, bytes]:
         """Bodies by message id; one that is gone is left out, if not at once."""
+        behind = not self._writer.idle  # what comes to the database meanwhile may come after this read
         found = await self._reader.run(Priority.ENGINE, lambda db: bodies.read(db, messages))
-        if len(found) < len(messages) and not self._writer.idle:
+        if behind and len(found) < len(messages):
             await self._catch_up()
             left = [message for message in messages if message not in found]
             found |= await self._reader.run(Priority.ENGINE, lambda db: bodies.read(db, left))

@@ -3,8 +3,11 @@
 import asyncio
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import apsw
 import msgspec
 import pytest
 from hypothesis import given
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from mailagent.spool import Spool, StorageFailed, journal, schema, spool_check, spool_list, writer
 from mailagent.spool.ids import recipient_id
 from mailagent.spool.journal import MARK_BYTES, Entry, Journal, payload, read_journal
+from mailagent.spool.reader import Priority
 from mailagent.spool.schema import open_in_memory
 from mailagent.spool.transaction import Transaction
 from tests.agent.spool.mail import NOW, accept, deferred, durable, ids, load, mark, message, removed, settle, spool_in
@@ -278,6 +282,22 @@ def test_frames_of_another_mark_do_not_count(tmp_path: Path) -> None:
     file.close()
     assert frames_in(tmp_path / journal.FILE_NAME) == [[("park", (1, "new"))]]
     assert read_journal(tmp_path / "nowhere", MARK) == []
+
+
+async def test_a_body_is_found_though_the_database_got_it_while_it_was_read(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = message(spool)
+    await accept(spool, new)
+    read = spool._reader.run
+
+    async def slow(priority: Priority, work: Callable[[apsw.Connection], Any]) -> Any:
+        found = await read(priority, work)
+        await spool._catch_up()
+        return found
+
+    monkeypatch.setattr(spool._reader, "run", slow)
+    assert await spool.bodies([new.id]) == {new.id: new.body}
 
 
 async def test_a_mail_comes_back_as_it_was(spool: Spool) -> None:
