@@ -60,6 +60,18 @@ async def test_a_long_list_is_read_in_parts_and_a_second_time_changes_nothing(tm
         assert (len(listed["rows"]), listed["truncated"]) == (700, True)
 
 
+async def test_a_domain_is_one_in_its_letters_and_as_a_labels(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        shell = Shell(one, tmp_path)
+        added = await shell.json("suppression", "add", "anna@bücher.example", "--yes")
+        assert added["operation"]["results"][0]["target"] == "anna@xn--bcher-kva.example"
+        for address in ("anna@BÜCHER.example", "anna@xn--bcher-kva.example"):
+            (row,) = (await shell.json("suppression", "list", address))["rows"]
+            assert row["address"] == "anna@xn--bcher-kva.example"
+        await shell.json("suppression", "remove", "anna@bücher.example", "--yes")
+        assert not (await shell.json("suppression", "list"))["rows"]
+
+
 async def test_a_freeze_is_ordered_shown_and_decided_about(tmp_path: Path) -> None:
     async with rig(tmp_path) as one:
         shell = Shell(one, tmp_path)

@@ -1,5 +1,6 @@
 """The one resolver: cache, single flight, stale answers rather than none."""
 
+from mailagent.api.domains import ascii_domain, is_host_name
 from mailagent.dns.answers import (
     Address,
     AddressAnswer,
@@ -13,7 +14,6 @@ from mailagent.dns.answers import (
     TlsaAnswer,
     TxtAnswer,
 )
-from mailagent.dns.names import ascii_domain, is_host_name
 from mailagent.dns.resolver import Resolver
 
 __all__ = [

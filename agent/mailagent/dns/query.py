@@ -19,8 +19,8 @@ import dns.rcode
 import dns.rdatatype
 import dns.resolver
 
+from mailagent.api.domains import is_host_name
 from mailagent.dns.answers import Address, Failed, Found, MxHost, NoData, NxDomain, Tlsa
-from mailagent.dns.names import is_host_name
 
 MAX_RECORDS = 64
 """Records kept of one answer; a hostile zone can send thousands."""

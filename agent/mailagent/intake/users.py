@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address, ip_network
 
 from mailagent.api import credentials
+from mailagent.api.domains import folded_domain
 from mailagent.api.smtp import SmtpReply
 from mailagent.config.scalars import parse_rate
 from mailagent.intake.clients import client_group
@@ -85,7 +86,7 @@ class User:
         """Why the user may not send a message from `sender` now; None: go on, and the message counts."""
         if not self.is_good():
             return _GONE
-        if self._senders and (sender.rpartition(b"@")[2].lower() or b"<>") not in self._senders:
+        if self._senders and _domain(sender) not in self._senders:
             domain = sender.rpartition(b"@")[2].decode("ascii", "replace") or "<>"
             return _mail(550, "5.7.1", f"{self.name} may not send from {domain}")
         if self._interval_s:
@@ -202,6 +203,14 @@ class Users:
         self._failures[group] = until
         if len(self._failures) > CLIENTS:
             self._failures.popitem(last=False)
+
+
+def _domain(sender: bytes) -> bytes:
+    """The domain of a sender, in A-labels; of the null sender `<>`."""
+    domain = sender.rpartition(b"@")[2].lower()
+    if not domain.isascii():
+        domain = folded_domain(domain.decode("utf-8", "backslashreplace")).encode("ascii", "backslashreplace")
+    return domain or b"<>"
 
 
 def _first_match(secret: str, digests: list[str]) -> str | None:

@@ -17,6 +17,7 @@ from functools import lru_cache, partial
 from typing import Final
 
 from mailagent.api.classification import Verdict
+from mailagent.api.domains import folded_domain
 from mailagent.api.smtp import SmtpReply
 from mailagent.postfix.commands import Programs
 from mailagent.postfix.errors import PostfixError, ProgramFailed
@@ -295,7 +296,7 @@ class Mirror:
         return entry.arrival_time * 1000  # on its way
 
     def _recipient(self, recipient: Recipient) -> ListedRecipient:
-        domain = recipient.address.rpartition("@")[2].lower()
+        domain = folded_domain(recipient.address.rpartition("@")[2].lower())
         site, provider = self.site_of(domain)
         reply = verdict = None
         if recipient.delay_reason:

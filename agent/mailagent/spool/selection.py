@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from mailagent.api.domains import folded_domain, spellings
 from mailagent.api.targets import MessageFilter
+from mailagent.api.terms import Field
 from mailagent.spool.ids import RECIPIENT_BITS, at_ms, now_ms, parse_message_name
 from mailagent.spool.records import HELD_DUE
-from mailagent.spool.terms import PROVIDER, SITE, conditions, domains
+from mailagent.spool.terms import NAMES, PROVIDER, SITE, conditions, domains, of_address
 
 JOINED = f"recipient AS r JOIN message AS m ON m.id = r.id >> {RECIPIENT_BITS} JOIN queue AS q ON q.id = r.queue"
 
@@ -38,18 +40,25 @@ def selection(filter: MessageFilter, tag: str) -> Selection:
             terms.append(f"{expression} = :{name}")
             bindings[name] = value
 
+    def named(value: str) -> str:
+        name = f"a{len(bindings)}"
+        bindings[name] = value
+        return f":{name}"
+
     candidates = ""
     equal("q.pool", "pool", filter.pool)
     equal("q.stream", "stream", filter.stream)
-    equal("q.domain", "domain", filter.domain.lower())
+    equal("q.domain", "domain", folded_domain(filter.domain.lower()))
     equal("q.job", "job", filter.job)
     equal("r.vmta", "vmta", filter.vmta)
-    equal(SITE, "site", filter.site)
+    equal(SITE, "site", folded_domain(filter.site))
     equal(PROVIDER, "provider", filter.provider)
-    equal("CAST(r.address AS TEXT) COLLATE NOCASE", "recipient", filter.recipient)
-    equal("CAST(m.sender AS TEXT) COLLATE NOCASE", "sender", filter.sender)
-    domain = (filter.domain or filter.recipient.rpartition("@")[2]).lower()
-    # a queue has the A-labels; an address may have been given otherwise
+    domain = folded_domain((filter.domain or filter.recipient.rpartition("@")[2]).lower())
+    for field, value in ((Field.RECIPIENT, filter.recipient), (Field.SENDER, filter.sender)):
+        if len(spellings(value)) == 1:
+            equal(f"{NAMES[field]} COLLATE NOCASE", field, value)
+        else:
+            terms.append(of_address(field, value, named))
     if among := (domain,) if domain.isascii() and domain else domains(filter.terms):
         names = {f"of{n}": name for n, name in enumerate(among)}
         of = ", ".join(f":{name}" for name in names)

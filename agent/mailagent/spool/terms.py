@@ -1,8 +1,9 @@
 """Terms of a filter as a condition on waiting recipients (r), with their message (m) and scheduled queue (q)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from mailagent.api.domains import folded_address, folded_domain, is_folded, spellings
 from mailagent.api.terms import Field, MailState, Term, age, by_field, check, split_message
 from mailagent.spool.ids import RECIPIENT_BITS, at_ms, parse_message_name
 from mailagent.spool.records import HELD_DUE
@@ -11,7 +12,7 @@ SITE = "CASE r.site WHEN '' THEN q.site ELSE r.site END"
 PROVIDER = "CASE r.provider WHEN '' THEN q.provider ELSE r.provider END"
 _NOTHING = "FALSE"
 
-_NAMES = {
+NAMES = {
     Field.POOL: "q.pool",
     Field.STREAM: "q.stream",
     Field.DOMAIN: "q.domain",
@@ -68,12 +69,15 @@ def conditions(terms: Sequence[Term], tag: str, now: int, bindings: dict[str, An
                 column = "enhanced" if "." in value else "CAST(code AS TEXT)"
                 return _of_reply(column, bound(_like(value)))
             case Field.ADDRESS:
-                name = bound(_like(value))
-                return " OR ".join(_is_like(_NAMES[field], name) for field in (Field.RECIPIENT, Field.SENDER))
+                return " OR ".join(of_address(field, value, bound) for field in (Field.RECIPIENT, Field.SENDER))
+            case Field.RECIPIENT | Field.SENDER:
+                return of_address(term.field, value, bound)
+            case Field.DOMAIN | Field.SITE:
+                return _is_like(NAMES[term.field], bound(_like(folded_domain(value))))
             case Field.TEXT:
                 return _is_like(_TEXT, bound(f"%{_literal(value)}%"))
             case _:
-                return _is_like(_NAMES[term.field], bound(_like(value)))
+                return _is_like(NAMES[term.field], bound(_like(value)))
 
     found = []
     for group in by_field(terms):
@@ -82,14 +86,27 @@ def conditions(terms: Sequence[Term], tag: str, now: int, bindings: dict[str, An
     return found
 
 
-def domains(terms: Sequence[Term]) -> tuple[str, ...]:
-    """Recipient domains outside which nothing can match, by which an index finds mail; empty: any.
+def of_address(field: Field, value: str, bound: Callable[[str], str]) -> str:
+    """The condition that the recipient or the sender is like `value`, its domain in whichever letters.
 
-    Only ASCII ones: a queue has the A-labels of its domain, an address may have been given otherwise.
+    A recipient's queue has the A-labels of its domain, whatever the address has; of senders the two usual forms count.
     """
+    column = NAMES[field]
+    either = " OR ".join(_is_like(column, bound(_like(one))) for one in spellings(value))
+    local, _, domain = folded_address(value).rpartition("@")
+    if field is Field.RECIPIENT and local and is_folded(domain):
+        here = _is_like(NAMES[Field.DOMAIN], bound(_like(domain)))
+        return f"({either} OR {here} AND {_is_like(column, bound(_like(f'{local}@*')))})"
+    return f"({either})"
+
+
+def domains(terms: Sequence[Term]) -> tuple[str, ...]:
+    """Recipient domains outside which nothing can match, by which an index finds mail; empty: any."""
     for field in (Field.DOMAIN, Field.RECIPIENT):
         values = [term.value for term in terms if term.field is field and not term.negated]
-        parts = [value.rpartition("@")[2].lower() for value in values if field is Field.DOMAIN or "@" in value]
+        parts = [
+            folded_domain(value.rpartition("@")[2].lower()) for value in values if field is Field.DOMAIN or "@" in value
+        ]
         if values and len(parts) == len(values) and all(part.isascii() and part and "*" not in part for part in parts):
             return tuple(dict.fromkeys(parts))
     return ()

@@ -197,7 +197,9 @@ def _unnamed() -> Any:
 
 def _scope_of(given: dict[str, Any]) -> "Scope":
     from mailagent.api.credentials import Scope
+    from mailagent.api.domains import folded_domain
 
+    given["senders"] = tuple(map(folded_domain, given["senders"]))
     return Scope(**{name: given.pop(name) for name in Scope.__struct_fields__})
 
 

@@ -103,7 +103,7 @@ def add(setup: Setup, /, addresses: Sequence[str], because: str | None, stream: 
 
     if because is None and given["reason"] in _REASONS:
         raise click.UsageError(f"--reason is for words of your own; say --because {given['reason']}")
-    reason = SuppressionReason(because or "manual")
+    reason, addresses = SuppressionReason(because or "manual"), _folded(addresses)
     entries = tuple(SuppressionEntry(address=one, stream=stream, reason=reason) for one in addresses)
     words = [*addresses, *(("--because", because) if because not in (None, "manual") else ()), *_said(stream)]
     _ask(setup, "suppression_add", SuppressionAdd(op_id=_UNNAMED, entries=entries), addresses, words, **given)
@@ -124,7 +124,8 @@ def remove(setup: Setup, /, addresses: Sequence[str], stream: str, **given: Any)
     """
     from mailagent.api.suppression import SuppressionRemove
 
-    request = SuppressionRemove(op_id=_UNNAMED, addresses=tuple(addresses), stream=stream)
+    addresses = _folded(addresses)
+    request = SuppressionRemove(op_id=_UNNAMED, addresses=addresses, stream=stream)
     _ask(setup, "suppression_remove", request, addresses, [*addresses, *_said(stream)], **given)
 
 
@@ -224,6 +225,13 @@ _UNNAMED: Any = ""
 
 def _at(hosts: Sequence[str]) -> tuple[str, ...]:
     return tuple(name if name.startswith("host:") else f"host:{name}" for name in hosts)
+
+
+def _folded(addresses: Sequence[str]) -> tuple[str, ...]:
+    """Addresses as the list will have their domains."""
+    from mailagent.api.domains import folded_address
+
+    return tuple(map(folded_address, addresses))
 
 
 def _said(stream: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from mailctl.fleet.errors import LinkError
 from mailctl.fleet.lists import reason
 from mailctl.ops.errors import SelectorError
 from mailctl.ops.filters import Filter
-from mailctl.ops.grammar import TermKind, Token
+from mailctl.ops.grammar import TermKind, Token, folded
 from mailctl.ops.happened import Asks
 
 DEADLINE_S = 25.0
@@ -179,7 +179,7 @@ def _meant(one: Token) -> Token:
     if one.kind is None:
         before, at, after = one.value.rpartition("@")
         if at and before and "." in after and not any(char.isspace() for char in one.value):
-            return one._replace(kind=TermKind.ADDRESS)
+            return one._replace(kind=TermKind.ADDRESS, value=folded(TermKind.ADDRESS, one.value))
         name = one.value.partition(".")[0].upper()
         if len(name) == _ID_LENGTH and _ID_CHARS.issuperset(name):
             return one._replace(kind=TermKind.MESSAGE)

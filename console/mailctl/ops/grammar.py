@@ -16,6 +16,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from mailagent.api.domains import folded_address, folded_domain
 from mailagent.api.terms import is_code
 from mailagent.config.scalars import parse_duration
 from mailctl.ops.errors import FilterSyntaxError
@@ -50,6 +51,10 @@ class TermKind(StrEnum):
 SHORT = {"to": TermKind.RECIPIENT, "from": TermKind.SENDER, "id": TermKind.MESSAGE}
 """Other words for kinds."""
 _KINDS = {str(kind): kind for kind in TermKind} | SHORT
+_DOMAINS = frozenset((TermKind.DOMAIN, TermKind.SITE))
+_ADDRESSES = frozenset((TermKind.RECIPIENT, TermKind.SENDER, TermKind.ADDRESS))
+_BESIDE_A_DOMAIN = frozenset((TermKind.QUEUE, TermKind.DKIM))
+"""`SITE/VMTA`, `DOMAIN/POOL`."""
 _LOOKS_LIKE_A_KIND = re.compile(r"([A-Za-z][A-Za-z_-]*):(?=\S)")
 _GLUED = re.compile(rf"(?<=\S)(?:{'|'.join(sorted(_KINDS, key=len, reverse=True))}):")
 """A term that follows a bare value without a blank."""
@@ -100,6 +105,18 @@ def written(kind: TermKind | None, value: str) -> str:
     return quoted if kind is None else f"{kind}:{quoted}"
 
 
+def folded(kind: TermKind | None, value: str) -> str:
+    """`value` with its domain in A-labels, as hosts know it: `xn--bcher-kva.example` for `bücher.example`."""
+    if kind in _DOMAINS:
+        return folded_domain(value)
+    if kind in _ADDRESSES:
+        return folded_address(value)
+    if kind in _BESIDE_A_DOMAIN:
+        domain, slash, rest = value.rpartition("/")
+        return f"{folded_domain(domain)}{slash}{rest}"
+    return value
+
+
 def age_s(value: str) -> tuple[str, int]:
     """(`>` or `<`, seconds) of `>2h`.
 
@@ -148,7 +165,7 @@ def _scan(text: str, *, whole: bool) -> Iterator[Token]:
                 raise FilterSyntaxError(text, at, "> or < and a duration, such as age:>2h", str(exc)) from None
         if kind is TermKind.CODE and not is_code(value):
             raise FilterSyntaxError(text, at, "a reply code, such as code:421, code:4*, code:4.7.1 or code:4.7.*")
-        yield Token(kind, value, negated)
+        yield Token(kind, folded(kind, value), negated)
         at = after
 
 

@@ -299,6 +299,8 @@ def scoped(clock: Clock | None = None, **scope: Any) -> User:
         (("one.test",), b"a@sub.one.test", False),
         (("one.test",), b"", False),
         (("one.test", "<>"), b"", True),
+        (("xn--bcher-kva.test",), "a@BÜCHER.test".encode(), True),
+        (("xn--bcher-kva.test",), b"a@\xff.test", False),
     ],
 )
 def test_sender_domains(senders: tuple[str, ...], sender: bytes, good: bool) -> None:

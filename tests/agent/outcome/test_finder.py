@@ -25,7 +25,16 @@ from mailagent.outcome.accounting.sought import Sought
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
-RECIPIENTS = ("bob@two.test", "Bob@Two.test", "eve@two.test.example", '"a,\\"b"@two.test', "josé@zwei.test", "")
+RECIPIENTS = (
+    "bob@two.test",
+    "Bob@Two.test",
+    "eve@two.test.example",
+    '"a,\\"b"@two.test',
+    "josé@zwei.test",
+    "",
+    "bob@bücher.test",
+    "bob@xn--bcher-kva.test",
+)
 
 
 def record(number: int, recipient: str = "bob@two.test", **fields: object) -> AccountingRecord:
@@ -72,6 +81,19 @@ def log(tmp_path: Path) -> Iterator[AccountingLog]:
     made.close()
 
 
+@pytest.mark.parametrize("domain", ["bücher.test", "xn--bcher-kva.test", "BÜCHER.test"])
+async def test_a_domain_is_found_in_its_letters_and_as_a_labels(log: AccountingLog, domain: str) -> None:
+    log.write([line(record(number, one)) for number, one in enumerate(RECIPIENTS)])
+    for wanted in (
+        where((Field.DOMAIN, domain)),
+        where((Field.RECIPIENT, f"*@{domain}")),
+        where((Field.ADDRESS, f"bob@{domain}")),
+        where(recipient=f"bob@{domain}"),
+        where(domain=domain),
+    ):
+        assert numbers(await Finder(log).find(asked(wanted))) == [7, 6], wanted
+
+
 @given(
     recipients=st.lists(st.sampled_from(RECIPIENTS), max_size=60),
     rotate=st.integers(300, 6000),
@@ -88,6 +110,8 @@ def log(tmp_path: Path) -> Iterator[AccountingLog]:
             where((Field.ADDRESS, "news@*"), (Field.AGE, ">86380")),
             where(message_id="0msg7"),
             where((Field.DOMAIN, "zwei.test")),
+            where((Field.DOMAIN, "bücher.test")),
+            where((Field.ADDRESS, "bob@xn--bcher-kva.test")),
         )
     ),
     since=st.integers(0, 60).map(lambda s: NOW + timedelta(seconds=s)),

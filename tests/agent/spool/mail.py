@@ -39,10 +39,11 @@ def message(
     sender: str = "news@sender.example",
     pool: str = "marketing",
     stream: str = "news",
+    queue: QueueName | None = None,
 ) -> NewMessage:
-    """A message to `addresses`, each in the scheduled queue of its domain."""
+    """A message to `addresses`, each in the scheduled queue of its domain, or all in `queue`."""
     addresses = addresses or ("anna@example.com",)
-    names = {address: queue_name(address.partition("@")[2], pool=pool, stream=stream) for address in addresses}
+    names = {address: queue or queue_name(address.partition("@")[2], pool=pool, stream=stream) for address in addresses}
     added = b"Received: from client by mx1\r\n"
     return NewMessage(
         id=spool.new_message_id(),

@@ -13,7 +13,7 @@ from mailagent.spool import Spool, inspection, spool_check, spool_list
 from mailagent.spool.ids import group_key, message_name, reply_group
 from mailagent.spool.records import DeferredTotal, NewMessage
 from mailagent.spool.schema import FILE_NAME
-from tests.agent.spool.mail import NOW, accept, deferred, message, settle, spool_in
+from tests.agent.spool.mail import NOW, accept, deferred, message, queue_name, settle, spool_in
 
 
 @pytest.fixture(autouse=True, params=[7, 1000], ids=["many rows", "few rows"])
@@ -135,6 +135,29 @@ async def test_terms_narrow_counts_pages_and_groups_alike(spool: Spool, narrow: 
     groups = await spool.groups(narrow, 500)
     if Field.STATE not in {term.field for term in narrow.terms}:
         assert sum(group.count for group in groups.groups) == await spool.count(both)
+
+
+@pytest.mark.parametrize("domain", ["bücher.example", "xn--bcher-kva.example", "BÜCHER.Example"])
+async def test_a_domain_is_found_in_its_letters_and_as_a_labels(spool: Spool, domain: str) -> None:
+    await fill(spool)
+    queue = queue_name("xn--bcher-kva.example")
+    mails = [
+        message(spool, f"anna@{written}", sender=f"me@{written.lower()}", queue=queue)
+        for written in ("bücher.example", "xn--bcher-kva.example", "BÜCHER.example")
+    ]
+    await accept(spool, *mails)
+    for narrow in (
+        MessageFilter(domain=domain),
+        MessageFilter(recipient=f"anna@{domain}"),
+        MessageFilter(sender=f"me@{domain.lower()}"),
+        where(domain=f"{domain} none.example"),
+        where(recipient=f"an*@{domain}"),
+        where(sender=f"*@{domain.lower()}"),
+        where(address=f"anna@{domain}"),
+    ):
+        assert await spool.count(narrow) == 3, narrow
+        assert len((await spool.messages(narrow, "", 10)).rows) == 3, narrow
+    assert not await spool.count(MessageFilter(recipient=f"hanna@{domain}"))
 
 
 async def test_a_recipient_of_a_message_is_found_by_its_index(spool: Spool) -> None:

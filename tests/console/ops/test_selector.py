@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from mailctl.ops import op_ids
 from mailctl.ops.errors import SelectorError
+from mailctl.ops.grammar import folded
 from mailctl.ops.selector import Selection, TermKind, near, parse
 
 names = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1)
 kinds = st.sampled_from([kind for kind in TermKind if kind not in (TermKind.AGE, TermKind.CODE)])
-terms = st.lists(st.tuples(kinds, names), max_size=5)
+terms = st.lists(st.tuples(kinds, names).map(lambda one: (one[0], folded(*one))), max_size=5)
 
 
 @given(terms)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 
+from mailagent.api.domains import folded_address, folded_domain, starred
 from mailagent.api.errors import InvalidRequest
 from mailagent.api.targets import MessageFilter
 from mailagent.api.terms import Field, Term, age, by_field, check, is_like, split_message
@@ -13,6 +14,7 @@ from mailagent.spool.ids import message_name, parse_message_name
 TELLING = frozenset({Field.RECIPIENT, Field.SENDER, Field.ADDRESS, Field.MESSAGE, Field.JOB, Field.DOMAIN, Field.TEXT})
 """Fields of which a search names at least one: their values stand in few lines, and as they are."""
 
+_OF_DOMAINS = frozenset({Field.RECIPIENT, Field.SENDER, Field.ADDRESS, Field.DOMAIN})
 _LITERAL = re.compile(r"[!#-)+-\[\]-~]+")  # ASCII that JSON leaves as it is, without blanks and stars
 _EXACT = (
     ("pool", Field.POOL), ("vmta", Field.VMTA), ("provider", Field.PROVIDER), ("site", Field.SITE),
@@ -67,7 +69,8 @@ class Sought:
                 name = as_written(name)
                 return lambda record: record.message_id == name and n in (None, record.n)
             case Field.ADDRESS:
-                return lambda record: is_like(value, record.recipient) or is_like(value, record.sender)
+                either = folded_address(value)
+                return lambda record: is_like(either, _recipient(record)) or is_like(either, _sender(record))
             case Field.CODE:
                 of = (lambda record: record.enhanced) if "." in value else (lambda record: str(record.code))
                 return lambda record: is_like(value, of(record))
@@ -75,6 +78,7 @@ class Sought:
                 raise InvalidRequest("accounting files do not know groups of replies; search for the text of one")
             case _:
                 read = _NAMES[term.field]
+                value = _folded(term)
                 if exact:
                     wanted = value.lower()
                     return lambda record: read(record).lower() == wanted
@@ -91,12 +95,27 @@ _NAMES: dict[Field, Callable[[AccountingRecord], str]] = {
     Field.SITE: lambda record: record.site,
     Field.STREAM: lambda record: record.stream,
     Field.JOB: lambda record: record.job,
-    Field.DOMAIN: lambda record: record.recipient.rpartition("@")[2],
-    Field.RECIPIENT: lambda record: record.recipient,
-    Field.SENDER: lambda record: record.sender,
+    Field.DOMAIN: lambda record: _recipient(record).rpartition("@")[2],
+    Field.RECIPIENT: lambda record: _recipient(record),
+    Field.SENDER: lambda record: _sender(record),
     Field.CATEGORY: lambda record: record.category,
     Field.STATE: lambda record: record.type,
 }
+
+
+def _recipient(record: AccountingRecord) -> str:
+    return folded_address(record.recipient)
+
+
+def _sender(record: AccountingRecord) -> str:
+    return folded_address(record.sender)
+
+
+def _folded(term: Term) -> str:
+    """Its value with the domain in A-labels, as those of records are compared."""
+    if term.field in (Field.DOMAIN, Field.SITE):
+        return folded_domain(term.value)
+    return folded_address(term.value) if term.field in (Field.RECIPIENT, Field.SENDER) else term.value
 
 
 def as_written(name: str) -> str:
@@ -118,4 +137,6 @@ def _literal(group: tuple[Term, ...]) -> str:
     if len(group) > 1 or term.negated or term.field not in TELLING:
         return ""
     value = as_written(split_message(term.value)[0]) if term.field is Field.MESSAGE else term.value
+    if term.field in _OF_DOMAINS:
+        value = starred(value)  # a line may have those labels in another form
     return max(_LITERAL.findall(value), key=len, default="")
