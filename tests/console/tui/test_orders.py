@@ -9,14 +9,15 @@ from textual.widgets import Input
 
 from mailagent.api import codec
 from mailagent.api.ids import HostName
+from mailagent.api.operations import Result
 from mailagent.api.replies import OperationPage
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
-from mailctl.tui.screens.operations import OperationsView
+from mailctl.tui.screens.operations import OperationsView, logged
 from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
-from tests.console.tui.doubles import NOW, StillFleet, StillOperator, shaped, troubled
+from tests.console.tui.doubles import NOW, StillFleet, StillOperator, operations, shaped, troubled
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import SIZES, ready, shown, table
 from tests.console.tui.waiting import is_asked, until
@@ -139,6 +140,27 @@ async def test_the_log_has_the_words_of_operators_and_is_narrowed_by_them() -> N
         assert "config_apply" not in shown(pilot)
         await pilot.press("slash", *"apply", "enter")
         await until(pilot, lambda: pilot.app.screen.query_one("#log", FleetTable).row_count == 1)
+
+
+async def test_the_log_is_narrowed_to_a_host() -> None:
+    async with app_with(StillOperator(), Clock()).run_test(size=(80, 24)) as pilot:
+        await orders(pilot)
+        log = pilot.app.screen.query_one("#log", FleetTable)
+        await until(pilot, lambda: log.row_count == 3)  # one of them on mx1 alone
+        await pilot.press("slash", *"host:mx3", "enter")
+        await until(pilot, lambda: log.row_count == 2)
+
+
+def test_an_operation_is_told_by_the_hosts_where_it_did_something() -> None:
+    (done, *_), nothing = operations("mx3"), Result.NOTHING_TO_DO
+    pages = {
+        "mx1": OperationPage(rows=(msgspec.structs.replace(done, target=None, result=nothing),)),
+        "mx3": OperationPage(rows=(done,)),
+    }
+    (row,) = logged(pages)
+    assert (row.hosts, row.record.result, row.others) == (("mx3",), Result.APPLIED, 0)
+    (row,) = logged({"mx1": pages["mx1"]})
+    assert (row.hosts, row.record.result) == (("mx1",), nothing)
 
 
 async def test_all_of_mine_since_a_time_is_one_question() -> None:

@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from mailagent.api.directives import DirectiveKind, DrainProgress
 from mailagent.api.ids import DirectiveId, OpId
-from mailagent.api.operations import OperationRecord
+from mailagent.api.operations import OperationRecord, Result
 from mailagent.api.replies import OperationPage
 from mailagent.api.requests import PageRequest
 from mailagent.api.words import command
@@ -59,10 +59,10 @@ LOG_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class LogRow:
-    """One operation over the hosts that did it."""
+    """One operation over the hosts that did it; where none had anything to do, over those."""
 
     op_id: OpId
-    record: OperationRecord  # of the first host
+    record: OperationRecord  # of the first of them
     hosts: tuple[str, ...]
     undone: bool
     others: int = 0  # targets beside the one of `record`
@@ -74,16 +74,18 @@ def logged(pages: dict[str, OperationPage]) -> list[LogRow]:
     for host, page in pages.items():
         for record in page.rows:
             parts.setdefault(operation_of(record), []).append((host, record))
-    rows = [
-        LogRow(
-            op_id,
-            same[0][1],
-            tuple(dict.fromkeys(host for host, _ in same)),
-            all(record.undone_by is not None for _, record in same),
-            len({str(record.target) for _, record in same}) - 1,
+    rows = []
+    for op_id, every in parts.items():
+        same = [(host, record) for host, record in every if record.result is Result.APPLIED] or every
+        rows.append(
+            LogRow(
+                op_id,
+                same[0][1],
+                tuple(dict.fromkeys(host for host, _ in same)),
+                all(record.undone_by is not None for _, record in same),
+                len({str(record.target) for _, record in same}) - 1,
+            )
         )
-        for op_id, same in parts.items()
-    ]
     rows.sort(key=lambda row: (row.record.at, row.op_id), reverse=True)
     return rows
 
@@ -147,7 +149,8 @@ class OperationsView(View):
         log = [
             row
             for row in self._log
-            if (self._with_automation or is_act(row.record)) and self.filter.admits({}, _log_words(row.record))
+            if (self._with_automation or is_act(row.record))
+            and self.filter.admits({TermKind.HOST: row.hosts}, _log_words(row.record))
         ]
         self.query_one("#orders", FleetTable).show(
             Listing.of(ORDER_COLUMNS, in_order(orders), order_key, lambda row: _order_cells(row, now))
