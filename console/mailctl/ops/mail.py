@@ -78,7 +78,8 @@ def breakdown(found: Iterable[Part]) -> tuple[str, ...]:
     for name in ("pool", "stream", "provider", "host"):
         sums: Counter[str] = Counter()
         for part in found:
-            sums[getattr(part, name) or "not looked up yet"] += part.count
+            unknown = "not looked up yet" if name == "provider" else "not told"  # a Postfix queue has neither
+            sums[getattr(part, name) or unknown] += part.count
         if sums:
             shown = [f"{one} {count:,}" for one, count in sums.most_common(_SHOWN)]
             more = [f"{len(sums) - _SHOWN} more"] if len(sums) > _SHOWN else []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mailagent.api.ids import HostName
 from mailagent.api.mail import Hold, Rebind
 from mailagent.api.requests import Role
 from mailctl import ops
@@ -195,6 +196,16 @@ async def test_an_order_on_mail_is_frozen_by_its_plan_and_told_by_pool_stream_an
     assert report.succeeded
     kept = [one.filter for agent in agents.values() for one in agent.live.values()]
     assert kept == [step.request.filter for step in hold.steps if isinstance(step.request, Hold)]
+
+
+def test_what_an_engine_does_not_tell_of_mail_is_not_said_to_come() -> None:
+    parts = [mail.Part(host=HostName("mx4"), pool="", stream="", provider="", count=3)]
+    assert mail.breakdown(parts) == (
+        "pool not told 3",
+        "stream not told 3",
+        "provider not looked up yet 3",
+        "host mx4 3",
+    )
 
 
 async def test_a_rebind_names_its_pool(fleet: Fleet) -> None:

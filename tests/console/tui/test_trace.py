@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 
+from mailagent.api.ages import AgeTable
+from mailagent.api.ids import StreamName
 from mailctl.ops.filters import Filter
 from mailctl.tui.screens.ages import AgesView, bucket_terms, bucket_words
 from mailctl.tui.screens.destinations import DestinationsView
@@ -130,3 +133,22 @@ async def test_w_says_why_there_is_nothing_to_follow(key: str, why: str) -> None
         await pilot.press("w")
         await until(pilot, lambda: why in said(pilot))
         assert not [one for one in fleet.asked if one.startswith("trace")]
+
+
+class StreamlessFleet(StillFleet):
+    """Its engine knows no streams."""
+
+    def _answer(self, host: str, method: str, params: msgspec.Struct) -> Any:
+        answer = super()._answer(host, method, params)
+        if isinstance(answer, AgeTable):
+            rows = tuple(msgspec.structs.replace(row, stream=StreamName("")) for row in answer.rows)
+            return msgspec.structs.replace(answer, rows=rows)
+        return answer
+
+
+async def test_a_stream_that_is_not_told_is_a_dash_and_no_gap() -> None:
+    async with app_over(StreamlessFleet()).run_test(size=(80, 24)) as pilot:
+        await on_destinations(pilot)
+        await pilot.press("a", "f")
+        await until(pilot, lambda: isinstance(pilot.app.screen, AgesView) and table(pilot).row_count == 1)
+        await until(pilot, lambda: [cell.text for cell in table(pilot).source.row(0).cells[:2]] == ["gmail", "–"])

@@ -16,7 +16,7 @@ from mailctl.fleet.state import FleetState
 from mailctl.ops.selector import TermKind
 from mailctl.tui.desk import Traced
 from mailctl.tui.listing import BLANK, Cell, Column, Listing, Row
-from mailctl.tui.screens.columns import age
+from mailctl.tui.screens.columns import UNTOLD, age
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import ASK_DEADLINE_S
 from mailctl.tui.text import NOTHING, clean, listed
@@ -181,7 +181,7 @@ class AgesView(View):
 def _cells(row: AgeRow, now: datetime) -> tuple[Cell, ...]:
     return (
         Cell(clean(row.provider), Tone.STRONG),
-        Cell(clean(row.stream), Tone.TEXT),
+        Cell(clean(row.stream), Tone.TEXT) if row.stream else UNTOLD,
         age(row.oldest_at, now),
         Cell(_short(row.waiting), Tone.STRONG),
         *_buckets(row.buckets),
