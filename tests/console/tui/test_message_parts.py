@@ -24,3 +24,18 @@ async def test_v_goes_through_the_parts_and_hides_them() -> None:
         await pilot.press("v")
         await until(pilot, lambda: "text/html" not in shown(pilot))
         assert fleet.asked.count("parts") == 2
+
+
+async def test_the_first_part_comes_into_view_and_g_goes_through_the_page() -> None:
+    app = app_over(StillFleet())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        app.message = MessageRef("mx1", summary(1).message_id, 0)
+        await pilot.press("5")
+        await until(pilot, lambda: isinstance(app.screen, MessageView) and "Why it waits" in shown(pilot))
+        await pilot.press("v")
+        await until(pilot, lambda: "text/html" in shown(pilot))
+        await pilot.press("g")
+        await until(pilot, lambda: "Why it waits" in shown(pilot) and "text/html" not in shown(pilot))
+        await pilot.press("G")
+        await until(pilot, lambda: "text/html" in shown(pilot) and "Why it waits" not in shown(pilot))

@@ -59,6 +59,7 @@ class MessageView(MailView):
         """One page to scroll."""
         with VerticalScroll():
             yield Static(classes="page", markup=False)
+            yield Static(classes="parts", markup=False)
 
     def action_parts(self) -> None:
         """The text of the next part; after the last, none."""
@@ -84,6 +85,10 @@ class MessageView(MailView):
             else:
                 self.say(clean(str(answer)), Tone.WARN)
         self.show(self.desk.state, self.desk.now())
+        if self._parts is not None:  # they stand below all that is known of the message
+            parts = self.query_one(".parts", Static)
+            page = self.query_one(VerticalScroll)
+            self.call_after_refresh(page.scroll_to_widget, parts, animate=False, top=True)
 
     def key_j(self) -> None:
         """Scroll down."""
@@ -92,6 +97,14 @@ class MessageView(MailView):
     def key_k(self) -> None:
         """Scroll up."""
         self.query_one(VerticalScroll).scroll_up(animate=False)
+
+    def key_g(self) -> None:
+        """Scroll to the first line."""
+        self.query_one(VerticalScroll).scroll_home(animate=False)
+
+    def key_upper_g(self) -> None:
+        """Scroll to the last line."""
+        self.query_one(VerticalScroll).scroll_end(animate=False)
 
     def poll(self) -> None:
         """Ask again: the reasons change while one looks."""
@@ -128,11 +141,13 @@ class MessageView(MailView):
             page = Content.styled(self._trouble or f"asking {ref.host} for {ref.message_id} …", Tone.QUIET.style)
         else:
             page = explained(self._detail, ref.host, now, self.size.width - 4)
-            if self._parts is not None:
-                page = lines(page, *_part(self._parts))
             if self._trouble:
                 page = lines(Content.styled(f"{self._trouble} (below: as it was)", Tone.WARN.style), page)
         self.query_one(".page", Static).update(page)
+        parts = self.query_one(".parts", Static)
+        parts.display = self._detail is not None and self._parts is not None
+        if self._parts is not None:
+            parts.update(lines(*_part(self._parts)))
 
     def mail(self) -> Subject | None:
         """The recipient."""
