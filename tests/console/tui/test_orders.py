@@ -1,5 +1,6 @@
 """Orders of automation: visible where operators look, and ended, pinned or shortened by key."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from mailagent.api import codec
 from mailagent.api.ids import HostName
 from mailagent.api.operations import Result
 from mailagent.api.replies import OperationPage
+from mailctl.fleet.state import FleetState, LinkState
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
@@ -54,6 +56,14 @@ async def test_the_pane_has_the_whole_progress_of_a_drain(size: tuple[int, int])
         await ready(pilot)
         await pilot.press("6")
         await until(pilot, lambda: "▽ 2 conn, 14 ready, 1 in doubt, 310 waiting" in shown(pilot))
+
+
+async def test_an_order_on_a_host_that_is_lost_says_so_whatever_its_kind() -> None:
+    first, *others = shaped().hosts
+    fleet = StillFleet(FleetState(hosts=(replace(first, state=LinkState.LOST), *others)))
+    async with ConsoleApp(fleet, StillOperator(), now=lambda: NOW).run_test(size=(80, 24)) as pilot:
+        await orders(pilot)
+        await until(pilot, lambda: "~ a host is lost" in shown(pilot))
 
 
 @pytest.mark.parametrize("size", SIZES)

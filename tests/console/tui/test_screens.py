@@ -285,6 +285,15 @@ async def test_the_chart_follows_the_cursor_once_it_rests() -> None:
         await until(pilot, lambda: (scope := view.scope()) is not None and scope.title in str(chart.legend()))
 
 
+async def test_a_chart_says_how_many_hosts_are_in_it() -> None:
+    async with app_over(StillFleet(troubled())).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        table(pilot).move_to("mx2")  # which is lost
+        await until(pilot, lambda: "no history: no answer from mx2" in shown(pilot))
+        await pilot.press("2")
+        await until(pilot, lambda: "cold on 2 of 3 hosts" in shown(pilot))
+
+
 async def test_c_adds_replies_up_by_category_and_enter_goes_into_one() -> None:
     async with app_over().run_test(size=(80, 24)) as pilot:
         await ready(pilot)

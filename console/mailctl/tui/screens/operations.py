@@ -245,12 +245,8 @@ class OperationsView(View):
         return str(self._selected() or "")
 
 
-def progress_cell(progress: DrainProgress | None, *, stale: bool) -> Cell:
+def progress_cell(progress: DrainProgress) -> Cell:
     """How far a drain is."""
-    if progress is None:
-        return Cell("")
-    if stale:
-        return Cell("~ a host is lost", Tone.WARN)
     if progress.empty:
         held = f", {count(progress.waiting)} held" if progress.waiting else ""
         return Cell(f"✓ empty{held}", Tone.GOOD)
@@ -273,8 +269,10 @@ def _at(hosts: tuple[str, ...]) -> str:
 
 
 def _how_far(row: DirectiveRow) -> Cell:
+    if row.stale:  # whether it still stands there is not known either
+        return Cell("~ a host is lost", Tone.WARN)
     if row.progress:
-        return progress_cell(row.progress, stale=row.stale)
+        return progress_cell(row.progress)
     held = f"{count(row.waiting)} held" if row.waiting else ""
     return Cell("; ".join(filter(None, (held, clean(row.note)))), Tone.TEXT)
 

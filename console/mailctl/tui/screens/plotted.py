@@ -7,10 +7,12 @@ from textual.timer import Timer
 
 from mailagent.api.requests import HistoryRequest
 from mailagent.api.views import Series
+from mailctl.fleet.errors import LinkError
 from mailctl.fleet.lists import summed
 from mailctl.tui.desk import Scope
 from mailctl.tui.past import Past
 from mailctl.tui.source import ASK_DEADLINE_S
+from mailctl.tui.text import listed, plural
 from mailctl.tui.widgets.detail import Detail
 
 if TYPE_CHECKING:
@@ -73,5 +75,11 @@ class Plotted:
         )
         series = summed(answer for answer in answers.values() if isinstance(answer, Series))
         if (scope, index) == self._asked and self._view.is_drawable:
-            title = f"{scope.title}, {words}" if index else scope.title
-            self._view.query_one(Detail).plot(title, series, () if index else self._past.found)
+            silent = [host for host, answer in answers.items() if isinstance(answer, LinkError)]
+            about = scope.title
+            if silent:  # a sum says how many hosts are in it
+                every = plural(len(answers), "host")
+                about = about.replace(f" on {every}", f" on {len(answers) - len(silent)} of {every}")
+            title = f"{about}, {words}" if index else about
+            empty = f"no history: no answer from {listed(silent)}" if silent else "no history yet"
+            self._view.query_one(Detail).plot(title, series, () if index else self._past.found, empty)

@@ -36,13 +36,16 @@ class Chart(Widget):
         self._title = ""
         self._series: Series | None = None
         self._before: tuple[Before, ...] = ()
+        self._empty = "no history yet"
         self._drawn: tuple[object, Text] | None = None
 
-    def plot(self, title: str, series: Series | None, before: tuple[Before, ...] = ()) -> None:
-        """Show `series`, with deliveries of earlier days below; None says that there is no data yet."""
+    def plot(
+        self, title: str, series: Series | None, before: tuple[Before, ...] = (), empty: str = "no history yet"
+    ) -> None:
+        """Show `series`, with deliveries of earlier days below; None: there is no data, and `empty` says why."""
         self._title = title  # for the legend
-        if (series, before) != (self._series, self._before):
-            self._series, self._before = series, before
+        if (series, before, empty) != (self._series, self._before, self._empty):
+            self._series, self._before, self._empty = series, before, empty
             self.refresh()
 
     def legend(self) -> Content:
@@ -67,7 +70,7 @@ class Chart(Widget):
         """The plot, as tall and wide as there is room."""
         width, height = self.size
         if self._series is None or height < 4 or width < 24:
-            return Content.styled("  no history yet" if self._series is None else "", Tone.QUIET.style)
+            return Content.styled(f"  {self._empty}" if self._series is None else "", Tone.QUIET.style)
         identity = (self._series, self._before, width, height, self.app.theme, self.app.no_color)
         if self._drawn is None or self._drawn[0] != identity:
             self._drawn = (identity, self._picture(self._series, width, height))

@@ -41,9 +41,11 @@ class Detail(Container):
             yield self._chart
             yield self._facts
 
-    def plot(self, title: str, series: Series | None, before: Sequence[Before] = ()) -> None:
-        """Show a history, and below it what was at that time before."""
-        self._chart.plot(title, series, tuple(before))
+    def plot(
+        self, title: str, series: Series | None, before: Sequence[Before] = (), empty: str = "no history yet"
+    ) -> None:
+        """Show a history, and below it what was at that time before; `empty` says why there is none."""
+        self._chart.plot(title, series, tuple(before), empty)
         self._legend.update(self._chart.legend(), layout=False)  # always one line
 
     def describe(self, facts: Content) -> None:
