@@ -101,9 +101,11 @@ def age(text: str) -> tuple[bool, int]:
 
 
 def split_message(text: str) -> tuple[str, int | None]:
-    """(message id, index of the recipient) of `ID` or `ID.N`."""
-    name, _, n = text.partition(".")
-    return name, int(n) if n.isdecimal() and n.isascii() and len(n) < 6 else None
+    """(message id, index of the recipient) of `ID` or `ID.N`; of an index that is none -1, which no recipient has."""
+    name, dot, n = text.partition(".")
+    if not dot:
+        return name, None
+    return name, int(n) if n.isdecimal() and n.isascii() and len(n) < 6 else -1
 
 
 def is_like(pattern: str, text: str) -> bool:

@@ -292,7 +292,7 @@ def message(db: apsw.Connection, name: str, n: int | None, tag: str) -> StoredMe
         number, its_tag = parse_message_name(name)
     except ValueError:
         return None
-    if its_tag != tag:
+    if its_tag != tag or not 0 <= (n or 0) < 1 << RECIPIENT_BITS:
         return None
     first = number << RECIPIENT_BITS | (n or 0)
     last = first if n is not None else ((number + 1) << RECIPIENT_BITS) - 1

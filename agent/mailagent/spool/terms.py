@@ -119,7 +119,7 @@ def _message_span(text: str, tag: str) -> tuple[int, int]:
         message, its_tag = parse_message_name(name)
     except ValueError:
         return 1, 0
-    if its_tag != tag:
+    if its_tag != tag or not 0 <= (n or 0) < 1 << RECIPIENT_BITS:
         return 1, 0
     first = message << RECIPIENT_BITS
     return (first, first + (1 << RECIPIENT_BITS) - 1) if n is None else (first | n, first | n)

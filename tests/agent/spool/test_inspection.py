@@ -166,6 +166,11 @@ async def test_a_recipient_of_a_message_is_found_by_its_index(spool: Spool) -> N
     assert await spool.count(where(message=f"{name}.0")) == 1
     assert await spool.count(where(message=f"{name}.1")) == 0
     assert await spool.count(where(message=name.lower())) == 1
+    for n in (1 << 12, 1 << 62, 10**20):  # of another message, or of none
+        assert await spool.message(name, n) is None
+        assert await spool.count(where(message=f"{name}.{n}")) == 0
+    assert await spool.count(where(message=f"{name}.x")) == 0
+    assert await spool.message(name, 0) is not None
 
 
 @pytest.mark.parametrize("narrow", [where(age="2h"), where(code="4.7.x"), where(text="x" * 513), where(text="x " * 65)])
