@@ -1,6 +1,7 @@
 """`mailctl`: the group of commands, its global options, and what errors become."""
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -216,7 +217,11 @@ for _commands in SECTIONS.values():
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Leaves with one of the codes of `Exit`; an error is a sentence on stderr, not a traceback."""
     _open_closed()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal of another encoding shows \u2014, and ends nothing
+            stream.reconfigure(errors="backslashreplace")
     try:
+        arguments = [_text(word) for word in (sys.argv[1:] if arguments is None else arguments)]
         code = cli.main(args=arguments, prog_name="mailctl", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else Exit.DONE)
     except click.exceptions.NoArgsIsHelpError as exc:
@@ -240,6 +245,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         complain(str(exc))
         sys.exit(Exit.USAGE)
+
+
+def _text(word: str) -> str:
+    """An argument as text, also of UTF-8 in a locale that has none: what is no text can be told to no host.
+
+    Raises:
+        click.UsageError: it is no text.
+    """
+    if word.isprintable() or not any("\udc80" <= char <= "\udcff" for char in word):
+        return word
+    try:
+        return os.fsencode(word).decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise click.UsageError(f"an argument is not UTF-8: {os.fsencode(word)[:100]!r}") from exc
 
 
 def _write_no_more() -> None:

@@ -10,7 +10,7 @@ import pytest
 from mailctl.cli import main
 from tests.console.cli.conftest import Mailctl, edit
 from tests.console.cli.test_check import calm
-from tests.console.loopback import LoopbackAgent
+from tests.console.loopback import LoopbackAgent, summary
 
 Agents = dict[str, LoopbackAgent]
 
@@ -126,3 +126,31 @@ def test_a_time_that_nobody_remembers_is_refused(capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit) as ended:
         main(words.split())
     assert (ended.value.code, told in capsys.readouterr().err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("word", "env", "code", "told"),
+    [
+        (b"job:\xff", {}, 2, "mailctl: error: an argument is not UTF-8: b'job:\\xff'\n"),
+        ("to:*@b\u00fccher.example".encode(), {"LC_ALL": "C", "PYTHONUTF8": "0"}, 0, ""),
+        (b"job:x", {"PYTHONIOENCODING": "latin-1"}, 0, ""),
+    ],
+)
+async def test_letters_that_a_locale_has_not_end_nothing(
+    agents: Agents, path: Path, tmp_path: Path, word: bytes, env: dict[str, str], code: int, told: str
+) -> None:
+    agents["mx1"].messages = (summary(1, recipient="x\u2014y@gmail.com"),)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from mailctl.cli import main; main()",
+        "messages",
+        word,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"PATH": os.defpath, "HOME": str(tmp_path), "MAILCTL_FLEET": str(path)} | env,
+    )
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    assert (process.returncode, err.decode()) == (code, told)
+    assert code or (b"x\\u2014y@" if "PYTHONIOENCODING" in env else "x\u2014y@".encode()) in out
