@@ -255,6 +255,5 @@ def _ask(
     from mailctl.ops import Options, Verb
 
     subject = about[0] if len(about) == 1 else f"{len(about)} addresses"
-    typed = (*words, *(word for host in hosts for word in ("--host", host)))
     manner = Manner(dry_run=dry_run, yes=yes, as_json=as_json, wait_s=None)
-    act(setup, Verb(verb), _at(hosts), "", Options(**options), manner, Asked(request, subject, typed))
+    act(setup, Verb(verb), _at(hosts), "", Options(**options), manner, Asked(request, subject, tuple(words)))

@@ -21,6 +21,8 @@ from mailctl.ops.selector import Selection
 from mailctl.ops.targets import selected_hosts
 
 DEFAULTS = Options()
+_HOSTS_BY_OPTION = frozenset({Verb.SUPPRESSION_ADD, Verb.SUPPRESSION_REMOVE, Verb.SUPPRESSION_PENDING})
+"""Commands whose arguments are something else."""
 
 
 async def plan(fleet: Fleet, verb: Verb, selection: Selection, options: Options = DEFAULTS) -> Plan:
@@ -51,6 +53,8 @@ def check(verb: Verb, selection: Selection, options: Options) -> None:
             raise NothingSelected(f"nothing is selected; --all means every {_which(verb)} message of the fleet")
     elif verb in ACTS_ON:
         targets.acting_kind(selection, ACTS_ON[verb], options.words or verb.words, everything=options.everything)
+        if verb is Verb.JOB_SET and not (options.start or options.end or options.rate):
+            raise OptionError("job set wants a start, an end or a rate")
     else:
         raise SelectorError(f"{verb} takes an id, not a selection")
 
@@ -101,7 +105,10 @@ async def plan_request(
         raise SelectorError(f"{verb.words} takes host: terms only")
     drafts = [Draft(host.name, subject, request) for host in selected_hosts(fleet.state, selection)]
     typed = tuple(map(shlex.quote, words))
-    return await planned(fleet, verb, drafts, options, str(selection), (*typed, *selection.words))
+    hosts = selection.words
+    if verb in _HOSTS_BY_OPTION:
+        hosts = tuple(word for host in selection.hosts for word in ("--host", shlex.quote(host)))
+    return await planned(fleet, verb, drafts, options, str(selection), (*typed, *hosts))
 
 
 async def plan_each(

@@ -128,6 +128,17 @@ def test_a_time_that_nobody_remembers_is_refused(capsys: pytest.CaptureFixture[s
     assert (ended.value.code, told in capsys.readouterr().err) == (2, True)
 
 
+async def test_a_host_is_said_to_a_list_of_addresses_by_its_option(agents: Agents, mailctl: Mailctl) -> None:
+    ran = await mailctl("suppression", "add", "anna@example.com", "--host", "mx1", "--dry-run", "--json")
+    command = ran.document["operation"]["command"]
+    assert command.endswith(" suppression add anna@example.com --host mx1")
+
+
+async def test_a_job_without_anything_to_set_is_a_mistake(agents: Agents, mailctl: Mailctl) -> None:
+    ran = await mailctl("job", "set", "spring", "--dry-run")
+    assert (ran.code, ran.err) == (2, "mailctl: error: job set wants a start, an end or a rate\n")
+
+
 @pytest.mark.parametrize(
     ("word", "env", "code", "told"),
     [
