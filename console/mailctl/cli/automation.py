@@ -51,7 +51,7 @@ def automation(setup: Setup, selection: Sequence[str], what: str | None, as_json
         table = {"rules": listings.rule_table, "would": listings.would_table}.get(what or "", listings.act_table)
         return Shown([at_host(host, row) for host, row in rows], table(rows, width()), failed=failed)
 
-    show(setup, "automation", selection, look, as_json=as_json)
+    show(setup, "automation", selection, look, as_json=as_json, kinds=())
 
 
 COMMANDS = (automation,)

@@ -76,7 +76,7 @@ def listing(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
         found, failed = await users_of(fleet, selection, deadline_s=setup.timeout_s)
         return Shown([at_host(host, row) for host, row in found], user_table(found, width()), failed=failed)
 
-    show(setup, "credentials list", selection, look, as_json=as_json)
+    show(setup, "credentials list", selection, look, as_json=as_json, kinds=())
 
 
 @credentials.command()

@@ -164,6 +164,12 @@ def cancel(setup: Setup, /, **given: Any) -> None:
 
 
 def _terms(names: Sequence[str]) -> tuple[str, ...]:
+    from mailctl.ops import TermKind
+
+    for name in names:
+        kind, colon, rest = name.partition(":")
+        if colon and kind in set(TermKind) - {TermKind.JOB, TermKind.HOST}:
+            raise click.UsageError(f"{name}: only job: and host: belong here; a job of that name is job:{kind}:{rest}")
     return tuple(name if name.startswith(("job:", "host:")) else f"job:{name}" for name in names)
 
 

@@ -32,12 +32,14 @@ def queues(setup: Setup, selection: Sequence[str], limit: int, as_json: bool) ->
     """
     from mailctl.cli import listings
     from mailctl.cli.show import show
+    from mailctl.ops import TermKind
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         found = await _window(setup, fleet, selection, "queues", limit, lambda row: row.key)
         return _shown(found, listings.queue_table(found.rows, width()))
 
-    show(setup, "queues", selection, look, as_json=as_json)
+    kinds = (TermKind.QUEUE, TermKind.CELL, TermKind.VMTA, TermKind.PROVIDER, TermKind.SITE)
+    show(setup, "queues", selection, look, as_json=as_json, kinds=kinds)
 
 
 @click.command()
@@ -199,7 +201,7 @@ def operations(setup: Setup, selection: Sequence[str], with_agents: bool, limit:
         )
         return _shown(found, listings.operation_table(found.rows, fleet.state.live, width()))
 
-    show(setup, "operations", selection, look, as_json=as_json)
+    show(setup, "operations", selection, look, as_json=as_json, kinds=())
 
 
 @click.command()
@@ -258,7 +260,7 @@ def in_doubt(setup: Setup, selection: Sequence[str], limit: int, as_json: bool) 
         found = await _window(setup, fleet, selection, "in_doubt", limit, lambda row: row.at, newest_first=True)
         return _shown(found, listings.in_doubt_table(found.rows, width()))
 
-    show(setup, "in-doubt", selection, look, as_json=as_json)
+    show(setup, "in-doubt", selection, look, as_json=as_json, kinds=())
 
 
 COMMANDS = (queues, deferred, messages, message, operations, operation, in_doubt)

@@ -89,7 +89,7 @@ def show_locks(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
         ]
         return Shown([at_host(host, one) for host, one in found], lock_table(found, width()))
 
-    show(setup, "lock", selection, look, as_json=as_json)
+    show(setup, "lock", selection, look, as_json=as_json, kinds=())
 
 
 def _order(

@@ -9,10 +9,8 @@ Row = TypeVar("Row")
 Names = Callable[[Row], Collection[str]]
 
 
-def narrow(
-    rows: Iterable[Row], selection: Selection, kinds: Mapping[TermKind, Names[Row]], *, view: str
-) -> tuple[Row, ...]:
-    """Rows that match `selection`; `kinds` gives a row's names for each kind that the view knows beside hosts.
+def check_kinds(selection: Selection, kinds: Collection[TermKind], *, view: str) -> None:
+    """That a view knows each kind of the selection beside hosts: what it does not know would narrow nothing.
 
     Raises:
         SelectorError: a kind that the view does not know.
@@ -21,6 +19,17 @@ def narrow(
         if kind not in kinds:
             known = ", ".join(f"{kind}:" for kind in (TermKind.HOST, *kinds))
             raise SelectorError(f"{view} cannot be narrowed by {kind}:; it knows {known}")
+
+
+def narrow(
+    rows: Iterable[Row], selection: Selection, kinds: Mapping[TermKind, Names[Row]], *, view: str
+) -> tuple[Row, ...]:
+    """Rows that match `selection`; `kinds` gives a row's names for each kind that the view knows beside hosts.
+
+    Raises:
+        SelectorError: a kind that the view does not know.
+    """
+    check_kinds(selection, kinds, view=view)
     return tuple(
         row
         for row in rows

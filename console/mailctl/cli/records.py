@@ -39,7 +39,7 @@ def events(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
         rows = [(host, row) for host, answer in answers for row in answer.rows]
         return Shown([at_host(host, row) for host, row in rows], event_table(rows, width()), failed=failed)
 
-    show(setup, "events", selection, look, as_json=as_json)
+    show(setup, "events", selection, look, as_json=as_json, kinds=())
 
 
 @click.command()
@@ -73,7 +73,7 @@ def ages(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
         truncated = any(answer.truncated for _, answer in answers)
         return Shown([at_host(host, row) for host, row in rows], age_table(rows, width()), truncated, failed)
 
-    show(setup, "ages", selection, look, as_json=as_json)
+    show(setup, "ages", selection, look, as_json=as_json, kinds=(TermKind.PROVIDER, TermKind.STREAM))
 
 
 KEPT_S = {"1s": 15 * 60, "1m": 8 * 86_400, "1h": 400 * 86_400}
@@ -148,6 +148,10 @@ def why(setup: Setup, what: Sequence[str], number: int | None, as_json: bool) ->
     queues, messages = chosen.names(TermKind.QUEUE), chosen.names(TermKind.MESSAGE)
     if len(queues) + len(messages) != 1:
         raise click.UsageError("name one queue or one message: queue:gmail/mkt-1, message:01K4B2T9QX3F7M2PA")
+    if queues and not queues[0].rpartition("/")[0]:
+        raise click.UsageError(
+            f"{queues[0]} is no queue; write SITE/VMTA, or SITE/ for all of a site: queue:gmail/mkt-1"
+        )
     method = "why" if queues else "message"
     request = WhyRequest(queue=queues[0]) if queues else MessageRequest(message_id=messages[0], n=number)
 
@@ -173,7 +177,7 @@ def why(setup: Setup, what: Sequence[str], number: int | None, as_json: bool) ->
         ]
         return Shown(rows, text, failed=failed)
 
-    show(setup, "why", what, look, as_json=as_json)
+    show(setup, "why", what, look, as_json=as_json, kinds=(TermKind.QUEUE, TermKind.MESSAGE))
 
 
 COMMANDS = (why, ages, history, events)

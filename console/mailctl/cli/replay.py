@@ -55,6 +55,8 @@ def record(setup: Setup, file: Path, selection: Sequence[str], length_s: int | N
     from mailctl.output.human import duration, plural, size
     from mailctl.replay import Recorder
 
+    if str(file).startswith("host:"):
+        raise click.UsageError(f"{file} names no file; write the file first, or ./{file} for one of that name")
     hosts = parse(selection).hosts
     setup.load()  # its mistakes come before a file is made
     try:

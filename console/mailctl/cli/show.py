@@ -8,6 +8,7 @@ import click
 
 from mailagent.api.ids import HostName
 from mailctl.cli.exits import Exit, of_read
+from mailctl.cli.narrow import check_kinds
 from mailctl.cli.setup import Setup, leave, narrate, run
 from mailctl.fleet import Fleet, FleetState, LinkState
 from mailctl.fleet.state import HostState
@@ -34,9 +35,22 @@ class Shown:
 Look = Callable[[Fleet, Selection], Awaitable[Shown]]
 
 
-def show(setup: Setup, name: str, words: Collection[str], look: Look, *, as_json: bool) -> None:
-    """Run the read `name` over the hosts of the selection `words`; does not return."""
+def show(
+    setup: Setup,
+    name: str,
+    words: Collection[str],
+    look: Look,
+    *,
+    as_json: bool,
+    kinds: Collection[TermKind] | None = None,
+) -> None:
+    """Run the read `name` over the hosts of the selection `words`; does not return.
+
+    `kinds`: what narrows it beside hosts; None: `look` says itself what does not.
+    """
     selection = parse(words)
+    if kinds is not None:
+        check_kinds(selection, kinds, view=name)
 
     async def work() -> tuple[FleetState, Shown]:
         async with setup.fleet(selection.hosts) as fleet:
@@ -47,7 +61,7 @@ def show(setup: Setup, name: str, words: Collection[str], look: Look, *, as_json
     state, shown = run(work())
     errors = [f"{host.name}: {why(host, setup.timeout_s)}" for host in state.hosts if not host.state.is_fresh]
     errors += [f"{host}: {reason}" for host, reason in shown.failed.items()]
-    failed = [name for name, reason in shown.failed.items() if not _is_beyond(state, name, reason)]
+    failed = [name for name, reason in shown.failed.items() if not is_beyond(state, name, reason)]
     if shown.missing:
         errors.append(shown.missing)
     if as_json:
@@ -75,7 +89,7 @@ def _told(shown: Shown, state: FleetState, failed: int) -> str:
     return f"{shown.text} (said by {answered} of {every} hosts)"
 
 
-def _is_beyond(state: FleetState, name: HostName, reason: str) -> bool:
+def is_beyond(state: FleetState, name: HostName, reason: str) -> bool:
     """Whether a host gave no answer because its engine has nothing of the kind: that is no gap in the answer."""
     return (host := state.host(name)) is not None and host.is_beyond(reason)
 
@@ -83,7 +97,7 @@ def _is_beyond(state: FleetState, name: HostName, reason: str) -> bool:
 def why(host: HostState, timeout_s: float) -> str:
     """Why a host's rows are missing."""
     if host.state is LinkState.CONNECTING:
-        return f"no answer within {duration(timeout_s)}"
+        return f"no answer within {duration(timeout_s) if timeout_s >= 1 else f'{timeout_s:g}s'}"
     return f"{host.state}: {host.error}"
 
 

@@ -147,7 +147,7 @@ def listing(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
         text = table(columns, cells, width=width()) if cells else "no notes"
         return Shown([at_host(host, one) for host, one in parts], text)
 
-    show(setup, "note list", selection, look, as_json=as_json)
+    show(setup, "note list", selection, look, as_json=as_json, kinds=())
 
 
 @note.command()

@@ -165,3 +165,34 @@ async def test_letters_that_a_locale_has_not_end_nothing(
         out, err = await process.communicate()
     assert (process.returncode, err.decode()) == (code, told)
     assert code or (b"x\\u2014y@" if "PYTHONIOENCODING" in env else "x\u2014y@".encode()) in out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            "queues pool:cold",
+            "queues cannot be narrowed by pool:; it knows host:, queue:, cell:, vmta:, provider:, site:",
+        ),
+        ("ages pool:cold", "ages cannot be narrowed by pool:; it knows host:, provider:, stream:"),
+        ("operations pool:cold", "operations cannot be narrowed by pool:; it knows host:"),
+        ("in-doubt pool:cold", "in-doubt cannot be narrowed by pool:; it knows host:"),
+        ("events pool:cold", "events cannot be narrowed by pool:; it knows host:"),
+        ("automation pool:cold", "automation cannot be narrowed by pool:; it knows host:"),
+        ("lock show pool:cold", "lock cannot be narrowed by pool:; it knows host:"),
+        ("note list pool:cold", "note list cannot be narrowed by pool:; it knows host:"),
+        ("credentials list pool:cold", "credentials list cannot be narrowed by pool:; it knows host:"),
+        ("why queue:gmail/mkt-1 pool:cold", "why cannot be narrowed by pool:; it knows host:, queue:, message:"),
+        ("why queue:gmail", "gmail is no queue; write SITE/VMTA, or SITE/ for all of a site: queue:gmail/mkt-1"),
+        (
+            "job pause pool:cold --yes",
+            "pool:cold: only job: and host: belong here; a job of that name is job:pool:cold",
+        ),
+        ("record host:mx1", "host:mx1 names no file; write the file first, or ./host:mx1 for one of that name"),
+    ],
+)
+def test_what_would_narrow_nothing_is_refused(capsys: pytest.CaptureFixture[str], words: str, told: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out, err.splitlines()[0]) == (2, "", f"mailctl: error: {told}")
