@@ -17,6 +17,8 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "parts": "message --parts",
     "untrace": "trace",
     "evacuations": "evacuate",
+    "evacuation_source": "evacuate",
+    "evacuation_room": "evacuate",
 }
 _OF_JOBS: Final[Mapping[str, str]] = {"suspend": "job pause", "resume": "job resume"}
 """Verbs that have a command of their own for jobs."""

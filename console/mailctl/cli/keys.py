@@ -17,7 +17,7 @@ from mailctl.cli.act import confirmed, plan_text, report_text
 from mailctl.cli.exits import Exit, of_plan, of_report
 from mailctl.cli.narrow import narrow
 from mailctl.cli.setup import Setup, leave, narrate, run, width
-from mailctl.cli.show import selected, why
+from mailctl.cli.show import is_beyond, selected, why
 from mailctl.fleet import Fleet
 from mailctl.fleet.lists import reason as why_not
 from mailctl.ops import Options, Plan, Selection, StepState, TermKind, Verb
@@ -156,6 +156,9 @@ def rotate_due(
                 if not as_json:
                     click.echo(report_text(report, width()))
             errors = [f"{host}: {text}" for host, text in failed.items()]
+            gaps = [host.name for host in fleet.state.hosts if not host.state.is_fresh] + [
+                host for host, text in failed.items() if not is_beyond(fleet.state, host, text)
+            ]
             errors += [f"{h.name}: {why(h, setup.timeout_s)}" for h in fleet.state.hosts if not h.state.is_fresh]
             if as_json:
                 click.echo(document("dkim rotate", fleet.state, rows=lines, errors=errors))
@@ -164,8 +167,8 @@ def rotate_due(
             for error in errors:
                 narrate(error)
             if not codes:
-                return Exit.INCOMPLETE if errors else Exit.DONE
-            return Exit.DONE if all(code is Exit.DONE for code in codes) and not errors else Exit.INCOMPLETE
+                return Exit.INCOMPLETE if gaps else Exit.DONE
+            return Exit.DONE if all(code is Exit.DONE for code in codes) and not gaps else Exit.INCOMPLETE
 
     leave(run(work()))
 

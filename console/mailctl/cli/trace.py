@@ -63,13 +63,16 @@ async def _follow(
                 for host in names
             ]
         results = [task.result() for task in tasks]
+    results = [one for one in results if one is not None]  # an engine that has no traces leaves none out
     if not any(results):
         return Exit.REFUSED if any(host.state.is_fresh for host in state.hosts) else Exit.UNREACHABLE
     return Exit.DONE if all(results) else Exit.INCOMPLETE
 
 
-async def _one(fleet: "Fleet", host: str, request: "TraceRequest", words: tuple[str, ...], *, as_json: bool) -> bool:
-    """Print one host's lines; whether its trace came to its own end."""
+async def _one(
+    fleet: "Fleet", host: str, request: "TraceRequest", words: tuple[str, ...], *, as_json: bool
+) -> bool | None:
+    """Print one host's lines; whether its trace came to its own end, None where the engine has no traces."""
     from mailagent.api import codec
     from mailagent.api.errors import ApiError
     from mailagent.api.ids import HostName
@@ -90,5 +93,6 @@ async def _one(fleet: "Fleet", host: str, request: "TraceRequest", words: tuple[
                 narrate(f"{host}: {batch.ended}")
     except (LinkError, ApiError) as exc:
         narrate(f"{host}: {reason(exc)}")
-        return False
+        known = fleet.state.host(HostName(host))
+        return None if known is not None and known.is_beyond(reason(exc)) else False
     return True

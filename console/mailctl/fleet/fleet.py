@@ -13,7 +13,7 @@ import msgspec
 
 from mailagent.api.errors import ApiError, Refused, RoleRefused
 from mailagent.api.ids import HostName
-from mailagent.api.methods import METHODS
+from mailagent.api.methods import METHODS, TRACE
 from mailagent.api.requests import Role
 from mailagent.api.trace import TraceLines, TraceRequest
 from mailagent.api.words import asked
@@ -198,7 +198,11 @@ class Fleet:
         Raises:
             LinkError: the host cannot be asked, or the link broke.
             ApiError: the host refuses.
+            Refused: the host has no traces, as its hello says.
         """
+        known = self._state.host(HostName(host))
+        if known is not None and (why := known.lacks(TRACE)):
+            raise Refused(why)
         async with contextlib.aclosing(
             self._watched(host).trace(request, self._answer_s or CALL_DEADLINE_S)
         ) as batches:

@@ -196,3 +196,11 @@ def test_what_would_narrow_nothing_is_refused(capsys: pytest.CaptureFixture[str]
         main(words.split())
     out, err = capsys.readouterr()
     assert (ended.value.code, out, err.splitlines()[0]) == (2, "", f"mailctl: error: {told}")
+
+
+async def test_an_engine_without_traces_is_no_gap(agents: Agents, mailctl: Mailctl) -> None:
+    for name in ("mx2", "mx3"):
+        agents[name].engine, agents[name].lacks = "postfix 3.7.11", ("trace",)
+    ran = await mailctl("trace", "provider:nope")
+    assert ran.code == 4
+    assert "mailctl: mx3: `trace` is not possible with its engine, postfix 3.7.11\n" in ran.err
