@@ -133,6 +133,15 @@ def message_parts(found: MessageParts, width: int | None) -> str:
     return table(columns, cells, width=width) + ("\n(only its start was looked at)" if found.truncated else "")
 
 
+def _next_try_of(message: MessageSummary, now: datetime) -> str:
+    """In words, with the moment."""
+    if message.held:
+        return "none while it is held"
+    if "next_try_at" in message.unknown:
+        return "its engine does not tell"
+    return f"{until(message.next_try_at, now)} ({clock(message.next_try_at)})"
+
+
 def message_detail(host: HostName, detail: MessageDetail, width: int | None) -> str:
     """One message in full: what an operator asks first stands first."""
     now = datetime.now(UTC)
@@ -143,12 +152,7 @@ def message_detail(host: HostName, detail: MessageDetail, width: int | None) -> 
                 ("message", f"{summary.message_id} (recipient {summary.n} of {detail.recipients} still waiting)"),
                 ("host", host),
                 ("waits for", "\n".join(map(_reason, detail.reasons)) or "nothing: it is on its way"),
-                (
-                    "next try",
-                    "its engine does not tell"
-                    if "next_try_at" in summary.unknown
-                    else f"{until(summary.next_try_at, now)} ({clock(summary.next_try_at)})",
-                ),
+                ("next try", _next_try_of(summary, now)),
                 ("expires", f"{until(summary.expires_at, now)} ({clock(summary.expires_at)})"),
                 ("recipient", summary.recipient),
                 *([("sent to", detail.original)] if detail.original not in ("", summary.recipient) else []),

@@ -7,16 +7,18 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from mailagent.api.ids import HostName
 from mailagent.api.replies import DeferredGroups, MessagePage
+from mailctl.cli import listings
 from mailctl.ops.plan import Verb
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.screens import messages
 from mailctl.tui.screens.deferred import DeferredView
-from mailctl.tui.screens.message import MessageView
+from mailctl.tui.screens.message import MessageView, explained
 from mailctl.tui.screens.messages import MessagesView
-from tests.console.tui.doubles import NOW, StillFleet, StillOperator
+from tests.console.tui.doubles import NOW, StillFleet, StillOperator, detail
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import ready, shown, table
 from tests.console.tui.waiting import is_asked, until
@@ -124,6 +126,14 @@ async def test_the_message_that_is_looked_at_is_acted_on(key: str, verb: Verb) -
         await pilot.press(key)
         await asked(pilot, clock)
         assert [plan.verb for plan in operator.plans] == [verb]
+
+
+def test_a_message_that_is_held_has_no_next_try() -> None:
+    one = detail()
+    assert "next try in" in str(explained(one, "mx1", NOW, 76))
+    held = msgspec.structs.replace(one, summary=msgspec.structs.replace(one.summary, held="op-1"))
+    assert "next try none while it is held" in str(explained(held, "mx1", NOW, 76))
+    assert "none while it is held" in listings.message_detail(HostName("mx1"), held, None)
 
 
 async def test_a_message_has_no_rows_to_narrow_or_order_and_the_keys_say_so() -> None:

@@ -294,4 +294,6 @@ def _title(text: str) -> Content:
 
 
 def _next_try(one: MessageSummary, now: datetime) -> str:
+    if one.held:
+        return "none while it is held"
     return "not told by its engine" if "next_try_at" in one.unknown else until(one.next_try_at, now)
