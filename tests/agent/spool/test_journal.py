@@ -185,6 +185,25 @@ async def test_queues_that_come_and_go_do_not_need_the_database(tmp_path: Path) 
         assert await spool.due_queues(NOW, 10, "normal") == ([], None)
 
 
+async def test_queues_whose_mail_is_tried_again_do_not_need_the_database(tmp_path: Path) -> None:
+    """Changes of their rows and of their states take turns, and come to the database in this order."""
+    async with spool_in(tmp_path) as spool:
+        kept = message(spool)
+        queue = kept.recipients[0].queue
+        await accept(spool, kept)
+        mark_before = facts(tmp_path, "journal")
+        for number in range(1, 6):
+            spool.hold(queue)
+            await settle(spool, deferred(kept, due=NOW + number, number=number))
+            spool.release([queue])
+        await durable(spool)
+        assert facts(tmp_path, "journal") == mark_before
+        (row,) = await load(spool, queue, NOW + 9)
+        assert (row.due, row.attempts) == (NOW + 5, 5)
+        (due,), _ = await spool.due_queues(NOW + 9, 10, "normal")
+        assert (due.id, due.next_due, due.waiting) == (queue, NOW + 5, 1)
+
+
 async def test_a_queue_keeps_its_site_when_its_first_mail_leaves_at_once(spool: Spool) -> None:
     first, second = message(spool, admitted=True), message(spool, admitted=True)
     await accept(spool, first)
