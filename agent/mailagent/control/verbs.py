@@ -466,7 +466,7 @@ def _check(request: requests.Mutation) -> None:
     if (request.override or request.break_lock) and not request.reason.strip():
         raise InvalidRequest("an override, or breaking a lock, wants a reason")
     if request.ttl_s is not None and not 1 <= request.ttl_s <= MAX_LIFE_S:
-        raise InvalidRequest(f"ttl_s is 1 to {MAX_LIFE_S} (a year), not {request.ttl_s}")
+        raise InvalidRequest(f"an order lasts 1 s to {MAX_LIFE_S // 86_400} days, not {request.ttl_s:,} s")
 
 
 def _deed(verb: str, change: Change) -> str:

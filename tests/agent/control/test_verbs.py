@@ -242,6 +242,11 @@ async def test_verbs_on_a_job_are_answered_in_their_words(bench: Bench) -> None:
         await bench.control.suspend(stale, ALICE)
 
 
+async def test_a_life_that_is_too_long_is_refused_in_words(bench: Bench) -> None:
+    with pytest.raises(InvalidRequest, match=r"^an order lasts 1 s to 366 days, not 86,313,600 s$"):
+        await bench.control.drain(drain("vmta:mkt-1", ttl_s=999 * 86_400), ALICE)
+
+
 async def test_rotation_swaps_makes_old_mail_due_and_undo_swaps_back(bench: Bench) -> None:
     result = await bench.control.rotate(rotate("vmta:mkt-1"), ALICE)
     assert result.detail.startswith("mkt-2 takes the place of mkt-1")
