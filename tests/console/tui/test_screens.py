@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 from rich.cells import cell_len
 from textual.events import Key
 from textual.pilot import Pilot
@@ -161,6 +162,22 @@ async def test_worst_destination_stands_on_top() -> None:
         await pilot.press("3")
         await until(pilot, lambda: table(pilot).row_count == 36)
         assert table(pilot).source.key(0) == "gmail/mkt-1"
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_destinations_say_how_much_has_no_destination_yet(size: tuple[int, int]) -> None:
+    """While DNS fails mail is deferred that was never looked up."""
+    state = healthy()
+    first, *others = state.hosts
+    assert first.snapshot is not None
+    host = structs.replace(first.snapshot.host, deferred=first.snapshot.host.deferred + 7215)
+    more = replace(first, snapshot=structs.replace(first.snapshot, host=host))
+    async with app_over(StillFleet(replace(state, hosts=(more, *others)))).run_test(size=size) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await until(pilot, lambda: "+7,215 in no row" in shown(pilot))
+        await pilot.press("/", *"gmail", "enter")
+        await until(pilot, lambda: "in no row" not in shown(pilot) and "total" in shown(pilot))
 
 
 async def test_minus_goes_to_the_screen_before() -> None:

@@ -29,7 +29,7 @@ from mailctl.tui.screens.orders import limited, lowering
 from mailctl.tui.screens.reasons import brief, full, reason_mark
 from mailctl.tui.screens.view import View
 from mailctl.tui.states import member_cell
-from mailctl.tui.text import clean, listed, plural, some, until
+from mailctl.tui.text import clean, count, listed, plural, some, until
 from mailctl.tui.theme import Tone
 from mailctl.tui.verdicts import Subject
 from mailctl.tui.widgets.detail import Detail, fact, lines, spread
@@ -102,7 +102,7 @@ class DestinationsView(View):
             lambda row: _cells(row, self._member(row), self._suspended(row), self._lowered(row), now),
             sorted_by=self.order,
             still=self.stands_still(),
-            total=_total(self._roster.tallies, now),
+            total=_total(self._roster.tallies, now, None if self.filter else state.totals.deferred),
         )
         self.table.show(listing)
         self.query_one(Detail).describe(self._facts(now))
@@ -338,13 +338,21 @@ def _summed(rows: Sequence[DestinationRow]) -> _Sum:
     )
 
 
-def _total(sums: Sequence[_Sum], now: datetime) -> Row | None:
+def _total(sums: Sequence[_Sum], now: datetime, deferred: int | None) -> Row | None:
+    """The row below; `deferred`: of the whole fleet, to say how much of it no row has."""
     sums = [one for one in sums if one.cells]
     if not sums:
         return None
     flow = sum_flows(one.flow for one in sums)
     missing = sum(not one.fresh for one in sums)
     untold = frozenset.intersection(*(one.untold for one in sums))
+    in_rows = sum(one.deferred for one in sums)
+    if missing:
+        covered = Cell(f"without {plural(missing, 'host')}", Tone.WARN)
+    elif deferred is not None and deferred > in_rows:
+        covered = Cell(f"+{count(deferred - in_rows)} in no row", Tone.WARN)
+    else:
+        covered = Cell(f"of {plural(len(sums), 'host')}", Tone.QUIET)
     return Row(
         "total",
         (
@@ -357,10 +365,7 @@ def _total(sums: Sequence[_Sum], now: datetime) -> Row | None:
             age(oldest(one.oldest_at for one in sums), now),
             told(untold, "connections", number(sum(one.connections for one in sums))),
             told(untold, "ready", number(sum(one.ready for one in sums))),
-            number(sum(one.deferred for one in sums)),
-            Cell(
-                f"without {plural(missing, 'host')}" if missing else f"of {plural(len(sums), 'host')}",
-                Tone.WARN if missing else Tone.QUIET,
-            ),
+            number(in_rows),
+            covered,
         ),
     )
