@@ -95,27 +95,33 @@ class Suppressing:
 
         async def plan() -> tuple[bool, str]:
             count = await self._book.count(addresses, request.stream)
-            return count > 0, f"{count} entries would be taken off the suppression list"
+            return count > 0, f"{_entries(count)} would be taken off the suppression list"
 
         async def act() -> tuple[bool, str]:
             gone = await self._book.remove(addresses, request.stream)
-            return gone > 0, f"{gone} entries taken off the suppression list"
+            return gone > 0, f"{_entries(gone)} taken off the suppression list"
 
         note = "`mailctl suppression add` puts them on again"
         return await self._control.carry_out("suppression_remove", request, caller, plan=plan, act=act, undo_note=note)
 
     async def pending(self, request: SuppressionPending, caller: Principal) -> OperationResult:
         """Decide about what a freeze has held back."""
-        does = "take effect" if request.apply else "are forgotten"
         whose = f" of {request.provider}" if request.provider else ""
+
+        def says(count: int) -> str:
+            if request.apply:
+                does = "it takes effect" if count == 1 else "they take effect"
+            else:
+                does = "it is forgotten" if count == 1 else "they are forgotten"
+            return f"{_entries(count, 'pending ')}{whose}: {does}"
 
         async def plan() -> tuple[bool, str]:
             count = await self._book.pending(request.provider)
-            return count > 0, f"{count} pending entries{whose}: they {does}"
+            return count > 0, says(count)
 
         async def act() -> tuple[bool, str]:
             count = await self._book.settle_pending(apply=request.apply, provider=request.provider)
-            return count > 0, f"{count} pending entries{whose}: they {does}"
+            return count > 0, says(count)
 
         return await self._control.carry_out("suppression_pending", request, caller, plan=plan, act=act)
 
@@ -206,6 +212,10 @@ def _check_count(entries: object) -> None:
         raise InvalidRequest(f"{count} addresses in one request; at most {MAX_ENTRIES}")
     if count == 0:
         raise InvalidRequest("no address is given")
+
+
+def _entries(count: int, kind: str = "") -> str:
+    return f"1 {kind}entry" if count == 1 else f"{count} {kind}entries"
 
 
 def _addresses(count: int) -> str:

@@ -84,7 +84,7 @@ async def test_a_freeze_is_ordered_shown_and_decided_about(tmp_path: Path) -> No
             pass
         await shell.json("suppression", "thaw", "host:mx1", "--yes")
         planned = await shell.json("suppression", "pending", "discard", "--dry-run")
-        assert planned["operation"]["results"][0]["detail"] == "1 pending entries: they are forgotten"
+        assert planned["operation"]["results"][0]["detail"] == "1 pending entry: it is forgotten"
         await shell.json("suppression", "pending", "discard", "--yes")
         assert (await shell.json("suppression", "list"))["rows"] == []
 
