@@ -85,6 +85,11 @@ class Staging:
         self._stage = Stage()
         self._earlier: list[Stage] = []
 
+    @property
+    def stages(self) -> int:
+        """How many there are; each takes some statements of its own."""
+        return len(self._earlier) + 1
+
     def take(self) -> list[Stage]:
         """All stages in order; nothing is staged any more."""
         stages = [*self._earlier, self._stage]

@@ -204,6 +204,20 @@ async def test_queues_whose_mail_is_tried_again_do_not_need_the_database(tmp_pat
         assert (due.id, due.next_due, due.waiting) == (queue, NOW + 5, 1)
 
 
+async def test_the_database_is_not_given_too_much_at_once(tmp_path: Path) -> None:
+    """Each try begins a stage."""
+    async with spool_in(tmp_path) as spool:
+        kept = message(spool)
+        await accept(spool, kept)
+        mark_before = facts(tmp_path, "journal")
+        for number in range(1, writer.STAGES + 2):
+            spool.hold(kept.recipients[0].queue)
+            await settle(spool, deferred(kept, due=NOW + number, number=number))
+        assert facts(tmp_path, "journal") != mark_before
+        (row,) = await load(spool, kept.recipients[0].queue, NOW + 999)
+        assert (row.due, row.attempts) == (NOW + writer.STAGES + 1, writer.STAGES + 1)
+
+
 async def test_a_queue_keeps_its_site_when_its_first_mail_leaves_at_once(spool: Spool) -> None:
     first, second = message(spool, admitted=True), message(spool, admitted=True)
     await accept(spool, first)
