@@ -1,5 +1,7 @@
 """Postfix's programs are run by argument list, with a deadline and bounds, and say what went wrong."""
 
+import asyncio
+import signal
 import sys
 from datetime import timedelta
 
@@ -9,6 +11,7 @@ from mailagent.config.postfix import Postfix
 from mailagent.postfix import commands
 from mailagent.postfix.commands import Programs, head, run
 from mailagent.postfix.errors import OutputTooLong, ProgramFailed, ProgramMissing, ProgramSlow
+from tests.integration.processes import until
 
 PRINT = "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read()[::-1])"
 
@@ -46,6 +49,18 @@ async def test_of_a_program_that_says_too_much_the_head_is_had_and_the_program_e
     assert await head(python("print('ab')"), most=20, timeout_s=30) == b"ab\n"
     with pytest.raises(ProgramFailed):
         await head(python("import sys; sys.exit(3)"), most=20, timeout_s=30)
+
+
+async def test_a_program_ends_though_nobody_reads_what_it_says() -> None:
+    endless = python("import sys\nwhile True: sys.stdout.write('abcdefgh')")
+
+    async def is_paused() -> bool:
+        return bool(running.stdout._paused)  # type: ignore[attr-defined]
+
+    async with asyncio.timeout(20):
+        async with commands._running(endless) as running:
+            await until(is_paused, "nobody reads")
+        assert running.process.returncode == -signal.SIGKILL
 
 
 async def test_a_program_that_fails_says_its_last_words() -> None:

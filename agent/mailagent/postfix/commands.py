@@ -234,6 +234,8 @@ async def _running(
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            while await stdout.read(_CHUNK):
+                pass  # asyncio stops reading what nobody takes, and waits for the end of the pipe
             await process.wait()
         words.cancel()
         feed.cancel()
