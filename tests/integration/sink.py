@@ -72,6 +72,8 @@ class Sink:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        for _turn in range(3):
+            await asyncio.sleep(0)  # a connection that was just accepted comes two turns later
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
