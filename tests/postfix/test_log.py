@@ -25,7 +25,7 @@ pytestmark = pytest.mark.needs("postfix", "root")
 SERVICES = """\
 vmta-mkt-1 unix - - n - - smtp -o syslog_name=postfix/vmta-mkt-1 -o smtp_bind_address=127.0.0.7
 vmta-mkt-2 unix - - n - - smtp -o syslog_name=postfix/vmta-mkt-2 -o smtp_bind_address=127.0.0.8
-mailagent-wait unix - - n - - error -n retry
+mailagent-wait unix - - n - - error -n retry -l
 """
 SECTIONS = """\
 virtual_mtas:

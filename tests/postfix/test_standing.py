@@ -39,6 +39,12 @@ streams: {marketing: {pool: marketing}}
 default_stream: marketing
 providers: {big: {mx: [mx.big.example]}}
 """
+TWO_POOLS = """\
+virtual_mtas: {mkt-1: {address: 127.0.1.1}, tx-1: {address: 127.0.2.1}}
+pools: {marketing: {active: [mkt-1]}, tx: {active: [tx-1]}}
+streams: {marketing: {pool: marketing, senders: ["*@shop.example"]}, tx: {pool: tx}}
+default_stream: tx
+"""
 MKT1, MKT2, MKT3 = "127.0.1.1", "127.0.1.2", "127.0.1.3"
 NEW = OpId("new")
 DAVE = Principal("dave", Role.ADMIN)
@@ -92,11 +98,11 @@ def vmta(name: str) -> Target:
 
 
 @asynccontextmanager
-async def rig(own: OwnPostfix, tmp_path: Path, *, set_up: bool = True) -> AsyncIterator[Rig]:
+async def rig(own: OwnPostfix, tmp_path: Path, *, set_up: bool = True, sections: str = SECTIONS) -> AsyncIterator[Rig]:
     async with Sink() as sink, responding() as dns:
         dns.fallback = lambda name, kind: ["10 mx.big.example."] if kind == "MX" and "big" in name else None
         own.set(relayhost=f"[127.0.0.1]:{sink.port}")
-        async with agent(own, tmp_path, sections=SECTIONS, dns=dns.port) as host:
+        async with agent(own, tmp_path, sections=sections, dns=dns.port) as host:
             if set_up:
                 programs = Programs(host.config.postfix, str(own.config_dir))
                 installing = Installing(host.config, programs, host_state(host.config, ()))
@@ -135,6 +141,20 @@ async def test_nothing_leaves_from_a_drained_address_and_waiting_mail_leaves_fro
 
         await until(both, "the address that came back has mail again, without a reload")
         assert "postfix/vmta-mkt-3/smtp[" in one.log
+
+
+async def test_held_mail_does_not_wait_for_postfix_own_retry_service(own: OwnPostfix, tmp_path: Path) -> None:
+    async with rig(own, tmp_path, sections=TWO_POOLS) as one:
+        own.set(relayhost=f"[127.0.0.1]:{own.nowhere}")
+        await one.do(requests.Suspend(op_id=NEW, target=Target(kind=TargetKind.POOL, name="marketing")))
+        await asyncio.to_thread(own.send, "app@tx.example", ["a@far.example"], count=10)
+        await one.settle(10)
+        await asyncio.to_thread(own.send, "app@tx.example", ["b@far.example"])
+        await one.settle(11)
+        assert "delivery temporarily suspended" in one.log  # that is what `retry` says, and now it idles
+        await one.send("c@far.example")
+        await one.settle(12)
+        assert "held by mailagent: pool marketing is suspended" in one.log
 
 
 async def test_a_suspended_provider_waits_by_the_domains_seen_and_new_ones_follow(

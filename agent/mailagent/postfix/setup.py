@@ -253,7 +253,9 @@ def _default_limits(config: AgentConfig) -> Provider:
 
 def _wait_service(standing: Standing) -> Change:
     chroot = _chroot(standing, "retry/unix")
-    value = f"{WAIT} unix - - {chroot} - - error -n retry"
+    # `-n retry` makes it defer, and names the lock under which processes take turns to accept: an idle one of Postfix's
+    # own `retry` would hold it for max_idle. `-l`: no turns, whoever is first accepts.
+    value = f"{WAIT} unix - - {chroot} - - error -n retry -l"
     return Change(f"{WAIT}/unix", value, "mail of suspended pools and providers is deferred there, not refused")
 
 
