@@ -158,3 +158,18 @@ async def test_outcomes_of_virtual_mtas_through_rotation_a_restart_and_a_suspens
                 assert detail.summary.reply is not None
                 assert detail.summary.reply.text == "mailbox is full"
                 assert host.snapshot().host.notice == ""
+
+
+async def test_what_soft_bounce_keeps_is_a_deferral_with_its_reply(place: Path) -> None:
+    state = place / "state"
+    async with Sink() as sink:
+        sink.refuse = refuse
+        settings = {"relayhost": f"[127.0.0.1]:{sink.port}", "soft_bounce": "yes"}
+        with own_postfix(place / "postfix", settings) as own:
+            async with agent(own, place, sections=SECTIONS) as host:
+                await followed(host)
+                (queue_id,) = await asyncio.to_thread(own.send, "news@example.test", ["nobody@two.test"])
+                (line,) = await accounted(state, 1)
+                assert (line["type"], line["recipient"], line["code"]) == ("deferred", "nobody@two.test", 550)
+                detail = await attempts(host, queue_id, line["n"])
+                assert [one.reply.enhanced for one in detail.attempts] == ["5.1.1"]

@@ -20,7 +20,17 @@ from mailagent.outcome.accounting import AccountingRecord, line
 from mailagent.outcome.classification import Classifier
 from mailagent.outcome.suppression import SuppressionBook
 from mailagent.postfix.acts import is_long
-from mailagent.postfix.log.outcomes import DEFERRED, SENT, Event, GivenUp, Gone, Outcome, Received, Requeued
+from mailagent.postfix.log.outcomes import (
+    DEFERRED,
+    SENT,
+    SOFT_BOUNCED,
+    Event,
+    GivenUp,
+    Gone,
+    Outcome,
+    Received,
+    Requeued,
+)
 from mailagent.postfix.queue_ids import made_at_us, message_number
 from mailagent.postfix.tables import PREFIX
 from mailagent.routing.providers import DEFAULT_PROVIDER, ProviderTable
@@ -138,7 +148,7 @@ class Changes:
         if tried.status != SENT:
             verdict = self._classifier.verdict(reply, place.provider)
             count, kind = counters.bounced, EventType.BOUNCED
-        if tried.status == DEFERRED:
+        if tried.status in (DEFERRED, SOFT_BOUNCED):
             count, kind = counters.deferred, EventType.DEFERRED
             self.last_replies[ProviderName(place.provider), VmtaName(place.vmta)] = reply
             attempt = Attempt(
@@ -171,7 +181,7 @@ class Changes:
     def _suppress(self, event: Outcome, recipient: Recipient, verdict: Verdict | None, provider: str) -> None:
         if self.suppression is not None and verdict is None:
             self.suppression.delivered(recipient)
-        elif self.suppression is not None and verdict is not None:
+        elif self.suppression is not None and verdict is not None and event.tried.status != SOFT_BOUNCED:
             self.suppression.failed(recipient, event.said.reply, verdict, provider, event.at)
         self.outcomes[provider] += 1
 

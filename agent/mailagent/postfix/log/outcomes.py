@@ -18,6 +18,8 @@ MAX_OPEN = 20_000
 SENT = "sent"
 DEFERRED = "deferred"
 BOUNCED = "bounced"
+SOFT_BOUNCED = "SOFTBOUNCE"
+"""Refused for good, and kept in the queue all the same, since `soft_bounce` is on."""
 
 
 class Message(msgspec.Struct):
@@ -53,7 +55,7 @@ class Requeued(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """One try for one recipient, ended by `sent`, `deferred` or `bounced`."""
+    """One try for one recipient, ended by `sent`, `deferred`, `bounced` or `SOFTBOUNCE`."""
 
     at: float
     id: str
@@ -169,7 +171,7 @@ class Outcomes:
         return Received(line.at, line.id, message)
 
     def _outcome(self, line: Tried) -> Outcome | None:
-        if line.status not in (SENT, DEFERRED, BOUNCED):
+        if line.status not in (SENT, DEFERRED, BOUNCED, SOFT_BOUNCED):
             return None  # address probes: `deliverable`, `undeliverable`
         reply = said(line.dsn, line.status, line.text)
         return Outcome(line.at, line.id, self._message(line.id), line, reply, self._vmta_of(line.name))

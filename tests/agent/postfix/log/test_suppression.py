@@ -69,6 +69,14 @@ async def test_a_hard_bounce_suppresses_its_recipient_also_when_the_log_tells_la
         assert await rig.entries() == [entry], "a restart tells nothing twice"
 
 
+async def test_what_soft_bounce_keeps_in_the_queue_suppresses_nobody(tmp_path: Path) -> None:
+    rig = Listing(tmp_path)
+    async with rig.listing():
+        await rig.log(arrived(), tried("SOFTBOUNCE", UNKNOWN, to="gone@a.example"))
+        assert await rig.entries() == []
+        assert rig.keeper.changes.outcomes == {"gmail": 1}
+
+
 async def test_full_mailboxes_suppress_by_messages_and_a_delivery_forgives(tmp_path: Path) -> None:
     rig, queue_id = Listing(tmp_path), ids()
     async with rig.listing(SuppressionList(soft=SoftBounces(over=timedelta()))):
