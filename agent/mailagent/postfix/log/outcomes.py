@@ -11,6 +11,7 @@ import msgspec
 
 from mailagent.postfix.log.lines import Activated, Arrived, Expired, Identified, Line, Ordered, Removed, Tried
 from mailagent.postfix.log.replies import Said, said
+from mailagent.postfix.tables import PREFIX
 
 MAX_OPEN = 20_000
 """Messages that are remembered, those that came last: as many as the active queue holds, about 10 MB."""
@@ -129,7 +130,14 @@ class Outcomes:
             pass
 
     def _is_ours(self, name: str) -> bool:
-        return name.startswith(f"{self.syslog_name}/") or self._vmta_of(name) != ""
+        """Whether a service logs under this name that is not the instance's own: one that was made by hand.
+
+        Services that the agent makes bear the instance's name: another name is another instance, whose agent may have
+        virtual MTAs of the same name.
+        """
+        if name.startswith(f"{self.syslog_name}/"):
+            return True
+        return f"/{PREFIX}" not in name and self._vmta_of(name) != ""
 
     def _event(self, line: Line) -> Event | None:
         if isinstance(line, Tried):

@@ -131,6 +131,20 @@ def test_other_instances_in_the_same_log_are_passed_over() -> None:
     assert one.foreign == 2
 
 
+def test_a_virtual_mta_of_the_same_name_in_another_instance_is_that_one_s() -> None:
+    def by_last_part(name: str) -> str:  # as `Changes.vmta_of` does it
+        return name.rpartition("/")[2].removeprefix("vmta-")
+
+    one = Outcomes("postfix", by_last_part)
+    tried = attempt(ID, "sent", "250 2.0.0 Ok")
+    theirs, ours, by_hand = (
+        tried.replace("postfix/mkt-1", name) for name in ("postfix-out/vmta-mkt-1", "postfix/vmta-mkt-1", "mkt-1")
+    )
+    found = list(one.events(lines(theirs, ours, by_hand)))
+    assert [event.vmta for event in found if isinstance(event, Outcome)] == ["mkt-1", "mkt-1"]
+    assert one.foreign == 1
+
+
 def test_an_emulated_deferral_is_marked() -> None:
     (outcome,) = outcomes().events(lines(attempt(ID, "deferred", f"{HELD}: gmail").replace("mkt-1/smtp", "error")))
     assert isinstance(outcome, Outcome)
