@@ -22,7 +22,16 @@ from mailagent.config.scalars import parse_limit
 from mailagent.config.structs import AgentConfig
 from mailagent.control.generations import Change as Raised
 from mailagent.control.limits import limit_names
-from mailagent.control.state import IN_SERVICE, HostState, MemberStatus, PoolStatus, called, host_state, sentence
+from mailagent.control.state import (
+    IN_SERVICE,
+    HostState,
+    MemberStatus,
+    PoolStatus,
+    called,
+    host_state,
+    is_stricter,
+    sentence,
+)
 from mailagent.control.targets import near, pool_of, require
 from mailagent.spool.records import Credential, DueChange, StoredOperation
 
@@ -222,11 +231,37 @@ def limit(at: Situation, request: requests.Limit) -> Change:
     made = msgspec.structs.replace(
         at.directive(DirectiveKind.LIMIT, target, request, default_s=LIMIT_S), limit=request.limit, value=value
     )
+    lower = _lower(at, made)
     return Change(
         target=target,
         detail=f"{request.limit} of {target.name} is at most {value} until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC",
         created=(made,),
-        ended=same,
+        ended=tuple(one for one in same if not one.rule or one not in lower),  # people take their own words back
+        warnings=tuple(
+            f"{one.author} holds {one.limit} of {one.target.name} at {one.value}: that is lower and stays in force"
+            for one in lower
+            if one.rule or one not in same
+        ),
+    )
+
+
+def _lower(at: Situation, made: Directive) -> tuple[Directive, ...]:
+    """Limits that let less through than `made` wherever that holds: it does nothing while they live."""
+    names = (made.limit, f"provider_{made.limit}")  # what all sites of a provider share, each has at most
+    around = {made.target}
+    if made.target.kind in (TargetKind.CELL, TargetKind.QUEUE):
+        place, _, vmta = made.target.name.rpartition("/")
+        around.add(Target(kind=TargetKind.VMTA, name=vmta))
+        if made.target.kind is TargetKind.CELL:
+            around.add(Target(kind=TargetKind.PROVIDER, name=place))
+    value = parse_limit(made.limit, made.value)
+    return tuple(
+        one
+        for one in at.state.directives
+        if one.kind is DirectiveKind.LIMIT
+        and one.limit in names
+        and one.target in around
+        and is_stricter(parse_limit(one.limit, one.value), value)
     )
 
 

@@ -387,6 +387,49 @@ async def test_limits_are_checked_lowered_and_replaced(bench: Bench) -> None:
             await bench.control.limit(bad, ALICE)
 
 
+async def test_a_limit_above_the_one_of_automation_leaves_that_in_force_and_says_so(bench: Bench) -> None:
+    cell = target("cell:gmail/mkt-1")
+
+    def lower(at: Situation) -> Change:
+        asked = requests.Limit(op_id=OpId("auto-1"), target=cell, limit="provider_rate", value="7/m", ttl_s=3600)
+        made = at.directive(DirectiveKind.LIMIT, cell, asked)
+        ordered = msgspec.structs.replace(made, limit="provider_rate", value="7/m", rule="gmail.unusual-rate")
+        return Change(target=cell, detail="", created=(ordered,))
+
+    def limit(op: str, on: str, name: str, value: str) -> requests.Limit:
+        return requests.Limit(op_id=OpId(op), target=target(on), limit=name, value=value)
+
+    def in_force() -> str:
+        return str(bench.control.state.limits(MKT_1, GMAIL, "gmail")["provider_rate"].value)
+
+    await bench.control.act("limit", OpId("auto-1"), "automation", lower)
+    above = await bench.control.limit(limit("op1", "cell:gmail/mkt-1", "provider_rate", "60/m"), ALICE)
+    said = "automation holds provider_rate of gmail/mkt-1 at 7/m: that is lower and stays in force"
+    assert above.warnings == (said,)
+    assert in_force() == "7/m"
+    each_site = await bench.control.limit(limit("op2", "cell:gmail/mkt-1", "rate", "10/s"), ALICE)
+    assert each_site.warnings[0] == said
+    elsewhere = await bench.control.limit(limit("op3", "provider:gmail", "provider_rate", "60/m"), ALICE)
+    assert elsewhere.warnings == ()  # it holds for other addresses
+    below = await bench.control.limit(limit("op4", "cell:gmail/mkt-1", "provider_rate", "3/m"), ALICE)
+    assert below.warnings == ()
+    assert in_force() == "3/m"
+    assert not [one for one in bench.control.state.directives if one.rule]  # taken over
+    await bench.control.undo(undo("op4", "op5"), ALICE)
+    assert in_force() == "7/m"
+
+
+async def test_a_limit_below_that_of_the_whole_address_is_what_counts(bench: Bench) -> None:
+    def limit(op: str, on: str, value: str) -> requests.Limit:
+        return requests.Limit(op_id=OpId(op), target=target(on), limit="connections", value=value)
+
+    await bench.control.limit(limit("op1", "vmta:mkt-1", "5"), ALICE)
+    assert (await bench.control.limit(limit("op2", "queue:gmail/mkt-1", "2"), ALICE)).warnings == ()
+    raised = await bench.control.limit(limit("op3", "queue:gmail/mkt-1", "9"), ALICE)
+    assert raised.warnings == ("alice holds connections of mkt-1 at 5: that is lower and stays in force",)
+    assert sorted(one.value for one in bench.control.state.directives) == ["5", "9"]  # and not the 2
+
+
 @pytest.mark.parametrize(("count", "words"), [(1, "1 recipient becomes due"), (12_345, "12,345 recipients become due")])
 def test_what_a_retry_touches_reads_well(count: int, words: str) -> None:
     change = Change(detail="")
