@@ -20,6 +20,7 @@ from mailctl.tui.screens.help import HelpScreen, page
 from mailctl.tui.screens.jobs import JobsView
 from mailctl.tui.screens.view import View
 from mailctl.tui.widgets.chart import Chart
+from mailctl.tui.widgets.filterbar import FilterBar
 from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
 from mailctl.tui.widgets.topbar import TABS, Tabs, Vitals
@@ -146,7 +147,7 @@ async def test_marks_that_a_filter_hides_are_dropped_and_said() -> None:
         table(pilot).move_to("yahoo/mkt-1")
         await pilot.press("space", "slash", *"provider:gmail", "enter")
         await until(pilot, lambda: table(pilot).marks == set())
-        await until(pilot, lambda: "marks are gone" in pilot.app.screen.query_one(StatusLine).message)
+        await until(pilot, lambda: "its mark is gone" in pilot.app.screen.query_one(StatusLine).message)
 
 
 async def test_a_verb_that_is_not_possible_says_why() -> None:
@@ -402,6 +403,26 @@ async def test_what_is_typed_behind_a_filter_that_stands_is_a_term_of_its_own() 
         screen.narrow(Filter.parse("!vmta:mkt-1"))
         await pilot.press("slash", *"host:mx1", "enter")
         await until(pilot, lambda: str(screen.filter) == "host:mx1 !vmta:mkt-1")
+
+
+async def test_a_mistaken_filter_leaves_the_one_before_and_is_there_to_be_mended() -> None:
+    """While it was typed, `code` was a word: the half of a filter that nobody asked for."""
+    async with app_over().run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("3", "slash", *"provider:gmail", "enter")
+        screen = pilot.app.screen
+        assert isinstance(screen, View)
+        await until(pilot, lambda: str(screen.filter) == "provider:gmail" and table(pilot).row_count == 9)
+        await pilot.press("slash", *"cod:4", "enter")
+        await until(pilot, lambda: screen.query_one(StatusLine).message.startswith("no kind 'cod'"))
+        assert str(screen.filter) == "provider:gmail"
+        assert table(pilot).row_count == 9
+        await pilot.press("slash")
+        await until(pilot, lambda: screen.query_one(FilterBar).value == "provider:gmail cod:4 ")
+        await pilot.press(*["backspace"] * 6, *"mkt-1", "enter")
+        await until(pilot, lambda: str(screen.filter) == "provider:gmail mkt-1")
+        await pilot.press("slash")
+        await until(pilot, lambda: screen.query_one(FilterBar).value == "provider:gmail mkt-1 ")
 
 
 async def test_keys_right_behind_the_enter_of_a_filter_are_not_lost() -> None:

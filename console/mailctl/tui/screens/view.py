@@ -92,6 +92,8 @@ class View(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self.filter = Filter()
+        self._settled = Filter()  # what stood when the filter line was opened
+        self._mistaken = ""  # what was typed there last, while it could not be read
         self.order: tuple[int, bool] | None = None
         self._order_at = -1
         self._places: Mapping[str, int] = {}
@@ -249,7 +251,9 @@ class View(Screen[None]):
     def action_filter(self) -> None:
         """Open the filter line, where there are rows."""
         if self.query(FleetTable):
-            self.query_one(FilterBar).open(str(self.filter))
+            if self.filter != self._settled:
+                self._settled, self._mistaken = self.filter, ""
+            self.query_one(FilterBar).open(self._mistaken or str(self.filter))
         else:
             self.say("no rows to narrow here", Tone.WARN)
 
@@ -261,9 +265,13 @@ class View(Screen[None]):
 
     @on(FilterBar.Closed)
     def _filter_closed(self, event: FilterBar.Closed) -> None:
+        """Keep what was typed; a mistake leaves what stood before, not the half of it that could be read."""
         try:
             self.narrow(Filter.parse(event.text))
+            self._mistaken = ""
         except FilterSyntaxError as exc:
+            self.narrow(self._settled)
+            self._mistaken = event.text.strip()
             self.say(str(exc), Tone.WARN)
         self.table.focus()
 
@@ -446,7 +454,10 @@ class View(Screen[None]):
         self._draw_aside()
         self._draw_hints()
         if event.lost:
-            self.say(f"{event.lost} marked rows are no longer shown: their marks are gone", Tone.WARN)
+            gone = "1 marked row is no longer shown: its mark is gone"
+            if event.lost > 1:
+                gone = f"{event.lost} marked rows are no longer shown: their marks are gone"
+            self.say(gone, Tone.WARN)
 
     def _draw_aside(self) -> None:
         marks = len(self.table.marks) if self.query(FleetTable) else 0
