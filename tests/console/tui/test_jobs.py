@@ -65,6 +65,7 @@ async def test_a_job_is_cancelled_only_by_typing_its_name() -> None:
         clock.now += DEAF_S
         await pilot.press("y")
         await until(pilot, lambda: "-open" in pilot.app.screen.query_one(Input).classes)
+        assert pilot.app.screen.query_one(Input).placeholder == "type spring-sale to confirm"
         await pilot.press("y", "enter")
         assert not operator.executed
         await pilot.press(*"spring-sale", "enter")

@@ -19,8 +19,10 @@ async def test_v_goes_through_the_parts_and_hides_them() -> None:
         await pilot.press("v")
         await until(pilot, lambda: "[31m0" in shown(pilot) and "text/html" in shown(pilot))
         assert "\x1b" not in shown(pilot)
+        assert "text/plain, 1 of 2 parts; this is on record" in shown(pilot)
         await pilot.press("v")
         await until(pilot, lambda: "[31m1" in shown(pilot))
+        assert "text/html, 2 of 2 parts; this is on record" in shown(pilot)
         await pilot.press("v")
         await until(pilot, lambda: "text/html" not in shown(pilot))
         assert fleet.asked.count("parts") == 2

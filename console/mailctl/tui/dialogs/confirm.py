@@ -159,7 +159,7 @@ class ConfirmDialog(Modal[Confirmed | Changed | None]):
         if self.is_deaf or not self.plan.is_possible:
             return
         if self.plan.word:
-            self._open("name", f"type {clean(self.plan.word)} to {self.plan.words}")
+            self._open("name", f"type {clean(self.plan.word)} to confirm")
         else:
             self.dismiss(Confirmed())
 

@@ -81,7 +81,8 @@ class MessageView(MailView):
         for answer in answers.values():
             if isinstance(answer, MessageParts):
                 self._parts = answer
-                self.say(f"part {n} of {len(answer.parts)}; this is on record")
+                kind = next((f"{clean(one.kind)}, " for one in answer.parts if one.n == n), "")
+                self.say(f"{kind}{n + 1} of {plural(len(answer.parts), 'part')}; this is on record")
             else:
                 self.say(clean(str(answer)), Tone.WARN)
         self.show(self.desk.state, self.desk.now())
