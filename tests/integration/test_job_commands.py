@@ -57,3 +57,15 @@ async def test_a_job_is_held_paced_and_cancelled_from_the_shell(tmp_path: Path) 
         assert (row["state"], row["cancelled"]) == ("cancelled", 2)
         code, _, _ = await shell.run("job", "show", "nowhere")
         assert code == Exit.INCOMPLETE
+
+
+async def test_a_verb_on_mail_does_not_take_a_name_that_nobody_has_for_an_empty_queue(tmp_path: Path) -> None:
+    async with rig(tmp_path, POOLS + LATE) as one:
+        shell = Shell(one, tmp_path)
+        for words in ("hold pool:nope", "retry provider:nope", "delete --filter stream:nope", "queues vmta:nope"):
+            code, out, err = await shell.run(*words.split(), *(() if "queues" in words else ("--dry-run",)))
+            assert (code, out) == (Exit.USAGE, ""), words
+            kind, _, name = words.split()[-1].partition(":")
+            assert err.startswith(f"mailctl: error: no {kind} {name}; "), err
+        code, out, _ = await shell.run("hold", "provider:gmail", "--dry-run")
+        assert (code, "no mail matches" in out) == (Exit.DONE, True)

@@ -1,6 +1,7 @@
 """Reads of lists that live on the hosts: queues, deferred, messages, message, operations, in-doubt."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -75,7 +76,8 @@ def deferred(setup: Setup, selection: Sequence[str], line: str, limit: int, as_j
             deadline_s=setup.timeout_s,
         )
         groups = [group for _, group in found.rows]
-        return Shown(groups, listings.group_table(groups, width()), found.truncated, found.errors)
+        text = listings.group_table(groups, width())
+        return Shown(groups, text, found.truncated, found.errors, sought=wanted.selection)
 
     show(setup, "deferred", selection, look, as_json=as_json)
 
@@ -100,6 +102,7 @@ def messages(setup: Setup, selection: Sequence[str], line: str, deferred_only: b
     """
     from mailctl.cli import listings
     from mailctl.cli.show import show
+    from mailctl.ops import Filter
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         found = await _window(
@@ -112,7 +115,8 @@ def messages(setup: Setup, selection: Sequence[str], line: str, deferred_only: b
             deferred_only=deferred_only,
             line=line,
         )
-        return _shown(found, listings.message_table(found.rows, width()))
+        sought = Filter.of(selection, line).selection
+        return replace(_shown(found, listings.message_table(found.rows, width())), sought=sought)
 
     show(setup, "messages", selection, look, as_json=as_json)
 

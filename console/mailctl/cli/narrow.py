@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
+from mailagent.api.terms import is_like
 from mailctl.ops import Selection, SelectorError, TermKind
 
 Row = TypeVar("Row")
@@ -21,6 +22,11 @@ def check_kinds(selection: Selection, kinds: Collection[TermKind], *, view: str)
             raise SelectorError(f"{view} cannot be narrowed by {kind}:; it knows {known}")
 
 
+def is_among(wanted: Collection[str], names: Collection[str]) -> bool:
+    """Whether one of `names` is, or has the form of, one that is wanted."""
+    return any(is_like(one, name) for one in wanted for name in names)
+
+
 def narrow(
     rows: Iterable[Row], selection: Selection, kinds: Mapping[TermKind, Names[Row]], *, view: str
 ) -> tuple[Row, ...]:
@@ -31,7 +37,5 @@ def narrow(
     """
     check_kinds(selection, kinds, view=view)
     return tuple(
-        row
-        for row in rows
-        if all(any(name in kinds[kind](row) for name in selection.names(kind)) for kind in selection.kinds)
+        row for row in rows if all(is_among(selection.names(kind), kinds[kind](row)) for kind in selection.kinds)
     )

@@ -147,6 +147,11 @@ def queue_why(host: HostName, why: QueueWhy, width: int | None) -> str:
     return "\n\n".join(parts)
 
 
+def happened(series: Series) -> bool:
+    """Whether anything was counted."""
+    return any(any(getattr(series, name)) for name in _METRICS)
+
+
 def history_table(series: Sequence[tuple[HostName, Series]], width: int | None) -> str:
     """Counts over time, summed over hosts; steps in which nothing happened are left out."""
     columns = [Column("FROM"), *(Column(name.upper(), right=True) for name in _METRICS)]

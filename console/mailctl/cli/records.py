@@ -56,6 +56,7 @@ def ages(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
       mailctl ages
       mailctl ages provider:gmail --json
     """
+    from mailctl.cli.narrow import narrow
     from mailctl.cli.record_tables import age_table
     from mailctl.cli.show import Shown, show
     from mailctl.ops import TermKind
@@ -63,13 +64,8 @@ def ages(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         answers, failed = await _answers(setup, fleet, selection, "ages")
-        providers, streams = selection.names(TermKind.PROVIDER), selection.names(TermKind.STREAM)
-        rows = [
-            (host, row)
-            for host, answer in answers
-            for row in answer.rows
-            if (not providers or row.provider in providers) and (not streams or row.stream in streams)
-        ]
+        kinds = {TermKind.PROVIDER: lambda row: (row[1].provider,), TermKind.STREAM: lambda row: (row[1].stream,)}
+        rows = narrow([(host, row) for host, answer in answers for row in answer.rows], selection, kinds, view="ages")
         truncated = any(answer.truncated for _, answer in answers)
         return Shown([at_host(host, row) for host, row in rows], age_table(rows, width()), truncated, failed)
 
@@ -100,8 +96,9 @@ def history(setup: Setup, selection: Sequence[str], step: str, last: int | None,
       mailctl history provider:gmail vmta:mkt-1 --last 2d --json
     """
     from mailagent.api.requests import HistoryRequest
-    from mailctl.cli.record_tables import history_table
+    from mailctl.cli.record_tables import happened, history_table
     from mailctl.cli.show import Shown, show
+    from mailctl.ops.targets import check_names
     from mailctl.output.document import at_host
 
     step_s, usual_s, kept = {"1s": (1, 900, "15m"), "1m": (60, 3600, "8d"), "1h": (3600, 86_400, "400d")}[step]
@@ -112,6 +109,8 @@ def history(setup: Setup, selection: Sequence[str], step: str, last: int | None,
         scope, name = _scope(selection)
         request = HistoryRequest(scope=scope, name=name, seconds=last or usual_s, step_s=step_s)
         answers, failed = await _answers(setup, fleet, selection, "history", request)
+        if not (failed or any(map(happened, (answer for _, answer in answers)))):
+            check_names(fleet.state, fleet.config, selection)
         return Shown(
             [at_host(host, answer) for host, answer in answers], history_table(answers, width()), failed=failed
         )

@@ -14,7 +14,6 @@ from mailctl.fleet.state import DestinationRow, DirectiveRow, PoolRow, VmtaRow, 
 from mailctl.ops import Selection, TermKind
 from mailctl.ops.alarms import Alarm
 from mailctl.ops.alarms import alarms as all_alarms
-from mailctl.ops.targets import check_names
 from mailctl.output.human import NOTHING, ago, count, duration, percent, printable, size, until
 from mailctl.output.tables import Column, table, wrapped
 
@@ -26,8 +25,7 @@ def hosts(state: FleetState, selection: Selection, *, view: str) -> tuple[HostSt
 
 def pools(state: FleetState, selection: Selection) -> tuple[PoolRow, ...]:
     """Pools of the selection."""
-    found = narrow(state.pools, selection, {TermKind.POOL: lambda row: (row.name,)}, view="pools")
-    return found or _nothing(state, selection)
+    return narrow(state.pools, selection, {TermKind.POOL: lambda row: (row.name,)}, view="pools")
 
 
 def vmtas(state: FleetState, selection: Selection) -> tuple[VmtaRow, ...]:
@@ -36,7 +34,7 @@ def vmtas(state: FleetState, selection: Selection) -> tuple[VmtaRow, ...]:
         TermKind.VMTA: lambda row: (row.view.name,),
         TermKind.POOL: lambda row: (row.view.pool,),
     }
-    return narrow(state.vmtas, selection, kinds, view="ips") or _nothing(state, selection)
+    return narrow(state.vmtas, selection, kinds, view="ips")
 
 
 def destinations(state: FleetState, selection: Selection) -> tuple[DestinationRow, ...]:
@@ -47,13 +45,7 @@ def destinations(state: FleetState, selection: Selection) -> tuple[DestinationRo
         TermKind.POOL: lambda row: (row.view.pool,),
         TermKind.QUEUE: lambda row: row.view.queues,
     }
-    return narrow(state.destinations, selection, kinds, view="destinations") or _nothing(state, selection)
-
-
-def _nothing(state: FleetState, selection: Selection) -> tuple[()]:
-    """No rows. Raises NothingSelected when a name is wrong."""
-    check_names(state, selection)
-    return ()
+    return narrow(state.destinations, selection, kinds, view="destinations")
 
 
 def directives(state: FleetState, selection: Selection) -> tuple[DirectiveRow, ...]:
@@ -201,7 +193,7 @@ def pool_table(rows: Sequence[PoolRow], width: int | None) -> str:
         ]
         for row in rows
     ]
-    return table(columns, cells, width=width)
+    return table(columns, cells, width=width) if cells else "no pools"
 
 
 def vmta_table(rows: Sequence[VmtaRow], width: int | None) -> str:
@@ -235,7 +227,7 @@ def vmta_table(rows: Sequence[VmtaRow], width: int | None) -> str:
         ]
         for row in rows
     ]
-    return table(columns, cells, width=width)
+    return table(columns, cells, width=width) if cells else "no virtual MTAs"
 
 
 def destination_table(rows: Sequence[DestinationRow], width: int | None) -> str:
@@ -266,7 +258,7 @@ def destination_table(rows: Sequence[DestinationRow], width: int | None) -> str:
         ]
         for row in rows
     ]
-    return table(columns, cells, width=width)
+    return table(columns, cells, width=width) if cells else "no destinations"
 
 
 def directive_table(rows: Sequence[DirectiveRow], width: int | None) -> str:

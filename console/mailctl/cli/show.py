@@ -13,7 +13,7 @@ from mailctl.cli.setup import Setup, leave, narrate, run
 from mailctl.fleet import Fleet, FleetState, LinkState
 from mailctl.fleet.state import HostState
 from mailctl.ops import Filter, Selection, TermKind, parse
-from mailctl.ops.targets import filtered_hosts
+from mailctl.ops.targets import check_names, filtered_hosts
 from mailctl.output.document import document
 from mailctl.output.human import duration
 
@@ -29,6 +29,7 @@ class Shown:
     missing: str = ""  # what was asked for and is nowhere
     partial: Mapping[HostName, str] = field(default_factory=dict)  # hosts that gave not all, and why; the text says it
     crossed: bool = False  # a threshold was
+    sought: Selection | None = None  # what narrowed it, where that is more than the selection
     of_hosts: bool = False  # the text is about the hosts themselves, also those that gave no answer
 
 
@@ -56,6 +57,8 @@ def show(
         async with setup.fleet(selection.hosts) as fleet:
             await fleet.settled(setup.timeout_s)
             shown = await look(fleet, selection)
+            if not shown.rows and not shown.failed:
+                check_names(fleet.state, fleet.config, shown.sought or selection)
             return fleet.state, shown
 
     state, shown = run(work())

@@ -37,6 +37,7 @@ def timeline(setup: Setup, selection: Sequence[str], since_s: int, kinds: tuple[
     """
     from datetime import UTC, datetime, timedelta
 
+    from mailctl.cli.narrow import is_among
     from mailctl.cli.show import Shown, selected, show
     from mailctl.ops.happened import happened
     from mailctl.ops.timeline import as_lines
@@ -51,11 +52,11 @@ def timeline(setup: Setup, selection: Sequence[str], since_s: int, kinds: tuple[
         found = await happened(
             fleet, names, since=now - timedelta(seconds=since_s), now=now, deadline_s=setup.timeout_s
         )
-        terms = {f"{kind}:{name}" for kind, name in selection.terms if kind.value != "host"}
+        terms = [f"{kind}:{name}" for kind, name in selection.terms if kind.value != "host"]
         rows = [
             event
             for event in found.events
-            if (not kinds or event.kind in kinds) and (not terms or event.subject in terms)
+            if (not kinds or event.kind in kinds) and (not terms or is_among(terms, (event.subject,)))
         ]
         text = as_lines(rows, printable) or "nothing happened in that time"
         return Shown(rows, text, truncated=found.truncated, failed=found.failed)

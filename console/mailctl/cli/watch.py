@@ -72,10 +72,12 @@ async def _follow(
     """Print what is new until one of the ends; the state then."""
     from mailagent.api import codec
     from mailctl.ops.news import news
+    from mailctl.ops.targets import check_names
 
     clock = asyncio.get_running_loop().time
     async with setup.fleet(selection.hosts) as fleet:
         after = await fleet.settled(setup.timeout_s)
+        check_names(after, fleet.config, selection)
         before: FleetState | None = None
         end = None if for_s is None else clock() + for_s
         while True:

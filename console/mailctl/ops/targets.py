@@ -1,11 +1,13 @@
 """Which objects of which hosts a selection means for a verb. Pure: reads a `FleetState` and the inventory."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from mailagent.api.ids import HostName
 from mailagent.api.targets import Target, TargetKind
 from mailagent.api.terms import is_like
+from mailagent.config.providers import merge_providers
+from mailagent.config.structs import FleetConfig
 from mailctl.fleet.inventory import Inventory
 from mailctl.fleet.state import FleetState, HostState
 from mailctl.ops.errors import NothingSelected, SelectorError
@@ -50,19 +52,27 @@ def filtered_hosts(state: FleetState, wanted: Filter) -> tuple[HostState, ...]:
     return found
 
 
-def check_names(state: FleetState, selection: Selection) -> None:
-    """That the hosts have the pools and virtual MTAs of a selection; while one is away, nobody can say.
+def check_names(state: FleetState, config: FleetConfig, selection: Selection) -> None:
+    """That what a selection names in vain is there, and only quiet; while a host is away, nobody can say.
+
+    Hosts tell of providers that mail goes to, the rules for others stand in `config`.
 
     Raises:
-        NothingSelected: a name that no host has.
+        NothingSelected: a name that no host has, for what configuration names.
     """
     if not state.coverage.is_whole:
         return
     at = f" on {', '.join(selection.hosts)}" if selection.hosts else ""
-    for kind in (TargetKind.POOL, TargetKind.VMTA):
-        known = _names(state.hosts, kind)
+    of_file: Mapping[TargetKind, Collection[str]] = {
+        TargetKind.POOL: (),
+        TargetKind.VMTA: (),
+        TargetKind.PROVIDER: merge_providers(config.providers),
+        TargetKind.STREAM: config.streams,
+    }
+    for kind, written in of_file.items():
+        known = _names(state.hosts, kind).union(written)
         for name in selection.names(TermKind(kind)):
-            if name not in known:
+            if not any(is_like(name, one) for one in known):
                 raise NothingSelected(f"no {kind} {name}{at}{near(name, known)}")
 
 
@@ -173,6 +183,8 @@ def _names(hosts: Collection[HostState], kind: TargetKind) -> set[str]:
             names.update(f"{view.provider}/{view.vmta}" for view in snapshot.destinations)
         elif kind is TargetKind.TRAFFIC:
             names.update(f"{view.name}/{stream}" for view in snapshot.providers for stream in snapshot.streams)
+        elif kind is TargetKind.PROVIDER:
+            names.update(view.name for view in snapshot.providers)
         elif kind is TargetKind.STREAM:
             names.update(snapshot.streams)
     return names

@@ -16,7 +16,7 @@ from mailctl.ops.errors import NothingSelected, OptionError, SelectorError
 from mailctl.ops.filters import Filter
 from mailctl.ops.objects import ACTS_ON, request_of
 from mailctl.ops.op_ids import UNNAMED
-from mailctl.ops.plan import Options, Plan, Verb
+from mailctl.ops.plan import Options, Plan, StepState, Verb
 from mailctl.ops.selector import Selection
 from mailctl.ops.targets import selected_hosts
 
@@ -42,7 +42,10 @@ async def plan(fleet: Fleet, verb: Verb, selection: Selection, options: Options 
         title, drafts = str(wanted), _on_mail(fleet, verb, wanted, options)
     else:
         drafts = _directed(fleet, verb, selection, options)
-    return await planned(fleet, verb, drafts, options, title, selection.words)
+    made = await planned(fleet, verb, drafts, options, title, selection.words)
+    if verb in mail.ON_MAIL and all(step.state is StepState.NOTHING_TO_DO and not step.recorded for step in made.steps):
+        targets.check_names(fleet.state, fleet.config, wanted.selection)
+    return made
 
 
 def check(verb: Verb, selection: Selection, options: Options) -> None:

@@ -20,6 +20,7 @@ from mailctl.fleet.lists import reason
 from mailctl.fleet.state import FleetState
 from mailctl.ops.errors import SelectorError
 from mailctl.ops.filters import Filter
+from mailctl.ops.targets import check_names, filtered_hosts
 from mailctl.tui.app import VIEWS, ConsoleApp
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import FleetOperator
@@ -95,12 +96,13 @@ async def draw(config: FleetConfig, path: Path, wanted: Wanted, *, role: str | N
 
     Raises:
         ConfigError: the operator's own file has mistakes.
-        OpsError: no such saved view, or a filter that is none.
+        OpsError: no such saved view, a filter that is none, or a name in it that no host has.
     """
     narrowed = Filter.parse(wanted.filter)
     own = load_everything()
     as_role = Role(role) if role else None
     fleet = Listening(config, path=path, as_role=as_role, read_only=True, answer_s=wanted.answer_s)
+    filtered_hosts(fleet.state, narrowed)
     app = ConsoleApp(fleet, FleetOperator(fleet), path=path, environment=config.environment or "", read_only=True)
     settle(app, own)
     app.drift.follow(config)
@@ -129,6 +131,7 @@ async def draw(config: FleetConfig, path: Path, wanted: Wanted, *, role: str | N
         app.exit()
 
     await app.run_async(headless=True, size=wanted.size, auto_pilot=drive)
+    check_names(pictures[0].state, config, narrowed.selection)
     return pictures[0]
 
 

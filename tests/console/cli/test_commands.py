@@ -520,3 +520,34 @@ async def test_figures_that_an_engine_does_not_tell_are_dashes_that_are_explaine
     assert "mx3: postfix 3.7.11 does not tell: connections in, connections out" in ran.out
     assert "mx3: suspend is emulated: by a map of  [31mdomains" in ran.out
     assert " - " in next(line for line in (await mailctl("ips")).out.splitlines() if "mkt-5" in line)
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        ("destinations provider:nope", "no provider nope; there is "),
+        ("deferred pool:nope", "no pool nope; "),
+        ("messages --filter stream:nope", "no stream nope; "),
+        ("ages stream:nope", "no stream nope; "),
+        ("directives pool:nope host:mx1", "no pool nope on mx1; "),
+        ("timeline vmta:nope", "no vmta nope; "),
+        ("watch pool:nope --count 1", "no pool nope; "),
+    ],
+)
+async def test_a_name_that_nobody_has_is_wrong_usage(agents: Agents, mailctl: Mailctl, read: str, said: str) -> None:
+    ran = await mailctl(*read.split())
+    assert (ran.code, ran.out) == (2, ""), ran.err
+    assert ran.err.startswith(f"mailctl: error: {said}"), ran.err
+    assert not any(agent.executed for agent in agents.values())
+
+
+async def test_a_name_is_wrong_usage_only_when_every_host_can_tell(
+    agents: Agents, mailctl: Mailctl, path: Path
+) -> None:
+    quiet = await mailctl("destinations", "provider:netvigator")  # a rule that ships; nothing goes there
+    assert (quiet.code, quiet.out) == (0, "no destinations\n"), quiet.err
+    some = await mailctl("pools", "pool:market*")
+    assert (some.code, some.out.count("marketing")) == (0, 1), some.err
+    edit(path, str(agents["mx3"].socket), "/nowhere/rpc.sock")
+    ran = await mailctl("destinations", "provider:nope")
+    assert (ran.code, ran.out) == (1, "no destinations (said by 2 of 3 hosts)\n")

@@ -25,6 +25,16 @@ async def test_a_screen_is_drawn_as_a_picture_and_as_text(
     assert len(agents) == 3
 
 
+@pytest.mark.parametrize("name", ["host:nope", "pool:nope"])
+async def test_a_filter_by_a_name_that_nobody_has_draws_nothing(
+    agents: dict[str, LoopbackAgent], mailctl: Mailctl, tmp_path: Path, name: str
+) -> None:
+    ran = await mailctl("export", "fleet", "--text", "f.txt", "--filter", name)
+    assert (ran.code, ran.out) == (2, ""), ran.err
+    assert ran.err.startswith(f"mailctl: error: no {name.replace(':', ' ')}")
+    assert not (tmp_path / "f.txt").exists()
+
+
 async def test_a_saved_view_is_drawn_and_a_lost_host_told(
     agents: dict[str, LoopbackAgent], mailctl: Mailctl, tmp_path: Path
 ) -> None:
