@@ -26,7 +26,9 @@ async def test_a_job_is_held_paced_and_cancelled_from_the_shell(tmp_path: Path) 
         assert "other" in out
         code, out, _ = await shell.run("directives")
         assert code == Exit.DONE
-        assert "job:spring" in out
+        assert out.splitlines()[1].split()[:2] == ["pause", "job:spring"]
+        _, out, _ = await shell.run("job", "pause", "spring", "--dry-run")
+        assert "spring is already paused by " in out
         _, out, _ = await shell.run("job", "show", "spring")
         assert "mailctl job resume job:spring" in out
         listed = await shell.json("messages", "job:spring")
@@ -35,7 +37,9 @@ async def test_a_job_is_held_paced_and_cancelled_from_the_shell(tmp_path: Path) 
         done = await shell.json("job", "set", "spring", "--end", "+2h", "--rate", "50/s", "--yes")
         assert "may send 50/s on this host" in done["operation"]["results"][0]["detail"]
         assert "job set spring" in done["operation"]["command"]
-        await shell.json("job", "limit", "spring", "none", "--yes")
+        _, out, err = await shell.run("job", "limit", "spring", "none", "--yes")
+        assert " job limit spring none\n" in err
+        assert "mailctl: job limit spring: applied on 1 of 1 host\n" in err
         one.sink.refuse = lambda mail, recipient: b"451 4.7.1 slow down\r\n"
         done = await shell.json("job", "resume", "job:spring", "--yes")
         assert (done["operation"]["verb"], done["operation"]["selection"]) == ("resume", "job:spring")

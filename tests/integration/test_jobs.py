@@ -68,7 +68,7 @@ async def test_a_paused_job_waits_with_its_name_as_the_reason_and_others_go_on(t
         assert "wrong price" in found.reason
         (reason,) = (await one.explain("u0@one.example")).reasons
         assert reason.kind == "directive"
-        assert "job spring is suspended by" in reason.detail
+        assert "job spring is paused by" in reason.detail
         assert reason.release == "mailctl job resume job:spring"
 
         await one.restart()

@@ -18,7 +18,7 @@ from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.api.terms import Field
 from mailagent.api.views import MemberState
 from mailagent.api.words import command, verb
-from mailagent.config.scalars import parse_limit
+from mailagent.config.scalars import format_duration, parse_limit
 from mailagent.config.structs import AgentConfig
 from mailagent.control.generations import Change as Raised
 from mailagent.control.limits import limit_names
@@ -265,10 +265,20 @@ def _lower(at: Situation, made: Directive) -> tuple[Directive, ...]:
     )
 
 
+def check_spread(spread_s: int) -> None:
+    """Refuse to spread attempts over longer than a suspension lasts.
+
+    Raises:
+        InvalidRequest: it is longer, or negative.
+    """
+    if not 0 <= spread_s <= SUSPEND_MAX_S:
+        most, asked = (format_duration(timedelta(seconds=one)) for one in (SUSPEND_MAX_S, spread_s))
+        raise InvalidRequest(f"attempts are spread over {most} at most (--spread), not over {asked}")
+
+
 def retry(at: Situation, request: requests.Retry) -> Change:
     """Make deferred mail due, spread out. How much there is, only the spool knows."""
-    if not 0 <= request.spread_s <= SUSPEND_MAX_S:
-        raise InvalidRequest(f"spread_s is 0 to {SUSPEND_MAX_S}, not {request.spread_s}")
+    check_spread(request.spread_s)
     which = msgspec.structs.replace(request.filter, deferred_only=True)
     return Change(
         filter=which,
@@ -302,7 +312,7 @@ def sized(change: Change, request: requests.Mutation, impact: Impact | None) -> 
         return change
     if impact is None:
         if request.max_affected is not None:
-            raise Unavailable("matching mail could not be counted in time; try again, or without max_affected")
+            raise Unavailable("matching mail could not be counted in time; try again, or without --max-affected")
         return replace(change, warnings=("matching mail was not counted in time",))
     if request.max_affected is not None and impact.messages > request.max_affected:
         raise Refused(f"{impact.messages} recipients match, more than {request.max_affected}; narrow the filter")

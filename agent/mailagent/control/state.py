@@ -108,7 +108,8 @@ _MEMBER_STATE = {DirectiveKind.DRAIN: MemberState.DRAINING, DirectiveKind.SUSPEN
 
 def sentence(directive: Directive) -> str:
     """`drained by alice until 2026-07-01 03:42 UTC: Gmail throttles`."""
-    text = f"{_WORD[directive.kind]} by {directive.author}"
+    is_pause = directive.kind is DirectiveKind.SUSPEND and directive.target.kind is TargetKind.JOB
+    text = f"{'paused' if is_pause else _WORD[directive.kind]} by {directive.author}"
     if directive.kind is DirectiveKind.ROTATE:
         text = f"rotated to {directive.standby} by {directive.author}"
     elif directive.target.kind is TargetKind.DKIM:

@@ -13,7 +13,7 @@ from mailagent.api import credentials, requests
 from mailagent.api.credentials import CredentialList, CredentialView
 from mailagent.api.errors import ApiError, InvalidRequest, NotFound, Refused, Unavailable
 from mailagent.api.operations import OperationResult, Result
-from mailagent.config.scalars import is_host, parse_network, parse_rate
+from mailagent.config.scalars import format_duration, is_host, parse_network, parse_rate
 from mailagent.control.changes import Change, Situation
 from mailagent.control.effects import Caller
 from mailagent.control.targets import near
@@ -139,7 +139,8 @@ def rotate(at: Situation, *, request: credentials.RotateCredential, users: Users
     """Another secret; the newest old one is good until the overlap ends, older ones are not."""
     _check_digest(request.digest)
     if not 0 <= request.overlap_s <= MAX_OVERLAP_S:
-        raise InvalidRequest(f"overlap_s is 0 to {MAX_OVERLAP_S} (90 days), not {request.overlap_s}")
+        most, asked = (format_duration(timedelta(seconds=one)) for one in (MAX_OVERLAP_S, request.overlap_s))
+        raise InvalidRequest(f"the secret before is good for {most} more at most (--overlap), not for {asked}")
     old = _live(request.user, users)
     if any(secret.digest == request.digest for secret in old.secrets):
         raise InvalidRequest("that is the digest of a secret that the user has; make a new one")

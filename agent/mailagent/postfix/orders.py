@@ -26,13 +26,13 @@ import msgspec
 from mailagent.api import mail as api
 from mailagent.api import requests
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveState
-from mailagent.api.errors import InvalidRequest, Refused, Unavailable
+from mailagent.api.errors import Refused, Unavailable
 from mailagent.api.ids import OpId
 from mailagent.api.mail import MailProgress
 from mailagent.api.operations import Impact, OperationResult
 from mailagent.api.targets import MessageFilter
 from mailagent.control import mail as changes
-from mailagent.control.changes import SUSPEND_MAX_S, Change, Situation
+from mailagent.control.changes import Change, Situation, check_spread
 from mailagent.control.verbs import AGENT, Control
 from mailagent.host import Act as Verb
 from mailagent.host import Principal
@@ -114,8 +114,7 @@ class QueueOrders(OrderDesk):
             await self._demand_long_ids(kind)
         which = self._meant(kind, request.filter)
         spread_s = request.spread_s if isinstance(request, requests.Retry) else 0
-        if not 0 <= spread_s <= SUSPEND_MAX_S:
-            raise InvalidRequest(f"spread_s is 0 to {SUSPEND_MAX_S}, not {spread_s}")
+        check_spread(spread_s)
         counted, messages, others = await self._count(kind, which)
 
         def plan(at: Situation) -> Change:

@@ -144,7 +144,7 @@ def limit(setup: Setup, /, name: str, **given: Any) -> None:
     Example:
       mailctl job limit spring-sale 50/s
     """
-    _act(setup, "job_set", names=(name,), **given)
+    _act(setup, "job_set", words="job limit", names=(name,), **given)
 
 
 @job.command()

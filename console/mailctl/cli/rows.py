@@ -8,6 +8,7 @@ from mailagent.api.ids import HostName
 from mailagent.api.reasons import WaitReason
 from mailagent.api.targets import TargetKind
 from mailagent.api.views import Flow, PoolState
+from mailagent.api.words import verb
 from mailctl.cli.narrow import Names, narrow
 from mailctl.fleet import FleetState, HostState
 from mailctl.fleet.state import DestinationRow, DirectiveRow, PoolRow, VmtaRow, deferral_share
@@ -328,7 +329,7 @@ def about(row: DirectiveRow) -> str:
 def order(directive: Directive) -> str:
     """What is ordered; of a limit, which and how much, and where automation climbs back to."""
     if not directive.limit:
-        return str(directive.kind)
+        return verb(directive.kind, directive.target)
     back = f" of {directive.base}" if directive.base else ""
     return f"{directive.kind} {directive.limit} {directive.value}{back}"
 

@@ -125,7 +125,7 @@ def suspend(setup: Setup, /, **given: Any) -> None:
     """Hold delivery for a stated time.
 
     Acts on pool:, vmta:, provider:, queue:, stream:, job:, cell:PROVIDER/VMTA and traffic:PROVIDER/STREAM. A queue
-    without a virtual MTA, queue:SITE/, is the whole site.
+    without a virtual MTA, queue:SITE/, is the whole site; of a job it is `mailctl job pause`.
 
     \b
     Examples:

@@ -34,7 +34,7 @@ def line(verb: Verb, words: tuple[str, ...], options: Options, *, fleet_file: Pa
         if moment is not None:
             parts += [name, moment.isoformat()]
     if options.rate:
-        parts += ["--rate", options.rate]
+        parts += [options.rate] if said == "job limit" else ["--rate", options.rate]
     if options.bounce:
         parts.append("--bounce")
     if verb is Verb.RETRY:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from mailagent.api import credentials, requests
-from mailagent.api.credentials import RevokeCredential, Scope
-from mailagent.api.errors import Unavailable
+from mailagent.api.credentials import RevokeCredential, RotateCredential, Scope
+from mailagent.api.errors import InvalidRequest, Unavailable
 from mailagent.api.ids import OpId
 from mailagent.api.operations import OperationResult, Result
 from mailagent.control.changes import Change, Situation
@@ -59,4 +59,14 @@ async def test_a_revoked_user_is_out_although_the_ledger_was_slow(again: str) ->
     user = users.get("shop")
     assert user is not None
     assert not user.is_good()
+    users.close()
+
+
+async def test_an_overlap_that_is_too_long_is_refused_in_the_words_of_the_command() -> None:
+    ledger = Slow()
+    users = Users(())
+    rotate = UserVerbs(users, ledger, ledger.stored).verbs["credential_rotate"]
+    request = RotateCredential(op_id=OpId("op-1"), user="shop", digest=credentials.digest("x"), overlap_s=91 * 86_400)
+    with pytest.raises(InvalidRequest, match=r"good for 90d more at most \(--overlap\), not for 91d"):
+        await rotate(request, ALICE)
     users.close()

@@ -437,6 +437,12 @@ def test_what_a_retry_touches_reads_well(count: int, words: str) -> None:
     assert sized(change, request, Impact(messages=count)).detail == f"{words} within 60 s"
 
 
+async def test_a_spread_that_is_too_long_is_refused_in_the_words_of_the_command(bench: Bench) -> None:
+    request = requests.Retry(op_id=OpId("op1"), filter=MessageFilter(), spread_s=25 * 3600)
+    with pytest.raises(InvalidRequest, match=r"over 1d at most \(--spread\), not over 1d1h$"):
+        await bench.control.retry(request, ALICE)
+
+
 async def test_retry_concerns_deferred_mail_only_and_keeps_to_max_affected(bench: Bench) -> None:
     retry = requests.Retry(op_id=OpId("op1"), filter=MessageFilter(provider="gmail"), max_affected=6)
     with pytest.raises(Refused, match="7 recipients match, more than 6"):

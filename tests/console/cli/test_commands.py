@@ -551,3 +551,17 @@ async def test_a_name_is_wrong_usage_only_when_every_host_can_tell(
     edit(path, str(agents["mx3"].socket), "/nowhere/rpc.sock")
     ran = await mailctl("destinations", "provider:nope")
     assert (ran.code, ran.out) == (1, "no destinations (said by 2 of 3 hosts)\n")
+
+
+async def test_a_rate_for_a_job_is_reported_as_it_was_asked(agents: Agents, mailctl: Mailctl) -> None:
+    ran = await mailctl("job", "limit", "spring", "5/s", "--yes")
+    assert ran.code == 0, ran.err
+    assert "command: mailctl job limit spring 5/s\n" in ran.err
+    assert "mailctl: job limit spring: " in ran.err
+    assert len(agents) == 3
+
+
+async def test_orders_about_jobs_have_the_words_of_jobs(agents: Agents, mailctl: Mailctl) -> None:
+    assert (await mailctl("job", "pause", "spring", "--yes")).code == 0
+    assert (await mailctl("directives")).out.splitlines()[1].split()[:2] == ["pause", "job:spring"]
+    assert len(agents) == 3

@@ -18,7 +18,7 @@ from mailagent.api.ids import DirectiveId, OpId
 from mailagent.api.operations import OperationRecord, Result
 from mailagent.api.replies import OperationPage
 from mailagent.api.requests import PageRequest
-from mailagent.api.words import command
+from mailagent.api.words import command, verb
 from mailctl.fleet.state import DirectiveRow, FleetState
 from mailctl.ops.acts import is_act, operation_of
 from mailctl.ops.moments import past
@@ -282,7 +282,7 @@ def _order_cells(row: DirectiveRow, now: datetime) -> tuple[Cell, ...]:
     glyph = "‖" if order.kind is DirectiveKind.SUSPEND else "↓" if order.kind is DirectiveKind.LIMIT else "▽"
     ends = until(order.expires_at, now) if order.expires_at else "by undo"
     return (
-        Cell(f"{glyph} {order.kind}", Tone.WARN),
+        Cell(f"{glyph} {verb(order.kind, order.target)}", Tone.WARN),
         Cell(order_words(order), Tone.STRONG),
         Cell(_at(row.hosts), Tone.TEXT),
         Cell(clean(order.author), Tone.ACCENT if order.rule else Tone.TEXT),
