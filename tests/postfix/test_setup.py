@@ -134,6 +134,45 @@ def test_what_postfix_cannot_keep_is_noted(tmp_path: Path) -> None:
         assert word in notes
 
 
+def test_one_recipient_in_a_transaction_opens_no_more_connections_than_the_file_allows(tmp_path: Path) -> None:
+    text = HOST + "providers: {default: {connections: 3, recipients_per_transaction: 1}}\n"
+    by_main_cf = standing({"default_destination_recipient_limit": "1"})
+    for setup in (wanted(config(tmp_path, text), standing()), wanted(config(tmp_path), by_main_cf)):
+        found = {one.name: one.value for one in setup.parameters}
+        assert found["vmta-mkt-1_destination_recipient_limit"] == "2"  # with 1 a destination is one recipient
+        assert any("one recipient in a transaction is not kept" in note for note in setup.notes)
+
+
+def test_what_main_cf_says_of_smtp_holds_for_its_copies_where_the_file_says_nothing(tmp_path: Path) -> None:
+    settings = {
+        "smtp_destination_concurrency_limit": "2", "smtp_destination_rate_delay": "1s",
+        "smtp_transport_rate_delay": "5s", "smtp_tls_loglevel": "1",
+    }  # fmt: skip
+    before = standing(settings, {"smtp/unix": "smtp unix - - n - 20 smtp"})
+    setup = wanted(config(tmp_path), before)
+    found = {one.name: one.value for one in setup.parameters if one.name.startswith("vmta-")}
+    copied = {"destination_concurrency_limit": "2", "destination_rate_delay": "1s", "transport_rate_delay": "5s"}
+    assert found == {
+        f"vmta-{vmta}_{key}": value
+        for vmta in ("mkt-1", "mkt-2", "tx-1")
+        for key, value in (copied | ({"transport_rate_delay": "2s"} if vmta == "tx-1" else {})).items()
+    }
+    lines = {one.name: one.value for one in setup.services}
+    assert lines["vmta-mkt-1/unix"].startswith("vmta-mkt-1 unix - - n - 20 smtp ")
+    assert lines["vmta-tx-1/unix"].startswith("vmta-tx-1 unix - - n - 7 smtp ")
+    after = as_standing(setup, before)
+    assert differences(setup, after) == ([], [])
+    to_set, _ = differences(Setup(), after)
+    assert {one.name for one in to_set} >= found.keys()
+    assert not {one.name for one in to_set} & settings.keys()
+    said = wanted(config(tmp_path, HOST + "providers: {default: {connections: 4, rate: 30/m}}\n"), before).parameters
+    stands = {one.name: one.value for one in said}
+    assert stands["vmta-mkt-1_destination_concurrency_limit"] == "4"
+    assert stands["vmta-mkt-1_destination_rate_delay"] == "2s"
+    by_all = wanted(config(tmp_path), standing({"default_destination_concurrency_limit": "5"})).parameters
+    assert "vmta-mkt-1_destination_concurrency_limit" not in {one.name for one in by_all}
+
+
 @given(
     st.dictionaries(st.text("abc", min_size=1, max_size=3).map(VmtaName), st.integers(1, 500), min_size=1, max_size=8)
 )

@@ -6,15 +6,13 @@ writes it is `installing.py`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil
-
-import msgspec
 
 from mailagent.api.ids import StreamName, VmtaName
-from mailagent.config.structs import ALONE, AgentConfig, Provider, Stream, VirtualMta
+from mailagent.config.structs import AgentConfig, Stream, VirtualMta
 from mailagent.postfix.errors import PostfixError
 from mailagent.postfix.foreign import Rows
 from mailagent.postfix.instance import Capability, Instance
+from mailagent.postfix.limits import default_limits, limit_notes, limit_rows
 from mailagent.postfix.tables import (
     FOLDER,
     HELD_MAP,
@@ -29,8 +27,6 @@ from mailagent.postfix.tables import (
     tables,
     transport_of,
 )
-from mailagent.routing.limits import UNKNOWN_SITE
-from mailagent.routing.providers import DEFAULT_PROVIDER
 
 DEFAULT = StreamName("default")
 MAPS, SLOTS = "mailagent_maps", "mailagent_slots"
@@ -92,7 +88,10 @@ def wanted(config: AgentConfig, standing: Standing) -> Setup:
     _refuse(config, standing, streams)
     nexthop = next((f"[{route.to.host}]:{route.to.port}" for route in config.routes if route.match == "*"), "")
     return Setup(
-        parameters=(*_parameters(standing, streams, config), *_limits(config)),
+        parameters=(
+            *_parameters(standing, streams, config),
+            *(Change(*row) for row in limit_rows(config, standing.parameters)),
+        ),
         services=(_wait_service(standing), *(_service(name, one, config, standing) for name, one in _vmtas(config))),
         files=_files(config, streams),
         streams=tuple(dict.fromkeys(name for name, _ in streams)),
@@ -218,36 +217,6 @@ def _table(stream: StreamName, patterns: Sequence[str], indexed: str) -> str:
     return f"pipemap:{{{known}randmap:{{${SLOTS}}}, {indexed}{slots_map(stream)}}}"
 
 
-def _limits(config: AgentConfig) -> list[Change]:
-    """Limits of a path as far as a transport has them: they count per virtual MTA and next hop."""
-    default = _default_limits(config)
-    found = []
-    for name, vmta in config.virtual_mtas.items():
-        service = transport_of(name)
-        at_default = f"providers.{DEFAULT_PROVIDER}"
-        if default.connections is not None:
-            value, why = str(default.connections), f"{at_default}.connections, for each recipient domain"
-            found.append(Change(f"{service}_destination_concurrency_limit", value, why))
-        if default.recipients_per_transaction is not None:
-            value, why = str(default.recipients_per_transaction), f"{at_default}.recipients_per_transaction"
-            found.append(Change(f"{service}_destination_recipient_limit", value, why))
-        if default.rate is not None and default.rate.interval_s >= 1:
-            value, why = f"{ceil(default.rate.interval_s)}s", f"{at_default}.rate, for each recipient domain"
-            found.append(Change(f"{service}_destination_rate_delay", value, why))
-        if vmta.vmta_rate is not None and vmta.vmta_rate.interval_s >= 1:
-            value, why = f"{ceil(vmta.vmta_rate.interval_s)}s", f"virtual_mtas.{name}.vmta_rate"
-            found.append(Change(f"{service}_transport_rate_delay", value, why))
-    return found
-
-
-def _default_limits(config: AgentConfig) -> Provider:
-    """What holds where no provider says anything."""
-    own = config.providers.get(DEFAULT_PROVIDER, Provider())
-    said = {name: value for name in ("connections", "messages_per_connection", "recipients_per_transaction", "rate")
-            if (value := getattr(own, name)) is not None}  # fmt: skip
-    return msgspec.structs.replace(UNKNOWN_SITE, **said)
-
-
 # -- master.cf -------------------------------------------------------------------------------------------------------
 
 
@@ -265,7 +234,7 @@ def _service(name: VmtaName, vmta: VirtualMta, config: AgentConfig, standing: St
     fields = standing.services.get("smtp/unix", "").split(maxsplit=8)
     options = fields[8].split(" ") if len(fields) > 8 else []
     family = "all" if vmta.address and vmta.address6 else "ipv6" if vmta.address6 else "ipv4"
-    reuse = _default_limits(config).messages_per_connection
+    reuse = default_limits(config).messages_per_connection
     added = {
         "smtp_bind_address": vmta.address,
         "smtp_bind_address6": vmta.address6,
@@ -276,7 +245,7 @@ def _service(name: VmtaName, vmta: VirtualMta, config: AgentConfig, standing: St
         "syslog_name": f"{standing.instance.syslog_name or 'postfix'}/{service}",
     }
     options += [word for key, value in added.items() if value is not None for word in ("-o", f"{key}={value}")]
-    most = str(vmta.vmta_connections) if vmta.vmta_connections is not None else "-"
+    most = str(vmta.vmta_connections) if vmta.vmta_connections is not None else "".join(fields[6:7]) or "-"
     line = " ".join((service, *fields[1:6], most, "smtp", *options))
     where = " and ".join(str(one) for one in (vmta.address, vmta.address6) if one is not None)
     return Change(f"{service}/unix", line, f"virtual MTA {name}: leaves from {where}, or not at all")
@@ -317,7 +286,7 @@ def _notes(config: AgentConfig, standing: Standing) -> list[str]:
     for name, stream in config.streams.items():
         notes += _stream_notes(name, stream)
     if config.virtual_mtas:
-        notes += _limit_notes(config)
+        notes += limit_notes(config, standing.parameters)
     if config.streams and not any(not patterns for _, patterns in sender_streams(config)):
         notes.append("there is no default stream: mail of other senders leaves as before, from any address")
     if without_ours(standing.parameters.get(TRANSPORT_MAPS, "")):
@@ -355,29 +324,4 @@ def _stream_notes(name: StreamName, stream: Stream) -> list[str]:
         notes.append(f"streams.{name}: Postfix tells streams by the envelope sender; headers and users are not asked")
     if stream.pools:
         notes.append(f"streams.{name}.pools: Postfix cannot choose a pool by destination; pool {stream.pool} takes all")
-    return notes
-
-
-def _limit_notes(config: AgentConfig) -> list[str]:
-    default = _default_limits(config)
-    most = default.connections or 0
-    stricter = [
-        f"{name} {one.connections}"
-        for name, one in config.providers.items()
-        if name != DEFAULT_PROVIDER and one.connections is not None and one.connections < most
-    ]
-    notes = []
-    if stricter:
-        notes.append(
-            f"connections count per virtual MTA and recipient domain, {most} each, not per provider: stricter and not"
-            f" kept are {', '.join(stricter)}; a lower providers.default.connections holds everywhere"
-        )
-    if any((block.rollup and block.rollup != ALONE) or block.queue_to for block in config.domains.values()):
-        notes.append("domains: Postfix knows no rollups and no queue_to")
-    faster = [f"virtual_mtas.{name}.vmta_rate" for name, one in config.virtual_mtas.items()
-              if one.vmta_rate is not None and one.vmta_rate.interval_s < 1]  # fmt: skip
-    if default.rate is not None and default.rate.interval_s < 1:
-        faster.append(f"providers.{DEFAULT_PROVIDER}.rate")
-    if faster:
-        notes.append(f"{', '.join(faster)}: Postfix delays by whole seconds, so more than 1/s has no limit")
     return notes
