@@ -14,6 +14,7 @@ from mailagent.accepting import Acceptor
 from mailagent.admission import Admission
 from mailagent.ages import Ages
 from mailagent.api import views
+from mailagent.api.classification import Category, Verdict
 from mailagent.api.directives import DrainProgress
 from mailagent.api.ids import VmtaName
 from mailagent.api.operations import Impact
@@ -59,6 +60,8 @@ from mailagent.rollout.file import ConfigFile
 from mailagent.rollout.reach import Reach
 from mailagent.rollout.service import Configuring, Loaded, Running
 from mailagent.routing import LimitTable, PathLimits, Router, Site
+from mailagent.scheduling.item import Item
+from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.settlement import Settler
 from mailagent.snapshots import Snapshots
@@ -178,7 +181,9 @@ class Engine(Life):
             attempts=self._counters.attempts,
             flow=self._history.flow,
         )
-        attempts.observers += (self._automation.observe, self._scheduler.leave_address)
+        self._watch_lists(self._resolver, lambda: self._snapshots.expire())
+        self._overview.listings = self._block_lists.listings
+        attempts.observers += (self._automation.observe, self._scheduler.leave_address, self._look_at_lists)
         self._mail = MailOrders(
             self._control, self._spool, self._scheduler, attempts, self._removed, Resigning(self._signing).added
         )
@@ -236,6 +241,7 @@ class Engine(Life):
             "outcomes": Tallies(self._accounting.directory, lambda: self._config.accounting.records).outcomes,
             "events": self._events.events,
             "automation": self._automation.automation,
+            **self._block_lists.reads,
             "feedback": self._feedback.feedback,
             **self._suppressing.reads,
             **self._evacuating.reads,
@@ -322,6 +328,10 @@ class Engine(Life):
     def _store_uses(self) -> None:
         if uses := self._users.take_uses():
             self._spool.credentials_used(uses)
+
+    def _look_at_lists(self, verdict: Verdict, _reply: SmtpReply, queue: ReadyQueue, _item: Item | None) -> None:
+        if verdict.category in (Category.IP_BLOCKLIST, Category.IP_REPUTATION):
+            self._block_lists.look_soon(queue.vmta)
 
     # -- suppression ---------------------------------------------------------------------------------------------
 

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from mailagent.api.ids import ProviderName, VmtaName
+from mailagent.api.reputation import matters
 from mailagent.config import Origins
 from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState
-from mailagent.control.verbs import Control
+from mailagent.control.verbs import AGENT, Control
 from mailagent.delivery import bind_problem
+from mailagent.dns import Resolver
 from mailagent.host import Act, Read
 from mailagent.outcome.accounting import AccountingLog
 from mailagent.outcome.events import Events
 from mailagent.outcome.suppression import SuppressionBook
+from mailagent.reputation import BlockLists
 from mailagent.rollout.service import Configuring, Loaded
 from mailagent.spool.errors import StorageFailed
 from mailagent.spool.store import Spool
@@ -48,6 +51,7 @@ class Life(ABC):
     _suppressing: Suppressing
     _configuring: Configuring[Any]
     _upkeep: Upkeep
+    _block_lists: BlockLists
     _reads: Mapping[str, Read]
     _verbs: Mapping[str, Act]
 
@@ -150,6 +154,13 @@ class Life(ABC):
     def _incident(self, provider: str, held: int) -> None:
         self._spawn(self._suppressing.freeze_by_itself(ProviderName(provider), held), f"freeze:{provider}")
 
+    def _watch_lists(self, resolver: Resolver, changed: Callable[[], None]) -> None:
+        """Begin to ask block lists; `changed` when a listing came or went."""
+        self._block_lists = BlockLists(
+            self._config, resolver, note=lambda verb, words: self.note(verb, AGENT, words), changed=changed
+        )
+        self._spawn(self._block_lists.run(), "block-lists")
+
     # -- configuration -------------------------------------------------------------------------------------------
 
     async def reload_config(self, author: str = SIGHUP) -> list[str]:
@@ -167,6 +178,7 @@ class Life(ABC):
     async def _taken_over(self, changed: list[str], author: str) -> None:
         """Have what is written follow, and tell of it."""
         self.on_reload(self._config)
+        self._block_lists.configure(self._config)
         if "accounting" in changed:
             try:
                 await asyncio.to_thread(self._accounting.configure, self._config.accounting)
@@ -208,6 +220,9 @@ class Life(ABC):
         """Identity of the spool."""
         return self._spool.spool_id
 
-    def bind_problem(self, vmta: str) -> str | None:
-        """Why the addresses of `vmta` cannot be bound now; None when they can."""
-        return bind_problem(self._config.virtual_mtas[VmtaName(vmta)])
+    def unfit(self, vmta: str) -> list[str]:
+        """Why `vmta` should not begin to send now: its addresses cannot be bound, or are on block lists."""
+        problem = bind_problem(self._config.virtual_mtas[VmtaName(vmta)])
+        found = [] if problem is None else [f"cannot be bound: {problem}"]
+        listings = self._block_lists.listings(VmtaName(vmta))
+        return found + [f"is {one.sentence}" for one in listings if matters(listings)]

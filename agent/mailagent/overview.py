@@ -13,6 +13,7 @@ from mailagent.api.ids import PoolName, ProviderName, VmtaName
 from mailagent.api.mail import MailProgress
 from mailagent.api.operations import Impact
 from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.reputation import Listing
 from mailagent.api.requests import HistoryRequest, HistoryScope
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter, Target, TargetKind
@@ -75,6 +76,8 @@ class Overview:
         self._paces = paces
         self.mail: Callable[[Directive], MailProgress | None] = lambda _: None
         """How far an order on mail is."""
+        self.listings: Callable[[VmtaName], tuple[Listing, ...]] = lambda _: ()
+        """Block lists that a virtual MTA is on."""
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -116,6 +119,7 @@ class Overview:
                 own = queues.get(name, [])
                 status = state.member(name, empty=self._progress(name, own).empty)
                 problem = next((queue.bind_problem for queue in own if queue.bind_problem), "")
+                listings = self.listings(name)
                 rows.append(
                     VmtaView(
                         name=name,
@@ -125,12 +129,13 @@ class Overview:
                         public=vmta.public,
                         ehlo=vmta.ehlo or self.config.host,
                         state=status.state,
-                        reason=problem or status.reason,
+                        reason=problem or status.reason or ", ".join(one.sentence for one in listings),
                         ready=_ready(own),
                         connections=_connections(own),
                         in_doubt=self._spool.open_marks_of(name),
                         flow=self._history.flow(HistoryScope.VMTA, name),
                         generation=self._generations.vmta(name),
+                        listings=listings,
                     )
                 )
         return tuple(rows)

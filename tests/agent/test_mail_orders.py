@@ -77,8 +77,8 @@ class Desk:
         self.host.scheduler.apply(self.host.config, state)
         self.orders.look()
 
-    def bind_problem(self, vmta: str) -> str | None:
-        return None
+    def unfit(self, vmta: str) -> list[str]:
+        return []
 
     async def impact(self, target: Target | None, filter: MessageFilter | None) -> Impact:
         return Impact()

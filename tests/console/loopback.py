@@ -45,6 +45,7 @@ from mailagent.api.ids import (
 )
 from mailagent.api.methods import CHANGES, MAX_REQUEST_BYTES, METHODS, PROTOCOL_VERSION, TRACE
 from mailagent.api.operations import Impact, MailPart, OperationRecord, OperationResult, Result
+from mailagent.api.reputation import ListCheck, ListChecks
 from mailagent.api.rollout import ConfigChange, ConfigPlan, FileState, How, unpack
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.sums import Sums
@@ -123,6 +124,7 @@ class LoopbackAgent:
     generations: dict[str, int] = field(default_factory=dict)
     empty: bool = True  # progress of drains
     lock_of: str = ""  # who else holds the lock
+    list_checks: tuple[ListCheck, ...] = ()
     sums: Sums | None = None
     connect_ms: dict[str, float] = field(default_factory=dict)  # by provider
     pending: int = 0  # suppressions that nobody decided about
@@ -339,6 +341,8 @@ class LoopbackAgent:
                 return replies.InDoubtPage(rows=())
             case "feedback":
                 return came_back(params.limit)
+            case "block_lists":
+                return ListChecks(checks=self.list_checks)
             case "automation":
                 live = tuple(one for one in self.live.values() if one.rule)
                 rule = RuleView(name="gmail.unusual-rate", act="backoff", mode="on", threshold="2/h", hits=2, live=1)

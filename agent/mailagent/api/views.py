@@ -14,6 +14,7 @@ from mailagent.api.directives import DirectiveView
 from mailagent.api.ids import HostName, MessageId, PoolName, ProviderName, QueueKey, SiteName, StreamName, VmtaName
 from mailagent.api.outcome import Attempt
 from mailagent.api.reasons import WaitReason
+from mailagent.api.reputation import Listing
 from mailagent.api.smtp import SmtpReply
 
 RECENT_BUCKETS = 24
@@ -135,12 +136,13 @@ class VmtaView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     public: str
     ehlo: str
     state: MemberState
-    reason: str  # the directive behind the state, or the bind error
+    reason: str  # the bind error, else the directive behind the state, else block lists that it is on
     ready: int
     connections: int
     in_doubt: int
     flow: Flow
     generation: int
+    listings: tuple[Listing, ...] = ()  # block lists that an address of it is on
 
 
 class ProviderView(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -26,6 +26,7 @@ from mailagent.config.intake import Certificate, ListenerAuth, ListenerKind, Lis
 from mailagent.config.postfix import EngineKind, Postfix
 from mailagent.config.rates import ByteRate as ByteRate
 from mailagent.config.rates import Rate as Rate
+from mailagent.config.reputation import Reputation
 from mailagent.config.safety import Environment
 from mailagent.config.streams import Checks, Protection, StreamKind
 from mailagent.config.suppression import SuppressionList
@@ -288,6 +289,7 @@ class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     providers: dict[ProviderName, Provider] = {}
     domains: dict[str, Domain] = {}
     automation: Automation = Automation()
+    reputation: Reputation = Reputation()
     dns: Dns = Dns()
     delivery: Delivery = Delivery()
     tls: Tls = Tls()

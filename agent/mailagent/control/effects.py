@@ -25,8 +25,8 @@ class Effects(Protocol):
     def apply(self, state: HostState) -> None:
         """`state` is the truth from now on; it takes effect before this returns."""
 
-    def bind_problem(self, vmta: str) -> str | None:
-        """Why the addresses of `vmta` cannot be bound at this moment; None when they can."""
+    def unfit(self, vmta: str) -> list[str]:
+        """Why `vmta` should not begin to send at this moment, as ends of a sentence about it."""
 
     async def impact(self, target: Target | None, filter: MessageFilter | None) -> Impact:
         """Size of what a verb on `target`, or on the mail that `filter` matches, touches."""

@@ -16,16 +16,17 @@ from mailagent.control.state import IN_SERVICE, sentence
 from mailagent.control.targets import pool_of, require
 
 
-def rotate(at: Situation, request: requests.Rotate, bind_problem: Callable[[VmtaName], str | None]) -> Change:
+def rotate(at: Situation, request: requests.Rotate, unfit: Callable[[VmtaName], list[str]]) -> Change:
     """Put the first fit standby, or the named one, in the place of an active virtual MTA.
 
-    `bind_problem` says why the addresses of a virtual MTA cannot be bound now. Mail that waits only because of the
-    old address becomes due.
+    `unfit` says why a virtual MTA should not begin to send now. Mail that waits only because of the old address
+    becomes due.
 
     Raises:
         NotFound: target or standby do not exist.
         Refused: the target does not serve its pool, or no standby of the pool is on this host.
-        GuardRefused: the pre-flight fails: another directive on either, an address that cannot be bound.
+        GuardRefused: the pre-flight fails: another directive on either, an address that cannot be bound or
+            is on a block list.
     """
     target = request.target
     require(at.config, target, (TargetKind.VMTA,), "rotate")
@@ -39,7 +40,7 @@ def rotate(at: Situation, request: requests.Rotate, bind_problem: Callable[[Vmta
     if at.state.service(old) not in IN_SERVICE:
         raise Refused(f"{old} is {at.state.member(old).state} in pool {pool}; only an active virtual MTA rotates")
     problems = [f"{old} is {sentence(one)}" for one in _holding(at, old)]
-    faults = {vmta: _faults(at, vmta, bind_problem(vmta)) for vmta in _candidates(at, request, pool)}
+    faults = {vmta: _faults(at, vmta, unfit(vmta)) for vmta in _candidates(at, request, pool)}
     new = min(faults, key=lambda vmta: len(faults[vmta]))  # the first of those with the fewest
     if faults[new]:
         problems += [fault for found in faults.values() for fault in found]
@@ -76,10 +77,10 @@ def _candidates(at: Situation, request: requests.Rotate, pool: PoolName) -> tupl
     return (chosen,)
 
 
-def _faults(at: Situation, vmta: VmtaName, bind_problem: str | None) -> list[str]:
+def _faults(at: Situation, vmta: VmtaName, unfit: list[str]) -> list[str]:
     """Why a standby should not take over; none when it is fit."""
-    faults = [f"{vmta} is {sentence(one)}" for one in (*_holding(at, vmta), *_limits_of(at, vmta))]
-    return faults if bind_problem is None else [*faults, f"{vmta} cannot be bound: {bind_problem}"]
+    faults = [f"is {sentence(one)}" for one in (*_holding(at, vmta), *_limits_of(at, vmta))]
+    return [f"{vmta} {fault}" for fault in (*faults, *unfit)]
 
 
 def _holding(at: Situation, vmta: VmtaName) -> list[Directive]:

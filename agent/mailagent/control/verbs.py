@@ -185,7 +185,7 @@ class Control:
 
     async def rotate(self, request: requests.Rotate, caller: Caller) -> OperationResult:
         """Swap an active virtual MTA for a standby."""
-        plan = partial(rotate, request=request, bind_problem=self._effects.bind_problem)
+        plan = partial(rotate, request=request, unfit=self._effects.unfit)
         return await self.execute("rotate", request, caller, plan)
 
     async def limit(self, request: requests.Limit, caller: Caller) -> OperationResult:

@@ -91,9 +91,10 @@ class Resolver:
         answer = self._mx.fresh(domain, self._clock())
         return answer if answer is not None else cast(MxAnswer, await self._shared(Kind.MX, domain))
 
-    async def addresses(self, host: str, *, version: int) -> AddressAnswer:
-        """The IPv4 or IPv6 addresses (`version` 4 or 6) of `host`."""
-        return cast(AddressAnswer, await self._answer(Kind.A if version == 4 else Kind.AAAA, host))
+    async def addresses(self, host: str, *, version: int, fresh: bool = False) -> AddressAnswer:
+        """The IPv4 or IPv6 addresses (`version` 4 or 6) of `host`; `fresh`: asked now, whatever is remembered."""
+        kind = Kind.A if version == 4 else Kind.AAAA
+        return cast(AddressAnswer, await (self._shared(kind, host) if fresh else self._answer(kind, host)))
 
     async def txt(self, name: str, *, fresh: bool = False) -> TxtAnswer:
         """Text records of `name`, the strings of each joined; `fresh`: asked now, whatever is remembered."""
@@ -147,6 +148,8 @@ class Resolver:
             if known is None:
                 cache.put(name, answer, fresh_until=now + FAILURE_TTL_S, stale_until=now)
                 return answer
+            if not isinstance(known[0], Found):
+                return answer  # asked afresh while "no such name" is remembered: that stays so, and is no answer
             stale = replace(known[0], stale=True)
             cache.put(name, stale, fresh_until=now + STALE_TTL_S, stale_until=known[1])
             return stale

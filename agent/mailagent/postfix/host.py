@@ -150,6 +150,8 @@ class PostfixHost(Life):
             ConnectTimes(),
             Paces(),
         )
+        self._watch_lists(self._resolver, lambda: self._snapshots.expire())
+        self._overview.listings = self._block_lists.listings
         self._snapshots = Snapshots(
             config,
             spool=self._spool,
@@ -186,6 +188,7 @@ class PostfixHost(Life):
             "ages": ages.ages,
             "outcomes": Tallies(self._accounting.directory, lambda: self._config.accounting.records).outcomes,
             "events": self._events.events,
+            **self._block_lists.reads,
             **self._configuring.reads,
             **self._suppressing.reads,
             **Parts(config.host, texts.of).reads,

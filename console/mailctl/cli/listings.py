@@ -17,7 +17,7 @@ from mailctl.cli.rows import binding
 from mailctl.fleet.lists import FleetGroup
 from mailctl.ops.acts import by_operation, operation_of, undo_words
 from mailctl.ops.filters import described
-from mailctl.output.human import NOTHING, ago, clock, count, duration, printable, size, until
+from mailctl.output.human import NOTHING, ago, clock, count, duration, plural, printable, size, until
 from mailctl.output.tables import Column, fields, table, wrapped
 from mailctl.output.tables import cells as cells_of
 
@@ -353,6 +353,41 @@ def act_table(rows: Rows, width: int | None) -> str:
         mark = " (pinned)" if one.pinned else ""
         cells.append([one.id, host, str(one.target), order + mark, one.rule, ago(one.created_at, now), ends, one.reply])
     return table(columns, cells, width=width) if cells else "automation holds nothing"
+
+
+def block_list_table(rows: Rows, width: int | None, *, asked: int) -> str:
+    """Addresses and block lists; `asked`: how many pairs there are in all."""
+    if not asked:
+        return "no list is asked: name some in reputation.block_lists of the fleet file"
+    if not rows:
+        return f"on no list: {plural(asked, 'check')}, none of them a listing"
+    columns = [
+        Column("HOST", spare=3),
+        Column("VIRTUAL MTA"),
+        Column("ADDRESS", spare=2),
+        Column("LIST"),
+        Column("WEIGHT", spare=4),
+        Column("STATE"),
+        Column("SINCE", right=True, spare=1),
+        Column("ASKED", right=True, spare=5),
+        Column("DETAIL", flex=True),
+    ]
+    now = datetime.now(UTC)
+    cells = [
+        [
+            host,
+            one.vmta,
+            one.address,
+            one.zone,
+            one.weight,
+            one.state,
+            ago(one.since, now) if one.since else "",
+            ago(one.asked_at, now) if one.asked_at else "never",
+            one.detail,
+        ]
+        for host, one in rows
+    ]
+    return table(columns, cells, width=width)
 
 
 def rule_table(rows: Rows, width: int | None) -> str:

@@ -13,6 +13,7 @@ import click
 from mailagent.version import __version__
 from mailctl.cli import (
     automation,
+    block_lists,
     check,
     checks,
     completion,
@@ -153,6 +154,7 @@ _LOOK = (
     *(
         "directives",
         "automation",
+        "block-lists",
         "operations",
         "operation",
         "jobs",
@@ -177,6 +179,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         (
             *reads.COMMANDS,
             *automation.COMMANDS,
+            block_lists.block_lists,
             *lists.COMMANDS,
             find.find,
             jobs.jobs,

@@ -21,13 +21,17 @@ UDP_BYTES = 512
 """What fits into a UDP answer to a client without EDNS (RFC 1035 section 4.2.1)."""
 IDLE_S = 10.0
 """How long a TCP client may be silent."""
+BLOCK_LIST = "bl.demo.example"
+"""A public block list (RFC 5782); it knows its test entry, and who an incident has put on it."""
+LISTED = "127.0.0.2"
+"""Its answer, and its test entry."""
 _SOA = f"ns.demo.example. hostmaster.demo.example. 1 3600 600 86400 {TTL_S}"
 
 Rrsets = dict[dns.rdatatype.RdataType, dns.rrset.RRset]
 
 
 class Zone:
-    """MX and address records of all names."""
+    """MX and address records of all names, and a block list."""
 
     def __init__(self, *, mx: Mapping[str, Sequence[tuple[int, str]]], addresses: Mapping[str, Sequence[str]]) -> None:
         self.fails = False
@@ -38,6 +42,15 @@ class Zone:
             self._add(domain, dns.rdatatype.MX, [f"{preference} {host}." for preference, host in exchanges])
         for host, values in addresses.items():
             self._add(host, dns.rdatatype.A, values)
+        self.put_on_list(LISTED)
+
+    def put_on_list(self, address: str) -> None:
+        """The block list has an IPv4 address from now on."""
+        self._add(_on_list(address), dns.rdatatype.A, [LISTED])
+
+    def take_off_list(self, address: str) -> None:
+        """It has it no longer."""
+        self._names.pop(dns.name.from_text(_on_list(address)), None)
 
     def _add(self, name: str, kind: dns.rdatatype.RdataType, values: Sequence[str]) -> None:
         owner = dns.name.from_text(name)
@@ -68,6 +81,10 @@ class Zone:
                 if records is None:
                     response.set_rcode(dns.rcode.NXDOMAIN)
         return response.to_wire(max_size=max(limit, query.payload if query.edns >= 0 else 0), prefer_truncation=True)
+
+
+def _on_list(address: str) -> str:
+    return ".".join((*reversed(address.split(".")), BLOCK_LIST))
 
 
 class _Datagrams(asyncio.DatagramProtocol):

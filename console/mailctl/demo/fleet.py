@@ -4,6 +4,7 @@ from mailagent.api.ids import HostName
 from mailagent.config import dump_agent, host_part, load_fleet
 from mailctl.demo import postfix
 from mailctl.demo.blueprint import DNS_HOST, OPERATOR, POOLS, Blueprint, HostPlan
+from mailctl.demo.dns import BLOCK_LIST
 
 _HEAD = """\
 # The loopback fleet of `mailctl demo`: its agents, simulated providers, nothing leaves this machine.
@@ -48,6 +49,7 @@ default_stream: transactional
 providers:
   gmail: {{tls: opportunistic}}  # the simulated one speaks no TLS
 dns: {{servers: ["{network}.{dns}:{port}"]}}
+reputation: {{block_lists: {{{block_list}: {{weight: high, every: 1m, answers: {{127.0.0.2: spam traps}}}}}}}}
 delivery: {{port: {port}, allow_networks: [{network}.0/24]}}
 retry: {{waits: [10s, 20s, 30s, 60s], greylist: [12s], dns: [10s, 30s], expire: 30m}}
 automation: {{pause: 2s, quiet: 15s, life: 2m, max_life: 2m}}
@@ -87,7 +89,9 @@ def fleet_text(blueprint: Blueprint) -> str:
     return (
         _HEAD
         + "".join(_host_text(blueprint, host) for host in hosts)
-        + _TAIL.format(pools=pools, network=blueprint.network, dns=DNS_HOST, port=blueprint.world_port)
+        + _TAIL.format(
+            pools=pools, network=blueprint.network, dns=DNS_HOST, port=blueprint.world_port, block_list=BLOCK_LIST
+        )
     )
 
 

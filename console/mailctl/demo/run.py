@@ -5,13 +5,14 @@ import logging
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import msgspec
 
 from mailctl.demo import agents, ssh
 from mailctl.demo.blueprint import DNS_HOST, HOSTS, Blueprint
 from mailctl.demo.control import Control
-from mailctl.demo.dns import DnsServer
+from mailctl.demo.dns import BLOCK_LIST, DnsServer
 from mailctl.demo.farside import FarSide
 from mailctl.demo.incidents import Incident, Incidents
 from mailctl.demo.letters import Author
@@ -183,11 +184,22 @@ class Demo:
 
     def _blocked(self) -> Incident:
         vmta, address = "mkt-3", self._blueprint.hosts[1].active["mkt-3"]
-        return self._refusal(
+        zone = self.far.dns.zone
+        refusal = self._refusal(
             "blocked",
-            f"outlook has {vmta} ({address}) on its block list: 550 S3150 for each recipient",
+            f"outlook has {vmta} ({address}) on its block list: 550 S3150 for each recipient; so has {BLOCK_LIST}",
             ("outlook", address, Situation.LISTED, 1.0),
         )
+
+        def begin() -> None:
+            zone.put_on_list(address)
+            refusal.begin()
+
+        def end() -> None:
+            zone.take_off_list(address)
+            refusal.end()
+
+        return replace(refusal, begin=begin, end=end)
 
     def _complaints(self) -> Incident:
         return self._refusal(

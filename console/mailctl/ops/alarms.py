@@ -5,7 +5,7 @@ addresses that are not in use, raise none. Thresholds for monitoring are another
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import is_
 from typing import NamedTuple
 
@@ -13,10 +13,11 @@ import msgspec
 from msgspec import structs
 
 from mailagent.api.ids import HostName
-from mailagent.api.views import EngineState
+from mailagent.api.reputation import matters
+from mailagent.api.views import EngineState, MemberState
 from mailctl.fleet.state import FleetState, HostState, LinkState
 from mailctl.ops import selector
-from mailctl.ops.findings import Addresses, Finding, Trouble, fails, findings, pace, size, using_of
+from mailctl.ops.findings import IN_USE, Addresses, Finding, Trouble, fails, findings, pace, size, using_of
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 
@@ -83,6 +84,7 @@ class Lookout:
                 failing.append(host)
             if (alarm := _of_host(host)) is not None:
                 every.append(alarm)
+            every += _of_listings(host)
         troubled = {str(one.cell.provider) for group in groups.values() for one in group}
         using = Addresses.together([self._seen[host.name].using for host in state.hosts], troubled)
         for provider in [about[1] for about in groups if about[0] == Trouble.MAILBOXES]:
@@ -171,6 +173,29 @@ def _of_host(host: HostState) -> Alarm | None:
         advice = "when it is full, mail for every destination waits: hold what is stuck, or suspend its destination"
         return alarm(Trouble.CROWDED, text, view.notice, advice)
     return None
+
+
+def _of_listings(host: HostState) -> Iterator[Alarm]:
+    """Virtual MTAs in use whose addresses are on block lists that matter."""
+    snapshot = host.snapshot
+    if snapshot is None or not host.state.is_fresh:
+        return
+    standby = {view.pool for view in snapshot.vmtas if view.state is MemberState.STANDBY and not view.listings}
+    for view in snapshot.vmtas:
+        if view.state not in IN_USE or not matters(view.listings):
+            continue
+        can_rotate = view.pool in standby and not host.lacks(Verb.ROTATE)
+        way = "its standby takes over; " if can_rotate else "there is no standby to rotate to; "
+        yield Alarm(
+            trouble=Trouble.LISTED,
+            text=f"{view.name} is {view.listings[0].sentence}",
+            hosts=(host.name,),
+            waiting=view.ready,
+            evidence=", ".join(f"{one.address} {one.sentence} since {one.since:%H:%M} UTC" for one in view.listings),
+            advice=f"{way}ask the list to take it off once you know what it was listed for",
+            verb=Verb.ROTATE if can_rotate else None,
+            selection=f"vmta:{view.name}" if can_rotate else "",
+        )
 
 
 def _is_failing(host: HostState) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.ids import HostName
+from mailagent.api.reputation import matters
 from mailagent.api.requests import HistoryScope
 from mailagent.api.views import EngineState, PoolState
 from mailagent.config.thresholds import AgeLimits, Limits, RateLimits, SpaceLimits, Thresholds
@@ -259,6 +260,15 @@ def _rates(facts: Facts, limits: RateLimits) -> Iterator[tuple[HistoryScope, str
             yield scope, name, one, exceptions.get(name, limits)
 
 
+def _listed(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    for host in facts.fresh:
+        for view in host.snapshot.vmtas if host.snapshot is not None else ():
+            detail = ", ".join(one.sentence for one in view.listings)
+            least = Level.CRITICAL if matters(view.listings) else Level.OK
+            look = f"mailctl block-lists vmta:{view.name}"
+            yield Measured(f"virtual MTA {view.name}", len(view.listings), thresholds.listed, detail, look, least)
+
+
 def _disk_free(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
     limits: SpaceLimits = thresholds.disk_free
     for host in facts.fresh:
@@ -312,6 +322,7 @@ CHECKS: Mapping[str, tuple[Unit, Measure, Callable[[Facts], Missing]]] = {
     "oldest": (Unit.AGE, _oldest, lambda facts: _uncounted(facts.ages)),
     "deferrals": (Unit.SHARE, _deferrals, lambda facts: facts.sums.failed),
     "bounces": (Unit.SHARE, _bounces, lambda facts: facts.sums.failed),
+    "listed": (Unit.COUNT, _listed, lambda facts: facts.lost),
     "disk_free": (Unit.SPACE, _disk_free, lambda facts: facts.lost),
     "orders": (Unit.AGE, _orders, lambda facts: facts.lost),
     "in_doubt": (Unit.COUNT, _in_doubt, lambda facts: facts.in_doubt.failed),

@@ -36,6 +36,7 @@ class Trouble(StrEnum):
     SOURCE = "source"  # an address cannot be used, or a host is short of something
     BOUNCING = "bouncing"  # mail is given up
     BLOCKED = "blocked"  # automation suspended an address at a provider
+    LISTED = "listed"  # an address is on block lists that matter
     THROTTLED = "throttled"  # a provider defers, or automation lowered a limit
     FAILING = "failing"  # attempts of a host, at no place that stands out: DNS, or a fault of ours
     UNREACHABLE = "unreachable"  # connections to a provider fail

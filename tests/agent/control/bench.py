@@ -66,8 +66,8 @@ class Flow:
     def apply(self, state: HostState) -> None:
         self.applied.append(state)
 
-    def bind_problem(self, vmta: str) -> str | None:
-        return self.unbindable.get(vmta)
+    def unfit(self, vmta: str) -> list[str]:
+        return [f"cannot be bound: {self.unbindable[vmta]}"] if vmta in self.unbindable else []
 
     async def impact(self, target: Target | None, filter: MessageFilter | None) -> Impact:
         self.filters.append(filter)

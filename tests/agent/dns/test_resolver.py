@@ -259,6 +259,15 @@ async def test_a_missing_name_is_no_stale_answer(dns_server: Responder, resolver
     assert isinstance(await resolver.mx("nowhere.example"), Failed)
 
 
+async def test_a_fresh_question_that_fails_says_so_while_no_such_name_is_remembered(
+    dns_server: Responder, resolver: Resolver
+) -> None:
+    assert await resolver.txt("nowhere.example") == NxDomain()
+    dns_server.rcode = dns.rcode.SERVFAIL
+    assert isinstance(await resolver.txt("nowhere.example", fresh=True), Failed)
+    assert await resolver.txt("nowhere.example") == NxDomain()
+
+
 async def test_a_null_mx_beside_others_and_names_of_no_host_are_left_out(
     dns_server: Responder, resolver: Resolver
 ) -> None:

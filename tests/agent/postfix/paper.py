@@ -148,8 +148,8 @@ class Desk:
     def apply(self, state: HostState) -> None:
         self.orders.look()
 
-    def bind_problem(self, vmta: str) -> str | None:
-        return None
+    def unfit(self, vmta: str) -> list[str]:
+        return []
 
     async def impact(self, target: Target | None, filter: MessageFilter | None) -> Impact:
         return Impact()

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from mailagent.api import codec
 from mailagent.api.directives import Directive, DirectiveKind
-from mailagent.api.ids import DirectiveId, OpId
+from mailagent.api.ids import DirectiveId, OpId, VmtaName
+from mailagent.api.reputation import ListCheck, ListState, Weight
 from mailagent.api.requests import Role
 from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import DeferredGroup
@@ -113,6 +115,43 @@ def stepped_down() -> Directive:
         reply="421 4.7.28 unusual rate",
         base="60/m",
     )
+
+
+def checked(vmta: str, zone: str, state: ListState, detail: str = "") -> ListCheck:
+    return ListCheck(
+        vmta=VmtaName(vmta),
+        address="192.0.2.7",
+        zone=zone,
+        weight=Weight.HIGH,
+        state=state,
+        detail=detail,
+        since=codec.now(),
+        asked_at=codec.now(),
+    )
+
+
+async def test_addresses_on_block_lists_are_told_and_those_that_nobody_can_tell(
+    agents: Agents, mailctl: Mailctl
+) -> None:
+    assert "no list is asked" in (await mailctl("block-lists")).out
+    first, second, *_ = agents["mx1"].vmta_names("marketing")
+    agents["mx1"].list_checks = (
+        checked(second, "b.example", ListState.UNKNOWN, "SERVFAIL"),
+        checked(first, "a.example", ListState.LISTED, "trap"),
+        checked(first, "b.example", ListState.CLEAN),
+    )
+    rows = (await mailctl("block-lists", "--json")).document["rows"]
+    assert [(row["vmta"], row["zone"], row["state"], row["detail"]) for row in rows] == [
+        (first, "a.example", "listed", "trap"),
+        (second, "b.example", "unknown", "SERVFAIL"),
+    ]
+    assert len((await mailctl("block-lists", "--all", f"vmta:{first}", "--json")).document["rows"]) == 2
+    table = (await mailctl("block-lists")).out
+    assert "trap" in table
+    assert "SERVFAIL" in table
+    agents["mx1"].list_checks = (checked(first, "b.example", ListState.CLEAN),)
+    assert "on no list: 1 check, none of them a listing" in (await mailctl("block-lists")).out
+    assert (await mailctl("block-lists", "pool:nowhere")).code == 2
 
 
 async def test_what_automation_does_is_listed_shortened_and_pinned(agents: Agents, mailctl: Mailctl) -> None:

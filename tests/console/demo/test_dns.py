@@ -5,7 +5,7 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from mailctl.demo.dns import Zone
+from mailctl.demo.dns import BLOCK_LIST, Zone
 from mailctl.demo.farside import FarSide
 from mailctl.demo.receivers import PROVIDERS
 
@@ -53,6 +53,19 @@ async def test_what_is_not_there_is_told_apart(far: FarSide) -> None:
     assert not no_data.answer
     null = await ask(far, "nomail.example", "MX")
     assert null.answer[0][0].to_text() == "0 ."
+
+
+async def test_the_block_list_knows_its_test_entry_and_whom_an_incident_has_put_there(far: FarSide) -> None:
+    async def is_listed(reverse: str) -> bool:
+        answer = await ask(far, f"{reverse}.{BLOCK_LIST}", "A")
+        return answer.rcode() == dns.rcode.NOERROR and answer.answer[0][0].to_text() == "127.0.0.2"
+
+    assert await is_listed("2.0.0.127")  # RFC 5782 section 5
+    assert not await is_listed("1.0.0.127")
+    far.dns.zone.put_on_list("127.77.1.3")
+    assert await is_listed("3.1.77.127")
+    far.dns.zone.take_off_list("127.77.1.3")
+    assert not await is_listed("3.1.77.127")
 
 
 def test_an_answer_that_does_not_fit_is_truncated() -> None:

@@ -9,6 +9,7 @@ import pytest
 from mailagent.api import codec
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.reputation import Listing, Weight
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.views import DestinationView, EngineState, Flow, MemberState
 from mailctl.fleet.state import FleetState, HostState, LinkState
@@ -305,3 +306,35 @@ def test_a_postfix_that_is_stopped_is_not_offered_what_only_our_engine_can() -> 
     host = replace(last, snapshot=msgspec.structs.replace(last.snapshot, host=view))
     [alarm] = [one for one in Lookout().see(FleetState(hosts=(host,))) if one.trouble is Trouble.REFUSING]
     assert (alarm.verb, alarm.evidence) == (None, "Postfix is not running")
+
+
+def listed(weight: Weight, *vmtas: str) -> FleetState:
+    """QUIET, with those of mx1 on a list."""
+    one = Listing(zone="bl.example", address="192.0.2.7", weight=weight, meaning="trap", since=NOW)
+    first, *others = QUIET.hosts
+    assert first.snapshot is not None
+    views = tuple(
+        msgspec.structs.replace(view, listings=(one,)) if view.name in vmtas else view for view in first.snapshot.vmtas
+    )
+    return replace(
+        QUIET, hosts=(replace(first, snapshot=msgspec.structs.replace(first.snapshot, vmtas=views)), *others)
+    )
+
+
+def test_an_address_on_a_list_is_rotated_to_a_standby_that_is_on_none() -> None:
+    (alarm,) = alarms(listed(Weight.HIGH, "mkt-1"))
+    assert (alarm.trouble, alarm.text) == (Trouble.LISTED, "mkt-1 is on bl.example (trap)")
+    assert alarm.command == "mailctl rotate vmta:mkt-1"
+    assert alarm.evidence.startswith("192.0.2.7 on bl.example (trap) since ")
+    assert QUIET.hosts[0].snapshot is not None
+    standbys = [view.name for view in QUIET.hosts[0].snapshot.vmtas if view.state is MemberState.STANDBY]
+    (alarm,) = alarms(listed(Weight.HIGH, "mkt-1", *standbys))
+    assert alarm.command == ""
+    assert "no standby" in alarm.advice
+
+
+def test_one_list_that_hardly_anybody_asks_and_addresses_in_reserve_raise_none() -> None:
+    assert alarms(listed(Weight.LOW, "mkt-1")) == ()
+    assert QUIET.hosts[0].snapshot is not None
+    standby = next(view.name for view in QUIET.hosts[0].snapshot.vmtas if view.state is MemberState.STANDBY)
+    assert alarms(listed(Weight.HIGH, standby)) == ()

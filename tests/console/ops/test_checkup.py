@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView
 from mailagent.api.ids import DirectiveId, HostName, OpId, ProviderName, StreamName
 from mailagent.api.replies import InDoubtPage
+from mailagent.api.reputation import Listing, Weight
 from mailagent.api.requests import HistoryScope
 from mailagent.api.sums import SumRow, Sums
 from mailagent.api.suppression import SuppressionPage
@@ -51,7 +52,7 @@ def facts(host: dict[str, Any] | None = None, *, lost: bool = False, **fields: A
     snapshot = msgspec.structs.replace(
         SNAPSHOT,
         host=msgspec.structs.replace(SNAPSHOT.host, **(host or {})),
-        **{name: fields.pop(name) for name in ("pools", "directives") if name in fields},
+        **{name: fields.pop(name) for name in ("pools", "directives", "vmtas") if name in fields},
     )
     hosts: tuple[HostState, ...] = (HostState(name=MX1, state=LinkState.LIVE, snapshot=snapshot),)
     if lost:
@@ -190,6 +191,26 @@ def test_growth_bounces_duplicates_and_events() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("weights", "level"),
+    [
+        ((Weight.INFO,), "warning"),
+        ((Weight.LOW,), "warning"),
+        ((Weight.LOW,) * 2, "critical"),
+        ((Weight.HIGH,), "critical"),
+    ],
+)
+def test_an_address_on_a_list_that_large_receivers_ask_is_critical(weights: tuple[Weight, ...], level: str) -> None:
+    listings = tuple(
+        Listing(zone=f"bl{n}.example", address="192.0.2.7", weight=weight, meaning="trap", since=NOW)
+        for n, weight in enumerate(weights)
+    )
+    first, *others = SNAPSHOT.vmtas
+    vmtas = (msgspec.structs.replace(first, listings=listings), *others)
+    assert crossed("listed", facts(vmtas=vmtas)) == [(level, f"virtual MTA {first.name}", len(weights))]
+    assert crossed("listed", facts()) == []
+
+
 def test_an_order_of_a_person_gets_old_and_one_of_automation_does_not() -> None:
     order = Directive(
         id=DirectiveId("d1"),
@@ -236,7 +257,7 @@ def test_the_line_of_a_plugin() -> None:
 
 def test_levels_become_the_codes_of_plugins() -> None:
     assert nagios(checkup(facts(), QUIET))[0].startswith(
-        "MAILCTL OK - 14 checks, nothing crossed | 'unreachable'=0;0;1;0 "
+        "MAILCTL OK - 15 checks, nothing crossed | 'unreachable'=0;0;1;0 "
     )
     assert nagios(checkup(facts(), QUIET))[1] == 0
     assert nagios(checkup(facts({"waiting": 60_000}), QUIET))[1] == 1
@@ -266,7 +287,7 @@ def test_whatever_hosts_say_a_plugin_says_one_line_that_can_be_read(
 def test_people_see_values_commands_and_what_is_not_known() -> None:
     text = checkup_text(checkup(facts({"waiting": 60_000}, lost=True), QUIET), None)
     assert "warning: waiting 60,000 of host mx1 (limit 50,000)\n  mailctl deferred host:mx1" in text
-    assert "not checked on mx2 (lost: reset): refusing, stopped, waiting, window, disk_free, orders" in text
+    assert "not checked on mx2 (lost: reset): refusing, stopped, waiting, window, listed, disk_free, orders" in text
 
 
 def test_the_commands_that_show_more_exist() -> None:

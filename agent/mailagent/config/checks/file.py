@@ -15,6 +15,7 @@ from mailagent.config.checks.events import check_events
 from mailagent.config.checks.feedback import check_feedback
 from mailagent.config.checks.machines import check_machines
 from mailagent.config.checks.postfix import check_postfix
+from mailagent.config.checks.reputation import check_reputation
 from mailagent.config.checks.streams import check_stream_rules
 from mailagent.config.checks.suppression import check_suppression
 from mailagent.config.checks.thresholds import check_thresholds
@@ -95,6 +96,7 @@ def _check_shared(config: Shared, report: Reader, hosts: list[tuple[Key, _Host]]
     check_suppression(config.suppression, report)
     check_destinations(config, report)
     check_automation(config, report)
+    check_reputation(config.reputation, report)
     check_accounting(config.accounting, report)
     check_feedback(config, report)
     check_stream_rules(config, report)

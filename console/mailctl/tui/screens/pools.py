@@ -253,6 +253,10 @@ class PoolsView(View):
                 Content.styled(clean(view.reason) or f"{view.state} in {pool.name}", Tone.TEXT.style),
                 Content.styled(warm, Tone.ACCENT.style),
             ),
+            *(
+                beside(fact("listed", one.zone), fact("says", one.meaning), fact("since", since(one.since, now)))
+                for one in view.listings
+            ),
             *(engine_facts(host) if (host := state.host(row.host)) else ()),
             *complaints(back for back in self._back if back.vmta == view.name),
         )
