@@ -38,6 +38,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     text: str  # `gmail throttles mkt-1`
     hosts: tuple[HostName, ...]
     cells: tuple[str, ...] = ()  # `gmail/mkt-1`, those with most mail first; none: it is about the hosts
+    vmta: str = ""  # or about this one, at no provider alone
     waiting: int = 0  # recipients behind it
     evidence: str = ""  # the reply or error, verbatim
     advice: str = ""  # what to do, a sentence
@@ -190,6 +191,7 @@ def _of_listings(host: HostState) -> Iterator[Alarm]:
             trouble=Trouble.LISTED,
             text=f"{view.name} is {view.listings[0].sentence}",
             hosts=(host.name,),
+            vmta=view.name,
             waiting=view.ready,
             evidence=", ".join(f"{one.address} {one.sentence} since {one.since:%H:%M} UTC" for one in view.listings),
             advice=f"{way}ask the list to take it off once you know what it was listed for",

@@ -50,13 +50,15 @@ class Alarms:
 def _about(alarm: Alarm) -> tuple[str, ...]:
     """What stays the same while the trouble lasts: one cell, or the provider of several, or the hosts."""
     providers = {cell.rpartition("/")[0] for cell in alarm.cells}
-    return (alarm.trouble, *(alarm.cells if len(alarm.cells) == 1 else sorted(providers) or alarm.hosts))
+    return (alarm.trouble, alarm.vmta, *(alarm.cells if len(alarm.cells) == 1 else sorted(providers) or alarm.hosts))
 
 
 def screen_of(alarm: Alarm) -> str:
     """The screen with its rows."""
     if alarm.trouble is Trouble.FAILING:
         return "Deferred"
+    if alarm.vmta:
+        return "Pools"
     return "Destinations" if alarm.cells else "Fleet"
 
 
@@ -64,6 +66,8 @@ def rows_of(alarm: Alarm) -> tuple[str, ...]:
     """The keys of its rows there; none: the screen's first, whatever it is."""
     if alarm.trouble is Trouble.FAILING:
         return ()
+    if alarm.vmta:
+        return (f"vmta:{alarm.vmta}",)
     return alarm.cells or tuple(map(str, alarm.hosts))
 
 

@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 
 from mailagent.api.directives import DirectiveKind, DirectiveView
 from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.reputation import Weight
 from mailctl.fleet.state import FleetState, HostState
 from mailctl.ops.alarms import Lookout
 from mailctl.ops.plan import Verb
@@ -18,12 +19,13 @@ from mailctl.tui.screens.destinations import DestinationsView
 from mailctl.tui.screens.fleet import FleetView
 from mailctl.tui.screens.help import HelpScreen
 from mailctl.tui.screens.operations import OperationsView
+from mailctl.tui.screens.pools import PoolsView
 from mailctl.tui.verdicts import Subject
 from mailctl.tui.widgets.alarmline import AlarmLine, alarm_line
 from mailctl.tui.widgets.status import Hints
 from mailctl.tui.widgets.table import FleetTable
 from mailctl.tui.widgets.topbar import Tabs
-from tests.console.ops.test_alarms import FAILING, QUIET, rule, with_cells
+from tests.console.ops.test_alarms import FAILING, QUIET, listed, rule, with_cells
 from tests.console.tui.doubles import BUSY, StillFleet, healthy, order, troubled
 from tests.console.tui.test_screens import SIZES, app_over, ready, shown, table
 from tests.console.tui.waiting import is_asked, until
@@ -67,6 +69,19 @@ async def test_a_key_goes_from_the_alarm_to_its_row_and_says_what_helps(size: tu
         await until(pilot, lambda: isinstance(pilot.app.screen, DestinationsView) and "goes there" not in line(pilot))
         assert table(pilot).cursor == "gmail/mkt-1"
         assert line(pilot).endswith("R rotate")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_an_address_on_a_block_list_is_shown_in_its_pool_unfolded(size: tuple[int, int]) -> None:
+    async with app_over(StillFleet(listed(Weight.HIGH, "mkt-1"))).run_test(size=size) as pilot:
+        await ready(pilot)
+        await pilot.press("2", "f", "down", "f")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PoolsView) and "▸ marketing" in shown(pilot))
+        await pilot.press("1", "!")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PoolsView) and table(pilot).cursor == "vmta:mkt-1")
+        assert "mkt-1 is on bl.example (trap)" in line(pilot)
+        assert line(pilot).endswith("R rotate")
+        await until(pilot, lambda: "listed  bl.example says  trap" in shown(pilot))
 
 
 async def test_without_an_alarm_there_is_no_line() -> None:

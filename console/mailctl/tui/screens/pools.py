@@ -140,6 +140,11 @@ class PoolsView(View):
         yield FleetTable(empty=self.EMPTY)
         yield Detail()
 
+    def seek(self, rows: tuple[str, ...]) -> None:
+        """Stand on these rows, in pools that are unfolded for that."""
+        self._folded -= {row.view.pool for row in self.desk.state.vmtas if f"vmta:{row.view.name}" in rows}
+        super().seek(rows)
+
     def poll(self) -> None:
         """Ask for DKIM keys and feedback too, now and then: they change slowly."""
         super().poll()
