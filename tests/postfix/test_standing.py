@@ -19,6 +19,7 @@ from mailagent.api.targets import Target, TargetKind
 from mailagent.control.state import host_state
 from mailagent.host import Principal
 from mailagent.postfix.commands import Programs
+from mailagent.postfix.destinations import FILE, Destinations
 from mailagent.postfix.host import PostfixHost
 from mailagent.postfix.installing import Installing
 from tests.agent.dns.responder import responding
@@ -171,6 +172,9 @@ async def test_a_suspended_provider_waits_by_the_domains_seen_and_new_ones_follo
         await until(lambda: _knows(one.host, 2), "and tells the agent of it")
         assert not one.sink.received["b@one.big.test"]
         await until(lambda: _holds(one.host, 2), "and has a row")
+        kept = Destinations(one.host.config.state_dir / FILE, lambda: None)
+        kept.load()
+        assert {place.domain for place in kept} >= {"one.big.test", "two.big.test"}  # for who starts after a kill
 
         async def held() -> bool:
             await one.send(f"c{next(one.ops)}@two.big.test")

@@ -122,7 +122,13 @@ class PostfixHost(Life):
         )
         helper = Helper(config.postfix.helper) if config.postfix.helper else None
         writer = OwnWriter(programs) if helper is None else HelpedWriter(helper)
-        self._maps = Maps(config, writer, lambda: self._destinations, Path(instance.config_dir))
+        self._maps = Maps(
+            config,
+            writer,
+            lambda: self._destinations,
+            Path(instance.config_dir),
+            keep=lambda: self._destinations.save(),
+        )
         self._destinations = Destinations(config.state_dir / DESTINATIONS, self._maps.look)
         await asyncio.to_thread(self._destinations.load)
         self._mirror.on_site = self._destinations.note

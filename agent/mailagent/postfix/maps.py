@@ -59,13 +59,17 @@ class Maps:
         destinations: Callable[[], Iterable[Destination]],
         place: Path,
         *,
+        keep: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`destinations` has every domain that mail was seen for, `place` is where the instance is configured."""
+        """`destinations` has every domain that mail was seen for, which `keep` stores (it blocks); `place` is where the
+        instance is configured.
+        """
         self.place = place
         self._config = config
         self._writer = writer
         self._destinations = destinations
+        self._keep = keep
         self._clock = clock
         self._state: HostState | None = None
         self._written: HostState | None = None  # the state that the maps have
@@ -178,6 +182,8 @@ class Maps:
         rows = Holds(config, state).rows(self._destinations())
         texts = slot_texts(config, state, record.streams, record.vmtas, record.nexthop)
         texts[HELD_MAP] = map_text(rows.items())
+        if rows.keys() - self.held.keys():  # an agent that was killed has to hold them again, before it sees them again
+            await asyncio.to_thread(self._keep)
         await self._put(record, texts, ordered=state is not self._written)
         self.held = rows
         self._written = state
