@@ -115,7 +115,7 @@ class FileTail:
         self._tail = b""
         self._inside = False
         self._gap = False
-        self._ended = False  # was at its end when `path` was found to be another file
+        self._ended = False  # a line was seen in what follows: nothing is written to this one any more
 
     @property
     def position(self) -> Position | None:
@@ -267,16 +267,17 @@ class FileTail:
             return None
         if (found.st_dev, found.st_ino) == file.key:
             return None
-        if not self._ended:  # its writer may still have it open: look once more
-            self._ended = True
-            return None
         for path in self._later(file):
             with suppress(FileNotFoundError):  # rotated again meanwhile: the next look finds it
                 following = _opened(path)
                 first = following.at(0, CHUNK)
-                if b"\n" in first or len(first) == CHUNK:
+                has_line = b"\n" in first or len(first) == CHUNK
+                if has_line and self._ended:
                     return following
                 following.close()
+                if has_line:  # what was written to `file` before that may not be read yet: look once more
+                    self._ended = True
+                    return None
         return None
 
     def _later(self, file: _File) -> Iterator[Path]:

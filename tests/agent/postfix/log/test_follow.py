@@ -227,3 +227,33 @@ def test_of_a_line_too_long_the_start_is_kept_across_a_restart(tmp_path: Path) -
     tail = FileTail(path, position(tail))
     write(path, b"to=<x>\nnext\n")
     assert drained(tail) == [b"next"]
+
+
+class Overtaken(FileTail):
+    """Its writer writes a last line and goes over to the new file just after the old one was found to be at its end."""
+
+    def __init__(self, path: Path, last: Path) -> None:
+        super().__init__(path, from_start=True)
+        self.last = last
+        self.ends = 0
+
+    def _take(self, data: bytes) -> list[bytes] | None:
+        lines = super()._take(data)
+        if lines is None and self.last.exists():
+            self.ends += 1
+            if self.ends == 2:  # at the first look the new file was there, and empty
+                write(self.last, b"last\n")
+                write(self.path, b"first\n")
+        return lines
+
+
+def test_a_last_line_is_not_overtaken_by_the_file_that_logrotate_made_before(tmp_path: Path) -> None:
+    log, rotated = tmp_path / "mail.log", tmp_path / "mail.log.1"
+    write(log, b"begin\n")
+    tail = Overtaken(log, rotated)
+    assert drained(tail) == [b"begin"]
+    log.rename(rotated)
+    log.touch()
+    found = [line for _ in range(6) if (chunk := tail.read()) is not None for line in chunk.lines]
+    assert found == [b"last", b"first"]
+    tail.close()
