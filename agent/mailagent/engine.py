@@ -282,6 +282,7 @@ class Engine(Life):
         self._spawn(ages.run(), "ages")
         self._spawn(self._upkeep.run(), "upkeep")
         self._spawn(self._reporting.run(), "tls-reports")
+        self._spawn(self._block_lists.run(), "block-lists")
         await self._feedback.start()
         await self._intake.start()
         if config.intake.ready is not None:

@@ -155,11 +155,10 @@ class Life(ABC):
         self._spawn(self._suppressing.freeze_by_itself(ProviderName(provider), held), f"freeze:{provider}")
 
     def _watch_lists(self, resolver: Resolver, changed: Callable[[], None]) -> None:
-        """Begin to ask block lists; `changed` when a listing came or went."""
+        """What block lists say, once the task `block-lists` runs; `changed` when a listing came or went."""
         self._block_lists = BlockLists(
             self._config, resolver, note=lambda verb, words: self.note(verb, AGENT, words), changed=changed
         )
-        self._spawn(self._block_lists.run(), "block-lists")
 
     # -- configuration -------------------------------------------------------------------------------------------
 

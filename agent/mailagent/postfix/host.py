@@ -232,6 +232,7 @@ class PostfixHost(Life):
         self._spawn(self._log.run(), "log")
         self._spawn(self._mail.run(), "mail-orders")
         self._spawn(self._maps.run(), "maps")
+        self._spawn(self._block_lists.run(), "block-lists")
         self._spawn(self._agreement.look(config), "agreement")
         log.info(
             "postfix host runs host=%s version=%s queue=%s", config.host, instance.version_text, instance.queue_dir
