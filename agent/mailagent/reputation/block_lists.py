@@ -87,6 +87,7 @@ class BlockLists:
         self._checks: dict[tuple[VmtaName, str, str], _Check] = {}
         self._tests: dict[tuple[str, int], tuple[float, str]] = {}  # (zone, version) -> until when, what is wrong
         self._soon: dict[VmtaName, float] = {}
+        self._listings: dict[VmtaName, tuple[Listing, ...]] = {}
         self._wake = asyncio.Event()
         self.configure(config)
 
@@ -109,6 +110,7 @@ class BlockLists:
                     check.due = min(check.due, now + zone.every.total_seconds())
                     self._checks[key] = check
         self._tests.clear()
+        self._collect()
         self._wake.set()
 
     def look_soon(self, vmta: VmtaName) -> None:
@@ -124,17 +126,7 @@ class BlockLists:
 
     def listings(self, vmta: VmtaName) -> tuple[Listing, ...]:
         """Lists that an address of `vmta` is on."""
-        return tuple(
-            Listing(
-                zone=check.zone.name,
-                address=str(check.address),
-                weight=check.zone.weight,
-                meaning=check.verdict.meaning,
-                since=check.since,
-            )
-            for check in self._checks.values()
-            if check.vmta == vmta and isinstance(check.verdict, Listed) and check.since is not None
-        )
+        return self._listings.get(vmta, ())
 
     async def block_lists(self, _: requests.Empty) -> ListChecks:
         """Everything that is known."""
@@ -204,8 +196,24 @@ class BlockLists:
         else:
             return
         log.warning("block list: %s", words)
+        self._collect()
         self._changed()
         await self._note(verb, words)
+
+    def _collect(self) -> None:
+        """Sort listings by virtual MTA: every snapshot has them."""
+        found: dict[VmtaName, tuple[Listing, ...]] = {}
+        for check in self._checks.values():
+            if isinstance(check.verdict, Listed) and check.since is not None:
+                one = Listing(
+                    zone=check.zone.name,
+                    address=str(check.address),
+                    weight=check.zone.weight,
+                    meaning=check.verdict.meaning,
+                    since=check.since,
+                )
+                found[check.vmta] = (*found.get(check.vmta, ()), one)
+        self._listings = found
 
 
 def _seen_by_the_world(vmta: VirtualMta) -> Iterator[Address]:
