@@ -38,6 +38,8 @@ RETRY_S: Final = 600.0
 """Without an answer, and for a list that failed its test, at most."""
 TEST_S: Final = 86_400.0
 """How long a list that passed its test is believed."""
+STANDS_S: Final = 86_400.0
+"""How long a listing stands without another answer."""
 SOON_S: Final = 300.0
 """A reply about a block list has a virtual MTA looked at out of turn, so often at most."""
 
@@ -63,6 +65,12 @@ class _Check:
     verdict: Verdict = field(default_factory=lambda: Unknown("not asked yet"))
     since: datetime | None = None
     asked_at: datetime | None = None
+    stands_until: float = 0.0  # monotonic: a listing without another answer
+
+    @property
+    def key(self) -> tuple[VmtaName, str, str]:
+        """What it is about."""
+        return (self.vmta, str(self.address), self.zone.name)
 
 
 class BlockLists:
@@ -104,11 +112,11 @@ class BlockLists:
         for zone in zones(config.reputation.block_lists):
             for name, vmta in config.virtual_mtas.items():
                 for address in _seen_by_the_world(vmta):
-                    key = (name, str(address), zone.name)
-                    check = before.get(key) or _Check(name, address, zone, due=now)
+                    check = _Check(name, address, zone, due=now)
+                    check = before.get(check.key, check)
                     check.zone = zone
                     check.due = min(check.due, now + zone.every.total_seconds())
-                    self._checks[key] = check
+                    self._checks[check.key] = check
         self._tests.clear()
         self._collect()
         self._wake.set()
@@ -146,8 +154,7 @@ class BlockLists:
                     pass
                 continue
             found = await self._ask(check)
-            every_s = check.zone.every.total_seconds()
-            wait_s = min(every_s, RETRY_S) if isinstance(found, Unknown) else every_s
+            wait_s = _pause_s(check.zone) if isinstance(found, Unknown) else check.zone.every.total_seconds()
             check.due = self._clock() + wait_s * self._random.uniform(1 - JITTER, 1 + JITTER)
             await self._settle(check, found)
             await asyncio.sleep(PACE_S)
@@ -157,7 +164,10 @@ class BlockLists:
             return Unknown(f"{check.address} is private: say in virtual_mtas.{check.vmta}.public what the world sees")
         if problem := await self._tested(check.zone, check.address.version):
             return Unknown(problem)
-        return verdict(await self._look_up(check.address, check.zone), check.zone.answers)
+        found = verdict(await self._look_up(check.address, check.zone), check.zone.answers)
+        if isinstance(found, Unknown):  # the next address would wait as long for as little
+            self._tests[check.zone.name, check.address.version] = self._clock() + _pause_s(check.zone) / 2, found.reason
+        return found
 
     async def _tested(self, zone: Zone, version: int) -> str:
         """Why the list is not believed about addresses of that version; tested at first, daily, and while it fails."""
@@ -170,20 +180,21 @@ class BlockLists:
         )
         if problem:
             log.warning("block list not believed zone=%s ipv=%d: %s", zone.name, version, problem)
-        believed_s = min(zone.every.total_seconds(), RETRY_S) / 2 if problem else TEST_S
-        self._tests[zone.name, version] = now + believed_s, problem
+        self._tests[zone.name, version] = now + (_pause_s(zone) / 2 if problem else TEST_S), problem
         return problem
 
     async def _look_up(self, address: Address, zone: Zone) -> AddressAnswer:
         return await self._dns.addresses(question(address, zone.name), version=4, fresh=True)
 
     async def _settle(self, check: _Check, found: Verdict) -> None:
-        """Keep what was found; a listing stands while the list gives no other answer."""
+        """Keep what was found; a listing stands for a day without another answer."""
+        if self._checks.get(check.key) is not check:
+            return  # another configuration came while it was asked
         before, now = check.verdict, datetime.now(UTC)
-        if isinstance(found, Unknown) and isinstance(before, Listed):
+        if isinstance(found, Unknown) and isinstance(before, Listed) and self._clock() < check.stands_until:
             log.warning("block list gave no answer zone=%s vmta=%s: %s", check.zone.name, check.vmta, found.reason)
             return
-        check.verdict, check.asked_at = found, now
+        check.verdict, check.asked_at, check.stands_until = found, now, self._clock() + STANDS_S
         if type(found) is not type(before):
             check.since = now
         if found == before:
@@ -192,7 +203,8 @@ class BlockLists:
         if isinstance(found, Listed):
             verb, words = "listed", f"{where} is on {check.zone.name} ({found.meaning})"
         elif isinstance(before, Listed):
-            verb, words = "delisted", f"{where} is off {check.zone.name}"
+            gone = "is off" if isinstance(found, Clean) else "was a day ago, and nothing is known since, on"
+            verb, words = "delisted", f"{where} {gone} {check.zone.name}"
         else:
             return
         log.warning("block list: %s", words)
@@ -214,6 +226,11 @@ class BlockLists:
                 )
                 found[check.vmta] = (*found.get(check.vmta, ()), one)
         self._listings = found
+
+
+def _pause_s(zone: Zone) -> float:
+    """Seconds until a list is asked again that gave no answer."""
+    return min(zone.every.total_seconds(), RETRY_S)
 
 
 def _seen_by_the_world(vmta: VirtualMta) -> Iterator[Address]:

@@ -145,9 +145,33 @@ async def test_a_listing_stands_while_dns_does_not_answer() -> None:
         one.lists_address("10.0.0.127")
         await one.asked()
         one.dns.rcode = dns.rcode.SERVFAIL
-        await one.again()
+        one.now[0] += 600
+        one.lists.look_soon(A)
+        one.lists.look_soon(B)
+
+        async def unknown() -> bool:
+            return (await one.checks())["127.0.0.11"].state is ListState.UNKNOWN
+
+        await until(unknown, "the other one, whose turn is next, was looked at")
         assert [listing.zone for listing in one.lists.listings(A)] == [ZONE]
         assert [verb for verb, _ in one.notes] == ["listed"]
+        one.now[0] += block_lists.STANDS_S
+        one.lists.look_soon(A)
+
+        async def forgotten() -> bool:
+            return one.lists.listings(A) == ()
+
+        await until(forgotten, "after a day nothing is known")
+        assert one.notes[-1][1] == "a (127.0.0.10) was a day ago, and nothing is known since, on bl.example"
+
+
+async def test_a_list_that_gives_no_answer_is_not_asked_about_the_next_address() -> None:
+    async with rig() as one:
+        one.dns.answer_rcode = lambda name, kind: dns.rcode.SERVFAIL if name.startswith("10.") else None
+        checks = await one.asked()
+        assert {check.state for check in checks.values()} == {ListState.UNKNOWN}
+        assert one.dns.asked[f"10.0.0.127.{ZONE}", "A"]
+        assert not one.dns.asked[f"11.0.0.127.{ZONE}", "A"]
 
 
 async def test_a_reply_about_a_block_list_has_the_address_looked_at_once_in_five_minutes() -> None:
