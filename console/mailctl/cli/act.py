@@ -18,6 +18,7 @@ from mailctl.cli.show import why
 from mailctl.fleet import Fleet
 from mailctl.ops import LineResult, Options, Plan, Report, Verb, WaitResult, mail
 from mailctl.ops.budget import is_about_the_fleet
+from mailctl.ops.command import prefix
 from mailctl.ops.mail import ON_MAIL
 from mailctl.ops.own import READ_ONLY_REFUSAL
 from mailctl.output.document import HostResult, Operation, document
@@ -74,10 +75,10 @@ def act(
     if not attended and not manner.dry_run:
         _check_unattended(verb, options, manner)
 
-    begun = False
+    asks = ""
 
     async def work() -> Exit:
-        nonlocal begun
+        nonlocal asks
         # The whole fleet is connected even for one host: the plan says what stays untouched.
         async with setup.fleet() as fleet:
             everywhere = is_about_the_fleet(verb, selection)
@@ -104,19 +105,19 @@ def act(
             else:
                 plan = await ops.plan(fleet, verb, selection, options)
             if manner.dry_run:
-                return dry(fleet, plan, as_json=manner.as_json)
+                return dry(setup, fleet, plan, as_json=manner.as_json)
             click.echo(plan_text(plan, None if not sys.stderr.isatty() else width()), err=True)
             if plan.is_possible and not manner.yes and not await confirmed(plan.word):
                 narrate("nothing was changed")
                 return Exit.INTERRUPTED
-            begun = True
+            asks = f"{prefix(fleet.path)} operation {plan.op_id}"
             return await _execute(setup, fleet, plan, manner, asked.done if asked is not None else None)
 
     try:
         code = run(work())
     except KeyboardInterrupt:
         click.echo(err=True)
-        what = "what was applied by then stands (see mailctl directives)" if begun else "nothing was changed"
+        what = f"what was applied by then stands; `{asks}` tells where" if asks else "nothing was changed"
         narrate(f"interrupted; {what}")
         raise
     leave(code)
@@ -200,8 +201,9 @@ def _check_unattended(verb: Verb, options: Options, manner: Manner) -> None:
         raise click.UsageError("nobody is at the terminal; a verb on messages wants --max-affected N beside --yes")
 
 
-def dry(fleet: Fleet, plan: Plan, *, as_json: bool) -> Exit:
+def dry(setup: Setup, fleet: Fleet, plan: Plan, *, as_json: bool) -> Exit:
     """Print a plan that is not to be executed."""
+    errors = _lost(setup, fleet, plan)
     if as_json:
         results = tuple(
             HostResult(host=step.host, target=step.target, result=step.state, detail=step.detail) for step in plan.steps
@@ -211,11 +213,14 @@ def dry(fleet: Fleet, plan: Plan, *, as_json: bool) -> Exit:
                 plan.verb,
                 fleet.state,
                 operation=operation_of(plan, results, dry_run=True, undo=""),
+                errors=errors,
                 hosts={step.host for step in plan.steps},
             )
         )
     else:
         click.echo(plan_text(plan, width()))
+    for error in errors:
+        narrate(error)
     return of_plan(plan)
 
 
@@ -235,6 +240,7 @@ async def _execute(
                 "not empty: " + ", ".join(f"{one.host} {one.state}" for one in waited.drains if one.state != "empty")
             )
             code = Exit.INCOMPLETE
+    errors = _lost(setup, fleet, plan)
     if manner.as_json:
         results = tuple(
             HostResult(host=line.host, target=line.target, result=line.result, detail=line.detail)
@@ -244,14 +250,11 @@ async def _execute(
             plan, results, undo=report.undo_command, counts=report.counts, empty=waited.is_empty if waited else None
         )
         targeted = {step.host for step in plan.steps}
-        errors = [
-            f"{host.name}: {why(host, setup.timeout_s)}"
-            for host in fleet.state.hosts
-            if host.name in targeted and not host.state.is_fresh
-        ]
         click.echo(document(plan.verb, fleet.state, operation=operation, errors=errors, hosts=targeted))
     else:
         click.echo(report_text(report, width()))
+    for error in errors:
+        narrate(error)
     narrate(f"{plan.title}: {report.summary}")
     if report.is_stale:
         narrate("something changed since the plan; run the command again to see the new one")
@@ -260,6 +263,13 @@ async def _execute(
     if report.undo_command:
         narrate(f"undo with: {report.undo_command}")
     return code
+
+
+def _lost(setup: Setup, fleet: Fleet, plan: Plan) -> list[str]:
+    """A line for each host of the plan that gives no answer."""
+    targeted = {step.host for step in plan.steps}
+    lost = (host for host in fleet.state.hosts if host.name in targeted and not host.state.is_fresh)
+    return [f"{host.name}: {why(host, setup.timeout_s)}" for host in lost]
 
 
 def _tell(now: WaitResult) -> None:

@@ -54,7 +54,7 @@ def roll(
             if dry_run:
                 if compared and not as_json:
                     click.echo(plans_text(compared, width()))
-                return dry(fleet, plan, as_json=as_json)
+                return dry(setup, fleet, plan, as_json=as_json)
             columns = width() if sys.stderr.isatty() else None
             if compared:
                 click.echo(plans_text(compared, columns), err=True)

@@ -28,7 +28,7 @@ from mailctl import ops
 from mailctl.cli.act import confirmed
 from mailctl.cli.exits import Exit
 from mailctl.cli.setup import Setup, leave, narrate, run
-from mailctl.cli.show import selected
+from mailctl.cli.show import selected, why
 from mailctl.fleet import Fleet, LinkError
 from mailctl.fleet.lists import reason as why_not
 from mailctl.ops import Selection
@@ -153,9 +153,11 @@ def export_list(setup: Setup, words: Sequence[str], **narrow: Any) -> None:
             await fleet.settled(setup.timeout_s)
             hosts = [host.name for host in selected(fleet.state, selection)]
             lacking = [host for host in fleet.state.hosts if not host.state.is_fresh]
-            code = Exit.INCOMPLETE if lacking or not hosts else Exit.DONE
+            code = Exit.INCOMPLETE if lacking else Exit.DONE
             for lost in lacking:
-                narrate(f"{lost.name}: {lost.state}: its list is missing")
+                narrate(f"{lost.name}: {why(lost, setup.timeout_s)}; its list is missing")
+            if not hosts:
+                return Exit.UNREACHABLE
             out.writerow(COLUMNS)
             written: set[tuple[str, str]] = set()
             for host in hosts:

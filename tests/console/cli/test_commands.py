@@ -479,7 +479,9 @@ async def test_an_interrupted_wait_leaves_the_drain_standing(agents: Agents, pat
         process.send_signal(signal.SIGINT)
         rest = await process.stderr.read()
         assert await process.wait() == 130
-    assert b"what was applied by then stands" in rest
+    (op_id,) = agents["mx1"].records
+    assert b"what was applied by then stands; `mailctl --fleet " in rest
+    assert f" operation {op_id}` tells where\n".encode() in rest
     assert b"Traceback" not in rest
     assert len(agents["mx1"].live) == 1
 

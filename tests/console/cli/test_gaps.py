@@ -28,6 +28,24 @@ async def test_of_hosts_that_gave_no_answer_nothing_is_said(agents: Agents, mail
         assert ran.err.count("lost: no agent socket at /nowhere/rpc.sock") == 3, read
 
 
+async def test_a_list_that_no_host_gave_is_no_empty_list(agents: Agents, mailctl: Mailctl, path: Path) -> None:
+    lose(agents, path)
+    ran = await mailctl("suppression", "export")
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err.count("lost: no agent socket at /nowhere/rpc.sock") == ran.err.count("its list is missing") == 3
+
+
+@pytest.mark.parametrize("manner", ["--dry-run", "--yes"])
+async def test_a_plan_says_which_host_is_not_there_and_why(
+    agents: Agents, mailctl: Mailctl, path: Path, manner: str
+) -> None:
+    lose(agents, path, "mx3")
+    drain = ("drain", "host:mx2", "host:mx3", manner)
+    assert "mailctl: mx3: lost: no agent socket at /nowhere/rpc.sock" in (await mailctl(*drain)).err
+    (error,) = (await mailctl(*drain, "--json")).document["errors"]
+    assert error.startswith("mx3: lost: no agent socket")
+
+
 async def test_that_there_is_nothing_names_how_many_hosts_say_so(agents: Agents, mailctl: Mailctl, path: Path) -> None:
     lose(agents, path, "mx3")
     ran = await mailctl("deferred")
