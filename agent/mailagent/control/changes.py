@@ -137,6 +137,11 @@ class Situation:
         )
 
 
+def too_long(what: str, ttl_s: int) -> str:
+    """Why a guard refuses an order that holds mail for longer than a day."""
+    return f"{what} lasts {SUSPEND_MAX_S // 3600} h at most, {format_duration(timedelta(seconds=ttl_s))} is asked"
+
+
 def directive_id(op_id: OpId, n: int) -> DirectiveId:
     """The id of the `n`-th directive that an operation makes on a host."""
     return DirectiveId(f"{op_id}-{n}")
@@ -182,7 +187,7 @@ def suspend(at: Situation, request: requests.Suspend) -> Change:
     )
     problems = []
     if request.ttl_s is not None and request.ttl_s > SUSPEND_MAX_S and not is_job:
-        problems.append(f"a suspension lasts {SUSPEND_MAX_S // 3600} h at most, {request.ttl_s / 3600:.3g} h are asked")
+        problems.append(too_long("a suspension", request.ttl_s))
     return replace(change, warnings=floor(at, change, override=request.override, problems=problems))
 
 
@@ -344,13 +349,11 @@ def edit(at: Situation, request: requests.Edit) -> Change:
     problems = []
     if (
         old.kind in (DirectiveKind.SUSPEND, DirectiveKind.HOLD)
+        and old.target.kind is not TargetKind.JOB
         and request.ttl_s is not None
         and request.ttl_s > SUSPEND_MAX_S
     ):
-        problems.append(
-            f"a {verb(old.kind, old.target)} lasts {SUSPEND_MAX_S // 3600} h at most,"
-            f" {request.ttl_s / 3600:.3g} h are asked"
-        )
+        problems.append(too_long(f"a {verb(old.kind, old.target)}", request.ttl_s))
     made = msgspec.structs.replace(
         old,
         id=directive_id(request.op_id, 1),

@@ -11,7 +11,7 @@ from mailagent.api.mail import MailVerb
 from mailagent.api.operations import Impact
 from mailagent.api.requests import Retry
 from mailagent.api.targets import Target, TargetKind
-from mailagent.control.changes import SUSPEND_MAX_S, SUSPEND_S, Change, Situation, guard
+from mailagent.control.changes import SUSPEND_MAX_S, SUSPEND_S, Change, Situation, guard, too_long
 from mailagent.control.targets import require
 
 GRACE_S: Final = 300
@@ -70,7 +70,7 @@ def order(
     )
     problems = []
     if request.ttl_s is not None and request.ttl_s > SUSPEND_MAX_S:
-        problems.append(f"a hold lasts {SUSPEND_MAX_S // 3600} h at most, {request.ttl_s / 3600:.3g} h are asked")
+        problems.append(too_long("a hold", request.ttl_s))
     warnings = guard(problems, override=request.override)
     if on_the_way:
         warnings = (*warnings, f"{on_the_way} more are on their way now and are left alone")

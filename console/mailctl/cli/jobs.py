@@ -133,18 +133,19 @@ def put(setup: Setup, /, **given: Any) -> None:
 
 
 @job.command()
-@click.argument("name", metavar="NAME")
+@_names
 @click.argument("rate", type=RateWord(), metavar="RATE")
 @common
 @pass_setup
-def limit(setup: Setup, /, name: str, **given: Any) -> None:
+def limit(setup: Setup, /, **given: Any) -> None:
     """Give a job a rate on each host; `none` lifts it.
 
     \b
-    Example:
+    Examples:
       mailctl job limit spring-sale 50/s
+      mailctl job limit spring-sale host:mx1 none
     """
-    _act(setup, "job_set", words="job limit", names=(name,), **given)
+    _act(setup, "job_set", words="job limit", **given)
 
 
 @job.command()

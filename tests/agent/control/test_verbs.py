@@ -147,7 +147,7 @@ async def test_lifetimes_default_by_kind_and_long_suspensions_want_an_override(b
     limit = requests.Limit(op_id=OpId("op2"), target=target("vmta:tx-1"), limit="connections", value="2")
     (lowered,) = (await bench.control.limit(limit, ALICE)).directives
     assert lowered.expires_at == bench.now + timedelta(hours=4)
-    with pytest.raises(GuardRefused, match="24 h at most"):
+    with pytest.raises(GuardRefused, match="24 h at most, 1d1h is asked"):
         await bench.control.suspend(suspend("stream:news", "op3", ttl_s=90_000), ALICE)
     long = suspend("stream:news", "op3", ttl_s=90_000, override=True, reason="weekend")
     assert (await bench.control.suspend(long, ALICE)).result is Result.APPLIED
@@ -227,6 +227,12 @@ async def test_undo_of_an_unknown_or_final_operation_is_refused_with_the_reason(
     await bench.control.act("final", OpId("op5"), "alice", plan)
     with pytest.raises(Refused, match="final op5 cannot be undone: what it did has no way back"):
         await bench.control.undo(undo("op5", "op6"), ALICE)
+
+
+async def test_a_pause_may_be_made_as_long_as_it_may_be_from_its_start(bench: Bench) -> None:
+    (pause,) = (await bench.control.suspend(suspend("job:spring", ttl_s=90_000), ALICE)).directives
+    longer = requests.Edit(op_id=OpId("op2"), directive=pause.id, ttl_s=180_000)
+    assert (await bench.control.edit(longer, ALICE)).result is Result.APPLIED
 
 
 async def test_verbs_on_a_job_are_answered_in_their_words(bench: Bench) -> None:

@@ -599,6 +599,8 @@ async def test_a_rate_for_a_job_is_reported_as_it_was_asked(agents: Agents, mail
     assert ran.code == 0, ran.err
     assert "command: mailctl job limit spring 5/s\n" in ran.err
     assert "mailctl: job limit spring: " in ran.err
+    one = await mailctl("job", "limit", "spring", "host:mx2", "none", "--dry-run")
+    assert (one.code, "command: mailctl job limit spring host:mx2 none\n" in one.out) == (0, True), one.err
     assert len(agents) == 3
 
 
