@@ -98,6 +98,7 @@ def history(setup: Setup, selection: Sequence[str], step: str, last: int | None,
     from mailagent.api.requests import HistoryRequest
     from mailctl.cli.record_tables import happened, history_table
     from mailctl.cli.show import Shown, show
+    from mailctl.ops import parse
     from mailctl.ops.targets import check_names
     from mailctl.output.document import at_host
 
@@ -105,8 +106,9 @@ def history(setup: Setup, selection: Sequence[str], step: str, last: int | None,
     if last is not None and last > KEPT_S[step]:
         raise click.UsageError(f"steps of {step} are kept for {kept}; 1m reaches back 8d, 1h 400d")
 
+    scope, name = _scope(parse(selection))
+
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
-        scope, name = _scope(selection)
         request = HistoryRequest(scope=scope, name=name, seconds=last or usual_s, step_s=step_s)
         answers, failed = await _answers(setup, fleet, selection, "history", request)
         if not (failed or any(map(happened, (answer for _, answer in answers)))):
@@ -187,6 +189,12 @@ def _scope(selection: "Selection") -> "tuple[HistoryScope, str]":
     from mailagent.api.requests import HistoryScope
 
     named = {kind.value: name for kind, name in selection.terms if kind.value != "host"}
+    for kind in selection.kinds:
+        names = selection.names(kind)
+        if len(names) > 1:
+            raise click.UsageError(f"history is of one {kind} at a time; {' and '.join(names)} are given")
+        if "*" in names[0] and kind.value != "job":
+            raise click.UsageError(f"history is of one {kind} at a time; {names[0]} may be several")
     scopes: dict[tuple[str, ...], HistoryScope] = {
         (): HistoryScope.HOST,
         ("pool",): HistoryScope.POOL,

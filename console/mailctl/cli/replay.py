@@ -51,14 +51,18 @@ def record(setup: Setup, file: Path, selection: Sequence[str], length_s: int | N
       mailctl record mx1.jsonl host:mx1 --max-size 64 --keep 4
     """  # fmt: skip
     from mailctl.cli.exits import of_read
+    from mailctl.cli.narrow import check_kinds
+    from mailctl.cli.show import why
     from mailctl.ops import parse
     from mailctl.output.human import duration, plural, size
     from mailctl.replay import Recorder
 
     if str(file).startswith("host:"):
         raise click.UsageError(f"{file} names no file; write the file first, or ./{file} for one of that name")
-    hosts = parse(selection).hosts
-    setup.load()  # its mistakes come before a file is made
+    chosen = parse(selection)
+    check_kinds(chosen, (), view="record")
+    hosts = chosen.hosts
+    setup.check_hosts(hosts)  # mistakes come before a file is made
     try:
         recorder = Recorder(file, max_bytes=max_size * MIB, keep=keep)
     except FileExistsError as exc:
@@ -77,6 +81,9 @@ def record(setup: Setup, file: Path, selection: Sequence[str], length_s: int | N
         leave(Exit.INCOMPLETE)
     written = f"{plural(recorder.lines, 'line')}, {size(recorder.bytes)} in {plural(recorder.files, 'file')}"
     narrate(f"{file}: {written}, {duration(took_s)}")
+    for host in state.hosts:
+        if not host.state.is_fresh:
+            narrate(f"{host.name}: {why(host, setup.timeout_s)}")
     leave(of_read(state))
 
 
@@ -89,13 +96,15 @@ async def _record(
     from contextlib import suppress
     from time import monotonic
 
+    from mailctl.output.human import plural
+
     stop = asyncio.Event()
     for one in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(one, stop.set)
     began, asked = monotonic(), -float(LISTS_S)
     async with setup.fleet(hosts, tap=recorder) as fleet:
         recorder.begin(fleet.refreshed)
-        narrate(f"recording {len(fleet.state.hosts)} hosts to {recorder.path}; ctrl+c ends it")
+        narrate(f"recording {plural(len(fleet.state.hosts), 'host')} to {recorder.path}; ctrl+c ends it")
         while not stop.is_set():
             left_s = 1.0 if length_s is None else min(1.0, began + length_s - monotonic())
             if left_s <= 0:

@@ -47,11 +47,14 @@ def deferrals(setup: Setup, selection: Sequence[str], last: int, worst: int, as_
     from mailctl.cli.show import show
     from mailctl.ops import SelectorError, TermKind
 
+    if last > 86_400:
+        raise click.UsageError("deferrals are reported of the last 1d at most")
+
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         if set(selection.kinds) - {TermKind.PROVIDER}:
             raise SelectorError("report deferrals is narrowed by host: and provider:")
         found = await deferrals_of(
-            setup, fleet, selection, last_s=min(last, 86_400), worst=worst, providers=selection.names(TermKind.PROVIDER)
+            setup, fleet, selection, last_s=last, worst=worst, providers=selection.names(TermKind.PROVIDER)
         )
         return _shown(fleet, found, deferral_text(found, width()))
 

@@ -71,6 +71,19 @@ class Setup:
 
         return load_fleet(self.path())
 
+    def check_hosts(self, hosts: tuple[str, ...]) -> None:
+        """That the fleet file has `hosts`.
+
+        Raises:
+            click.UsageError: it has not.
+        """
+        from mailctl.fleet.inventory import Inventory
+
+        try:
+            Inventory.of(self.load(), hosts)
+        except LookupError as exc:
+            raise click.UsageError(str(exc.args[0])) from exc
+
     def fleet(self, hosts: tuple[str, ...] = (), *, tap: "Tap | None" = None) -> "Fleet":
         """The fleet, not yet connected, cut to `hosts` (none: all). Call it inside the event loop."""
         from mailagent.api.requests import Role

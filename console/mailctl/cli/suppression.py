@@ -32,7 +32,7 @@ _host = click.option("--host", "hosts", multiple=True, metavar="NAME", help="Onl
 def suppression() -> None:
     """List addresses that must not be mailed, and change the list.
 
-    Each host has its own list; commands act on all hosts, or on those that --host or host: names.
+    Each host has its own list; commands act on all hosts, or on those that --host names (freeze and thaw: host:).
 
     \b
     Examples:
@@ -72,7 +72,7 @@ def listing(setup: Setup, /, address: str, hosts: Sequence[str], as_json: bool, 
     from mailctl.cli.suppressions import query, suppression_table, suppressions_of
     from mailctl.output.document import at_host
 
-    most = narrow.pop("limit")
+    most, (address,) = narrow.pop("limit"), _folded([address])
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         found = await suppressions_of(
@@ -231,6 +231,9 @@ def _folded(addresses: Sequence[str]) -> tuple[str, ...]:
     """Addresses as the list will have their domains."""
     from mailagent.api.domains import folded_address
 
+    for one in addresses:
+        if one.startswith("host:"):
+            raise click.UsageError(f"{one} is no address; for hosts there is --host {one[5:] or 'NAME'}")
     return tuple(map(folded_address, addresses))
 
 

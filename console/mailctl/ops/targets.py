@@ -112,9 +112,19 @@ def aims(
         name = missing[0]
         at = f" on {', '.join(selection.hosts)}" if selection.hosts else ""
         among = f" in pool {', '.join(pools)}" if pools else ""
+        if kind is TargetKind.DKIM:
+            _check_dkim(hosts, name, at)
         raise NothingSelected(f"no {kind} {name}{among}{at}{near(name, _names(hosts, kind))}")
     order = {host.name: index for index, host in enumerate(hosts)}
     return tuple(sorted(found, key=lambda aim: order[aim.host]))
+
+
+def _check_dkim(hosts: Collection[HostState], name: str, at: str) -> None:
+    """Say what is wrong about DKIM keys that no host could have."""
+    domain, _, pool = name.rpartition("/")
+    if not domain:
+        raise SelectorError(f"dkim:{name} is no DKIM key; its form is dkim:DOMAIN/POOL, such as dkim:example.com/news")
+    raise NothingSelected(f"no pool {pool}{at}{near(pool, _names(hosts, TargetKind.POOL))}")
 
 
 def acting_kind(selection: Selection, kinds: Collection[TargetKind], verb: str, *, everything: bool) -> TargetKind:

@@ -78,6 +78,10 @@ async def test_history_is_of_one_kind_of_thing(agents: Agents, mailctl: Mailctl)
     assert summed.code == 0
     assert summed.out.splitlines()[-1].split() == ["sum", "12", "9", "3", "0"]
     assert (await mailctl("history", "pool:marketing", "stream:news")).code == 2
+    for names, said in (("pool:cold pool:marketing", "cold and marketing are given"), ("pool:m*", "m* may be several")):
+        ran = await mailctl("history", *names.split())
+        assert (ran.code, ran.out) == (2, "")
+        assert f"history is of one pool at a time; {said}" in ran.err
     assert (await mailctl("history", "job:spring", "--json")).document["rows"][0]["step_s"] == 60
 
 
@@ -577,6 +581,25 @@ async def test_figures_that_an_engine_does_not_tell_are_dashes_that_are_explaine
 )
 async def test_a_name_that_nobody_has_is_wrong_usage(agents: Agents, mailctl: Mailctl, read: str, said: str) -> None:
     ran = await mailctl(*read.split())
+    assert (ran.code, ran.out) == (2, ""), ran.err
+    assert ran.err.startswith(f"mailctl: error: {said}"), ran.err
+    assert not any(agent.executed for agent in agents.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("report deferrals --last 3d", "deferrals are reported of the last 1d at most"),
+        ("suppression list host:mx1", "host:mx1 is no address; for hosts there is --host mx1"),
+        ("suppression add host:mx1 a@b.example --yes", "host:mx1 is no address; for hosts there is --host mx1"),
+        ("dkim prepare dkim:x --dry-run", "dkim:x is no DKIM key; its form is dkim:DOMAIN/POOL"),
+        ("dkim prepare dkim:a.example/nope --dry-run", "no pool nope; there is cold, marketing"),
+    ],
+)
+async def test_what_a_command_cannot_do_is_said_and_not_left_out(
+    agents: Agents, mailctl: Mailctl, words: str, said: str
+) -> None:
+    ran = await mailctl(*words.split())
     assert (ran.code, ran.out) == (2, ""), ran.err
     assert ran.err.startswith(f"mailctl: error: {said}"), ran.err
     assert not any(agent.executed for agent in agents.values())

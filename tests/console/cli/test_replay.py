@@ -48,6 +48,19 @@ async def test_files_that_do_not_fit_are_refused(mailctl: Mailctl, tmp_path: Pat
     assert "needs a terminal" in (await mailctl("replay", str(other))).err
 
 
+async def test_a_selection_that_is_wrong_leaves_no_file(
+    agents: dict[str, LoopbackAgent], mailctl: Mailctl, tmp_path: Path
+) -> None:
+    file = tmp_path / "night.jsonl"
+    for term, said in (("host:nope", "no host nope in the fleet file"), ("pool:cold", "record cannot be narrowed by")):
+        ran = await mailctl("record", str(file), term)
+        assert (ran.code, file.exists()) == (2, False)
+        assert ran.err.startswith(f"mailctl: error: {said}"), ran.err
+    agents["mx3"].faults.mute.add("hello")
+    ran = await mailctl("--timeout", "1", "record", str(file), "--for", "2s")
+    assert (ran.code, "mailctl: mx3: no answer within 1s\n" in ran.err) == (1, True), ran.err
+
+
 @pytest.mark.parametrize("seconds", [-1, SECONDS + 1])
 def test_a_moment_outside_the_recording_is_told_with_its_ends(tmp_path: Path, seconds: int) -> None:
     path = tmp_path / "night.jsonl"
