@@ -64,7 +64,7 @@ class Programs:
         if self.fails and " ".join((program, *arguments)).startswith(self.fails):
             raise ProgramFailed((program, *arguments), 1, "no space left on device")
         if program == "postfix":
-            self.reloads += 1
+            self.reloads += arguments == ("reload",)
             return b""
         return _postmap(Path(arguments[-1].partition(":")[2]), dump="-s" in arguments)
 

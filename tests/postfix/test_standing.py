@@ -192,6 +192,19 @@ async def test_a_suspended_provider_waits_by_the_domains_seen_and_new_ones_follo
         await one.delivered("b@one.big.test")
 
 
+async def test_an_order_that_is_given_while_postfix_is_stopped_holds_when_it_starts(
+    own: OwnPostfix, tmp_path: Path
+) -> None:
+    async with rig(own, tmp_path) as one:
+        await asyncio.to_thread(own.run, "postfix", "stop")
+        await one.do(requests.Drain(op_id=NEW, target=vmta("mkt-1")))
+        assert one.host._maps.notices() == []
+        await asyncio.to_thread(own.run, "postfix", "start")
+        recipients = [f"a{n}@far.example" for n in range(20)]
+        await one.send(*recipients)
+        assert await one.delivered(*recipients) == {MKT2}
+
+
 async def test_without_a_setup_orders_are_refused_and_say_what_to_run(own: OwnPostfix, tmp_path: Path) -> None:
     async with rig(own, tmp_path, set_up=False) as one:
         with pytest.raises(Refused, match="run mailagent postfix apply"):

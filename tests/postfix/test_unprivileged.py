@@ -149,7 +149,9 @@ async def test_with_the_helper_it_does_what_root_does_and_without_it_says_how_to
             assert await one.sources(*far("a")) == {"127.0.1.2"}
             assert (await one.order("rotate", target=vmta("mkt-2"))).warnings == ()
             assert await one.sources(*far("b")) == {"127.0.1.3"}
+            await asyncio.to_thread(own.run, "postfix", "stop")
             assert (await one.order("suspend", target=Target(kind=TargetKind.POOL, name="marketing"))).warnings == ()
+            await asyncio.to_thread(own.run, "postfix", "start")
             await asyncio.to_thread(own.send, "news@shop.example", ["held@far.example"])
             entry = next(iter((await asyncio.to_thread(own.settle, "deferred", 1)).values()))
             assert entry.recipients[0].delay_reason.startswith("held by mailagent: pool marketing is suspended by root")

@@ -109,9 +109,11 @@ class Root:
             return Done(frozenset(), str(exc))
 
     def reload(self) -> Done:
-        """Have Postfix read its files again."""
+        """Have a running Postfix read its files again; one that is stopped reads them when it starts."""
         try:
             ran = self._ran("postfix", "reload")
+            if ran.returncode and self._ran("postfix", "status").returncode:
+                return Done(frozenset())
         except PostfixError as exc:
             return Done(frozenset(), str(exc))
         return Done(frozenset(), last_words(ran.returncode, ran.stderr) if ran.returncode else "")

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from mailagent.postfix.allowed import APPLY
 from mailagent.postfix.asking import Helper
-from mailagent.postfix.errors import PostfixError
+from mailagent.postfix.errors import PostfixError, ProgramFailed
 from mailagent.postfix.files import MapFolder, MapsFailed, Programs
 from mailagent.postfix.helper import RELOAD, maps_question, understood
 from mailagent.postfix.tables import ALLOWED
@@ -26,7 +26,7 @@ class Writer(Protocol):
         """
 
     async def reload(self) -> None:
-        """Have Postfix read its files again.
+        """Have a running Postfix read its files again; one that is stopped reads them when it starts.
 
         Raises:
             PostfixError: it did not.
@@ -57,7 +57,18 @@ class OwnWriter:
 
     async def reload(self) -> None:
         """See `Writer.reload`."""
-        await self._programs.run("postfix", "reload")
+        try:
+            await self._programs.run("postfix", "reload")
+        except ProgramFailed:
+            if await self._is_running():
+                raise
+
+    async def _is_running(self) -> bool:
+        try:
+            await self._programs.run("postfix", "status")
+        except ProgramFailed:
+            return False
+        return True
 
 
 class HelpedWriter:
