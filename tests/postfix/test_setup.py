@@ -204,10 +204,13 @@ def test_patterns_become_posix_expressions() -> None:
 
 
 def test_rows_that_hide_a_reason_are_named_with_what_cannot_be_looked_through(tmp_path: Path) -> None:
-    others = Rows(("a.example", "b.example", "c.example", "d.example"), ("pcre:/etc/postfix/transport.pcre",))
+    others = Rows(
+        ("a.example", "b.example", "c.example", "d.example"), ("pcre:/etc/postfix/transport.pcre",), ("me@a.example",)
+    )
     notes = " | ".join(wanted(config(tmp_path), dataclasses.replace(standing(), others=others)).notes)
     assert "no transport (a.example, b.example, c.example and 1 more): the queue shows the next hop" in notes
     assert "pcre:/etc/postfix/transport.pcre cannot be looked through" in notes
+    assert "rows of whole addresses (me@a.example) go before held domains" in notes
 
 
 def test_tables_are_told_apart_outside_braces() -> None:

@@ -185,11 +185,30 @@ async def test_a_suspended_provider_waits_by_the_domains_seen_and_new_ones_follo
         assert "2 domains seen so far wait" in view.notice
         reasons = {r.delay_reason for entry in own.queue().values() for r in entry.recipients} - {""}
         assert all(one.startswith("held by mailagent: provider big is suspended by dave") for one in reasons)
+        assert "mailctl retry" in one.host.emulated["resume"]
         await one.do(requests.Resume(op_id=NEW, target=provider))
 
         await asyncio.to_thread(own.run, "postfix", "reload")  # or 10 s later by itself
         await one.flush()
         await one.delivered("b@one.big.test")
+
+
+async def test_rows_of_whole_addresses_are_named_since_a_held_domain_does_not_hold_them(
+    own: OwnPostfix, tmp_path: Path
+) -> None:
+    own.set(transport_maps="inline:{boss@one.big.test=discard:, one.big.test=:}")
+    async with rig(own, tmp_path) as one:
+        programs = Programs(one.host.config.postfix, str(own.config_dir))
+        notes = (await Installing(one.host.config, programs, host_state(one.host.config, ())).plan()).notes
+        assert any("rows of whole addresses (boss@one.big.test) go before held domains" in note for note in notes)
+        await one.send("a@one.big.test")
+        await until(lambda: _knows(one.host, 1), "the agent has seen the provider's domain")
+        await one.do(requests.Suspend(op_id=NEW, target=Target(kind=TargetKind.PROVIDER, name="big")))
+        await one.send("boss@one.big.test", "b@one.big.test")
+        await one.settle(1)
+        assert "to=<boss@one.big.test>, relay=none" in one.log
+        (entry,) = own.queue().values()
+        assert [waits.address for waits in entry.recipients] == ["b@one.big.test"]
 
 
 async def test_an_order_that_is_given_while_postfix_is_stopped_holds_when_it_starts(

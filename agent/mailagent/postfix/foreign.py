@@ -1,7 +1,9 @@
-"""Rows of somebody else's `transport_maps` that name a next hop and no transport.
+"""Rows of somebody else's `transport_maps` that stand in the way of what is held.
 
-They change the next hop of mail whatever its transport is. Of mail that waits the next hop is the reason, so such a row
-hides it in Postfix's queue and log (`mailagent.postfix.log.replies` knows the form).
+A row that names a next hop and no transport changes the next hop of mail whatever its transport is. Of mail that waits
+the next hop is the reason, so such a row hides it in Postfix's queue and log (`mailagent.postfix.log.replies` knows the
+form). A row of a whole address is found before any row of a domain, in whichever table: a domain that is held does not
+hold that address.
 """
 
 from dataclasses import dataclass
@@ -19,16 +21,18 @@ class Rows:
 
     keys: tuple[str, ...] = ()  # of rows that hide a reason
     unread: tuple[str, ...] = ()  # tables that cannot be listed: expressions, SQL, LDAP
+    addresses: tuple[str, ...] = ()  # of rows that go before held domains
 
 
-async def hiding_rows(programs: Programs) -> Rows:
-    """The rows that hide reasons, as far as tables can be listed.
+async def foreign_rows(programs: Programs) -> Rows:
+    """The rows that stand in the way, as far as tables can be listed.
 
     Raises:
         PostfixError: postconf does not say which tables there are.
     """
     said = (await programs.run("postconf", "-hx", "transport_maps")).decode("utf-8", "replace")
     keys: list[str] = []
+    addresses: list[str] = []
     unread = []
     for table in tables(said):
         if f"/{FOLDER}/" in table:
@@ -40,4 +44,5 @@ async def hiding_rows(programs: Programs) -> Rows:
             continue
         rows = rows_of(listed.decode("utf-8", "replace"))
         keys += [key for key, value in rows.items() if value.startswith(":") and value != ":"]
-    return Rows(tuple(keys), tuple(unread))
+        addresses += [key for key, value in rows.items() if "@" in key and value.partition(":")[0]]
+    return Rows(tuple(keys), tuple(unread), tuple(addresses))

@@ -25,7 +25,7 @@ from mailagent.postfix.allowed import Allowed
 from mailagent.postfix.commands import Programs
 from mailagent.postfix.errors import PostfixError, ProgramFailed
 from mailagent.postfix.files import MapFolder, map_type, replace_file
-from mailagent.postfix.foreign import hiding_rows
+from mailagent.postfix.foreign import foreign_rows
 from mailagent.postfix.holding import slot_texts
 from mailagent.postfix.instance import parameters, read_instance
 from mailagent.postfix.record import RECORD, Installed, folder_of, home, installed
@@ -182,7 +182,7 @@ class Installing:
             parameters=parameters("\n".join(lines)),
             services=services((await self._programs.run("postconf", "-M")).decode("utf-8", "surrogateescape")),
             type=map_type(types, default),
-            others=await hiding_rows(self._programs),
+            others=await foreign_rows(self._programs),
         )
 
     async def _planned(

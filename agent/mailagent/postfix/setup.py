@@ -34,6 +34,8 @@ MAPS, SLOTS = "mailagent_maps", "mailagent_slots"
 TRANSPORT_MAPS = "transport_maps"
 SENDER_MAPS = "sender_dependent_default_transport_maps"
 NO_ROWS = Rows()
+_NAMED = 3
+"""Rows that a note names."""
 _OWN_TABLE = f"${MAPS}/"
 
 
@@ -291,7 +293,7 @@ def _notes(config: AgentConfig, standing: Standing) -> list[str]:
         notes.append("there is no default stream: mail of other senders leaves as before, from any address")
     if without_ours(standing.parameters.get(TRANSPORT_MAPS, "")):
         notes.append(f"rows of the {TRANSPORT_MAPS} that stood there go before pools: their mail leaves as they say")
-    notes += _hiding_notes(config, standing)
+    notes += _foreign_notes(config, standing)
     if standing.parameters.get("relayhost"):
         notes.append(f"relayhost = {standing.parameters['relayhost']} stays the next hop where no route says another")
     notes += [
@@ -304,18 +306,31 @@ def _notes(config: AgentConfig, standing: Standing) -> list[str]:
     return notes
 
 
-def _hiding_notes(config: AgentConfig, standing: Standing) -> list[str]:
-    """A row with a next hop and no transport: of mail that waits, the next hop takes the place of the reason."""
+def _foreign_notes(config: AgentConfig, standing: Standing) -> list[str]:
+    """Rows with a next hop and no transport: of mail that waits, the next hop takes the place of the reason. Rows of
+    whole addresses: a held domain does not hold them."""
     notes = []
     if keys := (*standing.others.keys, *_route_rows(config)):
-        named = f"{', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
         notes.append(
-            f"rows with a next hop and no transport ({named}): the queue shows the next hop in place of the reason"
-            " while a pool or stream is held; the agent knows such waits, and mailctl why has the reason"
+            f"rows with a next hop and no transport ({_some(keys)}): the queue shows the next hop in place of the"
+            " reason while a pool or stream is held; the agent knows such waits, and mailctl why has the reason"
+        )
+    if addresses := standing.others.addresses:
+        notes.append(
+            f"rows of whole addresses ({_some(addresses)}) go before held domains: their mail leaves as they say while"
+            " its provider or site is suspended"
         )
     if unread := standing.others.unread:
-        notes.append(f"{', '.join(unread)} cannot be looked through for rows with a next hop and no transport")
+        notes.append(
+            f"{', '.join(unread)} cannot be looked through for rows with a next hop and no transport, and for rows of"
+            " whole addresses, which go before held domains"
+        )
     return notes
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def _stream_notes(name: StreamName, stream: Stream) -> list[str]:

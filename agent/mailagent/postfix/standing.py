@@ -30,6 +30,7 @@ EMULATED: Final = {
         "mail goes to a service that defers it: Postfix counts that as an attempt, and it still expires; a provider or"
         " site is covered in part, by the recipient domains seen so far, and new ones 10 s after their first mail"
     ),
+    "resume": "mail that waited goes with its next try, at most maximal_backoff_time later; mailctl retry tries it now",
 }
 """Verbs that Postfix has no means for of its own, a sentence each."""
 _KINDS: Final = {
