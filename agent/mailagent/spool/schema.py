@@ -5,12 +5,15 @@ as text where they are only shown (replies, decoded with backslashreplace on arr
 """
 
 from pathlib import Path
+from typing import Any
 
 import apsw
 
+from mailagent.api.domains import folded_address
 from mailagent.spool.errors import SpoolUnusable
 from mailagent.spool.ids import RECIPIENT_BITS
 from mailagent.spool.records import HELD_DUE, WINDOW
+from mailagent.spool.terms import A_LABELS
 
 FILE_NAME = "spool.db"
 PAGE_SIZE = 8192  # the best size for bodies of 10 to 100 KB inside the database
@@ -326,6 +329,7 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
     """
     require_library()
     db = apsw.Connection(str(path), vfs=vfs, statementcachesize=STATEMENTS_KEPT)
+    _add_functions(db)
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
     db.pragma("page_size", PAGE_SIZE)
     if db.pragma("journal_mode", "wal") != "wal":
@@ -347,8 +351,20 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
 def open_in_memory() -> apsw.Connection:
     """An empty database that nobody else sees."""
     db = apsw.Connection(":memory:")
+    _add_functions(db)
     _upgrade(db, 0)
     return db
+
+
+def _add_functions(db: apsw.Connection) -> None:
+    """What conditions on mail need beside SQLite's own functions."""
+    db.create_scalar_function(A_LABELS, _a_labels, 1, deterministic=True)
+
+
+def _a_labels(*values: Any) -> str:
+    """A stored address with its domain in A-labels; bytes that are no text stay outside of every name."""
+    (address,) = values
+    return folded_address(address.decode(errors="replace") if isinstance(address, bytes) else str(address))
 
 
 def _upgrade(db: apsw.Connection, version: int) -> None:
@@ -373,6 +389,7 @@ def open_reader(path: Path) -> apsw.Connection:
     except apsw.CantOpenError as exc:
         raise SpoolUnusable(f"{path}: no spool there, or no permission to read it") from exc
     try:
+        _add_functions(db)
         db.set_busy_timeout(BUSY_TIMEOUT_MS)
         db.pragma("query_only", True)
         db.pragma("temp_store", "memory")

@@ -11,6 +11,8 @@ from mailagent.spool.records import HELD_DUE
 SITE = "CASE r.site WHEN '' THEN q.site ELSE r.site END"
 PROVIDER = "CASE r.provider WHEN '' THEN q.provider ELSE r.provider END"
 _NOTHING = "FALSE"
+A_LABELS = "a_labels"
+"""A function of the spool's connections: an address with its domain in A-labels."""
 
 NAMES = {
     Field.POOL: "q.pool",
@@ -89,11 +91,13 @@ def conditions(terms: Sequence[Term], tag: str, now: int, bindings: dict[str, An
 def of_address(field: Field, value: str, bound: Callable[[str], str]) -> str:
     """The condition that the recipient or the sender is like `value`, its domain in whichever letters.
 
-    A recipient's queue has the A-labels of its domain, whatever the address has; of senders the two usual forms count.
+    A recipient's queue has the A-labels of its domain, whatever the address has; those of a sender are made.
     """
-    column = NAMES[field]
+    column, meant = NAMES[field], folded_address(value)
+    local, _, domain = meant.rpartition("@")
+    if field is Field.SENDER and is_folded(domain):
+        return _is_like(f"{A_LABELS}(m.sender)", bound(_like(meant)))
     either = " OR ".join(_is_like(column, bound(_like(one))) for one in spellings(value))
-    local, _, domain = folded_address(value).rpartition("@")
     if field is Field.RECIPIENT and local and is_folded(domain):
         here = _is_like(NAMES[Field.DOMAIN], bound(_like(domain)))
         return f"({either} OR {here} AND {_is_like(column, bound(_like(f'{local}@*')))})"

@@ -130,6 +130,11 @@ def age_s(value: str) -> tuple[str, int]:
     return match[1], max(1, round(duration.total_seconds()))
 
 
+def _is_cut(value: str) -> bool:
+    """Whether a label of the domain in `value` has a star beside letters that have another form in A-labels."""
+    return any("*" in label and not label.isascii() for label in value.rpartition("@")[2].split("."))
+
+
 def _no_kind(kind: str) -> str:
     """`no kind 'pol'; did you mean pool? There are host, pool …`."""
     close = difflib.get_close_matches(kind.lower(), _KINDS, n=1)
@@ -165,7 +170,11 @@ def _scan(text: str, *, whole: bool) -> Iterator[Token]:
                 raise FilterSyntaxError(text, at, "> or < and a duration, such as age:>2h", str(exc)) from None
         if kind is TermKind.CODE and not is_code(value):
             raise FilterSyntaxError(text, at, "a reply code, such as code:421, code:4*, code:4.7.1 or code:4.7.*")
-        yield Token(kind, folded(kind, value), negated)
+        meant = folded(kind, value)
+        if not meant.isascii() and "*" in value and kind in _DOMAINS | _ADDRESSES and _is_cut(meant):
+            label = "a * for the whole label: inside of one that is not ASCII it would miss what is stored as xn--"
+            raise FilterSyntaxError(text, at, label)
+        yield Token(kind, meant, negated)
         at = after
 
 

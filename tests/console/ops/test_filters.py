@@ -51,6 +51,13 @@ def test_a_domain_is_read_in_its_letters_and_shown_as_a_labels(line: str, meant:
     assert str(Filter.parse(line)) == meant == str(Filter.parse(meant))
 
 
+@pytest.mark.parametrize("line", ["to:*@bü*.example", "!domain:bücher*.example", "from:me@*ücher.example"])
+def test_a_star_in_a_label_that_is_stored_otherwise_is_refused(line: str) -> None:
+    with pytest.raises(FilterSyntaxError, match=r"a \* for the whole label"):
+        Filter.parse(line)
+    assert str(Filter.parse("to:*@*.example to:ü*@example.com")) == "recipient:*@*.example recipient:ü*@example.com"
+
+
 @given(hostile)
 @example('pool:"')
 @example("!")
