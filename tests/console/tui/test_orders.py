@@ -49,6 +49,24 @@ async def test_an_order_of_automation_shows_value_rule_and_reply(size: tuple[int
         assert "gmail/mkt-1 5 → 2" in shown(pilot)
 
 
+async def test_the_pane_has_all_of_the_operation_under_the_cursor_of_the_log() -> None:
+    """At 80 columns RESULT is cut, and id and reason have no column."""
+    app = ConsoleApp(StillFleet(troubled()), StillOperator(), now=lambda: NOW, clock=Clock())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("6")
+        log = app.screen.query_one("#log", FleetTable)
+        await until(pilot, lambda: log.row_count == 3)
+        assert "01j9qm00aaaaaaa" not in shown(pilot)
+        await pilot.press("tab")
+        await until(pilot, lambda: "01j9qm00aaaaaaa" in shown(pilot) and "mx1, mx3" in shown(pilot))
+        assert "gmail throttles, ticket 4711" in shown(pilot)
+        await pilot.press("j", "j")
+        await until(pilot, lambda: "01j9pa77hq2r5ab" in shown(pilot) and "undone by 01j9pb" in shown(pilot))
+        await pilot.press("tab")
+        await until(pilot, lambda: "d-drain-cold" in shown(pilot) and "01j9pa77hq2r5ab" not in shown(pilot))
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_the_pane_has_the_whole_progress_of_a_drain(size: tuple[int, int]) -> None:
     app = ConsoleApp(StillFleet(troubled()), StillOperator(), now=lambda: NOW, clock=Clock())

@@ -3,6 +3,7 @@
 Orders of automation stand among the others: with their rule, the value before and now, and the reply behind them.
 """
 
+import textwrap
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from functools import partial
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -29,8 +31,9 @@ from mailctl.tui.listing import Cell, Column, Listing
 from mailctl.tui.screens.orders import in_order, order_facts, order_key, order_words
 from mailctl.tui.screens.view import View
 from mailctl.tui.source import ASK_DEADLINE_S
-from mailctl.tui.text import clean, clock, count, plural, since, until
+from mailctl.tui.text import clean, clock, count, listed, plural, since, until
 from mailctl.tui.theme import Tone
+from mailctl.tui.widgets.detail import beside, fact, lines
 from mailctl.tui.widgets.table import FleetTable
 
 LOG_ROWS = 500
@@ -117,7 +120,7 @@ class OperationsView(View):
         self._with_automation = False
 
     def body(self) -> Iterable[Widget]:
-        """Two tables, and between them the order under the cursor in full."""
+        """Two tables, and between them in full what is under the cursor of the one with the focus."""
         yield FleetTable(id="orders", empty="no standing orders: the configuration is the whole truth")
         yield Static(classes="order", markup=False)
         yield FleetTable(id="log", empty="asking the hosts …")
@@ -158,11 +161,25 @@ class OperationsView(View):
         self.query_one("#log", FleetTable).show(
             Listing.of(LOG_COLUMNS, log, lambda row: str(row.op_id), lambda row: _log_cells(row))
         )
-        chosen = self._order()
-        pane = self.query_one(".order", Static)
-        pane.display = chosen is not None
-        if chosen is not None:
-            pane.update(order_facts(chosen, now, self.size.width - 3, _how_far(chosen)))
+        self._draw_pane(now)
+
+    def on_descendant_focus(self) -> None:
+        """The pane tells of the row under the cursor of the table with the focus."""
+        if self.is_drawable:
+            self._draw_pane(self.desk.now())
+
+    def _draw_pane(self, now: datetime) -> None:
+        pane, width = self.query_one(".order", Static), self.size.width - 3
+        text = None
+        if self.table.id == "log":
+            source, at = self.table.source, self.table.cursor
+            done = source.record(at) if isinstance(source, Listing) and at else None
+            text = _log_facts(done, width) if isinstance(done, LogRow) else None
+        elif (chosen := self._order()) is not None:
+            text = order_facts(chosen, now, width, _how_far(chosen))
+        pane.display = text is not None
+        if text is not None:
+            pane.update(text)
 
     def action_automation(self) -> None:
         """Show or hide in the log what agents did by themselves: it would bury what people did."""
@@ -293,6 +310,31 @@ def _order_cells(row: DirectiveRow, now: datetime) -> tuple[Cell, ...]:
     )
 
 
+def _log_facts(row: LogRow, width: int) -> Content:
+    """One operation in full: what its columns may cut."""
+    record = row.record
+    result = "undone" if row.undone else str(record.result).replace("-", " ")
+    what = f"{command(record.verb, record.target)} {_done_to(record)}"
+    others = [Content.styled(f"and {plural(row.others, 'other')}", Tone.TEXT.style)] if row.others else []
+    by = f" by {record.undone_by}" if row.undone and record.undone_by else ""
+    rows = [
+        beside(Content.styled(clean(what), Tone.STRONG.style), *others, fact("by", clean(record.author))),
+        beside(
+            fact("id", str(row.op_id), Tone.ACCENT),
+            fact("done", clock(record.at)),
+            fact("on", listed(row.hosts)),
+            Content.styled(clean(f"{result}{by}"), Tone.TEXT.style),
+        ),
+    ]
+    for said in filter(None, (clean(record.reason), clean(record.detail))):
+        rows += [Content.styled(line, Tone.TEXT.style) for line in textwrap.wrap(said, max(20, width))]
+    return lines(*rows)
+
+
+def _done_to(record: OperationRecord) -> str:
+    return str(record.target) if record.target else f"{record.undoes}" if record.undoes else "messages"
+
+
 def _log_words(record: OperationRecord) -> str:
     """What a filter looks into: the verb as it is shown, and its name on the wire."""
     return f"{command(record.verb, record.target)} {record.verb} {record.target} {record.author}"
@@ -300,7 +342,7 @@ def _log_words(record: OperationRecord) -> str:
 
 def _log_cells(row: LogRow) -> tuple[Cell, ...]:
     record = row.record
-    what = str(record.target) if record.target else f"{record.undoes}" if record.undoes else "messages"
+    what = _done_to(record)
     result = Cell("undone", Tone.QUIET) if row.undone else Cell(str(record.result).replace("-", " "), Tone.GOOD)
     return (
         Cell(clock(record.at), Tone.QUIET),
