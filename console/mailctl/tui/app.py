@@ -36,7 +36,7 @@ from mailctl.tui.dialogs.report import ReportDialog
 from mailctl.tui.dialogs.welcome import WelcomeScreen
 from mailctl.tui.events import Event, events_between
 from mailctl.tui.incidents import IncidentError, Incidents
-from mailctl.tui.keymap import Keymap
+from mailctl.tui.keymap import Keymap, bindings_of
 from mailctl.tui.layout import Layouts, Tables
 from mailctl.tui.palette import IncidentProvider, Palette, PlaceProvider, commands_of
 from mailctl.tui.screens.ages import AgesView
@@ -221,6 +221,14 @@ class ConsoleApp(App[int], inherit_bindings=False):
     def now(self) -> datetime:
         """Wall time, UTC."""
         return self._now()
+
+    def screens_with(self, key: str) -> tuple[str, ...]:
+        """Screens that have `key` for themselves."""
+        return tuple(
+            name
+            for name, view in VIEWS.items()
+            if any(key in self.keys.get(one.id or "", one.key).split(",") for one in bindings_of(view))
+        )
 
     def _draw(self) -> None:
         """Show the newest state, if it is a new one or a second has passed."""

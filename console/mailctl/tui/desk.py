@@ -76,6 +76,9 @@ class Desk(Protocol):
     def now(self) -> datetime:
         """Wall time, UTC."""
 
+    def screens_with(self, key: str) -> tuple[str, ...]:
+        """Screens that have `key` for themselves."""
+
     def go_down(self, name: str, wanted: Filter | None = None) -> None:
         """Open a screen, narrowed; `go_up` comes back."""
 

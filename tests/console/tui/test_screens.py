@@ -395,6 +395,27 @@ async def test_a_sign_that_is_no_key_does_nothing() -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, JobsView))
 
 
+@pytest.mark.parametrize(
+    ("screen", "key", "where"),
+    [("2", "V", "Fleet"), ("1", "P", "Destinations, Operations, Suppression"), ("3", "c", "Fleet, Deferred")],
+)
+async def test_a_key_of_other_screens_says_where_it_does_something(screen: str, key: str, where: str) -> None:
+    async with app_over().run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press(screen, key)
+        said = f"{key} does nothing here; it is a key of {where}"
+        await until(pilot, lambda: pilot.app.screen.query_one(StatusLine).message == said)
+
+
+async def test_a_key_of_ones_own_is_told_by_that_key() -> None:
+    app = ConsoleApp(StillFleet(healthy()), StillOperator(), now=lambda: NOW, keys={"verb.evacuate": "Q"})
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("2", "Q")
+        said = "Q does nothing here; it is a key of Fleet"
+        await until(pilot, lambda: pilot.app.screen.query_one(StatusLine).message == said)
+
+
 async def test_what_is_typed_behind_a_filter_that_stands_is_a_term_of_its_own() -> None:
     async with app_over().run_test(size=(120, 36)) as pilot:
         await ready(pilot)

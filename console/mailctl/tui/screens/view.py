@@ -206,9 +206,13 @@ class View(Screen[None]):
         self._places = listing.places
         return listing
 
-    def on_key(self, _event: events.Key) -> None:
-        """Remember when a key was pressed."""
+    def on_key(self, event: events.Key) -> None:
+        """Remember when a key was pressed; where it does nothing, say where it does."""
         self._typed_at = monotonic()
+        if len(event.key) == 1 and event.key.isalpha():
+            names = self.desk.screens_with(event.key)
+            if names and event.key not in self.active_bindings:
+                self.say(f"{event.key} does nothing here; it is a key of {listed(names)}", Tone.WARN)
 
     @property
     def idle_s(self) -> float:
