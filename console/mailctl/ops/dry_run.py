@@ -193,10 +193,21 @@ def _sum_up(
         untouched=tuple(untouched),
         warnings=_by_host([(step.host, warning) for step in steps for warning in step.warnings], len(asked)),
         undoable=undoable,
-        undo_note="; ".join(notes),
+        undo_note="; ".join(merged(notes)),
         command=command.line(verb, words, options, fleet_file=fleet.path),
         environment=fleet.config.environment or "",
     )
+
+
+def merged(texts: Sequence[str]) -> Sequence[str]:
+    """One text for all that differ in one word only: `what left from tx-2 and tx-4 by then stays sent`."""
+    words = [text.split(" ") for text in texts]
+    if len(texts) < 2 or len({len(one) for one in words}) > 1:
+        return texts
+    columns = [tuple(dict.fromkeys(column)) for column in zip(*words, strict=True)]
+    if sum(len(column) > 1 for column in columns) != 1:
+        return texts
+    return (" ".join(f"{', '.join(one[:-1])} and {one[-1]}" if len(one) > 1 else one[0] for one in columns),)
 
 
 def _fleet_share(fleet: Fleet, steps: Sequence[Step]) -> float:

@@ -10,7 +10,8 @@ from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from mailctl.ops.plan import LineResult, Options, Verb
+from mailagent.api.operations import Impact
+from mailctl.ops.plan import LineResult, Options, StepState, Verb
 from mailctl.ops.selector import parse
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog, seconds_in, summary
@@ -224,6 +225,39 @@ async def test_an_effect_that_hosts_share_is_told_once_for_all_of_them() -> None
     text = summary(alone, 80).plain
     assert text.count("mx1 refuses new mail") == 1
     assert "each host" not in text
+
+
+async def test_what_several_addresses_have_in_common_is_told_once() -> None:
+    plan = await StillOperator().plan(Verb.ROTATE, parse("pool:marketing"), Options())
+    first, second, third = plan.steps
+    rotating = replace(
+        plan,
+        steps=(
+            replace(first, target="vmta:tx-1", detail="tx-2 takes the place of tx-1; tx-1 drains and is quarantined"),
+            replace(second, target="vmta:tx-3", detail="tx-4 takes the place of tx-3; tx-3 drains and is quarantined"),
+            replace(third, target="vmta:tx-5", state=StepState.NOTHING_TO_DO, detail="tx-5 is already rotated"),
+        ),
+    )
+    text = " ".join(summary(rotating, 200).plain.split())
+    assert text.count("drains and is quarantined") == 1
+    assert "on each host: each one drains and is quarantined" in text
+    for own in ("tx-2 takes the place of tx-1", "tx-4 takes the place of tx-3", "tx-5 is already rotated"):
+        assert text.count(own) == 1
+
+
+async def test_how_much_waits_on_each_host_does_not_part_what_hosts_do_alike() -> None:
+    plan = await StillOperator().plan(Verb.DRAIN, parse("pool:marketing"), Options())
+    counted = replace(
+        plan,
+        steps=tuple(
+            replace(step, impact=Impact(messages=n), detail=f"{n} recipients: what waits is given up")
+            for n, step in enumerate(plan.steps, 3)
+        ),
+    )
+    text = summary(counted, 200).plain
+    assert text.count("what waits is given up") == 1
+    assert "recipients" not in text
+    assert all(f"{n} waiting" in text for n in (3, 4, 5))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import ClassVar
@@ -259,11 +259,11 @@ def summary(plan: Plan, width: int, note: str = "") -> Content:
         touches.append(f"{share(plan.share)} of the traffic")
     row("touches", ", ".join(touches), Tone.STRONG)
     running = [step for step in plan.steps if step.runs]
-    effects = {_without_host(step) for step in running}
-    effect = effects.pop() if len(effects) == 1 else ""
-    if effect:
-        several = len({step.host for step in running}) > 1
-        row("effect", clean(f"on each host: {effect}" if several else running[0].detail))
+    acting = [step for step in running if step.state is StepState.READY] or running
+    told = _shared(acting)
+    if told:
+        several = len({step.host for step in acting}) > 1
+        row("effect", clean(f"on each host: {'; '.join(told)}" if several else "; ".join(told)))
     steps = [(step.host, step.impact) for step in plan.steps if step.runs]
     for line in mail.breakdown(mail.parts(steps)):
         row("of them", line)
@@ -288,16 +288,47 @@ def summary(plan: Plan, width: int, note: str = "") -> Content:
     for warning in plan.warnings:
         row("warning", clean(warning), Tone.WARN)
     rows.append(Content(""))
-    rows += [_step(step, effect) for step in plan.steps]
+    rows += [_step(step, _rest(step, told, acting)) for step in plan.steps]
     return Content("\n").join(rows)
 
 
-def _without_host(step: Step) -> str:
-    """What a step does, in words that are the same for each host."""
-    return re.sub(rf"(?<![\w.-]){re.escape(step.host)}(?![\w-]|\.\w)", "the host", step.detail)
+def _shared(acting: Sequence[Step]) -> tuple[str, ...]:
+    """The clauses that say of each step what they say of all."""
+    if not acting:
+        return ()
+    if len(acting) == 1:
+        return (acting[0].detail,)
+    first, *others = (_clauses(step, acting) for step in acting)
+    return tuple(clause for clause in first if all(clause in other for other in others))
 
 
-def _step(step: Step, told: str) -> Content:
+def _rest(step: Step, told: Sequence[str], acting: Sequence[Step]) -> str:
+    """What is to be said of a step beside that."""
+    if step not in acting:
+        return step.detail
+    clauses = zip(_split(step), _clauses(step, acting), strict=True)
+    return "" if step.detail in told else "; ".join(own for own, general in clauses if general not in told)
+
+
+def _split(step: Step) -> list[str]:
+    """Its clauses; how many messages it touches stands beside it already."""
+    return step.detail.removeprefix(f"{step.impact.messages} recipients: ").split("; ")
+
+
+def _clauses(step: Step, acting: Sequence[Step]) -> list[str]:
+    """The same in words that are the same for each host and, where there are several, each object."""
+    found = [_named(clause, step.host, "the host") for clause in _split(step)]
+    name = step.target.partition(":")[2]
+    if name and any(other.target != step.target for other in acting):
+        found = [_named(clause, name, "each one") for clause in found]
+    return found
+
+
+def _named(text: str, name: str, other: str) -> str:
+    return re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", other, text)
+
+
+def _step(step: Step, detail: str) -> Content:
     glyph, tone = _STEPS[step.state]
     sizes = [f"{count(step.impact.messages)} waiting"] if step.impact.messages else []
     if step.impact.share:
@@ -306,5 +337,5 @@ def _step(step: Step, told: str) -> Content:
         (f"{glyph} {step.host}  ", tone.style),
         (f"{step.target}  ", Tone.STRONG.style),
         (f"{listed(sizes)}  " if sizes else "", Tone.TEXT.style),
-        ("" if _without_host(step) == told else clean(step.detail), Tone.QUIET.style if step.runs else Tone.BAD.style),
+        (clean(detail), Tone.QUIET.style if step.runs else Tone.BAD.style),
     )
