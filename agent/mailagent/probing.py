@@ -10,7 +10,7 @@ import msgspec
 from mailagent.api import mail as api
 from mailagent.api.errors import InvalidRequest, NotFound
 from mailagent.api.ids import PoolName, ProviderName, SiteName, StreamName, VmtaName
-from mailagent.api.operations import OperationResult
+from mailagent.api.operations import Impact, OperationResult
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter, TargetKind
 from mailagent.api.views import MessageSummary
@@ -77,6 +77,7 @@ class Probing:
             plan=partial(self._planned, vmta, found),
             act=partial(self._start, vmta, found, told),
             undo_note=NO_UNDO,
+            impact=Impact(messages=1),
         )
         if told not in self._started:  # a plan, or the answer of before
             return result

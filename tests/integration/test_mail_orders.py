@@ -171,6 +171,7 @@ async def test_a_probe_goes_through_a_suspended_path_once_and_tells_the_reply(tm
         await one.shows(lambda now: now.host.connections_out == 0, "nothing is sent")
         (row, *_) = await one.waiting()
         planned = await one.do("probe", f"queue:{row.site}/mkt-1", dry_run=True)
+        assert planned.impact.messages == 1
         assert planned.result is Result.PLANNED
         refused = await one.do("probe", f"queue:{row.site}/mkt-1", op_id="p1")
         assert "450 4.2.0 not now" in refused.detail

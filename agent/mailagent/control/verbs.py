@@ -51,6 +51,7 @@ MOST_ENDED: Final = 1000
 """Ended directives whose end is remembered in memory."""
 MAX_WORDS: Final = 1000
 """Longest reason, in characters."""
+NO_IMPACT: Final = Impact()
 _OP_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -224,6 +225,7 @@ class Control:
         undoable: bool = False,
         undo_note: str = "",
         undoes: OpId | None = None,
+        impact: Impact = NO_IMPACT,
     ) -> OperationResult:
         """Execute a verb whose effect is no directive: once per op_id, and recorded.
 
@@ -242,7 +244,12 @@ class Control:
                 does, detail = await plan()
                 result = Result.PLANNED if does else Result.NOTHING_TO_DO
                 return OperationResult(
-                    op_id=request.op_id, result=result, detail=detail + broken, undoable=undoable, undo_note=undo_note
+                    op_id=request.op_id,
+                    result=result,
+                    detail=detail + broken,
+                    impact=impact if does else NO_IMPACT,
+                    undoable=undoable,
+                    undo_note=undo_note,
                 )
             if (done := await self._done(verb, request)) is not None:
                 return done
@@ -252,7 +259,8 @@ class Control:
                 detail=detail + broken, ended=tuple(ends()), undoable=undoable, undo_note=undo_note, undoes=undoes
             )
             outcome = Result.APPLIED if did else Result.NOTHING_TO_DO
-            return await self._commit(verb, request, caller.user, self._clock(), change, Impact(), outcome)
+            size = impact if did else NO_IMPACT
+            return await self._commit(verb, request, caller.user, self._clock(), change, size, outcome)
 
     # -- one operation ---------------------------------------------------------------------------------------------
 
