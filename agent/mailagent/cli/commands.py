@@ -15,6 +15,7 @@ from mailagent.cli.failure import (
     USAGE,
     Failure,
     count,
+    is_of_output,
     load,
     unusable,
 )
@@ -184,6 +185,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(exc), exc.code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
+    except OSError as exc:
+        if not is_of_output(exc):
+            raise
+        # Python would complain once more when it flushes what stdout still holds.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail(f"the result could not be written: {exc.strerror}", FAILED)
 
 
 def _fail(message: str, code: int) -> None:

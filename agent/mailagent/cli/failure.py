@@ -1,5 +1,6 @@
 """How a command ends when it cannot do what was asked: a sentence on stderr and an exit code."""
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,14 @@ class Failure(Exception):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+_UNWRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE})
+
+
+def is_of_output(error: OSError) -> bool:
+    """Whether stdout takes no more: what is about a file has the name of it."""
+    return error.filename is None and error.errno in _UNWRITTEN
 
 
 def unusable(error: "ConfigError") -> Failure:

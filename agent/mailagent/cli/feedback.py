@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mailagent.cli.failure import FAILED, Failure, load
+from mailagent.cli.failure import FAILED, Failure, is_of_output, load
 from mailagent.cli.options import Listed
 from mailagent.cli.place import config_option, place, state_option
 
@@ -41,6 +41,8 @@ def list_kept(config_path: Path | None, state_dir: Path | None, limit: int, as_j
             # Remote text must not steer the terminal that shows it.
             click.echo("".join(char if char.isprintable() else "?" for char in shown))
     except OSError as exc:
+        if is_of_output(exc):
+            raise
         raise Failure(f"{exc.filename}: {exc.strerror}", FAILED) from exc
     if mail is None:
         click.echo("mailagent: no mail is kept", err=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailagent.cli.failure import FAILED, Failure
+from mailagent.cli.failure import FAILED, Failure, is_of_output
 from mailagent.cli.place import config_option, place, state_option
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ def log(
         for record, line in search(directory, wanted, newest_first=not oldest_first, limit=limit):
             found += 1
             click.echo(line if as_json else _text(record))
-    except BrokenPipeError:
-        raise
     except OSError as exc:
+        if is_of_output(exc):
+            raise
         raise Failure(f"{exc.filename or directory}: {exc.strerror or exc}", FAILED) from exc
     if not found:
         raise Failure("no record says that", FAILED)

@@ -169,6 +169,24 @@ def test_log_ends_in_silence_when_its_reader_has_seen_enough(config: Path) -> No
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("command", ["log", "checks --help", "version"])
+def test_a_result_that_cannot_be_written_is_told_of_the_result(config: Path, command: str) -> None:
+    AccountingLog(config.parent / "state" / "accounting", Accounting()).write(
+        [line(accounted(0, "a@one.test", EventType.DELIVERED))]
+    )
+    words = [sys.executable, "-c", "from mailagent.cli import main; main()", *command.split()]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*words, *(("--config", config) if command == "log" else ())],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=30,
+            check=False,
+        )
+    said = b"mailagent: error: the result could not be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
 def test_log_finds_a_recipient_in_live_and_finished_files(
     tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
