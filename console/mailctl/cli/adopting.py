@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import click
 
 from mailctl.cli.exits import Exit, of_read
-from mailctl.cli.setup import Setup, leave, narrate, run, width
+from mailctl.cli.setup import Setup, complain, leave, narrate, run, width
 from mailctl.cli.show import why
 from mailctl.fleet import FleetState
 from mailctl.ops.adopt import Adopted, adopt, put
+from mailctl.ops.errors import NothingSelected
 from mailctl.output.document import document
 from mailctl.output.tables import Column, table
 
@@ -19,8 +20,18 @@ def run_adopt(setup: Setup, ids: Sequence[str], *, everything: bool, write: bool
 
     async def work() -> tuple[FleetState, Adopted]:
         async with setup.fleet() as fleet:
-            await fleet.settled(setup.timeout_s)
-            return fleet.state, adopt(fleet.state.directives, path, ids, everything=everything)
+            state = await fleet.settled(setup.timeout_s)
+            try:
+                return state, adopt(state.directives, path, ids, everything=everything)
+            except NothingSelected:
+                if not (ids or everything):
+                    raise
+                for host in state.hosts:  # one of them may have what the others have not
+                    if not host.state.is_fresh:
+                        complain(f"{host.name}: {why(host, setup.timeout_s)}")
+                if state.coverage.fresh:
+                    raise
+                leave(Exit.UNREACHABLE)
 
     state, made = run(work())
     if write and made.text != made.before:

@@ -14,7 +14,7 @@ from mailagent.api.requests import Empty
 from mailagent.api.targets import Target, TargetKind
 from mailctl import ops
 from mailctl.cli.act import confirmed, plan_text, report_text
-from mailctl.cli.exits import Exit, of_plan, of_report
+from mailctl.cli.exits import Exit, of_plan, of_read, of_report
 from mailctl.cli.narrow import narrow
 from mailctl.cli.setup import Setup, leave, narrate, run, width
 from mailctl.cli.show import is_beyond, selected, why
@@ -156,19 +156,19 @@ def rotate_due(
                 if not as_json:
                     click.echo(report_text(report, width()))
             errors = [f"{host}: {text}" for host, text in failed.items()]
-            gaps = [host.name for host in fleet.state.hosts if not host.state.is_fresh] + [
-                host for host, text in failed.items() if not is_beyond(fleet.state, host, text)
-            ]
+            mute = [host for host, text in failed.items() if not is_beyond(fleet.state, host, text)]
+            answered, every = fleet.state.coverage.fresh - len(mute), fleet.state.coverage.of
             errors += [f"{h.name}: {why(h, setup.timeout_s)}" for h in fleet.state.hosts if not h.state.is_fresh]
             if as_json:
                 click.echo(document("dkim rotate", fleet.state, rows=lines, errors=errors))
-            elif not plans:
-                click.echo("no key is due")
+            elif not plans and answered:
+                click.echo("no key is due" + (f" (said by {answered} of {every} hosts)" if answered < every else ""))
             for error in errors:
                 narrate(error)
             if not codes:
-                return Exit.INCOMPLETE if gaps else Exit.DONE
-            return Exit.DONE if all(code is Exit.DONE for code in codes) and not gaps else Exit.INCOMPLETE
+                return of_read(fleet.state, failed=len(mute))
+            whole = answered == every and all(code is Exit.DONE for code in codes)
+            return Exit.DONE if whole else Exit.INCOMPLETE
 
     leave(run(work()))
 

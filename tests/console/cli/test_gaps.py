@@ -46,6 +46,21 @@ async def test_a_plan_says_which_host_is_not_there_and_why(
     assert error.startswith("mx3: lost: no agent socket")
 
 
+@pytest.mark.parametrize("command", ["dkim rotate --due --yes", "adopt --all", "adopt abc"])
+async def test_whether_there_is_anything_to_do_only_hosts_know(
+    agents: Agents, mailctl: Mailctl, path: Path, command: str
+) -> None:
+    lose(agents, path, "mx3")
+    some = await mailctl(*command.split())
+    assert some.code == (1 if "dkim" in command else 2)
+    assert some.out == ("no key is due (said by 2 of 3 hosts)\n" if "dkim" in command else "")
+    assert "mx3: lost: no agent socket" in some.err
+    lose(agents, path, "mx1", "mx2")
+    none = await mailctl(*command.split())
+    assert (none.code, none.out) == (3, "")
+    assert none.err.count("lost: no agent socket") == 3
+
+
 async def test_that_there_is_nothing_names_how_many_hosts_say_so(agents: Agents, mailctl: Mailctl, path: Path) -> None:
     lose(agents, path, "mx3")
     ran = await mailctl("deferred")
