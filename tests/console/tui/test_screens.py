@@ -463,6 +463,19 @@ async def test_an_empty_message_screen_says_where_messages_are_found() -> None:
         await until(pilot, lambda: "find one (ctrl+f)" in shown(pilot))
 
 
+async def test_what_another_engine_does_by_other_means_leaves_room_for_the_chart() -> None:
+    state = mixed()
+    *others, last = state.hosts
+    assert last.hello is not None
+    much = dict.fromkeys(Verb, "by maps; the active queue is routed anew by a reload, sessions that are open finish")
+    last = replace(last, hello=structs.replace(last.hello, emulated=much))
+    async with app_over(StillFleet(replace(state, hosts=(*others, last)))).run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("G")
+        await until(pilot, lambda: "does not tell (–)" in shown(pilot))
+        assert pilot.app.screen.query_one(Chart).region.height > 3
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_host_with_another_engine_is_marked_and_its_dashes_are_explained(size: tuple[int, int]) -> None:
     async with app_over(StillFleet(mixed())).run_test(size=size) as pilot:

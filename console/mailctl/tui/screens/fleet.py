@@ -64,6 +64,7 @@ class FleetView(View):
     DEFAULT_CSS = """
     FleetView FleetTable { height: auto; max-height: 60%; }
     FleetView .notes { height: auto; max-height: 4; padding: 0 1; }
+    FleetView.-narrow.-short Detail .facts { max-height: 7; }
     """
 
     def __init__(self) -> None:
