@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import ClassVar, cast
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import Provider
@@ -59,6 +60,7 @@ from mailctl.tui.source import FleetSource, Operator
 from mailctl.tui.text import few
 from mailctl.tui.theme import DARK, THEMES, Tone
 from mailctl.tui.visited import Visited
+from mailctl.tui.widgets.filterbar import FilterBar
 from mailctl.tui.widgets.status import Hint
 from mailctl.tui.widgets.topbar import BY_LETTER, TABS
 
@@ -221,6 +223,14 @@ class ConsoleApp(App[int], inherit_bindings=False):
     def now(self) -> datetime:
         """Wall time, UTC."""
         return self._now()
+
+    def on_key(self, event: events.Key) -> None:
+        """Hand the filter line what came in one go with its key, over a slow link or pasted: `/queue:` quits not."""
+        line = self.focused
+        if isinstance(line, FilterBar) and (event.is_printable or event.key in ("enter", "escape")):
+            event.stop()
+            event.prevent_default()
+            line.post_message(events.Key(event.key, event.character))
 
     def screens_with(self, key: str) -> tuple[str, ...]:
         """Screens that have `key` for themselves."""

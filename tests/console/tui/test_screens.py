@@ -456,6 +456,24 @@ async def test_keys_right_behind_the_enter_of_a_filter_are_not_lost() -> None:
         assert str(pilot.app.get_screen("Fleet").filter) == "mx1"  # type: ignore[attr-defined]
 
 
+async def test_keys_right_behind_the_one_that_opens_the_filter_are_for_the_filter() -> None:
+    """Over a slow link `/queue:` arrives in one go, and its q quit the console."""
+    async with app_over().run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        screen = pilot.app.screen
+        assert isinstance(screen, View)
+        for key, character in (("slash", "/"), *((sign, sign) for sign in "queueD")):
+            pilot.app.post_message(Key(key, character))
+        await until(pilot, lambda: screen.query_one(FilterBar).value == "queueD")
+        assert screen.is_current
+        await pilot.press("escape")
+        await until(pilot, lambda: not screen.query_one(FilterBar).has_class("-open"))
+        for key, character in (("slash", "/"), *((sign, sign) for sign in "mx1"), ("enter", "\r"), ("3", "3")):
+            pilot.app.post_message(Key(key, character))
+        await until(pilot, lambda: isinstance(pilot.app.screen, DestinationsView))
+        assert str(screen.filter) == "mx1"
+
+
 async def test_an_empty_message_screen_says_where_messages_are_found() -> None:
     async with app_over().run_test(size=(120, 36)) as pilot:
         await ready(pilot)

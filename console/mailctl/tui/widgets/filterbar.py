@@ -41,7 +41,7 @@ class FilterBar(Input):
         self.add_class("-open")
         self.value = f"{text} " if text else ""  # what is typed next is a term of its own
         self.cursor_position = len(self.value)
-        self.focus()
+        self.screen.set_focus(self)  # at once: what is typed right behind the key is for this line
 
     def _close(self, *, keep: bool) -> None:
         self.remove_class("-open")
