@@ -20,8 +20,9 @@ from mailagent.control.state import host_state
 from mailagent.host import Principal
 from mailagent.postfix.commands import Programs
 from mailagent.postfix.destinations import FILE, Destinations
+from mailagent.postfix.errors import PostfixError
 from mailagent.postfix.host import PostfixHost
-from mailagent.postfix.installing import Installing
+from mailagent.postfix.installing import Installing, SetupFailed
 from tests.agent.dns.responder import responding
 from tests.integration.processes import until
 from tests.integration.sink import Mail, Sink
@@ -193,6 +194,27 @@ async def test_a_suspended_provider_waits_by_the_domains_seen_and_new_ones_follo
         await one.delivered("b@one.big.test")
 
 
+async def test_maps_of_another_type_are_read_after_an_apply_and_after_one_that_failed(
+    own: OwnPostfix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rig(own, tmp_path) as one:
+        own.set(default_database_type="btree")  # as a release of the system does it that has no `hash` any more
+        programs = Programs(one.host.config.postfix, str(own.config_dir))
+        installing = Installing(one.host.config, programs, host_state(one.host.config, ()))
+        await installing.apply(await installing.plan())
+        await one.send("a@far.example")
+        await one.delivered("a@far.example")
+        own.set(default_database_type="hash")
+        plan = await installing.plan()
+        with monkeypatch.context() as patch:
+            patch.setattr(installing, "_reload", _fails)
+            with pytest.raises(SetupFailed):
+                await installing.apply(plan)
+        own.run("postfix", "reload")
+        await one.send("b@far.example")
+        await one.delivered("b@far.example")
+
+
 async def test_rows_of_whole_addresses_are_named_since_a_held_domain_does_not_hold_them(
     own: OwnPostfix, tmp_path: Path
 ) -> None:
@@ -232,6 +254,10 @@ async def test_without_a_setup_orders_are_refused_and_say_what_to_run(own: OwnPo
             await one.do(requests.Drain(op_id=NEW, target=Target(kind=TargetKind.HOST, name="mx1")))
         with pytest.raises(Refused, match="cannot pause job:spring: Postfix knows no jobs"):
             await one.do(requests.Suspend(op_id=NEW, target=Target(kind=TargetKind.JOB, name="spring")))
+
+
+async def _fails() -> bool:
+    raise PostfixError("no reload")
 
 
 async def _knows(host: PostfixHost, count: int) -> bool:

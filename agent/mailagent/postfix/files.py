@@ -76,15 +76,16 @@ class MapFolder:
         """Those of `texts` that do not stand there, with their index."""
         return {name: text for name, text in texts.items() if self.text(name) != text or not self._whole(name)}
 
-    async def write(self, texts: Mapping[str, str], programs: Programs) -> set[str]:
-        """Put maps in place, all or none; the names of those that changed.
+    async def write(self, texts: Mapping[str, str], programs: Programs, *, anew: bool = False) -> set[str]:
+        """Put maps in place, all or none; the names of those that changed, or of all when their indices are of another
+        type (`anew`).
 
         Each is made beside and read back before the first is renamed. An index has its new name before its text has.
 
         Raises:
             MapsFailed: nothing has changed.
         """
-        changed = self.changed(texts)
+        changed = dict(texts) if anew else self.changed(texts)
         try:
             await asyncio.to_thread(self._lay_beside, changed)
             for name, text in changed.items():
@@ -103,6 +104,12 @@ class MapFolder:
                 path.unlink(missing_ok=True)
         if self.path.is_dir() and not any(self.path.iterdir()):
             self.path.rmdir()
+
+    def take_away_indices(self, other: "MapFolder") -> None:
+        """Delete indices that `other` does not have under the same name."""
+        for name in self.names():
+            if self._indexed(name) and (path := self._index_of(self.path / name)) != other._index_of(self.path / name):
+                path.unlink(missing_ok=True)
 
     def names(self) -> set[str]:
         """The maps that are there."""

@@ -100,8 +100,9 @@ class Installing:
         slots = slot_texts(self._config, self._state, setup.streams, setup.vmtas, setup.nexthop)
         allowed = Allowed(standing.type, setup.vmtas, setup.streams, setup.nexthop)
         files = {**setup.files, **slots, ALLOWED: allowed.text()}
-        if folder.text(HELD_MAP) is None:  # later it is the agent's, who knows the domains
-            files[HELD_MAP] = map_text(())
+        held = folder.text(HELD_MAP)
+        if held is None or _changes_type(installed(self._at, self._config), standing.type):
+            files[HELD_MAP] = map_text(()) if held is None else held  # later it is the agent's, who knows the domains
         gone = tuple(sorted(folder.names() - {HELD_MAP, *files}))
         record = Installed(
             config_dir=str(self._at),
@@ -139,18 +140,22 @@ class Installing:
             before = installed(place, self._config)
             folder = MapFolder(place / FOLDER, plan.record.type if plan.record else before.type if before else "hash")
             maps = {name: folder.text(name) for name in (*plan.files, *plan.gone)}
+            anew = plan.record is not None and _changes_type(before, plan.record.type)
             self._remember(plan, before)
             try:
-                await folder.write(plan.files, self._programs)
+                await folder.write(plan.files, self._programs, anew=anew)
                 for name in _FILES:
                     if plan.new[name] != plan.old[name]:
                         replace_file(place / name, plan.new[name], like=place / name)
                 await self._programs.run("postfix", "check")
                 running = await self._reload()
             except (PostfixError, OSError) as exc:
-                left = await self._put_back(place, folder, maps, before)
+                back = folder_of(before) if before is not None else folder
+                left = await self._put_back(place, back, maps, before)
                 raise SetupFailed(f"{exc}; {left}") from exc
             folder.take_away(plan.gone)
+            if before is not None:
+                folder_of(before).take_away_indices(folder)
             self._done(plan, folder)
             return "Postfix has reloaded" if running else "Postfix is not running; it takes effect when it starts"
 
@@ -161,7 +166,10 @@ class Installing:
         if record is None or not record.begun:
             return ""
         async with self._alone():
-            await self._put_back(self._at, folder_of(record), {}, self._previous())
+            before = self._previous()
+            folder = folder_of(before or record)
+            maps = {name: folder.text(name) for name in folder.names()} if _changes_type(before, record.type) else {}
+            await self._put_back(self._at, folder, maps, before)
         return "an apply that was interrupted was put back"
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -315,7 +323,9 @@ class Installing:
             return "; ".join(trouble)
         try:
             folder.take_away([name for name, text in maps.items() if text is None])
-            await folder.write({name: text for name, text in maps.items() if text is not None}, self._programs)
+            texts = {name: text for name, text in maps.items() if text is not None}
+            begun = installed(place, self._config)
+            await folder.write(texts, self._programs, anew=begun is not None and _changes_type(before, begun.type))
             await self._reload()
         except (PostfixError, OSError) as exc:
             trouble.append(f"main.cf and master.cf are put back, and after that: {exc}")
@@ -335,6 +345,11 @@ class Installing:
             return False
         await self._programs.run("postfix", "reload")
         return True
+
+
+def _changes_type(before: Installed | None, type: str) -> bool:
+    """Whether maps that stand there have indices that a table of `type` does not read."""
+    return before is not None and before.type != type
 
 
 def _is_foreign(old: Mapping[str, bytes]) -> bool:
