@@ -25,8 +25,8 @@ class FindRequest(msgspec.Struct, frozen=True, kw_only=True):
 class Found(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What happened once to one recipient. What is empty is left out."""
 
-    time: datetime
-    state: str  # type of the record; `waiting` or `held` for mail that is here: `time` is then its next try
+    time: datetime  # of mail that is here its next try: in the year 9999 where it has none, or nobody knows it
+    state: str  # type of the record; `waiting` or `held` for mail that is here
     message_id: str
     n: int
     recipient: str

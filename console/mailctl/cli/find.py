@@ -60,8 +60,8 @@ def find(setup: Setup, terms: Sequence[str], since_s: int, limit: int, as_json: 
 
 
 def _table(rows: "Sequence[tuple[HostName, Found]]") -> str:
-    from mailctl.ops.find import said
-    from mailctl.output.human import clock
+    from mailctl.ops.find import said, when
+    from mailctl.output.human import NOTHING, clock
     from mailctl.output.tables import Column, table
 
     columns = [
@@ -77,7 +77,7 @@ def _table(rows: "Sequence[tuple[HostName, Found]]") -> str:
     ]
     cells = [
         [
-            clock(row.time),
+            clock(at) if (at := when(row)) is not None else NOTHING,
             host,
             row.state,
             f"{row.message_id}.{row.n}",

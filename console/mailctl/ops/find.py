@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import MAXYEAR, datetime
 from typing import Any
 
 import msgspec
@@ -114,6 +114,11 @@ def timeline(rows: Iterable[tuple[HostName, Found]], since: datetime) -> tuple[t
             arrived[place] = (host, _arrival(row, row.arrived_at))
     found = [*arrived.values(), *once.values()]
     return tuple(sorted(found, key=lambda one: (one[1].state in HERE, one[1].time, one[1].message_id, one[1].n)))
+
+
+def when(row: Found) -> datetime | None:
+    """When it happened or is tried next; None for mail that has no next try, or whose engine does not tell it."""
+    return None if row.state in HERE and row.time.year == MAXYEAR else row.time
 
 
 def said(row: Found) -> str:

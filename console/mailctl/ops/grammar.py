@@ -88,7 +88,7 @@ def token(text: str) -> Token:
     Raises:
         FilterSyntaxError: at a position something else was expected.
     """
-    for found in _scan(text, whole=True):
+    for found in _scan(text, whole=True) if text.strip() else ():
         return found
     raise FilterSyntaxError(text, 0, "a term, such as pool:marketing")
 

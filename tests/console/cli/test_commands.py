@@ -367,6 +367,9 @@ async def test_find_that_finds_nothing_is_one_and_for_nothing_is_two(mailctl: Ma
     assert (ran.code, ran.out) == (1, "")
     assert "nothing of message:nowhere host:mx1 in that time on mx1" in ran.err
     assert (await mailctl("find", "provider:gmail")).code == 2
+    for blank in ("", "  "):
+        ran = await mailctl("find", blank)
+        assert (ran.code, "a term, such as pool:marketing is expected" in ran.err) == (2, True)
 
 
 async def test_a_mistake_in_a_filter_is_two_and_says_where(mailctl: Mailctl) -> None:

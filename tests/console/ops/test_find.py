@@ -1,7 +1,7 @@
 """Find: queues and accounting files of all hosts as one timeline."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,7 +10,7 @@ from mailagent.api.ids import HostName
 from mailagent.api.terms import Field
 from mailctl.fleet import Fleet
 from mailctl.ops import SelectorError
-from mailctl.ops.find import Trace, find, said, sought, timeline
+from mailctl.ops.find import Trace, find, said, sought, timeline, when
 from mailctl.ops.grammar import tokens
 from tests.console.loopback import START, LoopbackAgent, fleet_config, summary
 
@@ -144,6 +144,12 @@ def test_an_event_is_told_once_and_an_arrival_not_invented_beside_its_record() -
     rows = timeline(twice, START)  # type: ignore[arg-type]
     assert [row.state for _, row in rows] == ["received", "deferred"]
     assert not any(row.state == "received" for _, row in timeline(twice[:1], START + timedelta(seconds=1)))  # type: ignore[arg-type]
+
+
+def test_mail_that_has_no_next_try_has_no_time() -> None:
+    never = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert [when(event(1, state, time=never)) for state in ("waiting", "held")] == [None, None]
+    assert when(event(1, "waiting")) == when(event(1, "deferred")) == START + timedelta(minutes=1)
 
 
 def test_what_is_said_has_the_codes_once() -> None:

@@ -14,7 +14,7 @@ from mailagent.api.find import Found
 from mailctl.fleet.state import FleetState
 from mailctl.ops.errors import OpsError
 from mailctl.ops.filters import Filter
-from mailctl.ops.find import HERE, MOST_ROWS, WAITING, find, said, sought
+from mailctl.ops.find import HERE, MOST_ROWS, WAITING, find, said, sought, when
 from mailctl.tui.desk import MessageRef
 from mailctl.tui.listing import Cell, Column, Listing
 from mailctl.tui.screens.view import View
@@ -186,7 +186,7 @@ def _tone(row: Found) -> Tone:
 def _cells(row: FoundRow) -> tuple[Cell, ...]:
     one = row.found
     return (
-        Cell(f"{one.time:%m-%d %H:%M:%S}", Tone.QUIET),
+        Cell(f"{at:%m-%d %H:%M:%S}" if (at := when(one)) is not None else NOTHING, Tone.QUIET),
         Cell(clean(one.state), _tone(one)),
         Cell(row.host, Tone.TEXT),
         Cell(one.message_id, Tone.ACCENT),
@@ -208,7 +208,8 @@ def _whole(row: FoundRow, now: datetime) -> Content:
         *([fact("over", path)] if path else []),
         *([fact("means", f"{clean(one.category)} (rule {clean(one.rule)})")] if one.category else []),
     ]
-    head = f"{one.state}, next try {until(one.time, now)}" if one.state == WAITING else one.state
+    at = when(one) if one.state == WAITING else None
+    head = f"{one.state}, next try {until(at, now)}" if at is not None else one.state
     return lines(
         beside(Content.styled(clean(head), _tone(one).style), fact("on", row.host), fact("message", one.message_id)),
         beside(*facts),
