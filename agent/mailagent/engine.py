@@ -182,7 +182,7 @@ class Engine(Life):
             flow=self._history.flow,
         )
         self._watch_lists(self._resolver, lambda: self._snapshots.expire())
-        self._overview.listings = self._block_lists.listings
+        self._overview.listings, self._overview.lists_unknown = self._block_lists.listings, self._block_lists.unknown
         attempts.observers += (self._automation.observe, self._scheduler.leave_address, self._look_at_lists)
         self._mail = MailOrders(
             self._control, self._spool, self._scheduler, attempts, self._removed, Resigning(self._signing).added

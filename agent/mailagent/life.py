@@ -225,3 +225,9 @@ class Life(ABC):
         found = [] if problem is None else [f"cannot be bound: {problem}"]
         listings = self._block_lists.listings(VmtaName(vmta))
         return found + [f"is {one.sentence}" for one in listings if matters(listings)]
+
+    def doubts(self, vmta: str) -> list[str]:
+        """What is not known of `vmta`."""
+        missing = self._block_lists.unknown(VmtaName(vmta))
+        answers = "an answer" if missing == 1 else f"{missing} answers"
+        return [f"may be on a block list: {answers} about it are missing"] if missing else []

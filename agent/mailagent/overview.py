@@ -78,6 +78,8 @@ class Overview:
         """How far an order on mail is."""
         self.listings: Callable[[VmtaName], tuple[Listing, ...]] = lambda _: ()
         """Block lists that a virtual MTA is on."""
+        self.lists_unknown: Callable[[VmtaName], int] = lambda _: 0
+        """How many of their answers are missing."""
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -136,6 +138,7 @@ class Overview:
                         flow=self._history.flow(HistoryScope.VMTA, name),
                         generation=self._generations.vmta(name),
                         listings=listings,
+                        lists_unknown=self.lists_unknown(name),
                     )
                 )
         return tuple(rows)

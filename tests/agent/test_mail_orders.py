@@ -80,6 +80,9 @@ class Desk:
     def unfit(self, vmta: str) -> list[str]:
         return []
 
+    def doubts(self, vmta: str) -> list[str]:
+        return []
+
     async def impact(self, target: Target | None, filter: MessageFilter | None) -> Impact:
         return Impact()
 

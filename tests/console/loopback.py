@@ -45,7 +45,7 @@ from mailagent.api.ids import (
 )
 from mailagent.api.methods import CHANGES, MAX_REQUEST_BYTES, METHODS, PROTOCOL_VERSION, TRACE
 from mailagent.api.operations import Impact, MailPart, OperationRecord, OperationResult, Result
-from mailagent.api.reputation import ListCheck, ListChecks
+from mailagent.api.reputation import ListCheck, ListChecks, ListState
 from mailagent.api.rollout import ConfigChange, ConfigPlan, FileState, How, unpack
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.sums import Sums
@@ -342,7 +342,8 @@ class LoopbackAgent:
             case "feedback":
                 return came_back(params.limit)
             case "block_lists":
-                return ListChecks(checks=self.list_checks)
+                shown = [one for one in self.list_checks if params.all or one.state is not ListState.CLEAN]
+                return ListChecks(checks=tuple(shown), asked=len(self.list_checks))
             case "automation":
                 live = tuple(one for one in self.live.values() if one.rule)
                 rule = RuleView(name="gmail.unusual-rate", act="backoff", mode="on", threshold="2/h", hits=2, live=1)

@@ -7,6 +7,7 @@ import pytest
 from mailagent.api.errors import GuardRefused
 from mailagent.api.reputation import Listing, ListState
 from mailagent.api.views import Snapshot
+from tests.integration.processes import until
 from tests.integration.rig import MKT1, rig
 
 ZONE = "bl.lists.test"
@@ -47,8 +48,12 @@ async def test_a_refusal_that_names_a_list_has_the_address_looked_up_and_a_liste
         await one.shows(lambda now: bool(_listings(now)["mkt-1"]), "hours before its turn")
         states = {check.vmta: check.state for check in (await one.call("block_lists")).checks}
         assert states == {"mkt-1": ListState.LISTED, "mkt-3": ListState.LISTED}
-        told = [record.detail for record in (await one.call("operations")).rows if record.verb == "listed"]
-        assert f"mkt-1 (127.0.1.1) is on {ZONE} (spam trap)" in told
+
+        async def told() -> bool:
+            records = (await one.call("operations")).rows
+            return ("listed", f"mkt-1 (127.0.1.1) is on {ZONE} (spam trap)") in {(r.verb, r.detail) for r in records}
+
+        await until(told, "the timeline has it")
 
         one.configure(SECTIONS.replace("reputation:", "# reputation:"))
         await one.do("reload")

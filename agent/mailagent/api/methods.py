@@ -16,7 +16,7 @@ from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.outcomes import Outcomes, OutcomesRequest
 from mailagent.api.parts import MessageParts, PartsRequest
-from mailagent.api.reputation import ListChecks
+from mailagent.api.reputation import ListChecks, ListsRequest
 from mailagent.api.requests import Role
 from mailagent.api.rollout import ConfigApply, ConfigPlan, ConfigQuery, ConfigUndo
 from mailagent.api.sums import Sums, SumsRequest
@@ -84,7 +84,7 @@ METHODS: dict[str, Method] = {
         Method("dkim_switch", dkim.DkimSwitch, OperationResult, Role.OPERATOR),
         Method("dkim_retire", dkim.DkimRetire, OperationResult, Role.OPERATOR),
         Method("automation", requests.Empty, AutomationView),
-        Method("block_lists", requests.Empty, ListChecks),
+        Method("block_lists", ListsRequest, ListChecks),
         Method("feedback", FeedbackRequest, FeedbackView),
         Method("suppressions", suppression.SuppressionQuery, suppression.SuppressionPage),
         Method("suppression_add", suppression.SuppressionAdd, OperationResult, Role.OPERATOR),

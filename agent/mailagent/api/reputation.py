@@ -9,7 +9,7 @@ import msgspec
 from mailagent.api.ids import VmtaName
 
 LOW_TOGETHER = 2
-"""So many listings of low weight matter as much as one of high weight."""
+"""So many lists of low weight matter as much as one of high weight."""
 
 
 class Weight(StrEnum):
@@ -36,8 +36,8 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def matters(listings: Collection[Listing]) -> bool:
-    """Whether mail from that address is in danger: one listing of high weight, or several of low weight."""
-    weights = [one.weight for one in listings]
+    """Whether mail from there is in danger: a list of high weight has it, or several of low weight."""
+    weights = list({one.zone: one.weight for one in listings}.values())
     return Weight.HIGH in weights or weights.count(Weight.LOW) >= LOW_TOGETHER
 
 
@@ -46,6 +46,7 @@ class ListState(StrEnum):
 
     LISTED = "listed"
     CLEAN = "clean"
+    NOT_KEPT = "not kept"  # the list keeps no addresses of that IP version
     UNKNOWN = "unknown"
 
 
@@ -62,7 +63,14 @@ class ListCheck(msgspec.Struct, frozen=True, kw_only=True):
     asked_at: datetime | None  # None: not yet
 
 
+class ListsRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a host knows of block lists."""
+
+    all: bool = False  # also what is on no list
+
+
 class ListChecks(msgspec.Struct, frozen=True, kw_only=True):
-    """All of a host's addresses, and all lists that it asks."""
+    """A host's addresses and the lists that it asks."""
 
     checks: tuple[ListCheck, ...] = ()
+    asked: int = 0  # pairs in all

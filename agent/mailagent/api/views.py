@@ -142,7 +142,8 @@ class VmtaView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     in_doubt: int
     flow: Flow
     generation: int
-    listings: tuple[Listing, ...] = ()  # block lists that an address of it is on
+    listings: tuple[Listing, ...] = ()  # block lists that an address of it is on, the worst first
+    lists_unknown: int = 0  # answers of block lists that are missing
 
 
 class ProviderView(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -30,7 +30,7 @@ class _Shipped(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`block_lists.yaml`."""
 
     block_lists: dict[str, BlockList]
-    dead: dict[str, str]
+    not_to_ask: dict[str, str]
 
 
 @lru_cache(maxsize=1)
@@ -50,19 +50,24 @@ def shipped_lists() -> Mapping[str, BlockList]:
     return _shipped().block_lists
 
 
-def dead_lists() -> Mapping[str, str]:
-    """Zones that may not be asked any more, and why."""
-    return _shipped().dead
+def not_to_ask() -> Mapping[str, str]:
+    """Zones whose answers are no listings, and why."""
+    return _shipped().not_to_ask
+
+
+def zone_name(text: str) -> str:
+    """A zone as it is compared and asked: lower case, without a final dot."""
+    return text.lower().rstrip(".")
 
 
 def zones(own: Mapping[str, BlockList]) -> list[Zone]:
     """The lists that a file names, each over the shipped one of its name or the one it is like."""
     found = []
     for name, said in own.items():
-        base = shipped_lists().get(said.like or name, BlockList())
+        base = shipped_lists().get(zone_name(said.like or name), BlockList())
         found.append(
             Zone(
-                name=name,
+                name=zone_name(name),
                 every=said.every or base.every or EVERY,
                 weight=said.weight or base.weight or Weight.LOW,
                 answers={**base.answers, **said.answers},

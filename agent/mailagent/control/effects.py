@@ -28,6 +28,9 @@ class Effects(Protocol):
     def unfit(self, vmta: str) -> list[str]:
         """Why `vmta` should not begin to send at this moment, as ends of a sentence about it."""
 
+    def doubts(self, vmta: str) -> list[str]:
+        """What is not known of `vmta`, in the same form."""
+
     async def impact(self, target: Target | None, filter: MessageFilter | None) -> Impact:
         """Size of what a verb on `target`, or on the mail that `filter` matches, touches."""
 

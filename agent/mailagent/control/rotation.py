@@ -16,11 +16,16 @@ from mailagent.control.state import IN_SERVICE, sentence
 from mailagent.control.targets import pool_of, require
 
 
-def rotate(at: Situation, request: requests.Rotate, unfit: Callable[[VmtaName], list[str]]) -> Change:
+def rotate(
+    at: Situation,
+    request: requests.Rotate,
+    unfit: Callable[[VmtaName], list[str]],
+    doubts: Callable[[VmtaName], list[str]],
+) -> Change:
     """Put the first fit standby, or the named one, in the place of an active virtual MTA.
 
-    `unfit` says why a virtual MTA should not begin to send now. Mail that waits only because of the old address
-    becomes due.
+    `unfit` says why a virtual MTA should not begin to send now, `doubts` what is not known of it. Mail that waits only
+    because of the old address becomes due.
 
     Raises:
         NotFound: target or standby do not exist.
@@ -44,7 +49,7 @@ def rotate(at: Situation, request: requests.Rotate, unfit: Callable[[VmtaName], 
     new = min(faults, key=lambda vmta: len(faults[vmta]))  # the first of those with the fewest
     if faults[new]:
         problems += [fault for found in faults.values() for fault in found]
-    warnings = guard(problems, override=request.override)
+    warnings = guard(problems, override=request.override) + tuple(f"{new} {doubt}" for doubt in doubts(new))
     for one in _limits_of(at, old):
         warnings += (f"{old} is {sentence(one)}; that does not pass to {new}",)
     held = at.live(DirectiveKind.DRAIN, _pool_target(pool)) or at.live(DirectiveKind.SUSPEND, _pool_target(pool))

@@ -186,7 +186,7 @@ class Control:
 
     async def rotate(self, request: requests.Rotate, caller: Caller) -> OperationResult:
         """Swap an active virtual MTA for a standby."""
-        plan = partial(rotate, request=request, unfit=self._effects.unfit)
+        plan = partial(rotate, request=request, unfit=self._effects.unfit, doubts=self._effects.doubts)
         return await self.execute("rotate", request, caller, plan)
 
     async def limit(self, request: requests.Limit, caller: Caller) -> OperationResult:

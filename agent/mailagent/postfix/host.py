@@ -157,7 +157,7 @@ class PostfixHost(Life):
             Paces(),
         )
         self._watch_lists(self._resolver, lambda: self._snapshots.expire())
-        self._overview.listings = self._block_lists.listings
+        self._overview.listings, self._overview.lists_unknown = self._block_lists.listings, self._block_lists.unknown
         self._snapshots = Snapshots(
             config,
             spool=self._spool,

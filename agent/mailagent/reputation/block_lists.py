@@ -3,16 +3,17 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from random import Random
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from mailagent.api import requests
+from mailagent.api.codec import cut
 from mailagent.api.ids import VmtaName
-from mailagent.api.reputation import ListCheck, ListChecks, Listing, ListState
+from mailagent.api.reputation import ListCheck, ListChecks, Listing, ListsRequest, ListState, Weight
 from mailagent.config.block_lists import Zone, zones
 from mailagent.config.structs import AgentConfig, VirtualMta
 from mailagent.dns import Address, AddressAnswer
@@ -21,9 +22,10 @@ from mailagent.reputation.answer import (
     LISTED_TEST,
     Clean,
     Listed,
+    NotKept,
     Unknown,
     Verdict,
-    failed_test,
+    distrust,
     question,
     verdict,
 )
@@ -39,7 +41,10 @@ RETRY_S: Final = 600.0
 TEST_S: Final = 86_400.0
 """How long a list that passed its test is believed."""
 STANDS_S: Final = 86_400.0
-"""How long a listing stands without another answer."""
+"""How long a listing stands without another answer, at least."""
+MAX_REASON: Final = 120
+"""Characters of why an answer is missing, as others see it: there may be thousands."""
+_WORST: Final = tuple(Weight)
 SOON_S: Final = 300.0
 """A reply about a block list has a virtual MTA looked at out of turn, so often at most."""
 
@@ -73,6 +78,13 @@ class _Check:
         return (self.vmta, str(self.address), self.zone.name)
 
 
+class _Test(NamedTuple):
+    """What came of the last test of a list."""
+
+    at: float  # monotonic
+    why_not: NotKept | Unknown | None  # None: it is believed
+
+
 class BlockLists:
     """Keeps what is known. `run` asks; everything else runs on the same loop."""
 
@@ -93,14 +105,15 @@ class BlockLists:
         self._clock = clock
         self._random = random or Random()
         self._checks: dict[tuple[VmtaName, str, str], _Check] = {}
-        self._tests: dict[tuple[str, int], tuple[float, str]] = {}  # (zone, version) -> until when, what is wrong
+        self._tests: dict[tuple[str, int], _Test] = {}  # by zone and IP version
         self._soon: dict[VmtaName, float] = {}
         self._listings: dict[VmtaName, tuple[Listing, ...]] = {}
+        self._unknown: Counter[VmtaName] = Counter()
         self._wake = asyncio.Event()
         self.configure(config)
 
     @property
-    def reads(self) -> Mapping[str, Callable[[requests.Empty], Awaitable[ListChecks]]]:
+    def reads(self) -> Mapping[str, Callable[[ListsRequest], Awaitable[ListChecks]]]:
         """By wire name."""
         return {"block_lists": self.block_lists}
 
@@ -115,7 +128,8 @@ class BlockLists:
                     check = _Check(name, address, zone, due=now)
                     check = before.get(check.key, check)
                     check.zone = zone
-                    check.due = min(check.due, now + zone.every.total_seconds())
+                    is_known = not isinstance(check.verdict, Unknown)
+                    check.due = min(check.due, now + zone.every.total_seconds()) if is_known else now
                     self._checks[check.key] = check
         self._tests.clear()
         self._collect()
@@ -133,12 +147,18 @@ class BlockLists:
         self._wake.set()
 
     def listings(self, vmta: VmtaName) -> tuple[Listing, ...]:
-        """Lists that an address of `vmta` is on."""
+        """Lists that an address of `vmta` is on, the worst first."""
         return self._listings.get(vmta, ())
 
-    async def block_lists(self, _: requests.Empty) -> ListChecks:
-        """Everything that is known."""
-        return ListChecks(checks=tuple(map(_told, self._checks.values())))
+    def unknown(self, vmta: VmtaName) -> int:
+        """How many answers about `vmta` are missing."""
+        return self._unknown[vmta]
+
+    async def block_lists(self, request: ListsRequest) -> ListChecks:
+        """What is known: listings and missing answers, or everything."""
+        every = map(_told, self._checks.values())
+        shown = tuple(one for one in every if request.all or one.state in (ListState.LISTED, ListState.UNKNOWN))
+        return ListChecks(checks=shown, asked=len(self._checks))
 
     async def run(self) -> None:
         """Ask what is due, for as long as the agent runs."""
@@ -153,57 +173,81 @@ class BlockLists:
                 except TimeoutError:
                     pass
                 continue
-            found = await self._ask(check)
-            wait_s = _pause_s(check.zone) if isinstance(found, Unknown) else check.zone.every.total_seconds()
-            check.due = self._clock() + wait_s * self._random.uniform(1 - JITTER, 1 + JITTER)
-            await self._settle(check, found)
+            check.due = self._clock() + RETRY_S
+            try:
+                await self._look(check)
+            except Exception:  # one answer that nobody foresaw is no reason to ask no list any more
+                log.exception("block list failed zone=%s address=%s", check.zone.name, check.address)
             await asyncio.sleep(PACE_S)
 
+    async def _look(self, check: _Check) -> None:
+        found = await self._ask(check)
+        every_s = check.zone.every.total_seconds()
+        wait_s = min(every_s, RETRY_S) if isinstance(found, Unknown) else every_s
+        check.due = self._clock() + wait_s * self._random.uniform(1 - JITTER, 1 + JITTER)
+        await self._settle(check, found)
+
     async def _ask(self, check: _Check) -> Verdict:
-        if not (check.address.is_global or check.address.is_loopback):
-            return Unknown(f"{check.address} is private: say in virtual_mtas.{check.vmta}.public what the world sees")
-        if problem := await self._tested(check.zone, check.address.version):
-            return Unknown(problem)
-        found = verdict(await self._look_up(check.address, check.zone), check.zone.answers)
-        if isinstance(found, Unknown):  # the next address would wait as long for as little
-            self._tests[check.zone.name, check.address.version] = self._clock() + _pause_s(check.zone) / 2, found.reason
+        zone, address = check.zone, check.address
+        if not (address.is_global or address.is_loopback):
+            return Unknown(f"{address} is private: say in virtual_mtas.{check.vmta}.public what the world sees")
+        if (why_not := await self._distrust(zone, address.version, TEST_S)) is not None:
+            return why_not
+        found = verdict(await self._look_up(address, zone), zone.answers)
+        if isinstance(found, Listed) and not isinstance(check.verdict, Listed):
+            # before anybody is told, it must be sure that it is not the list's own end
+            return await self._distrust(zone, address.version, RETRY_S) or found
+        if isinstance(found, Unknown):
+            self._tests.pop((zone.name, address.version), None)  # is it this name, or the list?
         return found
 
-    async def _tested(self, zone: Zone, version: int) -> str:
-        """Why the list is not believed about addresses of that version; tested at first, daily, and while it fails."""
-        now = self._clock()
-        until, problem = self._tests.get((zone.name, version), (now, ""))
-        if now < until:
-            return problem
-        problem = failed_test(
-            await self._look_up(LISTED_TEST[version], zone), await self._look_up(CLEAN_TEST[version], zone)
+    async def _distrust(self, zone: Zone, version: int, believed_s: float) -> NotKept | Unknown | None:
+        """Why the list is not asked about addresses of that version; tested when the last test is `believed_s` old,
+        or failed a while ago."""
+        key, now = (zone.name, version), self._clock()
+        at, before = self._tests.get(key, _Test(-TEST_S, None))
+        kept_s = min(zone.every.total_seconds(), RETRY_S) / 2 if isinstance(before, Unknown) else believed_s
+        if now - at < kept_s:
+            return before
+        found = distrust(
+            await self._look_up(LISTED_TEST[version], zone),
+            await self._look_up(CLEAN_TEST[version], zone),
+            version=version,
         )
-        if problem:
-            log.warning("block list not believed zone=%s ipv=%d: %s", zone.name, version, problem)
-        self._tests[zone.name, version] = now + (_pause_s(zone) / 2 if problem else TEST_S), problem
-        return problem
+        if isinstance(found, Unknown) and found != before:
+            log.warning("block list not believed zone=%s ipv=%d: %s", zone.name, version, found.reason)
+        self._tests[key] = _Test(now, found)
+        if isinstance(found, Unknown) and found.is_false:
+            for check in self._checks.values():
+                if check.zone.name == zone.name and isinstance(check.verdict, Listed):
+                    check.due = now
+        return found
 
     async def _look_up(self, address: Address, zone: Zone) -> AddressAnswer:
         return await self._dns.addresses(question(address, zone.name), version=4, fresh=True)
 
     async def _settle(self, check: _Check, found: Verdict) -> None:
-        """Keep what was found; a listing stands for a day without another answer."""
+        """Keep what was found. What is known stands for a while without an answer, unless the list is known to lie."""
         if self._checks.get(check.key) is not check:
             return  # another configuration came while it was asked
         before, now = check.verdict, datetime.now(UTC)
-        if isinstance(found, Unknown) and isinstance(before, Listed) and self._clock() < check.stands_until:
-            log.warning("block list gave no answer zone=%s vmta=%s: %s", check.zone.name, check.vmta, found.reason)
+        if isinstance(found, Unknown) and not found.is_false and self._clock() < check.stands_until:
             return
-        check.verdict, check.asked_at, check.stands_until = found, now, self._clock() + STANDS_S
+        stands_s = 2 * check.zone.every.total_seconds()
+        if isinstance(found, Listed):
+            stands_s = max(stands_s, STANDS_S)
+        check.stands_until = 0.0 if isinstance(found, Unknown) else self._clock() + stands_s
+        check.verdict, check.asked_at = found, now
         if type(found) is not type(before):
             check.since = now
         if found == before:
             return
+        self._unknown[check.vmta] += isinstance(found, Unknown) - isinstance(before, Unknown)
         where = f"{check.vmta} ({check.address})"
         if isinstance(found, Listed):
             verb, words = "listed", f"{where} is on {check.zone.name} ({found.meaning})"
         elif isinstance(before, Listed):
-            gone = "is off" if isinstance(found, Clean) else "was a day ago, and nothing is known since, on"
+            gone = "is off" if isinstance(found, Clean) else "was, and nothing is known now, on"
             verb, words = "delisted", f"{where} {gone} {check.zone.name}"
         else:
             return
@@ -214,7 +258,8 @@ class BlockLists:
 
     def _collect(self) -> None:
         """Sort listings by virtual MTA: every snapshot has them."""
-        found: dict[VmtaName, tuple[Listing, ...]] = {}
+        found: dict[VmtaName, list[Listing]] = {}
+        unknown: Counter[VmtaName] = Counter()
         for check in self._checks.values():
             if isinstance(check.verdict, Listed) and check.since is not None:
                 one = Listing(
@@ -224,13 +269,12 @@ class BlockLists:
                     meaning=check.verdict.meaning,
                     since=check.since,
                 )
-                found[check.vmta] = (*found.get(check.vmta, ()), one)
-        self._listings = found
-
-
-def _pause_s(zone: Zone) -> float:
-    """Seconds until a list is asked again that gave no answer."""
-    return min(zone.every.total_seconds(), RETRY_S)
+                found.setdefault(check.vmta, []).append(one)
+            unknown[check.vmta] += isinstance(check.verdict, Unknown)
+        for own in found.values():
+            own.sort(key=lambda one: _WORST.index(one.weight))
+        self._listings = {vmta: tuple(own) for vmta, own in found.items()}
+        self._unknown = unknown
 
 
 def _seen_by_the_world(vmta: VirtualMta) -> Iterator[Address]:
@@ -246,8 +290,10 @@ def _told(check: _Check) -> ListCheck:
             state, detail = ListState.LISTED, meaning
         case Clean():
             state, detail = ListState.CLEAN, ""
-        case Unknown(reason):
-            state, detail = ListState.UNKNOWN, reason
+        case NotKept():
+            state, detail = ListState.NOT_KEPT, f"it keeps no IPv{check.address.version} addresses"
+        case Unknown(reason, _):
+            state, detail = ListState.UNKNOWN, cut(reason, MAX_REASON)
     return ListCheck(
         vmta=check.vmta,
         address=str(check.address),

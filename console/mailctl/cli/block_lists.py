@@ -30,8 +30,7 @@ def block_lists(setup: Setup, selection: Sequence[str], every: bool, as_json: bo
       mailctl block-lists --all vmta:mkt-1
       mailctl block-lists host:mx1 --json
     """
-    from mailagent.api.reputation import ListChecks, ListState
-    from mailagent.api.requests import Empty
+    from mailagent.api.reputation import ListChecks, ListsRequest, ListState
     from mailctl.cli import listings
     from mailctl.cli import rows as table_rows
     from mailctl.cli.show import Shown, selected, show
@@ -40,7 +39,7 @@ def block_lists(setup: Setup, selection: Sequence[str], every: bool, as_json: bo
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         hosts = selected(fleet.state, selection)
         answers = await fleet.ask_all(
-            "block_lists", Empty(), hosts=[host.name for host in hosts], deadline_s=setup.timeout_s
+            "block_lists", ListsRequest(all=every), hosts=[host.name for host in hosts], deadline_s=setup.timeout_s
         )
         chosen = {row.view.name for row in table_rows.vmtas(fleet.state, selection)}
         rows: list[tuple[Any, Any]] = []
@@ -48,9 +47,8 @@ def block_lists(setup: Setup, selection: Sequence[str], every: bool, as_json: bo
         asked = 0
         for host, answer in answers.items():
             if isinstance(answer, ListChecks):
-                checks = [one for one in answer.checks if one.vmta in chosen]
-                asked += len(checks)
-                rows += [(host, one) for one in checks if every or one.state is not ListState.CLEAN]
+                asked += answer.asked
+                rows += [(host, one) for one in answer.checks if one.vmta in chosen]
             else:
                 failed[host] = str(answer)
         rows.sort(key=lambda row: (list(ListState).index(row[1].state), row[1].vmta, row[1].zone))

@@ -17,7 +17,7 @@ from mailctl.cli.rows import binding
 from mailctl.fleet.lists import FleetGroup
 from mailctl.ops.acts import by_operation, operation_of, undo_words
 from mailctl.ops.filters import described
-from mailctl.output.human import NOTHING, ago, clock, count, duration, plural, printable, size, until
+from mailctl.output.human import NOTHING, ago, clock, count, duration, printable, size, until
 from mailctl.output.tables import Column, fields, table, wrapped
 from mailctl.output.tables import cells as cells_of
 
@@ -356,11 +356,11 @@ def act_table(rows: Rows, width: int | None) -> str:
 
 
 def block_list_table(rows: Rows, width: int | None, *, asked: int) -> str:
-    """Addresses and block lists; `asked`: how many pairs there are in all."""
+    """Addresses and block lists; `asked`: how many pairs there are on these hosts in all."""
     if not asked:
         return "no list is asked: name some in reputation.block_lists of the fleet file"
     if not rows:
-        return f"on no list: {plural(asked, 'check')}, none of them a listing"
+        return "on no list"
     columns = [
         Column("HOST", spare=3),
         Column("VIRTUAL MTA"),

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from mailagent.api.ids import HostName
 from mailagent.api.reputation import matters
-from mailagent.api.views import EngineState, MemberState
+from mailagent.api.views import EngineState, MemberState, VmtaView
 from mailctl.fleet.state import FleetState, HostState, LinkState
 from mailctl.ops import selector
 from mailctl.ops.findings import IN_USE, Addresses, Finding, Trouble, fails, findings, pace, size, using_of
@@ -56,12 +56,21 @@ def alarms(state: FleetState) -> tuple[Alarm, ...]:
     return Lookout().see(state)
 
 
+class _Member(NamedTuple):
+    """A virtual MTA in use that is on block lists that matter."""
+
+    host: HostName
+    view: VmtaView
+    why_not: str  # no standby takes over; empty: one can
+
+
 class _Seen(NamedTuple):
     """What was found on a host, and what that hangs on."""
 
     basis: tuple[object, ...]
     findings: tuple[Finding, ...]
     using: Addresses
+    listed: tuple[_Member, ...]
 
 
 class Lookout:
@@ -75,17 +84,19 @@ class Lookout:
         groups: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
         failing: list[HostState] = []
         every: list[Alarm] = []
+        listed: list[_Member] = []
         for host in state.hosts:
             seen, basis = self._seen.get(host.name), _basis(host)
             if seen is None or not all(map(is_, seen.basis, basis)):
-                seen = self._seen[host.name] = _Seen(basis, findings(host), using_of(host))
+                seen = self._seen[host.name] = _Seen(basis, findings(host), using_of(host), _listed(host))
             for one in seen.findings:
                 groups[_about(one)].append(one)
             if not seen.findings and _is_failing(host):
                 failing.append(host)
             if (alarm := _of_host(host)) is not None:
                 every.append(alarm)
-            every += _of_listings(host)
+            listed += seen.listed
+        every += _of_listings(listed)
         troubled = {str(one.cell.provider) for group in groups.values() for one in group}
         using = Addresses.together([self._seen[host.name].using for host in state.hosts], troubled)
         for provider in [about[1] for about in groups if about[0] == Trouble.MAILBOXES]:
@@ -176,28 +187,50 @@ def _of_host(host: HostState) -> Alarm | None:
     return None
 
 
-def _of_listings(host: HostState) -> Iterator[Alarm]:
-    """Virtual MTAs in use whose addresses are on block lists that matter."""
+def _listed(host: HostState) -> tuple[_Member, ...]:
     snapshot = host.snapshot
-    if snapshot is None or not host.state.is_fresh:
-        return
-    standby = {view.pool for view in snapshot.vmtas if view.state is MemberState.STANDBY and not view.listings}
-    for view in snapshot.vmtas:
-        if view.state not in IN_USE or not matters(view.listings):
-            continue
-        can_rotate = view.pool in standby and not host.lacks(Verb.ROTATE)
-        way = "its standby takes over; " if can_rotate else "there is no standby to rotate to; "
-        yield Alarm(
-            trouble=Trouble.LISTED,
-            text=f"{view.name} is {view.listings[0].sentence}",
-            hosts=(host.name,),
-            vmta=view.name,
-            waiting=view.ready,
-            evidence=", ".join(f"{one.address} {one.sentence} since {one.since:%H:%M} UTC" for one in view.listings),
-            advice=f"{way}ask the list to take it off once you know what it was listed for",
-            verb=Verb.ROTATE if can_rotate else None,
-            selection=f"vmta:{view.name}" if can_rotate else "",
-        )
+    if snapshot is None or not host.state.is_fresh or not any(view.listings for view in snapshot.vmtas):
+        return ()
+    fit = {view.pool for view in snapshot.vmtas if view.state is MemberState.STANDBY and not matters(view.listings)}
+    cannot = "the agent there cannot rotate" if host.lacks(Verb.ROTATE) else ""
+    return tuple(
+        _Member(host.name, view, cannot or ("" if view.pool in fit else "no standby of its pool could take over"))
+        for view in snapshot.vmtas
+        if view.state in IN_USE and matters(view.listings)
+    )
+
+
+def _of_listings(members: Sequence[_Member]) -> Iterator[Alarm]:
+    """One for each virtual MTA, or for all that the same list has, when they are several."""
+    groups: dict[str, list[_Member]] = defaultdict(list)
+    for member in members:
+        groups[member.view.listings[0].zone].append(member)
+    for zone, group in groups.items():
+        if len(group) >= SEVERAL:
+            yield _of_list(
+                group, f"{len(group)} addresses are on {zone}", "it is about their network, or what all send"
+            )
+        else:
+            for one in group:
+                yield _of_list([one], f"{one.view.name} is {one.view.listings[0].sentence}", one.why_not)
+
+
+def _of_list(group: Sequence[_Member], text: str, why_not: str) -> Alarm:
+    first = group[0].view
+    ask = "ask the list to take it off once you know what it was listed for"
+    return Alarm(
+        trouble=Trouble.LISTED,
+        text=text,
+        hosts=tuple(sorted({one.host for one in group})),
+        vmta=first.name,
+        waiting=sum(one.view.ready for one in group),
+        evidence=", ".join(
+            f"{one.address} {one.sentence} since {one.since:%Y-%m-%d %H:%M} UTC" for one in first.listings
+        ),
+        advice=f"{why_not or 'its standby takes over'}; {ask}",
+        verb=None if why_not else Verb.ROTATE,
+        selection="" if why_not else f"vmta:{first.name}",
+    )
 
 
 def _is_failing(host: HostState) -> bool:

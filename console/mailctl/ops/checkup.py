@@ -9,7 +9,7 @@ import msgspec
 
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.ids import HostName
-from mailagent.api.reputation import matters
+from mailagent.api.reputation import Weight, matters
 from mailagent.api.requests import HistoryScope
 from mailagent.api.views import EngineState, PoolState
 from mailagent.config.thresholds import AgeLimits, Limits, RateLimits, SpaceLimits, Thresholds
@@ -266,7 +266,17 @@ def _listed(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
             detail = ", ".join(one.sentence for one in view.listings)
             least = Level.CRITICAL if matters(view.listings) else Level.OK
             look = f"mailctl block-lists vmta:{view.name}"
-            yield Measured(f"virtual MTA {view.name}", len(view.listings), thresholds.listed, detail, look, least)
+            lists = len({one.zone for one in view.listings if one.weight is not Weight.INFO})
+            yield Measured(f"virtual MTA {view.name}", lists, thresholds.listed, detail, look, least)
+
+
+def _lists_unknown(facts: Facts) -> Missing:
+    """Hosts that are lost, and those that block lists do not answer."""
+    found = dict(facts.lost)
+    for host in facts.fresh:
+        if host.snapshot is not None and (missing := sum(view.lists_unknown for view in host.snapshot.vmtas)):
+            found[host.name] = f"{missing:,} answers of block lists are missing: mailctl block-lists host:{host.name}"
+    return found
 
 
 def _disk_free(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
@@ -322,7 +332,7 @@ CHECKS: Mapping[str, tuple[Unit, Measure, Callable[[Facts], Missing]]] = {
     "oldest": (Unit.AGE, _oldest, lambda facts: _uncounted(facts.ages)),
     "deferrals": (Unit.SHARE, _deferrals, lambda facts: facts.sums.failed),
     "bounces": (Unit.SHARE, _bounces, lambda facts: facts.sums.failed),
-    "listed": (Unit.COUNT, _listed, lambda facts: facts.lost),
+    "listed": (Unit.COUNT, _listed, _lists_unknown),
     "disk_free": (Unit.SPACE, _disk_free, lambda facts: facts.lost),
     "orders": (Unit.AGE, _orders, lambda facts: facts.lost),
     "in_doubt": (Unit.COUNT, _in_doubt, lambda facts: facts.in_doubt.failed),

@@ -60,6 +60,7 @@ class Flow:
 
     applied: list[HostState] = field(default_factory=list)
     unbindable: dict[str, str] = field(default_factory=dict)
+    unproven: dict[str, str] = field(default_factory=dict)
     size: Impact = field(default_factory=lambda: Impact(messages=7, connections=2))
     filters: list[MessageFilter | None] = field(default_factory=list)
 
@@ -68,6 +69,9 @@ class Flow:
 
     def unfit(self, vmta: str) -> list[str]:
         return [f"cannot be bound: {self.unbindable[vmta]}"] if vmta in self.unbindable else []
+
+    def doubts(self, vmta: str) -> list[str]:
+        return [f"is {self.unproven[vmta]}"] if vmta in self.unproven else []
 
     async def impact(self, target: Target | None, filter: MessageFilter | None) -> Impact:
         self.filters.append(filter)

@@ -275,6 +275,13 @@ async def test_rotation_takes_the_first_fit_standby(bench: Bench) -> None:
     assert result.directives[0].standby == "mkt-3"
 
 
+async def test_rotation_warns_of_what_is_not_known_of_the_standby(bench: Bench) -> None:
+    bench.flow.unproven["mkt-2"] = "not looked at"
+    result = await bench.control.rotate(rotate("vmta:mkt-1"), ALICE)
+    assert result.directives[0].standby == "mkt-2"
+    assert result.warnings == ("mkt-2 is not looked at",)
+
+
 async def test_rotation_is_refused_with_every_fault_when_no_standby_is_fit(bench: Bench) -> None:
     bench.flow.unbindable["mkt-2"] = "127.0.0.12 is not an address of this host"
     await bench.control.suspend(suspend("vmta:mkt-3", "op0"), BOB)

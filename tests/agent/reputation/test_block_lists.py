@@ -12,12 +12,12 @@ import msgspec
 import pytest
 
 from mailagent.api.ids import HostName, VmtaName
-from mailagent.api.reputation import ListCheck, ListState, Weight
-from mailagent.api.requests import Empty
+from mailagent.api.reputation import ListCheck, ListsRequest, ListState, Weight
 from mailagent.config.reputation import BlockList, Reputation
 from mailagent.config.structs import AgentConfig, VirtualMta
 from mailagent.dns import Resolver
 from mailagent.reputation import BlockLists, block_lists
+from mailagent.reputation.answer import LISTED_TEST, question
 from tests.agent.dns.responder import Responder, responding
 from tests.integration.processes import until
 
@@ -47,7 +47,7 @@ class Rig:
         self.dns.add(f"{reverse}.{zone}", "A", "127.0.0.2")
 
     async def checks(self) -> dict[str, ListCheck]:
-        return {one.address: one for one in (await self.lists.block_lists(Empty())).checks}
+        return {one.address: one for one in (await self.lists.block_lists(ListsRequest(all=True))).checks}
 
     async def asked(self) -> dict[str, ListCheck]:
         """Wait until every check was made."""
@@ -149,10 +149,10 @@ async def test_a_listing_stands_while_dns_does_not_answer() -> None:
         one.lists.look_soon(A)
         one.lists.look_soon(B)
 
-        async def unknown() -> bool:
-            return (await one.checks())["127.0.0.11"].state is ListState.UNKNOWN
+        async def tested_again() -> bool:
+            return one.dns.asked[f"2.0.0.127.{ZONE}", "A"] > 1
 
-        await until(unknown, "the other one, whose turn is next, was looked at")
+        await until(tested_again, "the other one, whose turn is next, was looked at")
         assert [listing.zone for listing in one.lists.listings(A)] == [ZONE]
         assert [verb for verb, _ in one.notes] == ["listed"]
         one.now[0] += block_lists.STANDS_S
@@ -162,16 +162,53 @@ async def test_a_listing_stands_while_dns_does_not_answer() -> None:
             return one.lists.listings(A) == ()
 
         await until(forgotten, "after a day nothing is known")
-        assert one.notes[-1][1] == "a (127.0.0.10) was a day ago, and nothing is known since, on bl.example"
+        assert one.notes[-1][1] == "a (127.0.0.10) was, and nothing is known now, on bl.example"
 
 
 async def test_a_list_that_gives_no_answer_is_not_asked_about_the_next_address() -> None:
     async with rig() as one:
-        one.dns.answer_rcode = lambda name, kind: dns.rcode.SERVFAIL if name.startswith("10.") else None
+        one.dns.answer_rcode = lambda name, kind: None if name.startswith("2.0.0.127") else dns.rcode.SERVFAIL
         checks = await one.asked()
         assert {check.state for check in checks.values()} == {ListState.UNKNOWN}
-        assert one.dns.asked[f"10.0.0.127.{ZONE}", "A"]
         assert not one.dns.asked[f"11.0.0.127.{ZONE}", "A"]
+        assert [one.lists.unknown(A), one.lists.unknown(B)] == [1, 1]
+
+
+async def test_one_name_that_fails_says_nothing_of_the_others() -> None:
+    async with rig() as one:
+        one.dns.answer_rcode = lambda name, kind: dns.rcode.SERVFAIL if name.startswith("10.") else None
+        checks = await one.asked()
+        assert checks["127.0.0.10"].state is ListState.UNKNOWN
+        assert checks["127.0.0.11"].state is ListState.CLEAN
+        assert [one.lists.unknown(A), one.lists.unknown(B)] == [1, 0]
+
+
+async def test_what_was_clean_stays_so_for_a_while_without_an_answer() -> None:
+    async with rig() as one:
+        await one.asked()
+        one.dns.answer_rcode = lambda name, kind: dns.rcode.SERVFAIL if name.startswith("10.") else None
+        await one.again()
+        assert (await one.checks())["127.0.0.10"].state is ListState.CLEAN
+        one.now[0] += 2 * 4 * 3600
+        await one.again()
+        assert (await one.checks())["127.0.0.10"].state is ListState.UNKNOWN
+
+
+async def test_a_list_that_dies_is_found_out_by_its_first_new_listing_and_loses_the_old_ones() -> None:
+    async with rig() as one:
+        one.lists_address("10.0.0.127")
+        await one.asked()
+        assert one.lists.listings(A)
+        one.dns.fallback = lambda name, kind: ["127.0.0.2"] if kind == "A" else None
+        one.now[0] += 600
+        one.lists.look_soon(B)
+
+        async def found_out() -> bool:
+            return all("lists everybody" in check.detail for check in (await one.checks()).values())
+
+        await until(found_out, "nothing is known any more")
+        assert [verb for verb, _ in one.notes] == ["listed", "delisted"]
+        assert one.notes[1][1] == "a (127.0.0.10) was, and nothing is known now, on bl.example"
 
 
 async def test_a_reply_about_a_block_list_has_the_address_looked_at_once_in_five_minutes() -> None:
@@ -188,18 +225,32 @@ async def test_a_reply_about_a_block_list_has_the_address_looked_at_once_in_five
 
 
 async def test_addresses_that_the_world_does_not_see_are_not_asked_about() -> None:
-    vmtas = {A: VirtualMta(address=IPv4Address("10.0.0.5"), address6=IPv6Address("::1"))}
+    vmtas = {A: VirtualMta(address=IPv4Address("10.0.0.5"))}
     async with rig(msgspec.structs.replace(CONFIG, virtual_mtas=vmtas)) as one:
-        one.dns.add("2.0.0.0.f.7.f.f.f.f" + ".0" * 20 + f".{ZONE}", "A", "127.0.0.2")
-
-        async def made() -> bool:
-            return all(check.asked_at is not None for check in (await one.checks()).values())
-
-        await until(made, "both are settled")
-        checks = await one.checks()
+        checks = await one.asked()
         assert "10.0.0.5 is private: say in virtual_mtas.a.public" in checks["10.0.0.5"].detail
         assert not any(name.startswith("5.0.0.10.") for name, _ in one.dns.asked)
-        assert checks["::1"].state is ListState.UNKNOWN, "a list that knows no IPv6 test entry keeps no such addresses"
+
+
+@pytest.mark.parametrize(
+    ("keeps", "listed", "state"),
+    [(False, False, ListState.NOT_KEPT), (True, False, ListState.CLEAN), (True, True, ListState.LISTED)],
+)
+async def test_ipv6_addresses_are_asked_about_where_a_list_keeps_them(
+    keeps: bool, listed: bool, state: ListState
+) -> None:
+    vmtas = {A: VirtualMta(address6=IPv6Address("::1"))}
+    config = msgspec.structs.replace(CONFIG, virtual_mtas=vmtas, reputation=Reputation())
+    async with rig(config) as one:
+        if keeps:
+            one.dns.add(question(LISTED_TEST[6], ZONE), "A", "127.0.0.2")
+        if listed:
+            one.dns.add(question(IPv6Address("::1"), ZONE), "A", "127.0.0.2")
+        one.lists.configure(msgspec.structs.replace(CONFIG, virtual_mtas=vmtas))
+        assert (await one.asked())["::1"].state is state
+        assert one.lists.unknown(A) == 0
+        shown = (await one.lists.block_lists(ListsRequest())).checks
+        assert [check.state for check in shown] == [ListState.LISTED] * listed
 
 
 async def test_a_reload_keeps_what_is_known_and_asks_about_what_is_new() -> None:

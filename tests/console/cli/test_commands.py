@@ -154,7 +154,7 @@ async def test_addresses_on_block_lists_are_told_and_those_that_nobody_can_tell(
     assert "trap" in table
     assert "SERVFAIL" in table
     agents["mx1"].list_checks = (checked(first, "b.example", ListState.CLEAN),)
-    assert "on no list: 1 check, none of them a listing" in (await mailctl("block-lists")).out
+    assert (await mailctl("block-lists")).out.startswith("on no list")
     assert (await mailctl("block-lists", "pool:nowhere")).code == 2
 
 

@@ -9,7 +9,7 @@ import pytest
 from mailagent.api import codec
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.reasons import ReasonKind, WaitReason
-from mailagent.api.reputation import Listing, Weight
+from mailagent.api.reputation import Listing, Weight, matters
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.views import DestinationView, EngineState, Flow, MemberState
 from mailctl.fleet.state import FleetState, HostState, LinkState
@@ -331,6 +331,36 @@ def test_an_address_on_a_list_is_rotated_to_a_standby_that_is_on_none() -> None:
     (alarm,) = alarms(listed(Weight.HIGH, "mkt-1", *standbys))
     assert alarm.command == ""
     assert "no standby" in alarm.advice
+
+
+def test_a_standby_on_a_list_that_hardly_anybody_asks_takes_over() -> None:
+    state = listed(Weight.HIGH, "mkt-1")
+    first, *others = state.hosts
+    assert first.snapshot is not None
+    hearsay = Listing(zone="hearsay.example", address="192.0.2.8", weight=Weight.INFO, meaning="x", since=NOW)
+    views = tuple(
+        msgspec.structs.replace(view, listings=(hearsay,)) if view.state is MemberState.STANDBY else view
+        for view in first.snapshot.vmtas
+    )
+    first = replace(first, snapshot=msgspec.structs.replace(first.snapshot, vmtas=views))
+    (alarm,) = alarms(replace(state, hosts=(first, *others)))
+    assert alarm.command == "mailctl rotate vmta:mkt-1"
+
+
+def test_several_addresses_on_one_list_are_one_alarm() -> None:
+    assert QUIET.hosts[0].snapshot is not None
+    active = [view.name for view in QUIET.hosts[0].snapshot.vmtas if view.state is MemberState.ACTIVE]
+    assert len(active) > 2
+    (alarm,) = alarms(listed(Weight.HIGH, *active))
+    assert alarm.text == f"{len(active)} addresses are on bl.example"
+    assert (alarm.command, alarm.vmta) == ("", active[0])
+
+
+def test_one_list_that_has_both_addresses_of_a_virtual_mta_is_one() -> None:
+    low = Listing(zone="bl.example", address="192.0.2.7", weight=Weight.LOW, meaning="trap", since=NOW)
+    six = msgspec.structs.replace(low, address="2001:db8::7")
+    assert not matters((low, six))
+    assert matters((low, six, msgspec.structs.replace(low, zone="other.example")))
 
 
 def test_one_list_that_hardly_anybody_asks_and_addresses_in_reserve_raise_none() -> None:

@@ -194,7 +194,6 @@ def test_growth_bounces_duplicates_and_events() -> None:
 @pytest.mark.parametrize(
     ("weights", "level"),
     [
-        ((Weight.INFO,), "warning"),
         ((Weight.LOW,), "warning"),
         ((Weight.LOW,) * 2, "critical"),
         ((Weight.HIGH,), "critical"),
@@ -209,6 +208,13 @@ def test_an_address_on_a_list_that_large_receivers_ask_is_critical(weights: tupl
     vmtas = (msgspec.structs.replace(first, listings=listings), *others)
     assert crossed("listed", facts(vmtas=vmtas)) == [(level, f"virtual MTA {first.name}", len(weights))]
     assert crossed("listed", facts()) == []
+    unasked = msgspec.structs.replace(first, lists_unknown=7)
+    assert [one.why for one in verdict("listed", facts(vmtas=(unasked, *others))).unchecked] == [
+        "7 answers of block lists are missing: mailctl block-lists host:mx1"
+    ]
+    neighbours = msgspec.structs.replace(listings[0], weight=Weight.INFO)
+    only = msgspec.structs.replace(first, listings=(neighbours,))
+    assert crossed("listed", facts(vmtas=(only, *others))) == [], "a list that hardly anybody asks"
 
 
 def test_an_order_of_a_person_gets_old_and_one_of_automation_does_not() -> None:
