@@ -101,7 +101,7 @@ async def test_verbs_on_users_are_idempotent_and_refuse_nonsense(tmp_path: Path)
         ):
             with pytest.raises(InvalidRequest):
                 await one.do("credential_create", **dict[str, Any](user="other", digest=digest) | wrong)
-        with pytest.raises(InvalidRequest, match="overlap_s"):
+        with pytest.raises(InvalidRequest, match="--overlap"):
             await one.do("credential_rotate", user="shop", digest=credentials.digest("x"), overlap_s=10**9)
 
 
