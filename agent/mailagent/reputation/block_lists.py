@@ -70,7 +70,7 @@ class _Check:
     verdict: Verdict = field(default_factory=lambda: Unknown("not asked yet"))
     since: datetime | None = None
     asked_at: datetime | None = None
-    stands_until: float = 0.0  # monotonic: a listing without another answer
+    stands_until: float = 0.0  # monotonic: what is known, without another answer
 
     @property
     def key(self) -> tuple[VmtaName, str, str]:
