@@ -13,7 +13,8 @@ from mailctl.ops.selector import Selection, TermKind, near, parse
 
 names = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1)
 kinds = st.sampled_from([kind for kind in TermKind if kind not in (TermKind.AGE, TermKind.CODE)])
-terms = st.lists(st.tuples(kinds, names).map(lambda one: (one[0], folded(*one))), max_size=5)
+some = st.tuples(kinds, names.filter(lambda name: name.isascii() or "*" not in name))  # that is refused in a domain
+terms = st.lists(some.map(lambda one: (one[0], folded(*one))), max_size=5)
 
 
 @given(terms)
