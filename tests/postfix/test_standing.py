@@ -85,7 +85,7 @@ class Rig:
         await asyncio.to_thread(self.own.run, "postqueue", "-f")
 
     async def flushed(self, *recipients: str) -> bool:
-        """Flush, and say whether the receiver has them: one flush right behind a reload is not always enough."""
+        """Flush, and say whether the receiver has them: once, one flush right behind a reload was not enough."""
         await self.flush()
         return all(self.sink.received[one] for one in recipients)
 
