@@ -15,7 +15,7 @@ from mailagent.api.operations import OperationResult
 from mailagent.api.targets import Target
 from mailagent.config.structs import AgentConfig
 from mailagent.control import dkim as changes
-from mailagent.control.changes import Change, Situation
+from mailagent.control.change import Change, Situation
 from mailagent.control.state import HostState
 from mailagent.control.verbs import Control
 from mailagent.dkim import Algorithm, Chosen, KeyUnfit, Signing, SigningKey

@@ -17,7 +17,7 @@ from mailagent.api.operations import Impact, OperationResult, Result
 from mailagent.api.requests import Mutation
 from mailagent.api.targets import MessageFilter
 from mailagent.control import mail as changes
-from mailagent.control.changes import Change, Situation
+from mailagent.control.change import Change, Situation
 from mailagent.control.verbs import Control
 from mailagent.host import Principal
 from mailagent.spool import held

@@ -26,7 +26,7 @@ from mailagent.api.suppression import (
 from mailagent.api.targets import Target, TargetKind
 from mailagent.config.scalars import format_duration, is_host
 from mailagent.config.structs import AgentConfig
-from mailagent.control import changes
+from mailagent.control import flow
 from mailagent.control.targets import near
 from mailagent.control.verbs import AGENT, Control
 from mailagent.host import Act, Principal, Read
@@ -127,12 +127,12 @@ class Suppressing:
 
     async def freeze(self, request: SuppressionFreeze, caller: Principal) -> OperationResult:
         """What bounces suppress is only pending for a time."""
-        plan = partial(changes.freeze, request=request)
+        plan = partial(flow.freeze, request=request)
         return await self._control.execute("suppression_freeze", request, caller, plan)
 
     async def thaw(self, request: SuppressionThaw, caller: Principal) -> OperationResult:
         """End a freeze."""
-        plan = partial(changes.thaw, request=request)
+        plan = partial(flow.thaw, request=request)
         return await self._control.execute("suppression_thaw", request, caller, plan)
 
     async def freeze_by_itself(self, provider: ProviderName, held: int) -> None:

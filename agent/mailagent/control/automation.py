@@ -20,7 +20,7 @@ from mailagent.api.targets import Target
 from mailagent.api.views import Flow
 from mailagent.config.automation import AutomationMode, Rule
 from mailagent.config.structs import AgentConfig, Rate
-from mailagent.control.changes import Change, Situation, directive_id
+from mailagent.control.change import Change, Situation, directive_id
 from mailagent.control.shaping import AUTHOR, Order, Seen, Watch, carry_out, climb, is_held, merged, units_in_step_down
 from mailagent.control.verbs import Control
 from mailagent.routing import PathLimits, Site

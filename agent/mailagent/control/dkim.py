@@ -17,7 +17,8 @@ from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.errors import InvalidRequest, NotFound, Refused
 from mailagent.api.targets import Target, TargetKind
 from mailagent.config.checks.dkim import is_selector
-from mailagent.control.changes import Change, Situation, directive_id, guard
+from mailagent.control.change import Change, Situation, directive_id
+from mailagent.control.guards import guard
 from mailagent.control.state import sentence
 from mailagent.control.targets import near, require
 from mailagent.dkim import Algorithm, SigningKey

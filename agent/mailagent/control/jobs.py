@@ -10,7 +10,7 @@ from mailagent.api.errors import InvalidRequest
 from mailagent.api.jobs import JobCancel, JobSet
 from mailagent.api.targets import MessageFilter, TargetKind
 from mailagent.config.scalars import parse_limit
-from mailagent.control.changes import Change, Situation, directive_id, due_change
+from mailagent.control.change import Change, Situation, directive_id, due_change
 from mailagent.control.state import sentence
 from mailagent.control.targets import require
 

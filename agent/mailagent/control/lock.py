@@ -15,7 +15,7 @@ from mailagent.api.lock import LockRelease, LockTake
 from mailagent.api.operations import OperationResult
 from mailagent.api.requests import Mutation
 from mailagent.api.targets import Target, TargetKind
-from mailagent.control.changes import Change, Situation
+from mailagent.control.change import Change, Situation
 from mailagent.control.effects import Caller
 from mailagent.control.state import HostState, sentence
 

@@ -11,7 +11,9 @@ from mailagent.api.mail import MailVerb
 from mailagent.api.operations import Impact
 from mailagent.api.requests import Retry
 from mailagent.api.targets import Target, TargetKind
-from mailagent.control.changes import SUSPEND_MAX_S, SUSPEND_S, Change, Situation, guard, too_long
+from mailagent.control.change import Change, Situation
+from mailagent.control.flow import SUSPEND_S
+from mailagent.control.guards import SUSPEND_MAX_S, guard, too_long
 from mailagent.control.targets import require
 
 GRACE_S: Final = 300

@@ -8,7 +8,7 @@ from mailagent.api.directives import DirectiveKind
 from mailagent.api.errors import InvalidRequest
 from mailagent.api.notes import MAX_NOTE_CHARS, NoteAdd
 from mailagent.api.targets import Target, TargetKind
-from mailagent.control.changes import Change, Situation, directive_id
+from mailagent.control.change import Change, Situation, directive_id
 
 NOTE_S: Final = 12 * 3600
 """Life of a note when the request does not say: one shift and the handover to the next."""

@@ -11,7 +11,8 @@ from mailagent.api.errors import Refused
 from mailagent.api.ids import PoolName, VmtaName
 from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import MemberState
-from mailagent.control.changes import Change, Situation, floor, guard, moved
+from mailagent.control.change import Change, Situation, moved
+from mailagent.control.guards import floor, guard
 from mailagent.control.state import IN_SERVICE, sentence
 from mailagent.control.targets import pool_of, require
 

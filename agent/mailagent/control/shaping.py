@@ -28,7 +28,7 @@ from mailagent.api.targets import Target, TargetKind
 from mailagent.config.automation import Automation, Rule, RuleAct, RuleScope
 from mailagent.config.scalars import parse_limit
 from mailagent.config.structs import AgentConfig, Rate
-from mailagent.control.changes import Change, Situation
+from mailagent.control.change import Change, Situation
 from mailagent.control.state import HostState
 from mailagent.routing import DEFAULT_PROVIDER, PROVIDER_LIMITS, ROUTE_PROVIDER, PathLimits, Site
 

@@ -14,7 +14,7 @@ from mailagent.api.credentials import CredentialList, CredentialView
 from mailagent.api.errors import ApiError, InvalidRequest, NotFound, Refused, Unavailable
 from mailagent.api.operations import OperationResult, Result
 from mailagent.config.scalars import format_duration, is_host, parse_network, parse_rate
-from mailagent.control.changes import Change, Situation
+from mailagent.control.change import Change, Situation
 from mailagent.control.effects import Caller
 from mailagent.control.targets import near
 from mailagent.intake.users import User, Users

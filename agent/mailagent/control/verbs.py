@@ -20,13 +20,14 @@ from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import Impact, OperationRecord, OperationResult, Result
 from mailagent.api.targets import Target
 from mailagent.config.structs import AgentConfig
-from mailagent.control import changes, lock
-from mailagent.control.changes import Change, Situation
+from mailagent.control import amendments, flow, lock
+from mailagent.control.change import Change, Situation
 from mailagent.control.effects import Caller, Effects, Ledger
 from mailagent.control.generations import Change as Raised
 from mailagent.control.generations import Generations
 from mailagent.control.notes import note_add
 from mailagent.control.rotation import rotate
+from mailagent.control.sizing import sized
 from mailagent.control.state import HostState, host_state
 from mailagent.control.targets import touched
 from mailagent.spool.errors import StorageError
@@ -127,7 +128,7 @@ class Control:
             for one in list(self._live.values()):
                 if one.expires_at is not None and one.expires_at <= now:
                     request = requests.Cancel(op_id=OpId(f"expire-{one.id}"), directive=one.id)
-                    await self._commit("expire", request, AGENT, now, changes.expiry(one), Impact(), Result.APPLIED)
+                    await self._commit("expire", request, AGENT, now, amendments.expiry(one), Impact(), Result.APPLIED)
 
     async def act(self, verb: str, op_id: OpId, author: str, plan: Callable[[Situation], Change]) -> Change | None:
         """Do what a part of the agent itself has decided; None when there is nothing to do.
@@ -170,19 +171,19 @@ class Control:
 
     async def drain(self, request: requests.Drain, caller: Caller) -> OperationResult:
         """Drain a virtual MTA, a pool or the host."""
-        return await self.execute("drain", request, caller, partial(changes.drain, request=request))
+        return await self.execute("drain", request, caller, partial(flow.drain, request=request))
 
     async def undrain(self, request: requests.Undrain, caller: Caller) -> OperationResult:
         """End a drain."""
-        return await self.execute("undrain", request, caller, partial(changes.undrain, request=request))
+        return await self.execute("undrain", request, caller, partial(flow.undrain, request=request))
 
     async def suspend(self, request: requests.Suspend, caller: Caller) -> OperationResult:
         """Hold delivery of a target for a time."""
-        return await self.execute("suspend", request, caller, partial(changes.suspend, request=request))
+        return await self.execute("suspend", request, caller, partial(flow.suspend, request=request))
 
     async def resume(self, request: requests.Resume, caller: Caller) -> OperationResult:
         """End a suspension."""
-        return await self.execute("resume", request, caller, partial(changes.resume, request=request))
+        return await self.execute("resume", request, caller, partial(flow.resume, request=request))
 
     async def rotate(self, request: requests.Rotate, caller: Caller) -> OperationResult:
         """Swap an active virtual MTA for a standby."""
@@ -191,23 +192,23 @@ class Control:
 
     async def limit(self, request: requests.Limit, caller: Caller) -> OperationResult:
         """Lower one limit for a time."""
-        return await self.execute("limit", request, caller, partial(changes.limit, request=request))
+        return await self.execute("limit", request, caller, partial(flow.limit, request=request))
 
     async def retry(self, request: requests.Retry, caller: Caller) -> OperationResult:
         """Make deferred mail due, paced."""
-        return await self.execute("retry", request, caller, partial(changes.retry, request=request))
+        return await self.execute("retry", request, caller, partial(flow.retry, request=request))
 
     async def cancel(self, request: requests.Cancel, caller: Caller) -> OperationResult:
         """End one directive."""
-        return await self.execute("cancel", request, caller, partial(changes.cancel, request=request))
+        return await self.execute("cancel", request, caller, partial(amendments.cancel, request=request))
 
     async def edit(self, request: requests.Edit, caller: Caller) -> OperationResult:
         """Give one directive another end, or pin it."""
-        return await self.execute("edit", request, caller, partial(changes.edit, request=request))
+        return await self.execute("edit", request, caller, partial(amendments.edit, request=request))
 
     async def undo(self, request: requests.Undo, caller: Caller) -> OperationResult:
         """Do the stored inverse of an operation."""
-        return await self.execute("undo", request, caller, partial(changes.undo, request=request))
+        return await self.execute("undo", request, caller, partial(amendments.undo, request=request))
 
     async def note_add(self, request: NoteAdd, caller: Caller) -> OperationResult:
         """Leave a note for whoever is next."""
@@ -289,7 +290,7 @@ class Control:
                 slow = request.dry_run or change.filter or change.due
                 counted = change.counted or await self._count(change, PLAN_COUNT_S if slow else ACT_COUNT_S)
                 impact = counted or impact
-                change = changes.sized(change, request, counted)
+                change = sized(change, request, counted)
             change = lock.told(change, broken)
             if request.dry_run:
                 result = Result.NOTHING_TO_DO if change.is_nothing else Result.PLANNED
@@ -394,7 +395,7 @@ class Control:
             op_id=op_id,
             result=result,
             detail=change.detail,
-            directives=(*change.created, *(changes.ended_now(one, now, author) for one in change.ended)),
+            directives=(*change.created, *(amendments.ended_now(one, now, author) for one in change.ended)),
             impact=impact,
             warnings=change.warnings,
             generation=generation,

@@ -32,7 +32,8 @@ from mailagent.api.mail import MailProgress
 from mailagent.api.operations import Impact, OperationResult
 from mailagent.api.targets import MessageFilter
 from mailagent.control import mail as changes
-from mailagent.control.changes import Change, Situation, check_spread
+from mailagent.control.change import Change, Situation
+from mailagent.control.guards import check_spread
 from mailagent.control.verbs import AGENT, Control
 from mailagent.host import Act as Verb
 from mailagent.host import Principal

@@ -11,7 +11,7 @@ from mailagent.api.errors import InvalidRequest, Locked
 from mailagent.api.ids import OpId
 from mailagent.api.lock import LockRelease, LockTake
 from mailagent.api.operations import Result
-from mailagent.control import changes
+from mailagent.control import flow
 from mailagent.control.lock import LockVerbs, holder
 from mailagent.control.verbs import AGENT
 from tests.agent.control.bench import ALICE, BOB, Bench, User
@@ -93,7 +93,7 @@ async def test_what_was_executed_before_is_answered_and_the_agent_itself_goes_on
         "shape",
         OpId("auto-1"),
         AGENT,
-        lambda at: changes.undrain(at, requests.Undrain(op_id=OpId("u"), target=target("pool:cold"))),
+        lambda at: flow.undrain(at, requests.Undrain(op_id=OpId("u"), target=target("pool:cold"))),
     )
     assert acted is not None
 

@@ -9,7 +9,7 @@ from mailagent.api.credentials import RevokeCredential, RotateCredential, Scope
 from mailagent.api.errors import InvalidRequest, Unavailable
 from mailagent.api.ids import OpId
 from mailagent.api.operations import OperationResult, Result
-from mailagent.control.changes import Change, Situation
+from mailagent.control.change import Change, Situation
 from mailagent.control.effects import Caller
 from mailagent.control.state import host_state
 from mailagent.control.users import UserVerbs

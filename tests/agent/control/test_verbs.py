@@ -19,7 +19,8 @@ from mailagent.api.operations import Impact, OperationResult, Result
 from mailagent.api.targets import MessageFilter
 from mailagent.api.views import MemberState, PoolState
 from mailagent.config.structs import Pool
-from mailagent.control.changes import Change, Situation, sized
+from mailagent.control.change import Change, Situation
+from mailagent.control.sizing import sized
 from mailagent.control.verbs import AGENT
 from mailagent.routing.limits import LIMIT_NAMES, PROVIDER_LIMITS, SITE_LIMITS, PathLimits
 from tests.agent.control.bench import ALICE, BOB, Bench
