@@ -12,7 +12,7 @@ from mailagent.api.operations import Impact
 from mailagent.api.targets import MessageFilter, Target
 from mailagent.api.words import verb
 from mailagent.config.structs import AgentConfig
-from mailagent.control.generations import Change as Raised
+from mailagent.control.generations import Deed
 from mailagent.control.state import HostState, host_state
 from mailagent.spool.records import Credential, DueChange, StoredOperation
 
@@ -61,7 +61,7 @@ class Situation:
     author: str
     now: datetime
     undone: StoredOperation | None = None  # the operation that an undo is about
-    ended: Mapping[str, Raised] = field(default_factory=dict)  # what ended directives, by their ids
+    ended: Mapping[str, Deed] = field(default_factory=dict)  # what ended directives, by their ids
 
     def all_live(self, kind: DirectiveKind, target: Target, limit: str = "") -> tuple[Directive, ...]:
         """The directives of `kind` that live on exactly `target`, oldest first."""

@@ -8,8 +8,8 @@ from mailagent.api.ids import PoolName, ProviderName, QueueKey, VmtaName
 from mailagent.api.targets import Target, TargetKind
 
 
-class Change(NamedTuple):
-    """The last change of an object, in words and with its author."""
+class Deed(NamedTuple):
+    """What changed an object, in words and with its author."""
 
     what: str  # `drain of pool:cold`, `configuration reloaded`
     author: str
@@ -32,28 +32,28 @@ class Generations:
         self._base = start
         self._host = Target(kind=TargetKind.HOST, name=host)
         self._raised: dict[Target, int] = {}
-        self._changes: dict[Target, Change] = {}
-        self._reload: Change | None = None
+        self._last: dict[Target, Deed] = {}
+        self._reload: Deed | None = None
 
     def of(self, target: Target) -> int:
         """The generation of `target`."""
         return self._base + self._raised.get(target, 0)
 
-    def last_change(self, target: Target) -> Change | None:
-        """What raised it last; None when nothing has since the start."""
-        return self._changes.get(target, self._reload)
+    def last_deed(self, target: Target) -> Deed | None:
+        """What changed it last; None when nothing has since the start."""
+        return self._last.get(target, self._reload)
 
-    def raise_all(self, change: Change) -> None:
+    def raise_all(self, deed: Deed) -> None:
         """The configuration has changed: every plan is stale."""
         self._base += 1
-        self._changes.clear()
-        self._reload = change
+        self._last.clear()
+        self._reload = deed
 
-    def raise_each(self, targets: Iterable[Target], change: Change) -> None:
+    def raise_each(self, targets: Iterable[Target], deed: Deed) -> None:
         """These objects have changed."""
         for target in targets:
             self._raised[target] = self._raised.get(target, 0) + 1
-            self._changes[target] = change
+            self._last[target] = deed
 
     @property
     def host(self) -> int:

@@ -23,8 +23,7 @@ from mailagent.config.structs import AgentConfig
 from mailagent.control import amendments, flow, lock
 from mailagent.control.change import Change, Situation
 from mailagent.control.effects import Caller, Effects, Ledger
-from mailagent.control.generations import Change as Raised
-from mailagent.control.generations import Generations
+from mailagent.control.generations import Deed, Generations
 from mailagent.control.notes import note_add
 from mailagent.control.rotation import rotate
 from mailagent.control.sizing import sized
@@ -77,7 +76,7 @@ class Control:
         self._effects = effects
         self._clock = clock
         self._live: dict[str, Directive] = {}
-        self._ended: dict[str, Raised] = {}  # what ended directives, for those who were about to change them
+        self._ended: dict[str, Deed] = {}  # what ended directives, for those who were about to change them
         self._unsure = False  # the ledger may hold something that is not in effect
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -95,7 +94,7 @@ class Control:
     def reconfigure(self, config: AgentConfig, author: str) -> HostState:
         """Another configuration is the base from now on; applied, and every plan made before is stale."""
         self._config = config
-        self.generations.raise_all(Raised("configuration reloaded", author, self._clock()))
+        self.generations.raise_all(Deed("configuration reloaded", author, self._clock()))
         self.state = self._derive()
         self._effects.apply(self.state)
         return self.state
@@ -368,10 +367,10 @@ class Control:
             change.detail,
         )
         if change.created or change.ended:
-            self._enact(change, Raised(_deed(verb, change), author, now, request.reason))
+            self._enact(change, Deed(_in_words(verb, change), author, now, request.reason))
         return result
 
-    def _enact(self, change: Change, deed: Raised) -> None:
+    def _enact(self, change: Change, deed: Deed) -> None:
         for one in change.ended:
             del self._live[one.id]
             self._ended[one.id] = deed
@@ -415,7 +414,7 @@ class Control:
     def _check_expected(self, request: requests.Mutation, change: Change) -> None:
         if request.expect is None or change.target is None or request.expect == self.generations.of(change.target):
             return
-        last = self.generations.last_change(change.target)
+        last = self.generations.last_deed(change.target)
         why = str(last) if last is not None else "the agent was started again"
         raise StalePlan(f"{change.target} has changed since the plan was made ({why}); plan again")
 
@@ -478,7 +477,7 @@ def _check(request: requests.Mutation) -> None:
         raise InvalidRequest(f"an order lasts 1 s to {MAX_LIFE_S // 86_400} days, not {request.ttl_s:,} s")
 
 
-def _deed(verb: str, change: Change) -> str:
+def _in_words(verb: str, change: Change) -> str:
     """What others are told about: `drain of pool:cold`."""
     return f"{words.verb(verb, change.target)} of {change.target}" if change.target is not None else words.command(verb)
 
