@@ -29,6 +29,7 @@ from mailagent.outcome.accounting.moved import moved_lines
 from mailagent.packing import Packer, held_jobs
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.spool import evacuations, parcels
+from mailagent.spool.content import opened
 from mailagent.spool.errors import StorageError
 from mailagent.spool.evacuations import Evacuation
 from mailagent.spool.handover import HandoverRefused
@@ -429,7 +430,7 @@ class Evacuating:
 def _queues(data: bytes) -> set[QueueName]:
     """Scheduled queues that the mail of a parcel was in; none when it is not whole here."""
     try:
-        content = parcels.opened(data)
+        content = opened(data)
     except msgspec.DecodeError:
         return set()
     return {one.queue for message in content.messages for one in message.recipients}

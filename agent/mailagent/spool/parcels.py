@@ -6,7 +6,6 @@ transaction each; `mailagent.spool.handover` says which of them may happen.
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, Final
 
 import apsw
 import msgspec
@@ -23,64 +22,16 @@ from mailagent.api.evacuation import (
 )
 from mailagent.api.ids import HostName, OpId
 from mailagent.spool import crash, handover
-from mailagent.spool.bulk import execute_rows, fetch, json_text
+from mailagent.spool.bulk import fetch, json_text
+from mailagent.spool.content import PackedMessage, encoded, free_ids, gather, opened, put_in, recipients_of, take_out
 from mailagent.spool.handover import DECIDED, SETTLED, HandoverRefused
-from mailagent.spool.ids import at_ms, now_ms, recipient_id, split
+from mailagent.spool.ids import now_ms, recipient_id
 from mailagent.spool.jobs import JobChange, write_jobs
-from mailagent.spool.records import HELD_DUE, WINDOW, QueueName
-from mailagent.spool.transaction import NEW_QUEUES, NEW_QUEUES_OF_JOBS, Transaction
+from mailagent.spool.records import QueueName
+from mailagent.spool.transaction import Transaction
 
-SETTLED_MS: Final = 1000
-"""Mail that arrives gets no message id of the last second: the loop may be giving those out."""
 _LISTED = "(SELECT value FROM json_each(?1))"
 _OUT, _IN = Direction.OUT.value, Direction.IN.value
-
-
-class PackedRecipient(msgspec.Struct, frozen=True, array_like=True):
-    """One waiting recipient, whole."""
-
-    n: int
-    queue: QueueName
-    due: int
-    address: bytes
-    attempts: int
-    tried: int
-    vmta: str
-    site: str
-    provider: str
-    reply: int | None  # key of its group, the same on every host
-    notify: str
-    orcpt: str
-    history: tuple[tuple[Any, ...], ...]  # columns of `attempt` behind the recipient
-
-
-class PackedMessage(msgspec.Struct, frozen=True, array_like=True):
-    """One message with those of its recipients that leave."""
-
-    id: int
-    received_at: int
-    expires_at: int
-    sender: bytes
-    stream: str
-    pool: str
-    job: str
-    client: str
-    size: int
-    eightbit: int
-    added: bytes
-    utf8: int
-    user: str
-    ret: str
-    envid: str
-    body: bytes
-    recipients: tuple[PackedRecipient, ...]
-
-
-class Content(msgspec.Struct, frozen=True, array_like=True):
-    """What is in a parcel."""
-
-    messages: tuple[PackedMessage, ...]
-    replies: tuple[tuple[Any, ...], ...]  # rows of `reply`
 
 
 class Addressed(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,16 +53,9 @@ class _Secret(msgspec.Struct, frozen=True):
 Lines = Callable[[ParcelHeader, PackedMessage, int], list[bytes]]
 """Accounting lines of one message whose id here is the last argument."""
 
-_content = msgspec.msgpack.Decoder(Content)
-_pack = msgspec.msgpack.Encoder().encode
 _json = msgspec.json.Encoder().encode
 _header = msgspec.json.Decoder(ParcelHeader)
 _secret = msgspec.json.Decoder(_Secret)
-
-
-def opened(content: bytes) -> Content:
-    """What is in a parcel; msgspec.DecodeError when it is none."""
-    return _content.decode(content)
 
 
 # --- source --------------------------------------------------------------------------------------------------------
@@ -120,17 +64,17 @@ def opened(content: bytes) -> Content:
 def pack(transaction: Transaction, addressed: Addressed, recipients: Sequence[int]) -> ParcelHeader | None:
     """Take recipients out of their queues, into a parcel; None when none of them waits any more."""
     db = transaction.db
-    content = _gather(db, recipients)
+    content = gather(db, recipients)
     if not content.messages:
         return None
-    data = _pack(content)
+    data = encoded(content)
     ((number,),) = fetch(
         db,
         "SELECT coalesce(max(n), 0) + 1 FROM parcel WHERE evacuation = ? AND direction = ?",
         (addressed.evacuation, _OUT),
     )
     secret = _Secret(secrets.token_hex(16), secrets.token_hex(16), handover.receipt(data))
-    taken = [recipient_id(message.id, one.n) for message in content.messages for one in message.recipients]
+    taken = recipients_of(content)
     header = ParcelHeader(
         id=f"{addressed.evacuation}/{number}",
         evacuation=addressed.evacuation,
@@ -154,56 +98,9 @@ def pack(transaction: Transaction, addressed: Addressed, recipients: Sequence[in
         "INSERT INTO parcel_part (parcel, part, data) VALUES (?, ?, ?)",
         [(header.id, n, data[start : start + PART_BYTES]) for n, start in enumerate(range(0, len(data), PART_BYTES))],
     )
-    listed = json_text(taken)
-    queues = json_text([queue for (queue,) in fetch(
-        db, f"SELECT DISTINCT queue FROM recipient WHERE id IN {_LISTED}", (listed,)
-    )])  # fmt: skip
-    db.execute(f"DELETE FROM recipient WHERE id IN {_LISTED}", (listed,))
-    db.execute(
-        f"DELETE FROM queue WHERE id IN {_LISTED} AND coalesce(parked, '') <> '{WINDOW}'"
-        " AND NOT EXISTS (SELECT 1 FROM recipient WHERE recipient.queue = queue.id)",
-        (queues,),
-    )
+    take_out(db, taken)
     crash.at("parcel_packed")
     return header
-
-
-def _gather(db: apsw.Connection, recipients: Sequence[int]) -> Content:
-    listed = (json_text(list(recipients)),)
-    rows = fetch(
-        db,
-        "SELECT r.id, q.pool, q.stream, q.priority, q.domain, q.job, r.due, r.address, r.attempts, r.tried, r.vmta,"
-        " r.site, r.provider, r.reply, r.notify, r.orcpt FROM recipient AS r JOIN queue AS q ON q.id = r.queue"
-        f" WHERE r.id IN {_LISTED} AND r.due < {HELD_DUE} ORDER BY r.id",
-        listed,
-    )
-    history: dict[int, list[tuple[Any, ...]]] = {}
-    for recipient, *attempt in fetch(
-        db,
-        "SELECT recipient, n, at, vmta, source, site, mx, remote, code, enhanced, text, verb, local, duration_s,"
-        f" category, action, scope, rule FROM attempt WHERE recipient IN {_LISTED} ORDER BY recipient, n",
-        listed,
-    ):
-        history.setdefault(recipient, []).append(tuple(attempt))
-    by_message: dict[int, list[PackedRecipient]] = {}
-    for recipient, pool, stream, priority, domain, job, *rest in rows:
-        number, n = split(recipient)
-        name = QueueName(pool, stream, priority, domain, job)
-        by_message.setdefault(number, []).append(PackedRecipient(*(n, name, *rest, tuple(history.get(recipient, ())))))
-    messages = fetch(
-        db,
-        "SELECT m.id, m.received_at, m.expires_at, m.sender, m.stream, m.pool, m.job, m.client, m.size, m.eightbit,"
-        " m.added, m.utf8, m.user, m.ret, m.envid, b.data FROM message AS m JOIN body AS b ON b.id = m.id"
-        f" WHERE m.id IN {_LISTED} ORDER BY m.id",
-        (json_text(list(by_message)),),
-    )
-    keys = {one.reply for group in by_message.values() for one in group if one.reply is not None}
-    replies = fetch(
-        db,
-        f"SELECT id, provider, code, enhanced, text, sample, category, rule FROM reply WHERE id IN {_LISTED}",
-        (json_text(list(keys)),),
-    )
-    return Content(tuple(PackedMessage(*(*row, tuple(by_message[row[0]]))) for row in messages), tuple(replies))
 
 
 def decide(
@@ -259,7 +156,7 @@ def give_back(transaction: Transaction, parcel: str) -> list[int]:
     if found is None or handover.give_back(found[0]) is found[0]:
         return []
     content = opened(data_of(db, parcel))
-    back = _unpack(transaction, content, {message.id: message.id for message in content.messages}, lambda one: one)
+    back = put_in(transaction, content, {message.id: message.id for message in content.messages}, lambda one: one)
     _set(db, parcel, _OUT, ParcelState.RETURNED)
     _forget_content(db, parcel)
     crash.at("parcel_returned")
@@ -358,8 +255,8 @@ def _activate(
     transaction: Transaction, header: ParcelHeader, place: Callable[[QueueName], QueueName], lines: Lines
 ) -> list[int]:
     content = opened(data_of(transaction.db, header.id))
-    ids = _free_ids(transaction.db, [message.id for message in content.messages])
-    arrived = _unpack(transaction, content, ids, place)
+    ids = free_ids(transaction.db, [message.id for message in content.messages])
+    arrived = put_in(transaction, content, ids, place)
     jobs: dict[str, JobChange] = {}
     now = now_ms()
     for message in content.messages:
@@ -371,20 +268,6 @@ def _activate(
         change.at = now
     write_jobs(transaction.db, jobs)
     return arrived
-
-
-def _free_ids(db: apsw.Connection, wanted: Sequence[int]) -> dict[int, int]:
-    """An id here for each message: its own, so that it keeps its age, or the next one that nobody has."""
-    newest = at_ms(now_ms() - SETTLED_MS)
-    ids: dict[int, int] = {}
-    taken: set[int] = set()
-    for message in wanted:
-        one = min(message, newest)
-        while one in taken or fetch(db, "SELECT 1 FROM message WHERE id = ?", (one,)):
-            one += 1
-        taken.add(one)
-        ids[message] = one
-    return ids
 
 
 # --- both ----------------------------------------------------------------------------------------------------------
@@ -439,58 +322,6 @@ def packed(db: apsw.Connection) -> int:
         (_OUT, ParcelState.PACKED.value),
     )
     return int(count)
-
-
-def _unpack(
-    transaction: Transaction, content: Content, ids: dict[int, int], place: Callable[[QueueName], QueueName]
-) -> list[int]:
-    """Put everything into queues, messages under the ids of `ids`: the recipients."""
-    db = transaction.db
-    messages = [(ids[one.id], one) for one in content.messages]
-    db.executemany(
-        "INSERT OR IGNORE INTO message (id, received_at, expires_at, sender, stream, pool, job, client, size, eightbit,"
-        " added, utf8, user, ret, envid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (number, one.received_at, one.expires_at, one.sender, one.stream,
-             place(one.recipients[0].queue).pool, one.job, one.client, one.size, one.eightbit, one.added, one.utf8,
-             one.user, one.ret, one.envid)
-            for number, one in messages
-        ],
-    )  # fmt: skip
-    db.executemany("INSERT OR IGNORE INTO body (id, data) VALUES (?, ?)", [(n, one.body) for n, one in messages])
-    db.executemany("INSERT OR IGNORE INTO reply VALUES (?, ?, ?, ?, ?, ?, ?, ?)", content.replies)
-    rows: list[tuple[Any, ...]] = []
-    attempts: list[tuple[Any, ...]] = []
-    queues: dict[int, tuple[QueueName, int, int]] = {}
-    for number, message in messages:
-        for one in message.recipients:
-            recipient = recipient_id(number, one.n)
-            name = place(one.queue)
-            queue = transaction.queue_id(name)
-            rows.append(
-                (recipient, queue, one.due, one.address, one.attempts, one.tried, one.vmta, one.site, one.provider,
-                 one.reply, one.notify, one.orcpt)
-            )  # fmt: skip
-            attempts += [(recipient, *attempt) for attempt in one.history]
-            _, waiting, due = queues.get(queue, (name, 0, one.due))
-            queues[queue] = name, waiting + 1, min(due, one.due)
-    db.executemany(
-        "INSERT INTO recipient (id, queue, due, address, attempts, tried, vmta, site, provider, reply, notify, orcpt)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        rows,
-    )
-    db.executemany(
-        "INSERT INTO attempt (recipient, n, at, vmta, source, site, mx, remote, code, enhanced, text, verb, local,"
-        " duration_s, category, action, scope, rule) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        attempts,
-    )
-    named = [
-        (queue, name.pool, name.stream, name.priority, name.domain, waiting, due, name.job)
-        for queue, (name, waiting, due) in queues.items()
-    ]
-    execute_rows(db, NEW_QUEUES, [row[:-1] for row in named if not row[-1]])
-    execute_rows(db, NEW_QUEUES_OF_JOBS, [row for row in named if row[-1]])
-    return [row[0] for row in rows]
 
 
 def _find(db: apsw.Connection, parcel: str, direction: str) -> tuple[ParcelState, ParcelHeader, _Secret | None] | None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from mailagent.api.evacuation import MAX_PARTS, Direction, EvacuationTarget, ParcelHeader, ParcelState
 from mailagent.spool import Spool, evacuations, parcels
+from mailagent.spool.content import PackedMessage
 from mailagent.spool.evacuations import Evacuation
-from mailagent.spool.parcels import Addressed, PackedMessage
+from mailagent.spool.parcels import Addressed
 from mailagent.spool.records import QueueName
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from mailagent.api.evacuation import Direction, ParcelState
 from mailagent.spool import Spool, crash, parcels, spool_check
+from mailagent.spool.content import opened
 from mailagent.spool.ids import RECIPIENT_BITS
 from tests.agent.spool.mail import NOW, accept, load, message, queue_name, spool_in
 
@@ -53,7 +54,7 @@ async def owners(directory: Path) -> Counter[int]:
 
 
 async def _inside(spool: Spool, parcel: str) -> list[int]:
-    content = parcels.opened(await spool.on_evacuations(partial(parcels.data_of, parcel=parcel)))
+    content = opened(await spool.on_evacuations(partial(parcels.data_of, parcel=parcel)))
     return [message.id for message in content.messages]
 
 

@@ -11,9 +11,10 @@ import pytest
 from mailagent.api.evacuation import PART_BYTES, Direction, ParcelHeader, ParcelState
 from mailagent.api.ids import HostName, OpId
 from mailagent.spool import Spool, evacuations, parcels, spool_check
+from mailagent.spool.content import PackedMessage
 from mailagent.spool.handover import HandoverRefused
 from mailagent.spool.ids import message_name, recipient_id
-from mailagent.spool.parcels import Addressed, PackedMessage
+from mailagent.spool.parcels import Addressed
 from mailagent.spool.records import NewMessage, QueueName
 from tests.agent.spool.mail import NOW, accept, deferred, load, message, queue_name, settle, spool_in
 from tests.agent.spool.parcels import ask, carried, evacuation

@@ -8,8 +8,9 @@ from mailagent.api.evacuation import ParcelHeader
 from mailagent.api.ids import HostName
 from mailagent.config.structs import AgentConfig
 from mailagent.outcome.accounting.record import AccountingRecord, event_id, line
+from mailagent.spool.content import PackedMessage
 from mailagent.spool.ids import message_name
-from mailagent.spool.parcels import Lines, PackedMessage
+from mailagent.spool.parcels import Lines
 
 
 def moved_lines(config: AgentConfig, tag: str, kind: EventType) -> Lines:
