@@ -29,7 +29,7 @@ from mailagent.outcome.accounting.moved import moved_lines
 from mailagent.packing import Packer, held_jobs
 from mailagent.scheduling.scheduler import Scheduler
 from mailagent.spool import evacuations, parcels
-from mailagent.spool.content import opened
+from mailagent.spool.content import opened, queues_of
 from mailagent.spool.errors import StorageError
 from mailagent.spool.evacuations import Evacuation
 from mailagent.spool.handover import HandoverRefused
@@ -430,10 +430,9 @@ class Evacuating:
 def _queues(data: bytes) -> set[QueueName]:
     """Scheduled queues that the mail of a parcel was in; none when it is not whole here."""
     try:
-        content = opened(data)
+        return set(queues_of(opened(data)))
     except msgspec.DecodeError:
         return set()
-    return {one.queue for message in content.messages for one in message.recipients}
 
 
 def _allowed(result: T | HandoverRefused) -> T:

@@ -1,6 +1,6 @@
 """What is in a parcel: waiting mail, taken whole out of the queues of one spool and put into those of another."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import apsw
@@ -115,6 +115,11 @@ def gather(db: apsw.Connection, recipients: Sequence[int]) -> Content:
 def recipients_of(content: Content) -> list[int]:
     """Their ids on the host that they come from."""
     return [recipient_id(message.id, one.n) for message in content.messages for one in message.recipients]
+
+
+def queues_of(content: Content) -> Iterator[QueueName]:
+    """For each recipient, the queue that it comes from."""
+    return (one.queue for message in content.messages for one in message.recipients)
 
 
 def take_out(db: apsw.Connection, recipients: Sequence[int]) -> None:

@@ -5,7 +5,7 @@ transaction each; `mailagent.spool.handover` says which of them may happen.
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import apsw
 import msgspec
@@ -23,9 +23,19 @@ from mailagent.api.evacuation import (
 from mailagent.api.ids import HostName, OpId
 from mailagent.spool import crash, handover
 from mailagent.spool.bulk import fetch, json_text
-from mailagent.spool.content import PackedMessage, encoded, free_ids, gather, opened, put_in, recipients_of, take_out
+from mailagent.spool.content import (
+    PackedMessage,
+    encoded,
+    free_ids,
+    gather,
+    opened,
+    put_in,
+    queues_of,
+    recipients_of,
+    take_out,
+)
 from mailagent.spool.handover import DECIDED, SETTLED, HandoverRefused
-from mailagent.spool.ids import now_ms, recipient_id
+from mailagent.spool.ids import now_ms
 from mailagent.spool.jobs import JobChange, write_jobs
 from mailagent.spool.records import QueueName
 from mailagent.spool.transaction import Transaction
@@ -126,23 +136,14 @@ def decide(
 
 def _give(transaction: Transaction, header: ParcelHeader, lines: Lines) -> None:
     db = transaction.db
-    now = now_ms()
     content = opened(data_of(db, header.id))
-    jobs: dict[str, JobChange] = {}
-    gone: list[int] = []
     for message in content.messages:
         transaction.lines += lines(header, message, message.id)
-        for one in message.recipients:
-            gone.append(recipient_id(message.id, one.n))
-            if one.queue.job:
-                jobs.setdefault(one.queue.job, JobChange()).accepted -= 1
-    for change in jobs.values():
-        change.at = now
-    write_jobs(db, jobs)
+    _count_of_jobs(db, (queue.job for queue in queues_of(content)), -1)
     db.execute(
         f"UPDATE in_doubt SET resolution = 'moved', resolved_at = ?2 WHERE recipient IN {_LISTED}"
         " AND resolution = 'open'",
-        (json_text(gone), now),
+        (json_text(recipients_of(content)), now_ms()),
     )
     _set(db, header.id, _OUT, ParcelState.GIVEN)
     _forget_content(db, header.id)
@@ -257,16 +258,9 @@ def _activate(
     content = opened(data_of(transaction.db, header.id))
     ids = free_ids(transaction.db, [message.id for message in content.messages])
     arrived = put_in(transaction, content, ids, place)
-    jobs: dict[str, JobChange] = {}
-    now = now_ms()
     for message in content.messages:
         transaction.lines += lines(header, message, ids[message.id])
-        for one in message.recipients:
-            if job := place(one.queue).job:
-                jobs.setdefault(job, JobChange()).accepted += 1
-    for change in jobs.values():
-        change.at = now
-    write_jobs(transaction.db, jobs)
+    _count_of_jobs(transaction.db, (place(queue).job for queue in queues_of(content)), 1)
     return arrived
 
 
@@ -322,6 +316,18 @@ def packed(db: apsw.Connection) -> int:
         (_OUT, ParcelState.PACKED.value),
     )
     return int(count)
+
+
+def _count_of_jobs(db: apsw.Connection, jobs: Iterable[str], each: int) -> None:
+    """Add `each` to the accepted recipients of a job for every time that it is named; "" is none."""
+    now = now_ms()
+    changes: dict[str, JobChange] = {}
+    for job in jobs:
+        if job:
+            change = changes.setdefault(job, JobChange())
+            change.accepted += each
+            change.at = now
+    write_jobs(db, changes)
 
 
 def _find(db: apsw.Connection, parcel: str, direction: str) -> tuple[ParcelState, ParcelHeader, _Secret | None] | None:
