@@ -144,6 +144,7 @@ class PostfixHost(Life):
             spool=self._spool,
             counters=self._counters,
             gone=self._mirror.gone,
+            now=lambda: self._mirror.instance,
         )
         self._overview = Overview(
             config,

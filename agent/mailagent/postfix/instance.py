@@ -4,11 +4,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from mailagent.config.postfix import Postfix
 from mailagent.postfix.commands import Programs, run
 from mailagent.postfix.errors import InstanceUnusable, PostfixError
+from mailagent.postfix.log.filters import content_filters
 
 OLDEST: Final = (3, 5)
 """First version with everything that seeing and the queue verbs need (`postsuper -f`, `forced_expire`)."""
@@ -22,7 +24,7 @@ _ASKED: Final = (
     "mail_version", "config_directory", "queue_directory", "data_directory", "multi_instance_name", "myhostname",
     "syslog_name", "maillog_file", "enable_long_queue_ids", "qmgr_message_active_limit", "minimal_backoff_time",
     "maximal_backoff_time", "queue_run_delay", "maximal_queue_lifetime", "bounce_queue_lifetime", "mail_owner",
-    "queue_minfree", "message_size_limit",
+    "queue_minfree", "message_size_limit", "content_filter",
 )  # fmt: skip
 
 
@@ -54,6 +56,8 @@ class Instance:
     bounce_lifetime_s: int  # the same of a notification
     kept_free: int  # bytes on the disk of the queue; with no more, smtpd refuses mail
     settings: Mapping[str, str]  # everything that was asked, as text
+    filters: tuple[str, ...] = ()  # content filters, as `transport:nexthop`
+    log_names: frozenset[str] = frozenset()  # that services of master.cf log under in place of syslog_name
 
     @property
     def version(self) -> tuple[int, int]:
@@ -112,8 +116,10 @@ def parameters(text: str) -> dict[str, str]:
     return found
 
 
-def instance_of(settings: Mapping[str, str], config_dir: str) -> Instance:
-    """The instance that these answers of postconf describe.
+def instance_of(
+    settings: Mapping[str, str], config_dir: str, overrides: Mapping[str, str] = MappingProxyType({})
+) -> Instance:
+    """The instance that these answers of postconf describe; `overrides` are those of master.cf (`postconf -P`).
 
     Raises:
         InstanceUnusable: it is older than OLDEST, or does not say what every Postfix says.
@@ -142,7 +148,14 @@ def instance_of(settings: Mapping[str, str], config_dir: str) -> Instance:
             int(number(settings.get("message_size_limit", ""), 10_240_000) * SIZE_FACTOR),
         ),
         settings=settings,
+        filters=content_filters(settings.get("content_filter", ""), _by_service(overrides, "content_filter")),
+        log_names=frozenset(_by_service(overrides, "syslog_name").values()),
     )
+
+
+def _by_service(overrides: Mapping[str, str], parameter: str) -> dict[str, str]:
+    """What services set in place of main.cf."""
+    return {name: value for name, value in overrides.items() if name.endswith(f"/{parameter}")}
 
 
 async def find_programs(config: Postfix) -> Programs:
@@ -176,4 +189,9 @@ async def read_instance(programs: Programs) -> Instance:
         PostfixError: postconf cannot be run, or the instance cannot be used.
     """
     said = await programs.run("postconf", "-x", *_ASKED)
-    return instance_of(parameters(said.decode("utf-8", "replace")), programs.directory)
+    overrides = await programs.run("postconf", "-Px")
+    return instance_of(
+        parameters(said.decode("utf-8", "replace")),
+        programs.directory,
+        parameters(overrides.decode("utf-8", "replace")),
+    )

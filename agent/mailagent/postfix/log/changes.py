@@ -118,7 +118,8 @@ class Changes:
                 case Received():
                     name = self._named(event.message.sender, event.message.user)
                     pool = self._config.streams[name].pool if name is not None else self._only_pool
-                    counters.received(pool, name or "", event.message.recipients)
+                    if not event.message.is_back:
+                        counters.received(pool, name or "", event.message.recipients)
                     if not is_long(event.id):
                         changes.append(Arrival(event.id, _ms(event.message.arrived_at)))
                 case Gone():
@@ -140,6 +141,9 @@ class Changes:
     def _outcome(self, event: Outcome, counters: Counters) -> Try:
         tried = event.tried
         domain = tried.recipient[tried.recipient.rfind("@") + 1 :].lower()
+        listed = self._message(event)
+        if event.filtered and tried.status == SENT:  # what comes back has the outcome
+            return _try(event, domain, "", None, listed, lambda _n, _number: b"")
         place = self._place(event, domain)
         reply = event.said.reply
         verdict: Verdict | None = None
@@ -150,7 +154,8 @@ class Changes:
             count, kind = counters.bounced, EventType.BOUNCED
         if tried.status in (DEFERRED, SOFT_BOUNCED):
             count, kind = counters.deferred, EventType.DEFERRED
-            self.last_replies[ProviderName(place.provider), VmtaName(place.vmta)] = reply
+            if not event.filtered:
+                self.last_replies[ProviderName(place.provider), VmtaName(place.vmta)] = reply
             attempt = Attempt(
                 number=0,
                 at=datetime.fromtimestamp(event.at, UTC),
@@ -165,17 +170,15 @@ class Changes:
                 tls=_tls(tried.tls),
             )
         count(place.pool, place.stream, place.vmta, place.provider)
-        listed = self._message(event)
-        self._suppress(event, Recipient(tried.recipient.encode(), listed.message), verdict, place.provider)
-        return Try(
-            queue_id=event.id,
-            address=tried.recipient,
-            domain=domain,
-            attempt=attempt,
-            provider=place.provider,
-            fresh=event.message.fresh,
-            line=lambda n, number: self._line(kind, event, place, verdict, n, number),
-            message=listed,
+        if not event.filtered:
+            self._suppress(event, Recipient(tried.recipient.encode(), listed.message), verdict, place.provider)
+        return _try(
+            event,
+            domain,
+            place.provider,
+            attempt,
+            listed,
+            lambda n, number: self._line(kind, event, place, verdict, n, number),
         )
 
     def _suppress(self, event: Outcome, recipient: Recipient, verdict: Verdict | None, provider: str) -> None:
@@ -186,11 +189,13 @@ class Changes:
         self.outcomes[provider] += 1
 
     def _place(self, event: Outcome, domain: str) -> Place:
-        """What the peer's name says of its provider counts before what DNS says of the recipient's domain."""
+        """What the peer's name says of its provider counts before what DNS says of the recipient's domain; a content
+        filter is of none.
+        """
         tried = event.tried
-        site, provider = self._site_of(domain)
+        site, provider = self._site_of(domain) if not event.filtered else ("", "")
         mx = tried.relay if tried.remote else event.said.host
-        if "." in mx:
+        if "." in mx and not event.filtered:
             named = self._providers.provider((mx.lower(),))
             if named != DEFAULT_PROVIDER or not provider:
                 provider = named
@@ -319,6 +324,26 @@ class Changes:
                 queued_s=round(max(0.0, at - left.received_at / 1000), 3),
             )
         )
+
+
+def _try(
+    event: Outcome,
+    domain: str,
+    provider: str,
+    attempt: Attempt | None,
+    message: Listed,
+    line: Callable[[int, int], bytes],
+) -> Try:
+    return Try(
+        queue_id=event.id,
+        address=event.tried.recipient,
+        domain=domain,
+        attempt=attempt,
+        provider=provider,
+        fresh=event.message.fresh,
+        line=line,
+        message=message,
+    )
 
 
 def _ms(at: float) -> int:

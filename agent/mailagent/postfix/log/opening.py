@@ -29,11 +29,17 @@ async def keeper_of(
     spool: Spool,
     counters: Counters,
     gone: Callable[[str], None],
+    now: Callable[[], Instance],
 ) -> LogKeeper:
-    """What follows the log of `instance` from where the last run stopped."""
+    """What follows the log of `instance` from where the last run stopped; `now` has it as it was seen last."""
     place = await stored_place(spool)
     source = source_of(config, instance, place.position if place is not None else None)
-    outcomes = Outcomes(instance.syslog_name or "postfix", changes.vmta_of)
+    outcomes = Outcomes(
+        instance.syslog_name or "postfix",
+        changes.vmta_of,
+        log_names=lambda: now().log_names,
+        filters=lambda: now().filters,
+    )
     return LogKeeper(source, outcomes, changes, spool, counters, place=place, gone=gone)
 
 

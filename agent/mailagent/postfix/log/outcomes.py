@@ -5,10 +5,11 @@ becomes active, then one line per recipient and try. What is forgotten here is s
 nobody says again (who handed it in) stays empty.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
+from mailagent.postfix.log.filters import Filters
 from mailagent.postfix.log.lines import Activated, Arrived, Expired, Identified, Line, Ordered, Removed, Tried
 from mailagent.postfix.log.replies import Said, said
 from mailagent.postfix.tables import PREFIX
@@ -30,6 +31,8 @@ class Message(msgspec.Struct):
     arrived_at: float = 0.0  # seconds since 1970; 0: not seen
     announced: bool = False
     requeued_from: str = ""
+    is_back: bool = False  # from a content filter: it was received as another message
+    was_filtered: bool = False  # a content filter has handed it back
     client: str = ""
     user: str = ""
     message_id: str = ""
@@ -64,6 +67,7 @@ class Outcome(msgspec.Struct, frozen=True):
     tried: Tried
     said: Said
     vmta: str  # empty: none of ours
+    filtered: bool = False  # by a content filter, from which it comes back
 
     @property
     def duration_s(self) -> float:
@@ -102,10 +106,24 @@ Event = Received | Requeued | Outcome | GivenUp | Gone | Held
 class Outcomes:
     """Joins the lines of one instance."""
 
-    def __init__(self, syslog_name: str, vmta_of: Callable[[str], str], *, max_open: int = MAX_OPEN) -> None:
-        """`syslog_name` is the instance's; `vmta_of` has the virtual MTA for that of a service, empty for none."""
+    def __init__(
+        self,
+        syslog_name: str,
+        vmta_of: Callable[[str], str],
+        *,
+        log_names: Callable[[], Collection[str]] = frozenset,
+        filters: Callable[[], Sequence[str]] = tuple,
+        max_open: int = MAX_OPEN,
+    ) -> None:
+        """`syslog_name` is the instance's, `log_names` are its services'; `vmta_of` has the virtual MTA for that
+        of a service, empty for none. `filters` has the content filters.
+        """
         self.syslog_name = syslog_name
         self._vmta_of = vmta_of
+        self._log_names = log_names
+        self._filters_of = filters
+        self._filter_values: Sequence[str] = ()
+        self._filters = Filters(())
         self._max_open = max_open
         self._open: dict[str, Message] = {}
         self.foreign = 0
@@ -116,6 +134,8 @@ class Outcomes:
 
     def events(self, lines: Iterable[Line]) -> Iterator[Event]:
         """What `lines` say; each is joined as it is asked for."""
+        if (values := self._filters_of()) != self._filter_values:
+            self._filter_values, self._filters = values, Filters(values)
         for line in lines:
             if line.name != self.syslog_name and not self._is_ours(line.name):
                 self.foreign += 1
@@ -135,7 +155,7 @@ class Outcomes:
         Services that the agent makes bear the instance's name: another name is another instance, whose agent may have
         virtual MTAs of the same name.
         """
-        if name.startswith(f"{self.syslog_name}/"):
+        if name.startswith(f"{self.syslog_name}/") or name in self._log_names():
             return True
         return f"/{PREFIX}" not in name and self._vmta_of(name) != ""
 
@@ -145,11 +165,7 @@ class Outcomes:
         if isinstance(line, Activated):
             return self._activated(line)
         if isinstance(line, Arrived):
-            self._open.pop(line.id, None)
-            message = self._message(line.id)
-            message.fresh, message.arrived_at, message.client, message.user = True, line.at, line.client, line.user
-            if line.service == "pickup":
-                message.requeued_from = line.original
+            self._arrived(line)
             return None
         if isinstance(line, Identified):  # the first line of what Postfix sends itself
             message = self._message(line.id)
@@ -167,6 +183,17 @@ class Outcomes:
             return GivenUp(line.at, line.id, self._message(line.id), line.forced)
         return self._ordered(line)
 
+    def _arrived(self, line: Arrived) -> None:
+        self._open.pop(line.id, None)
+        message = self._message(line.id)
+        message.fresh, message.arrived_at, message.client, message.user = True, line.at, line.client, line.user
+        before = self._open.get(line.original)
+        if line.service == "pickup":
+            message.requeued_from = line.original
+        elif before is not None:
+            before.was_filtered = message.is_back = True
+            message.client, message.user = before.client or line.client, before.user or line.user
+
     def _activated(self, line: Activated) -> Event | None:
         message = self._message(line.id)
         message.sender, message.size, message.recipients = line.sender, line.size, line.recipients
@@ -182,7 +209,9 @@ class Outcomes:
         if line.status not in (SENT, DEFERRED, BOUNCED, SOFT_BOUNCED):
             return None  # address probes: `deliverable`, `undeliverable`
         reply = said(line.dsn, line.status, line.text)
-        return Outcome(line.at, line.id, self._message(line.id), line, reply, self._vmta_of(line.name))
+        message = self._message(line.id)
+        filtered = message.was_filtered or self._filters.met(line, reply)
+        return Outcome(line.at, line.id, message, line, reply, self._vmta_of(line.name), filtered)
 
     def _ordered(self, line: Ordered) -> Event | None:
         if line.act == "placed on hold":

@@ -156,3 +156,25 @@ def test_probes_are_no_outcomes() -> None:
     assert (
         list(outcomes().events(lines(attempt(ID, "undeliverable", "no"), attempt(ID, "deliverable", "250 ok")))) == []
     )
+
+
+def test_what_was_handed_back_is_the_mail_of_before_whoever_filters() -> None:
+    back = "4jXnwf446ZzJLyr"
+    active = "from=<a@b.example>, size=10, nrcpt=1 (queue active)"
+    found = list(
+        outcomes().events(
+            lines(
+                f"postfix/submission/smtpd|{ID}: client=app[192.0.2.5], sasl_method=PLAIN, sasl_username=shop",
+                f"{ID}: {active}",
+                f"postfix/smtpd|{back}: client=localhost[127.0.0.1], orig_queue_id={ID}, orig_client=app[192.0.2.5]",
+                f"{back}: {active}",
+                attempt(ID, "sent", "250 2.0.0 from MTA(smtp:[127.0.0.1]:10025): 250 2.0.0 Ok").replace("mkt-1/", ""),
+                attempt(back, "sent", "250 2.0.0 Ok"),
+            )
+        )
+    )
+    received = [event.message for event in found if isinstance(event, Received)]
+    assert [(one.is_back, one.client, one.user) for one in received] == [
+        (False, "app[192.0.2.5]", "shop"), (True, "app[192.0.2.5]", "shop")
+    ]  # fmt: skip
+    assert [(event.id, event.filtered) for event in found if isinstance(event, Outcome)] == [(ID, True), (back, False)]

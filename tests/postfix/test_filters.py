@@ -1,0 +1,94 @@
+"""Mail that a content filter takes and hands back, as the log tells: it comes once, and leaves once."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from mailagent.postfix.host import PostfixHost
+from tests.integration.processes import free_port, until
+from tests.integration.sink import Sink
+from tests.postfix.filters import content_filter
+from tests.postfix.hosts import agent
+from tests.postfix.instances import own_postfix
+from tests.postfix.test_log import SECTIONS, SERVICES, accounted, accounting, followed, refuse
+
+pytestmark = pytest.mark.needs("postfix", "root")
+
+MASTER = """\
+{services}
+scan unix - - n - 2 smtp -o smtp_send_xforward_command=yes
+blind unix - n n - - pipe flags=Rq user=nobody argv=/bin/true
+127.0.0.1:{back} inet n - n - - smtpd
+  -o content_filter= -o smtpd_authorized_xforward_hosts=127.0.0.0/8 -o syslog_name=again
+"""
+
+
+def counted(host: PostfixHost) -> tuple[int, int, int, int]:
+    """Recipients that were received, delivered, deferred and bounced."""
+    tallies = [leaf.tally for leaf in host._counters.leaves()]
+    return (
+        sum(one.received for one in tallies), sum(one.delivered for one in tallies),
+        sum(one.deferred for one in tallies), sum(one.bounced for one in tallies),
+    )  # fmt: skip
+
+
+async def test_mail_that_a_content_filter_hands_back_is_counted_once(place: Path) -> None:
+    state, back = place / "state", free_port()
+    async with Sink() as sink, content_filter(back) as scan:
+        sink.refuse = refuse
+        hop = f"[127.0.0.1]:{sink.port}"
+        (place / "routes").write_text(f"one.test vmta-mkt-1:{hop}\ntwo.test vmta-mkt-2:{hop}\n")
+        settings = {
+            "transport_maps": f"texthash:{place}/routes", "content_filter": f"scan:[127.0.0.1]:{scan.port}",
+            "disable_dns_lookups": "yes",
+        }  # fmt: skip
+        master = MASTER.format(services=SERVICES, back=back)
+        with own_postfix(place / "postfix", settings, master=master) as own:
+            async with agent(own, place, sections=SECTIONS) as host:
+                await followed(host)
+                both = ["ok@one.test", "full@two.test"]
+                (first,) = await asyncio.to_thread(own.send, "news@example.test", both)
+                lines = {line["recipient"]: line for line in await accounted(state, 2)}
+                assert {to: line["type"] for to, line in lines.items()} == {
+                    "ok@one.test": "delivered", "full@two.test": "deferred"
+                }  # fmt: skip
+                assert first not in {line["message_id"] for line in lines.values()}
+                assert (lines["ok@one.test"]["vmta"], lines["ok@one.test"]["source"]) == ("mkt-1", "127.0.0.7")
+                assert lines["ok@one.test"]["client"] == "localhost[127.0.0.1]"
+                assert counted(host) == (2, 1, 1, 0)
+
+                scan.refusal = b"451 4.7.1 no room for another scan\r\n"
+                (late,) = await asyncio.to_thread(own.send, "news@example.test", ["late@one.test"])
+                line = (await accounted(state, 3))[2]
+                assert (line["type"], line["message_id"], line["text"]) == (
+                    "deferred", late, "no room for another scan"
+                )  # fmt: skip
+                assert line.get("provider") is None, "no provider has said that"
+                assert [provider for provider, _ in host._changes.last_replies] == ["default"]
+
+                scan.refusal = b""
+                await asyncio.to_thread(own.run, "postqueue", "-i", late)
+                assert (await accounted(state, 4))[3]["type"] == "delivered"
+                assert counted(host) == (3, 2, 2, 0)
+
+                own.set(content_filter="blind:")  # gives nothing back
+
+                async def known() -> bool:
+                    host._mirror.look_soon()
+                    return host._mirror.instance.filters == ("blind:",)
+
+                await until(known, "the agent knows the other filter")
+                (lost,) = await asyncio.to_thread(own.send, "news@example.test", ["lost@one.test"])
+
+                def gone() -> bool:
+                    return f"{lost}: removed" in own.log.read_text(encoding="utf-8")
+
+                async def told() -> bool:
+                    return await asyncio.to_thread(gone) and host._log.source.behind_bytes == 0
+
+                await until(told, "the other filter has taken it")
+                own.set(content_filter="")
+                await asyncio.to_thread(own.send, "news@example.test", ["ok@one.test"])
+                await accounted(state, 5)
+                assert lost not in {line["message_id"] for line in accounting(state)}
