@@ -7,10 +7,8 @@ asked for before them; listings do so too, unless that takes long: then they see
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
-import sys
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -26,10 +24,11 @@ from mailagent.api.targets import MessageFilter
 from mailagent.spool import ages, bodies, crash, credentials, held, inspection, ledger, queues
 from mailagent.spool import jobs as job_counts
 from mailagent.spool.changes import Accept, Job, Lines, QueueState, Settle
-from mailagent.spool.errors import SpoolClosed, SpoolLocked, SpoolUnusable, StorageError, StorageFailed
+from mailagent.spool.errors import SpoolClosed, StorageError, StorageFailed
 from mailagent.spool.ids import RECIPIENT_BITS, MessageIds, now_ms, queue_id
 from mailagent.spool.journal import FILE_NAME as JOURNAL_NAME
 from mailagent.spool.journal import Journal
+from mailagent.spool.lock import lock
 from mailagent.spool.marks import FILE_NAME as MARKS_NAME
 from mailagent.spool.marks import Marks, read_marks
 from mailagent.spool.reader import Priority, Reader
@@ -59,7 +58,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LOCK_NAME = "lock"
 _BLOCK_OF_MESSAGE = ages.FRESH_BITS - RECIPIENT_BITS
 RECIPIENT_BYTES = 256
 """What a recipient adds to a batch, roughly."""
@@ -132,15 +130,15 @@ class Spool:
             found.append((identity, recovery))
             return Opened(db, journal, identity.queue_key, doubtful(db), housekeeping)
 
-        lock = _lock(state_dir)
+        locked = lock(state_dir)
         writer = Writer(opening, before_commit=before_commit, on_failure=on_failure, patient=patient)
         try:
             await writer.start()
-            return cls(state_dir, lock, writer, found[0])
+            return cls(state_dir, locked, writer, found[0])
         except BaseException:
             async with asyncio.timeout(CLOSE_S):
                 await writer.close(clean=False)
-            os.close(lock)
+            os.close(locked)
             raise
 
     async def close(self, *, clean: bool) -> None:
@@ -617,28 +615,3 @@ class Spool:
     def selection(self, filter: MessageFilter) -> Selection:
         """The rows that `filter` means here."""
         return selection(filter, self.tag)
-
-
-def _lock(state_dir: Path) -> int:
-    """The open lock file with our name in it; makes the directory.
-
-    Raises:
-        SpoolLocked: another process has it.
-        SpoolUnusable: the directory cannot be made or written.
-    """
-    try:
-        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        file = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as exc:
-        is_file = isinstance(exc, FileExistsError | NotADirectoryError)
-        cause = "it is no directory" if is_file else f"{exc.strerror}; make it, or change its owner"
-        raise SpoolUnusable(f"state_dir {state_dir} cannot be used: {cause}") from exc
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(file, 200, 0).decode("utf-8", "backslashreplace").strip() or "another process"
-        os.close(file)
-        raise SpoolLocked(state_dir, owner) from None
-    os.ftruncate(file, 0)
-    os.pwrite(file, f"{Path(sys.argv[0]).name or 'python'} (pid {os.getpid()})\n".encode(), 0)
-    return file
