@@ -1,5 +1,6 @@
 """Waiting mail as operators see it. Every listing is read in slices: each one short, bounded by rows looked at."""
 
+from array import array
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -174,28 +175,29 @@ def fill_page(db: apsw.Connection, chosen: Selection, after: int, page: Page, ta
     return end
 
 
-def count_slice(db: apsw.Connection, chosen: Selection, after: int) -> tuple[int, int | None]:
-    """(matches in the slice after `after`, where to go on or None at the end)."""
+def add_count(db: apsw.Connection, chosen: Selection, after: int, counts: list[int]) -> int | None:
+    """Add to `counts` how many match in the slice after `after`; where to go on, or None at the end."""
     span = next_slice(db, chosen, after)
     if span is None:
-        return 0, None
+        return None
     condition, end = span
     ((count,),) = fetch(
         db,
         f"SELECT count(*) FROM {JOINED} WHERE r.id > :after AND r.id <= :end AND {condition}",
         chosen.bindings | {"after": after, "end": end},
     )
-    return count, end
+    counts.append(count)
+    return end
 
 
 _ids = msgspec.json.Decoder(list[int])
 
 
-def later_slice(db: apsw.Connection, chosen: Selection, after: int, now: int) -> tuple[list[int], int | None]:
-    """(recipients that match and wait for a time after `now`, where to go on or None at the end)."""
+def add_later(db: apsw.Connection, chosen: Selection, after: int, now: int, recipients: "array[int]") -> int | None:
+    """The same for recipients that match and wait for a time after `now`."""
     span = next_slice(db, chosen, after)
     if span is None:
-        return [], None
+        return None
     condition, end = span
     found: list[int] = rows_of(
         db,
@@ -204,7 +206,8 @@ def later_slice(db: apsw.Connection, chosen: Selection, after: int, now: int) ->
         chosen.bindings | {"after": after, "end": end, "now": now},
         _ids,
     )
-    return found, end
+    recipients.extend(found)
+    return end
 
 
 # --- groups --------------------------------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ def parked_keys(db: apsw.Connection) -> dict[str, int]:
     )
 
 
-def unpark_slice(transaction: Transaction, key: str, after: int, *, now: int, spread: int) -> int | None:
+def unpark_slice(transaction: Transaction, after: int, *, key: str, now: int, spread: int) -> int | None:
     """Free the next SLICE_ROWS queues parked on `key` in order of id; the last id, or None at the end.
 
     Queue ids are hashes, so that their remainders spread them evenly over [now, now + spread].

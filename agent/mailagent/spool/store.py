@@ -253,16 +253,8 @@ class Spool:
 
     def unpark(self, key: str, *, now: int, spread: int) -> None:
         """Free all queues parked on `key`, due spread over [`now`, `now` + `spread`], none earlier than it was."""
-        self._unpark_after(-1, key, now, spread)
-
-    def _unpark_after(self, after: int, key: str, now: int, spread: int) -> None:
-        def go_on(last: int | None, error: StorageError | None) -> None:
-            if error is not None:
-                log.error("queues not unparked key=%s: %s", key, error)
-            elif last is not None:
-                self._unpark_after(last, key, now, spread)
-
-        self._submit(Job(lambda tx: queues.unpark_slice(tx, key, after, now=now, spread=spread), go_on))
+        step = partial(queues.unpark_slice, key=key, now=now, spread=spread)
+        self._go_on(step, -1, not_done=f"queues not unparked key={key}")
 
     async def parked_keys(self) -> dict[str, int]:
         """What parks queues, with how many; the active window is left out."""
@@ -347,10 +339,7 @@ class Spool:
             groups = await self._list(lambda db: inspection.all_groups(db, filter))
         else:
             groups = {}
-            chosen = self.selection(filter)
-            after: int | None = chosen.first - 1
-            while after is not None:
-                after = await self._list(partial(inspection.add_groups, chosen=chosen, after=after, groups=groups))
+            await self._walk(filter, partial(inspection.add_groups, groups=groups))
         views = await self._list(lambda db: inspection.group_views(db, groups, limit))
         return DeferredGroups(groups=views, truncated=len(groups) > limit)
 
@@ -371,34 +360,16 @@ class Spool:
     async def count(self, filter: MessageFilter) -> int:
         """How many waiting recipients match."""
         await self.freshen()
-        chosen = self.selection(filter)
-        after: int | None = chosen.first - 1
-        total = 0
-        while after is not None:
-            found, after = await self._list(partial(inspection.count_slice, chosen=chosen, after=after))
-            total += found
-        return total
-
-    # --- orders on mail -------------------------------------------------------------------------------------------
-
-    async def on_held(self, read: Callable[[apsw.Connection], T]) -> T:
-        """What one of the reading functions of `mailagent.spool.held` finds after every change asked for before."""
-        await self._catch_up()
-        return await self._list(read)
-
-    async def change_held(self, work: Callable[[Transaction], T]) -> T:
-        """The result of one of its writing functions, once that is durable."""
-        return await self._job(work)
+        counts: list[int] = []
+        await self._walk(filter, partial(inspection.add_count, counts=counts))
+        return sum(counts)
 
     async def parts(self, filter: MessageFilter) -> tuple[held.Parts, int | None]:
         """Counts of the waiting recipients that match, and the lowest of them."""
         await self.freshen()
-        chosen = self.selection(filter)
         parts: held.Parts = {}
         lowest: list[int] = []
-        after: int | None = chosen.first - 1
-        while after is not None:
-            after = await self._list(partial(held.add_parts, chosen=chosen, after=after, parts=parts, lowest=lowest))
+        await self._walk(filter, partial(held.add_parts, parts=parts, lowest=lowest))
         return parts, min(lowest, default=None)
 
     async def message(self, message_id: str, n: int | None) -> inspection.StoredMessage | None:
@@ -420,6 +391,17 @@ class Spool:
         await self.freshen()
         return await self._list(lambda db: inspection.in_doubt(db, cursor, limit, self.tag))
 
+    async def _walk(self, filter: MessageFilter, look: Callable[..., int | None]) -> None:
+        """Have `look` see all waiting recipients that `filter` may mean, one slice of them in each read."""
+        chosen = self.selection(filter)
+        after: int | None = chosen.first - 1
+        while after is not None:
+            after = await self._list(partial(look, chosen=chosen, after=after))
+
+    def selection(self, filter: MessageFilter) -> Selection:
+        """The rows that `filter` means here."""
+        return selection(filter, self.tag)
+
     # --- operations -----------------------------------------------------------------------------------------------
 
     async def record(self, entry: LedgerEntry, *, made_due: Callable[[], None] = lambda: None) -> int:
@@ -433,46 +415,29 @@ class Spool:
         """
         change = entry.due
         recipients = array("q")
-        step_ms = 0.0
         if change is not None:
             await self._catch_up()
-            recipients = await self._waiting_later(change.filter, change.now)
-            step_ms = change.spread / max(1, len(recipients))
+            await self._walk(change.filter, partial(inspection.add_later, now=change.now, recipients=recipients))
 
-        def make_due(transaction: Transaction, first: int) -> None:
+        def make_due(transaction: Transaction, first: int) -> int | None:
             part = recipients[first : first + queues.SLICE_ROWS]
             if change is not None and part:
+                step_ms = change.spread / len(recipients)
                 queues.make_due(transaction, part, first, now=change.now, step_ms=step_ms)
+            following = first + queues.SLICE_ROWS
+            return following if following < len(recipients) else None
 
-        def go_on(first: int) -> None:
-            if first < len(recipients):
-                self._submit(Job(lambda tx: make_due(tx, first), lambda _, error: ended(first, error)))
-
-        def ended(first: int, error: StorageError | None) -> None:
-            if error is None:
-                made_due()
-                go_on(first + queues.SLICE_ROWS)
-            else:
-                log.error("recipients not made due op=%s: %s", entry.operation.record.op_id, error)
-
-        def write(transaction: Transaction) -> None:
+        def write(transaction: Transaction) -> int | None:
             ledger.write(transaction.db, entry)
-            make_due(transaction, 0)
+            return make_due(transaction, 0)
 
-        await self._job(write)
+        following = await self._job(write)
         if recipients:
             made_due()
-        go_on(queues.SLICE_ROWS)
+        if following is not None:
+            not_done = f"recipients not made due op={entry.operation.record.op_id}"
+            self._go_on(make_due, following, not_done=not_done, done=made_due)
         return len(recipients)
-
-    async def _waiting_later(self, filter: MessageFilter, now: int) -> "array[int]":
-        chosen = self.selection(filter)
-        after: int | None = chosen.first - 1
-        recipients = array("q")
-        while after is not None:
-            found, after = await self._list(partial(inspection.later_slice, chosen=chosen, after=after, now=now))
-            recipients.extend(found)
-        return recipients
 
     async def stored_operation(self, op_id: str) -> StoredOperation | None:
         """The operation of that op_id, None when it was never executed here or is forgotten (7 days)."""
@@ -506,6 +471,17 @@ class Spool:
 
         self._submit(Job(lambda tx: credentials.write_uses(tx.db, uses), done))
 
+    # --- orders on mail -------------------------------------------------------------------------------------------
+
+    async def on_held(self, read: Callable[[apsw.Connection], T]) -> T:
+        """What one of the reading functions of `mailagent.spool.held` finds after every change asked for before."""
+        await self._catch_up()
+        return await self._list(read)
+
+    async def change_held(self, work: Callable[[Transaction], T]) -> T:
+        """The result of one of its writing functions, once that is durable."""
+        return await self._job(work)
+
     # --- suppression list -----------------------------------------------------------------------------------------
 
     async def on_suppressions(self, read: Callable[[apsw.Connection], T]) -> T:
@@ -530,7 +506,7 @@ class Spool:
 
     def change_mirror(self, work: Callable[[Transaction], T]) -> "asyncio.Future[T]":
         """The result of one of its writing functions, once that is durable; it happens whether or not anybody waits."""
-        return self.change_parcels(work)
+        return self._begin(work)
 
     def found_sites(self) -> None:
         """Queues got sites by another way than `placed`."""
@@ -550,23 +526,7 @@ class Spool:
 
         Its change happens, or not, whether or not somebody waits for it.
         """
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-
-        def finish(result: T, error: StorageError | None) -> None:
-            if done is not None:
-                done(None if error is not None else result, error)
-            if future.done():
-                return
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
-                future.exception()  # nobody has to wait
-
-        if self._closed:
-            raise SpoolClosed
-        self._submit(Job(work, finish))
-        return future
+        return self._begin(work, done)
 
     def touch(self, recipients: Iterable[int]) -> None:
         """Recipients came or went by another way than `accept` and `settle`."""
@@ -588,21 +548,53 @@ class Spool:
 
     async def _job(self, work: Callable[[Transaction], T]) -> T:
         """The result of `work`, once it is durable."""
+        async with asyncio.timeout(COMMIT_S):
+            return await self._begin(work)
+
+    def _begin(
+        self, work: Callable[[Transaction], T], done: Callable[[T | None, StorageError | None], None] | None = None
+    ) -> "asyncio.Future[T]":
+        """The same for those who need not wait; `done` hears of it in any case, without a result where it failed."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
-        def done(result: T, error: StorageError | None) -> None:
+        def finish(result: T, error: StorageError | None) -> None:
+            if done is not None:
+                done(None if error is not None else result, error)
             if future.done():
                 return
             if error is None:
                 future.set_result(result)
             else:
                 future.set_exception(error)
+                future.exception()  # nobody has to wait
 
         if self._closed:
             raise SpoolClosed
-        self._submit(Job(work, done))
-        async with asyncio.timeout(COMMIT_S):
-            return await future
+        self._submit(Job(work, finish))
+        return future
+
+    def _go_on(
+        self,
+        step: Callable[..., int | None],
+        after: int,
+        *,
+        not_done: str,
+        done: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Do a long change in slices, each in a commit of its own, as long as `step` says where the next one begins.
+
+        `done` comes after each; the first that cannot be stored is the last, and `not_done` says so in the log.
+        """
+
+        def ended(following: int | None, error: StorageError | None) -> None:
+            if error is not None:
+                log.error("%s: %s", not_done, error)
+                return
+            done()
+            if following is not None:
+                self._go_on(step, following, not_done=not_done, done=done)
+
+        self._submit(Job(lambda transaction: step(transaction, after), ended))
 
     async def _catch_up(self) -> None:
         """Wait until every change asked for so far is in the database, so that a read sees it."""
@@ -611,7 +603,3 @@ class Spool:
 
     async def _list(self, read: Callable[[apsw.Connection], T]) -> T:
         return await self._reader.run(Priority.LISTING, read)
-
-    def selection(self, filter: MessageFilter) -> Selection:
-        """The rows that `filter` means here."""
-        return selection(filter, self.tag)
