@@ -1,12 +1,11 @@
-"""The writer thread: group commit, first to the journal, later to the database, and every checkpoint.
+"""The writer thread: group commit, first to the journal, later to the database.
 
 Everything that was asked for while the last commit ran goes into the next one: one frame of the journal, or, when a
 change needs the database, or it is time, or the journal is full, one transaction with all that the journal has.
 
-After a commit the thread rests for a moment, so that the next one is large. The rest ends when the loop has nothing to
-do: then everybody waits for the commit. An agent with little to do commits at once. What one turn of the event loop
-asks for is handed over when the turn ends, so that the thread is woken once. Who asked is told on the loop, through one
-wake-up per batch.
+After a commit the thread looks for a checkpoint that is due (`checkpoints`), and rests for a moment (`rest`). What one
+turn of the event loop asks for is handed over when the turn ends, so that the thread is woken once. Who asked is told
+on the loop, through one wake-up per batch.
 
 What happens when a batch cannot be committed:
 
@@ -33,11 +32,13 @@ import apsw
 
 from mailagent.spool import crash
 from mailagent.spool.changes import Accept, Change, Job
+from mailagent.spool.checkpoints import Checkpoints
 from mailagent.spool.errors import ItemRefused, SpoolClosed, StorageError, StorageFailed, StorageFull
 from mailagent.spool.ids import now_ms
 from mailagent.spool.journal import MARK_BYTES, Journal, payload
 from mailagent.spool.recovery import NOTED_MS, store_frames
-from mailagent.spool.schema import PAGE_SIZE, set_meta
+from mailagent.spool.rest import Rest
+from mailagent.spool.schema import set_meta
 from mailagent.spool.transaction import Transaction
 
 log = logging.getLogger(__name__)
@@ -50,20 +51,6 @@ STAGES = 64
 """Most stages that are kept for later: writing 5,000 in one go takes 0.25 s, for which everybody's 250 waits."""
 STORE_S = 1.0
 """Longest time for which it is in the journal alone."""
-REST_S = 0.002
-"""Longest rest after a commit; it ends as soon as the loop has nothing to do. A thread that wakes while the loop is
-busy waits long for the interpreter, since the loop lets go of it in every turn and has it back before it is awake.
-Measured with 20 sessions that wait for each answer: about 6 % more mail than with 8 ms, in 15 of 21 rounds."""
-EMPTY_TURN = 2.0
-"""A turn of the loop had no event to handle when it took less than this many times the shortest one."""
-FORGET_TURN = 1.001
-"""By how much each turn makes the shortest one longer that is remembered: machines change their speed."""
-CHECKPOINT_PAGES = 16 * 1024 * 1024 // PAGE_SIZE
-FORCED_CHECKPOINT_PAGES = 16 * CHECKPOINT_PAGES
-"""From here on a checkpoint waits for readers, so that the log starts again from its beginning."""
-CHECKPOINT_AGAIN_S = 1.0
-"""Pause after a checkpoint that found no room, or a reader in its way."""
-SAY_AGAIN_S = 60.0
 PATIENCE_S = 60.0
 PAUSE_S = 0.25
 HOUSEKEEPING_S = 3600.0
@@ -120,22 +107,11 @@ class Writer:
         self._inbox: SimpleQueue[list[Change] | _Stop] = SimpleQueue()
         self._outstanding = 0
         self._closed = False
-        self._resting = False  # the thread is, until somebody rings or its time is over
-        # Held while it is silent; one ring too many only makes a rest shorter. (SimpleQueue.get with a short time-out
-        # may wait for ever: Python 3.11 goes on with what is left of the time, also when that is less than nothing.)
-        self._bell = threading.Lock()
-        self._bell.acquire()
+        self._rest = Rest(self._loop)
         self._ahead = False  # the journal has what the database has not
         self._storing = False  # it will, in STORE_S at most
-        self._looking = False
-        self._looked_at = 0.0
-        self._shortest_turn_s = 1.0
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._wal_pages = 0  # written since the last checkpoint
-        self._log_pages = 0  # length of the log then
-        self._next_checkpoint = 0.0
-        self._say_again = 0.0
         self._noted_at = 0  # the last commit that was noted in the database
         self._stuck_since: float | None = None
         self.stuck = ""
@@ -173,29 +149,7 @@ class Writer:
         if self._turn:
             self._inbox.put(self._turn)
             self._turn = []
-            self._look_for_idleness()
-
-    def _look_for_idleness(self) -> None:
-        if self._resting and not self._looking:
-            self._looking = True
-            self._looked_at = time.perf_counter()
-            self._loop.call_soon(self._look)
-
-    def _look(self) -> None:
-        """End the thread's rest when a turn of the loop had nothing to do: everybody waits for the commit."""
-        now = time.perf_counter()
-        turn_s = now - self._looked_at
-        self._looked_at = now
-        self._shortest_turn_s = min(turn_s, self._shortest_turn_s * FORGET_TURN)
-        empty = turn_s < self._shortest_turn_s * EMPTY_TURN
-        if self._resting and not empty:
-            self._loop.call_soon(self._look)
-            return
-        self._looking = False
-        if self._resting:
-            self._resting = False
-            if self._bell.locked():  # nobody else lets go of it
-                self._bell.release()
+            self._rest.look_for_idleness()
 
     async def close(self, *, clean: bool) -> None:
         """Commit what was asked for and end the thread; `clean` leaves word that nothing was cut off."""
@@ -214,7 +168,7 @@ class Writer:
                 _log_fault(change, exc)
         crash.at("acknowledged")
         if self._outstanding:
-            self._look_for_idleness()
+            self._rest.look_for_idleness()
         if self._ahead and not self._storing and self.failed is None:
             self._storing = True
             self._loop.call_later(STORE_S, self._store_soon)
@@ -249,6 +203,7 @@ class Writer:
         self._doubtful = opened.doubtful
         self._housekeeping = opened.housekeeping
         self._staged = self._nothing_staged()
+        self._checkpoints = Checkpoints(self._db)
         self._tell(_end, self._started, None)
         stop: _Stop | None = None
         again: list[Change] = []
@@ -263,9 +218,7 @@ class Writer:
             if again:
                 time.sleep(PAUSE_S)
             elif stop is None:
-                self._resting = True
-                self._bell.acquire(timeout=REST_S)
-                self._resting = False
+                self._rest.take()
         self._shut(clean=stop.clean)
         self._tell(_end, self._ended, None)
 
@@ -422,10 +375,11 @@ class Writer:
     # --- upkeep ---------------------------------------------------------------------------------------------------
 
     def _maintain(self) -> None:
-        # not by a hook of the commit: that would have to wait for the interpreter in the middle of it
-        self._wal_pages += self._db.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, True)[0]
-        if self._failure is None and self._wal_pages >= CHECKPOINT_PAGES and time.monotonic() >= self._next_checkpoint:
-            self._checkpoint(self._log_pages + self._wal_pages >= FORCED_CHECKPOINT_PAGES)
+        if self._failure is None:
+            try:
+                self._checkpoints.after_commit()
+            except apsw.Error as exc:
+                self._fail("a checkpoint", exc)
         if self._failure is None and time.monotonic() >= self._next_housekeeping:
             self._next_housekeeping = time.monotonic() + HOUSEKEEPING_S
             try:
@@ -435,29 +389,6 @@ class Writer:
                 log.warning("housekeeping put off: %s", exc)
             except apsw.Error as exc:
                 self._fail("housekeeping", exc)
-
-    def _checkpoint(self, forced: bool) -> None:
-        crash.at("before_checkpoint")
-        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if forced else apsw.SQLITE_CHECKPOINT_PASSIVE
-        try:
-            pages, copied = self._db.wal_checkpoint(mode=mode)
-            self._wal_pages = 0
-            self._log_pages = pages if pages > copied else 0  # all copied: the next commit starts it again
-        except apsw.FullError as exc:
-            self._put_off(str(exc))
-        except apsw.BusyError:
-            self._put_off(f"a reader holds an old snapshot wal_pages={self._wal_pages}")
-        except apsw.Error as exc:
-            self._fail("a checkpoint", exc)
-        crash.at("after_checkpoint")
-
-    def _put_off(self, why: str) -> None:
-        """No checkpoint for a while: not at each commit, and with a line in the log now and then."""
-        now = time.monotonic()
-        self._next_checkpoint = now + CHECKPOINT_AGAIN_S
-        if now >= self._say_again:
-            self._say_again = now + SAY_AGAIN_S
-            log.warning("checkpoint put off: %s", why)
 
     def _shut(self, *, clean: bool) -> None:
         try:

@@ -15,7 +15,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from mailagent.spool import Spool, StorageError, marks, writer
+from mailagent.spool import Spool, StorageError, checkpoints, marks, writer
 from mailagent.spool.records import NewMessage
 from tests.agent.spool.mail import NOW, deferred, mark, message, removed
 
@@ -64,7 +64,7 @@ class World:
 
 async def main(state_dir: Path, rounds: int) -> None:
     marks.COMPACT_BYTES = 500
-    writer.CHECKPOINT_PAGES = 5
+    checkpoints.CHECKPOINT_PAGES = 5
     writer.JOURNAL_BYTES = 20_000  # some groups, so that all points are come to
     accounting = os.open(state_dir / "accounting", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     witness = os.open(state_dir / "witness", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

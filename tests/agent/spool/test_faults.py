@@ -19,6 +19,7 @@ from mailagent.spool import (
     StorageError,
     StorageFailed,
     StorageFull,
+    checkpoints,
     schema,
     spool_check,
     spool_list,
@@ -210,7 +211,7 @@ async def test_a_checkpoint_that_finds_no_room_is_not_told_with_each_commit(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log may have room that was its own: then mail flows, and hundreds of lines a second would take the rest."""
-    monkeypatch.setattr(writer, "CHECKPOINT_PAGES", 1)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_PAGES", 1)
     spool = await Spool.open(tmp_path, vfs="faulty")
     disk.full_but_log = True
     for _ in range(20):
