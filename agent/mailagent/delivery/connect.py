@@ -11,13 +11,14 @@ from typing import Protocol
 
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.config.structs import Timeouts
-from mailagent.delivery.connection import Connection, Owner, Waits, waits_of
+from mailagent.delivery.connection import Connection, Owner
 from mailagent.delivery.errors import AddressesExhausted, AddressNotOnHost, BindFailed, ConnectFailed
 from mailagent.delivery.session import ehlo_name
 from mailagent.delivery.smarthost import log_in, secret_of
 from mailagent.delivery.source import Source
 from mailagent.delivery.tls import CLEAR, SHUTDOWN_S, Step, TlsFailed
 from mailagent.delivery.tls import failure as tls_failure
+from mailagent.delivery.waits import Waits, waits_of
 from mailagent.routing.rollup import Hop
 from mailagent.telemetry.tap import Tap
 

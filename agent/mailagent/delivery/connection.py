@@ -7,12 +7,10 @@ import math
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Protocol, cast
 
 from mailagent.api.smtp import SmtpReply, Verb
-from mailagent.config.structs import Timeouts
 from mailagent.delivery.errors import ConnectFailed
 from mailagent.delivery.message import wire_blocks
 from mailagent.delivery.session import ClientSession, Phase, Starttls
@@ -30,6 +28,7 @@ from mailagent.delivery.tls import (
     peer_chain,
 )
 from mailagent.delivery.transaction import Transaction
+from mailagent.delivery.waits import Waits
 from mailagent.routing.rollup import Hop
 from mailagent.telemetry.tap import Tap
 
@@ -71,39 +70,6 @@ class Guard(Protocol):
     @property
     def is_outgrown(self) -> bool:
         """Whether another connection might be good enough for what was refused last: this one ends then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """Time-outs in seconds by the step that is awaited."""
-
-    connect: float
-    block: float
-    by_verb: dict[Verb, float]
-    shortest: float
-    """Of all but QUIT."""
-
-
-@lru_cache(maxsize=8)
-def waits_of(timeouts: Timeouts) -> Waits:
-    """`timeouts` in the form that connections use."""
-    block = timeouts.block.total_seconds()
-    by_verb = {
-        Verb.CONNECT: timeouts.greeting.total_seconds(),
-        Verb.EHLO: timeouts.ehlo.total_seconds(),
-        Verb.STARTTLS: timeouts.tls.total_seconds(),
-        Verb.MAIL: timeouts.mail.total_seconds(),
-        Verb.RSET: timeouts.mail.total_seconds(),
-        Verb.RCPT: timeouts.rcpt.total_seconds(),
-        Verb.DATA: timeouts.data.total_seconds(),
-        Verb.DOT: timeouts.dot.total_seconds(),
-    }
-    return Waits(
-        connect=timeouts.connect.total_seconds(),
-        block=block,
-        by_verb=by_verb | {Verb.QUIT: timeouts.quit.total_seconds()},
-        shortest=min(block, *by_verb.values()),
-    )
 
 
 class Connection(asyncio.Protocol):
@@ -171,6 +137,8 @@ class Connection(asyncio.Protocol):
         """Tells this connection from all others of this host."""
         self.sent = 0
         """Transactions settled so far."""
+        self.recipients = 0
+        """Recipients of these."""
         self.level = Level.CLEAR
         """How far the peer is known."""
         self.tls = ""
@@ -179,9 +147,9 @@ class Connection(asyncio.Protocol):
         """Who follows what is said here, if anybody."""
         self.guard: Guard | None = None
         """Who else must agree to each message, if anybody."""
+        self.at_dot = False
+        """Everything but the last block, with the final dot, is out."""
         self._step = step
-        self.recipients = 0
-        """Recipients of these."""
         self._waits = waits
         self._loop = loop
         self._session = ClientSession(source.ehlo, self, _starttls(step))
@@ -193,8 +161,6 @@ class Connection(asyncio.Protocol):
         self._accepted: Sequence[int] = ()
         self._blocks: Iterator[bytes] | None = None
         self._last_block = b""
-        self.at_dot = False
-        """Everything but the last block, with the final dot, is out."""
         self._paused = False
         self._quitting = False
         self._end: SmtpReply | None = None
@@ -202,6 +168,11 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     # -- for the owner -------------------------------------------------------------------------------------------
+
+    @property
+    def ehlo(self) -> str:
+        """The name that it says."""
+        return self._session.ehlo
 
     @property
     def extensions(self) -> str:
@@ -251,11 +222,6 @@ class Connection(asyncio.Protocol):
         self._judge(transport.get_extra_info("ssl_object"))
         self._session.secured()
         self._watch()
-
-    @property
-    def ehlo(self) -> str:
-        """The name that it says."""
-        return self._session.ehlo
 
     def belong_to(self, owner: Owner) -> None:
         """Tell `owner` that the connection is ready, and all that comes after."""

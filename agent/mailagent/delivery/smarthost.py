@@ -18,10 +18,11 @@ from aiosmtplib.response import SMTPResponse
 
 from mailagent.api.smtp import SmtpReply, Verb
 from mailagent.config.structs import RouteAuth
-from mailagent.delivery.connection import Connection, Waits
+from mailagent.delivery.connection import Connection
 from mailagent.delivery.errors import ConnectFailed
 from mailagent.delivery.raw_reply import RawReply
 from mailagent.delivery.tls import Step, TlsFailed, TlsResult, failure, tls_reply
+from mailagent.delivery.waits import Waits
 from mailagent.routing.rollup import Hop
 
 MAX_SECRET_BYTES = 16_384
