@@ -70,7 +70,7 @@ class Why:
         """
         if summary.held:
             return [self._held(summary)]
-        found = self._scheduler.reason_of(
+        found = self._scheduler.reasons.of_recipient(
             recipient_id(parse_message_name(summary.message_id)[0], summary.n),
             PoolName(summary.pool),
             StreamName(summary.stream),
@@ -142,7 +142,7 @@ class Why:
         provider = ProviderName(queues[0].site.provider if queues else groups[0].provider if groups else "")
         if queues:
             held = [reason for queue in queues for reason in holds.reasons(queue)]
-            reasons = list(dict.fromkeys(held)) + self._scheduler.reasons_on_disk(queues[0].site)
+            reasons = list(dict.fromkeys(held)) + self._scheduler.reasons.on_disk(queues[0].site)
         else:
             block = state.vmta_block(vmta, site, provider) if vmta else state.site_block(site, provider)
             reasons = [block] if block is not None else []

@@ -18,18 +18,16 @@ from typing import Any, Protocol
 
 from mailagent.api.classification import Action, Scope, Verdict
 from mailagent.api.directives import Directive
-from mailagent.api.ids import PoolName, ProviderName, StreamName, VmtaName
-from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.ids import VmtaName
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter
-from mailagent.config.structs import AgentConfig, Priority
+from mailagent.config.structs import AgentConfig
 from mailagent.outcome.return_path import Envelopes
 from mailagent.routing import PathLimits, Router, Site, Unroutable
 from mailagent.scheduling.bodies import Bodies
 from mailagent.scheduling.books import Books, now_ms
 from mailagent.scheduling.connection import Connection
 from mailagent.scheduling.guest import Guest
-from mailagent.scheduling.holds import binding
 from mailagent.scheduling.item import Item, grouped
 from mailagent.scheduling.jobs import JobGates
 from mailagent.scheduling.lanes import UNKNOWN_SITE, LaneId, Lanes, Place
@@ -37,13 +35,13 @@ from mailagent.scheduling.lookups import Lookups
 from mailagent.scheduling.placing import Placing, Policy
 from mailagent.scheduling.reading import Reading
 from mailagent.scheduling.ready import ReadyQueue
+from mailagent.scheduling.reasons import Reasons
 from mailagent.scheduling.window import Hot, Window
 from mailagent.scheduling.withdrawal import Withdrawal
 from mailagent.spool.errors import StorageError
 from mailagent.spool.ids import recipient_id
 from mailagent.spool.records import InDoubtMark, NewMessage, QueueName, Settlement, Waiting
 from mailagent.spool.store import Spool
-from mailagent.words import many
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +143,17 @@ class Scheduler:
         self.ready = self._placing.ready
         self.withdrawal = Withdrawal(
             self._books, self._placing, self._jobs, self._lookups, release=self._release, has_room=self.has_room
+        )
+        self.reasons = Reasons(
+            self.window,
+            self._books,
+            self._lanes,
+            self._lookups,
+            self._placing,
+            self._jobs,
+            config=lambda: self._config,
+            policy=lambda: self._policy,
+            router=lambda: self._router,
         )
 
     async def run(self) -> None:
@@ -482,84 +491,3 @@ class Scheduler:
         deadline = self.clock() + grace_s
         while self._placing.is_busy and self.clock() < deadline:  # noqa: ASYNC110  no hot path pays for this
             await asyncio.sleep(0.02)
-
-    # -- views ---------------------------------------------------------------------------------------------------
-
-    def _last_site(self, domain: str) -> Site | None:
-        """The site that holds mail for `domain` now, though DNS has to be asked again before more goes there."""
-        name = next((hot.site for hot in self._books.hots.values() if hot.domain == domain and hot.site), "")
-        return next((queue.site for (site, _), queue in self.ready.items() if site == name), None)
-
-    def reason_of(
-        self, recipient: int, pool: PoolName, stream: StreamName, domain: str, job: str = ""
-    ) -> list[WaitReason]:
-        """Why one recipient that is due or in the window is not sent yet."""
-        site = self._router.cached(domain) or self._last_site(domain)
-        pool = self._placing.pool_of(QueueName(pool, stream, "", domain), site)
-        provider = site.provider if site is not None else ProviderName("")
-        block = self._policy.queue_block(pool, stream, provider, job)
-        if block is not None:
-            return [block]
-        if site is None:
-            if domain in self._lookups:
-                return [
-                    WaitReason(
-                        kind=ReasonKind.DNS,
-                        detail=f"looking up the MX of {domain}",
-                        key="dns",
-                        value=domain,
-                        release="an answer of DNS",
-                    )
-                ]
-            return [self._window_reason()]
-        reasons = []
-        for vmta in self._policy.eligible(pool):
-            queue = self.ready.get((site.name, vmta))
-            reason = binding(queue) if queue is not None else self._policy.vmta_block(vmta, site.name, provider)
-            if reason is not None:
-                reasons.append(reason)
-        if job and (rate := self._jobs.limit(job)) is not None and recipient not in self._books.inside:
-            reasons.append(
-                WaitReason(
-                    kind=ReasonKind.LIMIT,
-                    detail=f"job {job} may send {rate} on this host",
-                    key="rate",
-                    value=str(rate),
-                    origin=f"job:{job}",
-                    release=f"mailctl job limit job:{job} none",
-                )
-            )
-        if recipient not in self._books.inside and (not reasons or not self._has_window):
-            reasons.append(self._window_reason())
-        return reasons or [WaitReason(kind=ReasonKind.SENDING, detail="on its way, or its outcome is being written")]
-
-    @property
-    def _has_window(self) -> bool:
-        return all(map(self.window.is_worth_reading, Priority))
-
-    def _window_reason(self) -> WaitReason:
-        taken = f"{self.window.used} of {self.window.limit} taken"
-        return WaitReason(
-            kind=ReasonKind.WINDOW,
-            detail=f"due, and waits for the active window ({taken})"
-            if not self._has_window
-            else f"due, and about to be read from disk (active window: {taken})",
-            key="queue.window",
-            value=str(self.window.limit),
-            release="mail before it leaves, or a larger queue.window",
-        )
-
-    def reasons_on_disk(self, site: Site) -> list[WaitReason]:
-        """Why mail for `site` that is due is not in a ready queue."""
-        lanes = self._lanes.waiting_for(site.name)
-        if not lanes:
-            return []
-        return [
-            WaitReason(
-                kind=ReasonKind.WINDOW,
-                detail=f"no place yet in the ready queues of {site.name}: {many(len(lanes), 'lane')} of mail on disk",
-                key="queue.ready",
-                value=str(self._config.queue.ready),
-                release="mail before it leaves, or a larger queue.ready or queue.window",
-            )
-        ]

@@ -415,7 +415,7 @@ async def test_a_limit_stays_the_reason_when_the_domain_has_to_be_looked_up_agai
         monkeypatch.setattr(host.scheduler._router, "cached", lambda _: None)
         (queue,) = host.scheduler.ready.values()
         (item,) = queue.items
-        reasons = host.scheduler.reason_of(item.first.id, PoolName("b"), StreamName("other"), "d.example")
+        reasons = host.scheduler.reasons.of_recipient(item.first.id, PoolName("b"), StreamName("other"), "d.example")
         assert [reason.key for reason in reasons] == ["rate"]
 
 
