@@ -12,6 +12,7 @@ from mailagent.config.structs import AgentConfig
 from mailagent.control.state import host_state
 from mailagent.postfix.commands import Programs
 from mailagent.postfix.errors import ProgramFailed
+from mailagent.postfix.files import MapFolder
 from mailagent.postfix.installing import Installing, SetupFailed
 from mailagent.postfix.record import home, installed
 from mailagent.postfix.setup import SetupRefused
@@ -77,6 +78,10 @@ def files(own: OwnPostfix) -> dict[str, bytes]:
     """Everything in the configuration directory."""
     there = (path for path in own.config_dir.rglob("*") if path.is_file())
     return {str(path.relative_to(own.config_dir)): path.read_bytes() for path in there}
+
+
+def names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
 
 
 async def test_mail_leaves_by_stream_and_weight_until_every_trace_is_gone(tmp_path: Path, own: OwnPostfix) -> None:
@@ -157,6 +162,58 @@ async def test_an_apply_that_was_killed_is_put_back_by_the_next(
     assert files(still) != before
     assert await installing(config, still).recover() == "an apply that was interrupted was put back"
     assert files(still) == before
+
+
+async def test_an_apply_that_was_killed_within_the_maps_leaves_nothing_behind(
+    tmp_path: Path, still: OwnPostfix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = host(tmp_path, still, still.nowhere)
+    before = files(still)
+    killed = installing(config, still)
+    with monkeypatch.context() as patch:
+        patch.setattr(MapFolder, "_put_in_place", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            await killed.apply(await killed.plan())
+    assert "mailagent/held.new.db" in files(still)
+    for name in ("main.cf", "master.cf"):
+        (still.config_dir / f"{name}.mailagent-new").write_bytes(b"half")
+    assert await installing(config, still).recover() == "an apply that was interrupted was put back"
+    assert files(still) == before
+    assert not (still.config_dir / "mailagent").exists()
+
+
+@pytest.mark.parametrize(("one", "other"), [("hash", "texthash"), ("texthash", "hash")])
+async def test_another_type_of_table_that_fails_leaves_no_index_behind(
+    tmp_path: Path, still: OwnPostfix, monkeypatch: pytest.MonkeyPatch, one: str, other: str
+) -> None:
+    config = host(tmp_path, still, still.nowhere)
+    before = files(still)
+    monkeypatch.setattr("mailagent.postfix.installing.map_type", lambda *_: one)
+    await installing(config, still).apply(await installing(config, still).plan())
+    stood = files(still).keys()
+    failing = installing(config, still, fails="postfix check")
+    monkeypatch.setattr("mailagent.postfix.installing.map_type", lambda *_: other)
+    with pytest.raises(SetupFailed, match="everything is put back as it was"):
+        await failing.apply(await failing.plan())
+    assert files(still).keys() == stood
+    await installing(config, still).apply(await installing(config, still).plan_removal())
+    assert files(still) == before
+
+
+async def test_files_that_are_links_stay_links(tmp_path: Path, still: OwnPostfix) -> None:
+    config = host(tmp_path, still, still.nowhere)
+    for name in ("main.cf", "master.cf"):
+        (still.config_dir / name).rename(tmp_path / name)
+        (still.config_dir / name).symlink_to(tmp_path / name)
+    before = files(still)
+    await installing(config, still).apply(await installing(config, still).plan())
+    for name in ("main.cf", "master.cf"):
+        assert (still.config_dir / name).readlink() == tmp_path / name
+        assert "vmta-mkt-1" in (tmp_path / name).read_text(encoding="utf-8")
+    await installing(config, still).apply(await installing(config, still).plan_removal())
+    assert files(still) == before
+    assert (still.config_dir / "main.cf").is_symlink()
+    assert names(tmp_path) == {"agent.yaml", "main.cf", "master.cf", "postfix", "state"}
 
 
 def test_the_command_shows_asks_writes_and_takes_away(

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from mailagent.postfix.tables import ALLOWED, HELD_MAP, ROUTES_MAP, SENDERS, SLO
 
 _INDEX: Final = {"lmdb": ".lmdb", "cdb": ".cdb", "hash": ".db", "btree": ".db"}
 """Types that postmap writes an index for, best first: a renamed index is noticed without a reload."""
+_ENDINGS: Final = tuple(dict.fromkeys(_INDEX.values()))
+_LAID_BESIDE: Final = re.compile(r".*\.(?:new(?:\.db|\.lmdb|\.cdb(?:\.tmp)?)?|mailagent-new)")
+"""What a process that was killed has left: postmap makes `.cdb` as `.cdb.tmp`."""
 PLAIN: Final = "texthash"
 """Read whole when a process starts: it needs a reload after each change, and nothing else."""
 
@@ -39,7 +43,7 @@ def replace_file(path: Path, data: bytes, *, like: Path | None = None) -> None:
     Raises:
         OSError: it stays as it was.
     """
-    beside = path.with_name(f"{path.name}.mailagent-new")
+    beside = beside_of(path)
     try:
         with beside.open("wb") as file:
             file.write(data)
@@ -51,6 +55,11 @@ def replace_file(path: Path, data: bytes, *, like: Path | None = None) -> None:
         beside.unlink(missing_ok=True)
         raise
     _sync(path.parent)
+
+
+def beside_of(path: Path) -> Path:
+    """Where `replace_file` writes before it renames."""
+    return path.with_name(f"{path.name}.mailagent-new")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +109,22 @@ class MapFolder:
     def take_away(self, names: Iterable[str]) -> None:
         """Delete maps with their indices; a folder that is empty then too."""
         for name in names:
-            for path in (self.path / name, self._index_of(self.path / name)):
+            for path in (self.path / name, *self._any_index_of(name)):
                 path.unlink(missing_ok=True)
         if self.path.is_dir() and not any(self.path.iterdir()):
             self.path.rmdir()
 
-    def take_away_indices(self, other: "MapFolder") -> None:
-        """Delete indices that `other` does not have under the same name."""
+    def take_away_other_indices(self) -> None:
+        """Delete indices of other types."""
         for name in self.names():
-            if self._indexed(name) and (path := self._index_of(self.path / name)) != other._index_of(self.path / name):
+            for path in self._any_index_of(name):
+                if not (self._indexed(name) and path == self._index_of(self.path / name)):
+                    path.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Delete what was laid beside and never put in place."""
+        for path in list(self.path.iterdir()) if self.path.is_dir() else ():
+            if _LAID_BESIDE.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
     def names(self) -> set[str]:
@@ -157,6 +173,9 @@ class MapFolder:
 
     def _index_of(self, path: Path) -> Path:
         return path.with_name(path.name + _INDEX.get(self.type, ".db"))
+
+    def _any_index_of(self, name: str) -> list[Path]:
+        return [self.path / f"{name}{ending}" for ending in _ENDINGS]
 
     def _whole(self, name: str) -> bool:
         return not self._indexed(name) or self._index_of(self.path / name).exists()

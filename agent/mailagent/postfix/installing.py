@@ -24,7 +24,7 @@ from mailagent.control.state import HostState
 from mailagent.postfix.allowed import Allowed
 from mailagent.postfix.commands import Programs
 from mailagent.postfix.errors import PostfixError, ProgramFailed
-from mailagent.postfix.files import MapFolder, map_type, replace_file
+from mailagent.postfix.files import MapFolder, beside_of, map_type, replace_file
 from mailagent.postfix.foreign import foreign_rows
 from mailagent.postfix.holding import slot_texts
 from mailagent.postfix.instance import parameters, read_instance
@@ -146,7 +146,7 @@ class Installing:
                 await folder.write(plan.files, self._programs, anew=anew)
                 for name in _FILES:
                     if plan.new[name] != plan.old[name]:
-                        replace_file(place / name, plan.new[name], like=place / name)
+                        replace_file(_true(place / name), plan.new[name], like=place / name)
                 await self._programs.run("postfix", "check")
                 running = await self._reload()
             except (PostfixError, OSError) as exc:
@@ -154,8 +154,7 @@ class Installing:
                 left = await self._put_back(place, back, maps, before)
                 raise SetupFailed(f"{exc}; {left}") from exc
             folder.take_away(plan.gone)
-            if before is not None:
-                folder_of(before).take_away_indices(folder)
+            folder.take_away_other_indices()
             self._done(plan, folder)
             return "Postfix has reloaded" if running else "Postfix is not running; it takes effect when it starts"
 
@@ -289,6 +288,7 @@ class Installing:
     def _done(self, plan: Plan, folder: MapFolder) -> None:
         if plan.record is None:
             shutil.rmtree(self._home)
+            self._sweep(folder)
             folder.take_away(folder.names())
             return
         main_after, master_after = (_digest(plan.new[name]) for name in _FILES)
@@ -316,7 +316,7 @@ class Installing:
             kept = self._home / f"{name}{_UNDO}"
             try:
                 if kept.exists() and (place / name).read_bytes() != kept.read_bytes():
-                    replace_file(place / name, kept.read_bytes(), like=place / name)
+                    replace_file(_true(place / name), kept.read_bytes(), like=place / name)
             except OSError as exc:
                 trouble.append(f"{place / name} is not put back ({exc}); its text is in {kept}")
         if trouble:
@@ -326,6 +326,8 @@ class Installing:
             texts = {name: text for name, text in maps.items() if text is not None}
             begun = installed(place, self._config)
             await folder.write(texts, self._programs, anew=begun is not None and _changes_type(before, begun.type))
+            folder.take_away_other_indices()
+            self._sweep(folder)
             await self._reload()
         except (PostfixError, OSError) as exc:
             trouble.append(f"main.cf and master.cf are put back, and after that: {exc}")
@@ -337,6 +339,12 @@ class Installing:
             self._forget_undo()
         return "; ".join(trouble) or "everything is put back as it was"
 
+    def _sweep(self, folder: MapFolder) -> None:
+        """Delete what a process that was killed had begun to write."""
+        folder.sweep()
+        for name in _FILES:
+            beside_of(_true(self._at / name)).unlink(missing_ok=True)
+
     async def _reload(self) -> bool:
         """Have a running Postfix read its files again; False when none runs."""
         try:
@@ -345,6 +353,11 @@ class Installing:
             return False
         await self._programs.run("postfix", "reload")
         return True
+
+
+def _true(path: Path) -> Path:
+    """Where the file is that a link leads to: a rename would take the place of the link."""
+    return Path(os.path.realpath(path))
 
 
 def _changes_type(before: Installed | None, type: str) -> bool:
