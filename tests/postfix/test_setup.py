@@ -225,3 +225,33 @@ def test_lines_of_master_cf_are_joined() -> None:
         "smtp/unix": "smtp unix - - n - - smtp -o a=b -o c=d",
         "smtp/inet": "smtp inet n - n - - smtpd",
     }
+
+
+def test_a_copy_of_smtp_keeps_the_blanks_within_its_options(tmp_path: Path) -> None:
+    option = "-o {smtp_header_checks=regexp:{{/^X:  a/ IGNORE}}}"
+    lines = services(f"smtp       unix  -       -       n       -       -       smtp {option}\n")
+    assert lines == {"smtp/unix": f"smtp unix - - n - - smtp {option}"}
+    before = standing(lines=lines)
+    setup = wanted(config(tmp_path), before)
+    assert all(option in one.value for one in setup.services if one.name.startswith("vmta-"))
+    once = as_standing(setup, before)
+    assert differences(setup, once) == ([], [])
+    squeezed = {name: line.replace("X:  a", "X: a") for name, line in once.services.items() if name != "smtp/unix"}
+    _, to_serve = differences(setup, dataclasses.replace(once, services=lines | squeezed))
+    assert {one.name for one in to_serve} == {f"vmta-{name}/unix" for name in config(tmp_path).virtual_mtas}
+
+
+@pytest.mark.parametrize(
+    ("protocols", "smtp", "noted"),
+    [
+        ("all", SMTP, True),
+        ("ipv4, ipv6", SMTP, True),
+        ("ipv4", SMTP, False),
+        ("all", f"{SMTP} -o inet_protocols=ipv4", False),
+    ],
+)
+def test_mail_that_only_ipv6_reaches_is_noted(tmp_path: Path, protocols: str, smtp: str, *, noted: bool) -> None:
+    before = standing(lines={"smtp/unix": smtp})
+    instance = dataclasses.replace(before.instance, settings={**before.instance.settings, "inet_protocols": protocols})
+    notes = wanted(config(tmp_path), dataclasses.replace(before, instance=instance)).notes
+    assert any("mkt-1, tx-1 have no address6" in note for note in notes) == noted

@@ -30,6 +30,7 @@ from mailagent.postfix.holding import slot_texts
 from mailagent.postfix.instance import parameters, read_instance
 from mailagent.postfix.record import RECORD, Installed, folder_of, home, installed
 from mailagent.postfix.setup import (
+    HEAD,
     MAPS,
     Change,
     Setup,
@@ -371,14 +372,14 @@ def _is_foreign(old: Mapping[str, bytes]) -> bool:
 
 
 def services(text: str) -> dict[str, str]:
-    """`postconf -M`: the lines of master.cf by service and type."""
+    """`postconf -M`: the lines of master.cf by service and type, blanks as they are within options."""
     lines: list[str] = []
     for line in text.splitlines():
         if line[:1].isspace() and lines:
             lines[-1] += f" {line.strip()}"
         elif line.strip():
             lines.append(line)
-    found = (" ".join(line.split()) for line in lines)
+    found = (" ".join(line.strip().split(maxsplit=HEAD)) for line in lines)
     return {"/".join(line.split(" ")[:2]): line for line in found}
 
 

@@ -34,6 +34,8 @@ MAPS, SLOTS = "mailagent_maps", "mailagent_slots"
 TRANSPORT_MAPS = "transport_maps"
 SENDER_MAPS = "sender_dependent_default_transport_maps"
 NO_ROWS = Rows()
+HEAD = 8
+"""Columns of a line of master.cf before the options of its program."""
 _NAMED = 3
 """Rows that a note names."""
 _OWN_TABLE = f"${MAPS}/"
@@ -233,8 +235,8 @@ def _wait_service(standing: Standing) -> Change:
 def _service(name: VmtaName, vmta: VirtualMta, config: AgentConfig, standing: Standing) -> Change:
     """A copy of the instance's own `smtp` that leaves from one address, or not at all."""
     service = transport_of(name)
-    fields = standing.services.get("smtp/unix", "").split(maxsplit=8)
-    options = fields[8].split(" ") if len(fields) > 8 else []
+    fields = standing.services.get("smtp/unix", "").split(maxsplit=HEAD)
+    options = fields[HEAD].split(" ") if len(fields) > HEAD else []
     family = "all" if vmta.address and vmta.address6 else "ipv6" if vmta.address6 else "ipv4"
     reuse = default_limits(config).messages_per_connection
     added = {
@@ -259,7 +261,7 @@ def _chroot(standing: Standing, service: str) -> str:
 
 
 def _fields(line: str) -> list[str]:
-    return line.split()
+    return line.split(maxsplit=HEAD)
 
 
 # -- map files -------------------------------------------------------------------------------------------------------
@@ -289,6 +291,7 @@ def _notes(config: AgentConfig, standing: Standing) -> list[str]:
         notes += _stream_notes(name, stream)
     if config.virtual_mtas:
         notes += limit_notes(config, standing.parameters)
+        notes += _ipv6_notes(config, standing)
     if config.streams and not any(not patterns for _, patterns in sender_streams(config)):
         notes.append("there is no default stream: mail of other senders leaves as before, from any address")
     if without_ours(standing.parameters.get(TRANSPORT_MAPS, "")):
@@ -326,6 +329,21 @@ def _foreign_notes(config: AgentConfig, standing: Standing) -> list[str]:
             " whole addresses, which go before held domains"
         )
     return notes
+
+
+def _ipv6_notes(config: AgentConfig, standing: Standing) -> list[str]:
+    """What left by IPv6 before, and cannot any more."""
+    speaks = standing.instance.settings.get("inet_protocols", "")
+    alone = [name for name, vmta in config.virtual_mtas.items() if vmta.address6 is None]
+    if not alone or ("all" not in speaks and "ipv6" not in speaks):
+        return []
+    if "inet_protocols=ipv4" in standing.services.get("smtp/unix", ""):
+        return []
+    has = "has" if len(alone) == 1 else "have"
+    return [
+        f"{_some(alone)} {has} no address6: mail from there to hosts that have IPv6 addresses alone is returned to its"
+        " sender, where smtp reached them by IPv6"
+    ]
 
 
 def _some(names: Sequence[str]) -> str:
