@@ -151,38 +151,36 @@ class Settler:
         word, event = ("bounced", EventType.BOUNCED) if bounce else ("deleted", EventType.DELETED)
         why = f": {order.reason}" if order.reason else ""
         reply = SmtpReply(code=0, enhanced="5.7.0", text=f"{word} by {order.author}{why}", local=True)
-        now_ms = time.time_ns() // 1_000_000
         settled = []
         for row in rows:
             path = Path(vmta=VmtaName(row.vmta), site=row.site, provider=NO_PROVIDER)
-            settled.append(
-                Settlement(
-                    recipient=row.id,
-                    queue=row.queue,
-                    resolution="bounced" if bounce else "cancelled",
-                    job=row.job,
-                    line=self._line(event, row, reply, None, path, row.attempts, 0.0, now_ms),
-                    dsn=self._make_dsn(Action.FAILED, row, bodies.get(row.message), reply, "") if bounce else None,
-                )
-            )
+            dsn = self._make_dsn(Action.FAILED, row, bodies.get(row.message), reply, "") if bounce else None
+            settled.append(self._ended(row, event, reply, path, "bounced" if bounce else "cancelled", dsn))
         return settled
 
     def cancelled(self, hot: Hot, item: Item, order: Directive) -> list[Settlement]:
         """Given up with its job; senders hear of it when the order says so."""
         reply = SmtpReply(code=0, enhanced="5.7.0", text=f"job {hot.job} was cancelled by {order.author}", local=True)
         path = Path(vmta=VmtaName(item.first.vmta), site=hot.site, provider=NO_PROVIDER)
+        settled = []
+        for row in item.recipients:
+            dsn = self._make_dsn(Action.FAILED, row, item.body, reply, "") if order.bounce else None
+            settled.append(self._ended(row, EventType.BOUNCED, reply, path, "cancelled", dsn))
+        return settled
+
+    def _ended(
+        self, row: Waiting, event: EventType, reply: SmtpReply, path: Path, resolution: str, dsn: NewMessage | None
+    ) -> Settlement:
+        """An order ended the wait of a recipient: no attempt is counted, and no bounce for its address."""
         now_ms = time.time_ns() // 1_000_000
-        return [
-            Settlement(
-                recipient=row.id,
-                queue=row.queue,
-                resolution="cancelled",
-                job=row.job,
-                line=self._line(EventType.BOUNCED, row, reply, None, path, row.attempts, 0.0, now_ms),
-                dsn=self._make_dsn(Action.FAILED, row, item.body, reply, "") if order.bounce else None,
-            )
-            for row in item.recipients
-        ]
+        return Settlement(
+            recipient=row.id,
+            queue=row.queue,
+            resolution=resolution,
+            job=row.job,
+            line=self._line(event, row, reply, None, path, row.attempts, 0.0, now_ms),
+            dsn=dsn,
+        )
 
     def in_doubt(self, queue: ReadyQueue, connection: Connection, item: Item, reply: SmtpReply) -> list[Settlement]:
         """The line was cut after the final dot: tried again, and listed as a possible duplicate."""
@@ -256,44 +254,73 @@ class Settler:
         *,
         in_doubt: bool = False,
     ) -> Settlement:
+        """What becomes of one recipient that was not delivered; who would be tried again too late bounces."""
         now_ms = time.time_ns() // 1_000_000
-        attempt = row.attempts + 1
         if isinstance(outcome, Deferred):
-            due = self._next_due(row, attempt, path.provider, outcome, verdict, schedule, now_ms)
-            if due >= row.expires_at:
-                outcome = Bounced(reply=outcome.reply, expired=True)
-            else:
-                self._counters.deferred(self._pool(row, path), row.stream, path.vmta, path.provider)
-                if row.job:
-                    self._counters.job(row.job).deferred += 1
-                self.last_replies[path.provider, path.vmta] = outcome.reply
-                told = None
-                if now_ms - row.received_at >= self._delay_ms:
-                    told = self._make_dsn(Action.DELAYED, row, item.body, outcome.reply, path.mx)
-                return Settlement(
-                    recipient=row.id,
-                    queue=row.queue,
-                    due=due,
-                    job=row.job,
-                    attempt=Attempt(
-                        number=attempt,
-                        at=datetime.fromtimestamp(now_ms / 1000, UTC),
-                        vmta=path.vmta,
-                        source=path.source,
-                        site=path.site,
-                        mx=path.mx,
-                        remote=path.remote,
-                        reply=outcome.reply,
-                        duration_s=round(duration_s, 3),
-                        tls=path.tls,
-                        verdict=verdict,
-                    ),
-                    provider=path.provider,
-                    dsn=told,
-                    notify=after_delay(row.notify) if told is not None else "",
-                    in_doubt=in_doubt,
-                    line=self._line(EventType.DEFERRED, row, outcome.reply, verdict, path, attempt, duration_s, now_ms),
+            due = self._next_due(row, row.attempts + 1, path.provider, outcome, verdict, schedule, now_ms)
+            if due < row.expires_at:
+                return self._deferred(
+                    item, row, outcome.reply, verdict, path, duration_s, now_ms, due=due, in_doubt=in_doubt
                 )
+            outcome = Bounced(reply=outcome.reply, expired=True)
+        return self._bounced(item, row, outcome, verdict, path, duration_s, now_ms)
+
+    def _deferred(
+        self,
+        item: Item,
+        row: Waiting,
+        reply: SmtpReply,
+        verdict: Verdict | None,
+        path: Path,
+        duration_s: float,
+        now_ms: int,
+        *,
+        due: int,
+        in_doubt: bool,
+    ) -> Settlement:
+        attempt = row.attempts + 1
+        self._counters.deferred(self._pool(row, path), row.stream, path.vmta, path.provider)
+        if row.job:
+            self._counters.job(row.job).deferred += 1
+        self.last_replies[path.provider, path.vmta] = reply
+        told = None
+        if now_ms - row.received_at >= self._delay_ms:
+            told = self._make_dsn(Action.DELAYED, row, item.body, reply, path.mx)
+        return Settlement(
+            recipient=row.id,
+            queue=row.queue,
+            due=due,
+            job=row.job,
+            attempt=Attempt(
+                number=attempt,
+                at=datetime.fromtimestamp(now_ms / 1000, UTC),
+                vmta=path.vmta,
+                source=path.source,
+                site=path.site,
+                mx=path.mx,
+                remote=path.remote,
+                reply=reply,
+                duration_s=round(duration_s, 3),
+                tls=path.tls,
+                verdict=verdict,
+            ),
+            provider=path.provider,
+            dsn=told,
+            notify=after_delay(row.notify) if told is not None else "",
+            in_doubt=in_doubt,
+            line=self._line(EventType.DEFERRED, row, reply, verdict, path, attempt, duration_s, now_ms),
+        )
+
+    def _bounced(
+        self,
+        item: Item,
+        row: Waiting,
+        outcome: Bounced,
+        verdict: Verdict | None,
+        path: Path,
+        duration_s: float,
+        now_ms: int,
+    ) -> Settlement:
         self._counters.bounced(self._pool(row, path), row.stream, path.vmta, path.provider)
         if row.job:
             self._counters.job(row.job).bounced += 1
@@ -304,7 +331,7 @@ class Settler:
             provider=path.provider,
             resolution="bounced",
             job=row.job,
-            line=self._line(event, row, outcome.reply, verdict, path, attempt, duration_s, now_ms),
+            line=self._line(event, row, outcome.reply, verdict, path, row.attempts + 1, duration_s, now_ms),
             dsn=self._make_dsn(Action.FAILED, row, item.body, outcome.reply, path.mx),
         )
 
