@@ -1,6 +1,5 @@
 """From the replies of one attempt to durable outcomes: classification, schedule, accounting, DSN, counters."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +23,7 @@ from mailagent.scheduling.item import Item
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.retry import Schedule, last_wait, layered, next_wait
 from mailagent.scheduling.window import Hot
-from mailagent.spool.ids import message_name
+from mailagent.spool.ids import message_name, now_ms
 from mailagent.spool.records import NewMessage, Settlement, Waiting
 from mailagent.telemetry.counters import Counters
 from mailagent.telemetry.paces import Paces
@@ -119,7 +118,7 @@ class Settler:
 
     def _is_patient(self, row: Waiting) -> bool:
         """Whether a 5yz that is neither about the recipient nor about the message may still be tried again."""
-        age_ms = time.time_ns() // 1_000_000 - row.received_at
+        age_ms = now_ms() - row.received_at
         return row.attempts < PATIENT_ATTEMPTS or age_ms < self.config.classification.patience.total_seconds() * 1000
 
     def unroutable(self, hot: Hot, item: Item, reply: SmtpReply, *, permanent: bool) -> list[Settlement]:
@@ -172,13 +171,13 @@ class Settler:
         self, row: Waiting, event: EventType, reply: SmtpReply, path: Path, resolution: str, dsn: NewMessage | None
     ) -> Settlement:
         """An order ended the wait of a recipient: no attempt is counted, and no bounce for its address."""
-        now_ms = time.time_ns() // 1_000_000
+        now = now_ms()
         return Settlement(
             recipient=row.id,
             queue=row.queue,
             resolution=resolution,
             job=row.job,
-            line=self._line(event, row, reply, None, path, row.attempts, 0.0, now_ms),
+            line=self._line(event, row, reply, None, path, row.attempts, 0.0, now),
             dsn=dsn,
         )
 
@@ -198,19 +197,19 @@ class Settler:
         verdict = self._verdict(reply, queue, None)
         if EventType.QUEUE_DEFERRED not in self._recorded:
             return b""
-        now_ms = time.time_ns() // 1_000_000
+        now = now_ms()
         return line(
             AccountingRecord(
-                event=f"{self._tag}-{queue.key}-{now_ms}-{EventType.QUEUE_DEFERRED}",
+                event=f"{self._tag}-{queue.key}-{now}-{EventType.QUEUE_DEFERRED}",
                 type=EventType.QUEUE_DEFERRED,
-                time=datetime.fromtimestamp(now_ms / 1000, UTC),
+                time=datetime.fromtimestamp(now / 1000, UTC),
                 host=self.config.host,
                 message_id="",
                 n=0,
                 sender="",
                 recipient="",
                 stream="",
-                pool=self._pool_of(queue.vmta),
+                pool=self._pools.get(queue.vmta, ""),
                 size_bytes=0,
                 vmta=path.vmta,
                 site=path.site,
@@ -225,11 +224,8 @@ class Settler:
             )
         )
 
-    def _pool_of(self, vmta: VmtaName) -> str:
-        return next((name for name, pool in self.config.pools.items() if vmta in pool.members), "")
-
     def _delivered(self, row: Waiting, reply: SmtpReply, path: Path, duration_s: float) -> Settlement:
-        now_ms = int(time.time() * 1000)
+        now = now_ms()
         self._counters.delivered(self._pool(row, path), row.stream, path.vmta, path.provider)
         if row.job:
             self._counters.job(row.job).delivered += 1
@@ -239,7 +235,7 @@ class Settler:
             provider=path.provider,
             resolution="delivered",
             job=row.job,
-            line=self._line(EventType.DELIVERED, row, reply, None, path, row.attempts + 1, duration_s, now_ms),
+            line=self._line(EventType.DELIVERED, row, reply, None, path, row.attempts + 1, duration_s, now),
         )
 
     def _settlement(
@@ -255,15 +251,15 @@ class Settler:
         in_doubt: bool = False,
     ) -> Settlement:
         """What becomes of one recipient that was not delivered; who would be tried again too late bounces."""
-        now_ms = time.time_ns() // 1_000_000
+        now = now_ms()
         if isinstance(outcome, Deferred):
-            due = self._next_due(row, row.attempts + 1, path.provider, outcome, verdict, schedule, now_ms)
+            due = self._next_due(row, row.attempts + 1, path.provider, outcome, verdict, schedule, now)
             if due < row.expires_at:
                 return self._deferred(
-                    item, row, outcome.reply, verdict, path, duration_s, now_ms, due=due, in_doubt=in_doubt
+                    item, row, outcome.reply, verdict, path, duration_s, now, due=due, in_doubt=in_doubt
                 )
             outcome = Bounced(reply=outcome.reply, expired=True)
-        return self._bounced(item, row, outcome, verdict, path, duration_s, now_ms)
+        return self._bounced(item, row, outcome, verdict, path, duration_s, now)
 
     def _deferred(
         self,
@@ -273,7 +269,7 @@ class Settler:
         verdict: Verdict | None,
         path: Path,
         duration_s: float,
-        now_ms: int,
+        now: int,
         *,
         due: int,
         in_doubt: bool,
@@ -284,7 +280,7 @@ class Settler:
             self._counters.job(row.job).deferred += 1
         self.last_replies[path.provider, path.vmta] = reply
         told = None
-        if now_ms - row.received_at >= self._delay_ms:
+        if now - row.received_at >= self._delay_ms:
             told = self._make_dsn(Action.DELAYED, row, item.body, reply, path.mx)
         return Settlement(
             recipient=row.id,
@@ -293,7 +289,7 @@ class Settler:
             job=row.job,
             attempt=Attempt(
                 number=attempt,
-                at=datetime.fromtimestamp(now_ms / 1000, UTC),
+                at=datetime.fromtimestamp(now / 1000, UTC),
                 vmta=path.vmta,
                 source=path.source,
                 site=path.site,
@@ -308,7 +304,7 @@ class Settler:
             dsn=told,
             notify=after_delay(row.notify) if told is not None else "",
             in_doubt=in_doubt,
-            line=self._line(EventType.DEFERRED, row, reply, verdict, path, attempt, duration_s, now_ms),
+            line=self._line(EventType.DEFERRED, row, reply, verdict, path, attempt, duration_s, now),
         )
 
     def _bounced(
@@ -319,7 +315,7 @@ class Settler:
         verdict: Verdict | None,
         path: Path,
         duration_s: float,
-        now_ms: int,
+        now: int,
     ) -> Settlement:
         self._counters.bounced(self._pool(row, path), row.stream, path.vmta, path.provider)
         if row.job:
@@ -331,7 +327,7 @@ class Settler:
             provider=path.provider,
             resolution="bounced",
             job=row.job,
-            line=self._line(event, row, outcome.reply, verdict, path, row.attempts + 1, duration_s, now_ms),
+            line=self._line(event, row, outcome.reply, verdict, path, row.attempts + 1, duration_s, now),
             dsn=self._make_dsn(Action.FAILED, row, item.body, outcome.reply, path.mx),
         )
 
@@ -347,7 +343,7 @@ class Settler:
         outcome: Deferred,
         verdict: Verdict | None,
         schedule: Schedule,
-        now_ms: int,
+        now: int,
     ) -> int:
         if outcome.greylisted:
             schedule = Schedule.GREYLIST
@@ -355,10 +351,10 @@ class Settler:
         category = verdict.category if verdict is not None else None
         retry = self._retry(row, provider)
         wait = next_wait(attempt, retry, jitter=jitter, schedule=schedule, category=category)
-        left = timedelta(milliseconds=row.expires_at - now_ms)
+        left = timedelta(milliseconds=row.expires_at - now)
         if wait >= left:
             wait = last_wait(left, retry, jitter=jitter) or wait
-        return now_ms + int(wait.total_seconds() * 1000)
+        return now + int(wait.total_seconds() * 1000)
 
     def _retry(self, row: Waiting, provider: ProviderName) -> Retry:
         """The shared schedule, over it what the provider says, the stream, and the domain."""
@@ -388,7 +384,7 @@ class Settler:
         path: Path,
         attempt: int,
         duration_s: float,
-        now_ms: int,
+        now: int,
     ) -> bytes:
         if event not in self._recorded:
             return b""
@@ -398,7 +394,7 @@ class Settler:
             AccountingRecord(
                 event_id(name, n, attempt, event),
                 event,
-                datetime.fromtimestamp(now_ms / 1000, UTC),
+                datetime.fromtimestamp(now / 1000, UTC),
                 self.config.host,
                 name,
                 n,
@@ -421,7 +417,7 @@ class Settler:
                 verdict.category if verdict is not None else "",
                 verdict.action if verdict is not None else "",
                 verdict.rule if verdict is not None else "",
-                (now_ms - row.received_at) / 1000,  # queued
+                (now - row.received_at) / 1000,  # queued
                 int(duration_s * 1000 + 0.5) / 1000,  # as `round`, which costs six times as much
                 row.job,
                 row.orcpt,

@@ -8,7 +8,6 @@ What always holds, between two turns of the loop:
 """
 
 import heapq
-import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
@@ -21,11 +20,6 @@ LOOK_AGAIN_MS = 60_000
 """The disk is looked at this often when nothing is known to be due; a safety net."""
 SPARE_TIMES = 1000
 """Outdated entries that the heap of due times may hold, beside twice the queues in memory."""
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class Disk(Protocol):

@@ -5,11 +5,12 @@ import logging
 from collections.abc import Callable, Sequence
 
 from mailagent.config.structs import Priority
-from mailagent.scheduling.books import LOOK_AGAIN_MS, Books, now_ms
+from mailagent.scheduling.books import LOOK_AGAIN_MS, Books
 from mailagent.scheduling.jobs import JobGates
 from mailagent.scheduling.lanes import Lane, Lanes, Place
 from mailagent.scheduling.placing import Placing
 from mailagent.scheduling.window import Hot, Window
+from mailagent.spool.ids import now_ms
 from mailagent.spool.records import DueQueue, Waiting
 from mailagent.spool.store import Spool
 

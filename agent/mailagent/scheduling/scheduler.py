@@ -25,7 +25,7 @@ from mailagent.config.structs import AgentConfig
 from mailagent.outcome.return_path import Envelopes
 from mailagent.routing import PathLimits, Router, Site, Unroutable
 from mailagent.scheduling.bodies import Bodies
-from mailagent.scheduling.books import Books, now_ms
+from mailagent.scheduling.books import Books
 from mailagent.scheduling.connection import Connection
 from mailagent.scheduling.guest import Guest
 from mailagent.scheduling.item import Item, grouped
@@ -39,7 +39,7 @@ from mailagent.scheduling.reasons import Reasons
 from mailagent.scheduling.window import Hot, Window
 from mailagent.scheduling.withdrawal import Withdrawal
 from mailagent.spool.errors import StorageError
-from mailagent.spool.ids import recipient_id
+from mailagent.spool.ids import now_ms, recipient_id
 from mailagent.spool.records import InDoubtMark, NewMessage, QueueName, Settlement, Waiting
 from mailagent.spool.store import Spool
 

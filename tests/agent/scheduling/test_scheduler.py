@@ -20,12 +20,13 @@ from mailagent.config.structs import Delivery, Domain, Endpoint, Rate, Retry, Ro
 from mailagent.delivery.transaction import Transaction
 from mailagent.routing.limits import NO_LIMITS, Limit
 from mailagent.scheduling import ready, scheduler
-from mailagent.scheduling.books import Books, now_ms
+from mailagent.scheduling.books import Books
 from mailagent.scheduling.connection import Connection
 from mailagent.scheduling.holds import binding
 from mailagent.scheduling.limits import WINDOW_START
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.spool.bulk import fetch
+from mailagent.spool.ids import now_ms
 from tests.agent.control.fleet import directive
 from tests.agent.scheduling.host import A1, A2, B1, LATER, LOST, NEVER, OK, Host, config, names, running
 
