@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mailagent.config.structs import Endpoint, QueueLimits
+from mailagent.http import ANSWER_S, MAX_HEAD
 from mailagent.intake.errors import ListenFailed
 from mailagent.intake.pressure import LOOK_S, Pressure
-from mailagent.intake.ready import MAX_HEAD, Readiness
+from mailagent.intake.ready import Readiness
 from mailagent.spool.space import SpaceView
 
 ROOM = SpaceView(ok=True, reason="", free_bytes=2**40)
@@ -56,8 +57,8 @@ def test_a_full_queue_says_how_full_it_is() -> None:
 
 
 @asynccontextmanager
-async def readiness(why: list[str]) -> AsyncIterator[Readiness]:
-    ready = Readiness(lambda: why[0])
+async def readiness(why: list[str], *, patience_s: float = ANSWER_S) -> AsyncIterator[Readiness]:
+    ready = Readiness(lambda: why[0], patience_s=patience_s)
     await ready.start(Endpoint(host="127.0.0.1", port=0))
     try:
         yield ready
@@ -101,9 +102,8 @@ async def test_other_requests_are_refused(request_line: bytes, status: int) -> N
         assert (await ask(ready, request_line + b"\r\n\r\n")).startswith(f"HTTP/1.1 {status} ")
 
 
-async def test_a_client_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mailagent.intake.ready.ANSWER_S", 0.01)
-    async with readiness([""]) as ready:
+async def test_a_client_that_says_nothing_is_not_waited_for() -> None:
+    async with readiness([""], patience_s=0.01) as ready:
         assert await ask(ready, b"") == ""
 
 
