@@ -7,6 +7,7 @@ depth    1,000,000 messages waiting
 postfix  an agent in front of a Postfix with 100,000 deferred messages (needs root)
 log      100,000 lines of a Postfix's log
 acts     10,000 acts on the messages of a Postfix whose queue churns: none on a message that was not meant (needs root)
+scrape   metrics of a usual and of a large host
 idle     an agent with nothing to do
 
 Accounting, history and audit are on, as shipped. Traffic stays on 127.0.0.0/8.
@@ -17,7 +18,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from bench import acts, blocked, depth, idle, latency, postfix, postfix_log, relay
+from bench import acts, blocked, depth, idle, latency, postfix, postfix_log, relay, scrape
 from bench.report import keep, rate, ratio, table
 from bench.systems import POSTFIX
 
@@ -163,6 +164,22 @@ def run_idle(_: argparse.Namespace) -> None:
     )
 
 
+def run_scrape(_: argparse.Namespace) -> None:
+    """What Prometheus costs."""
+    rows = [("one scrape", "series", "KiB", "event loop, median", "longest", "GET, median", "goal")]
+    for vmtas, providers in ((8, 12), (32, 16)):
+        found = asyncio.run(scrape.measure(vmtas, providers))
+        keep("scrape", **vars(found))
+        rows.append(
+            (
+                f"{vmtas} virtual MTAs, {providers} providers", str(found.series), f"{found.size_bytes / 1024:.0f}",
+                f"{found.loop_s * MS:.1f} ms", f"{found.longest_s * MS:.1f} ms", f"{found.get_s * MS:.1f} ms",
+                f"{scrape.GOAL_S * MS:.0f} ms at once",
+            )
+        )  # fmt: skip
+    table(rows)
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "relay": run_relay,
     "latency": run_latency,
@@ -171,6 +188,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "postfix": run_postfix,
     "log": run_log,
     "acts": run_acts,
+    "scrape": run_scrape,
     "idle": run_idle,
 }
 

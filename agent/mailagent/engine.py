@@ -63,6 +63,7 @@ from mailagent.routing import LimitTable, PathLimits, Router, Site
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scheduling.scheduler import Scheduler
+from mailagent.scraping import Scraping
 from mailagent.settlement import Settler
 from mailagent.snapshots import Snapshots
 from mailagent.spool.ids import message_name
@@ -230,6 +231,15 @@ class Engine(Life):
         )
         self._intake = Intake(config.intake, config.host, self._admission)
         self._tracing = Tracing(self._intake, lambda: self._scheduler.ready.values(), lambda: self._config)
+        self._scraping = Scraping(
+            config,
+            snapshot=self.snapshot,
+            history=self._history,
+            census=self._census,
+            suppressed=lambda: len(self._book),
+            events=self._events.events,
+            checks=guard.checks,
+        )
         self._reads = {
             **reads.methods,
             **keys.reads,
@@ -242,6 +252,7 @@ class Engine(Life):
             "events": self._events.events,
             "automation": self._automation.automation,
             **self._block_lists.reads,
+            **self._scraping.reads,
             "feedback": self._feedback.feedback,
             **self._suppressing.reads,
             **self._evacuating.reads,
@@ -283,6 +294,7 @@ class Engine(Life):
         self._spawn(self._upkeep.run(), "upkeep")
         self._spawn(self._reporting.run(), "tls-reports")
         self._spawn(self._block_lists.run(), "block-lists")
+        self._spawn(self._scraping.run(), "metrics")
         await self._feedback.start()
         await self._intake.start()
         if config.intake.ready is not None:

@@ -21,6 +21,7 @@ from mailagent.outcome.events import Events
 from mailagent.outcome.suppression import SuppressionBook
 from mailagent.reputation import BlockLists
 from mailagent.rollout.service import Configuring, Loaded
+from mailagent.scraping import Scraping
 from mailagent.spool.errors import StorageFailed
 from mailagent.spool.store import Spool
 from mailagent.suppressing import Suppressing
@@ -52,6 +53,7 @@ class Life(ABC):
     _configuring: Configuring[Any]
     _upkeep: Upkeep
     _block_lists: BlockLists
+    _scraping: Scraping
     _reads: Mapping[str, Read]
     _verbs: Mapping[str, Act]
 
@@ -178,6 +180,7 @@ class Life(ABC):
         """Have what is written follow, and tell of it."""
         self.on_reload(self._config)
         self._block_lists.configure(self._config)
+        self._scraping.configure(self._config)
         if "accounting" in changed:
             try:
                 await asyncio.to_thread(self._accounting.configure, self._config.accounting)

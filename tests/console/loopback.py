@@ -53,6 +53,7 @@ from mailagent.api.suppression import SuppressionPage
 from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.api.trace import TraceStarted
 from mailagent.config.structs import FleetConfig, FleetHost, Pool, Rpc, Transport, VirtualMta
+from mailagent.metrics import Facts, Process, metrics_of
 from tests.console import records as kept
 
 START = datetime(2026, 9, 1, 12, tzinfo=UTC)
@@ -318,6 +319,10 @@ class LoopbackAgent:
                 return replies.MessagePage(rows=rows, cursor=str(start + params.limit) if more else "")
             case "message":
                 return self.message(params.message_id)
+            case "metrics":
+                process = Process(cpu_s=1.5, open_fds=20, max_fds=1024, database_bytes=4096, journal_bytes=64)
+                facts = Facts(process=process, streams={}, suppressed=0, lists={}, checks=None, sinks=(), took_s=0.002)
+                return metrics_of(self.snapshot(), facts)
             case "queues":
                 vmta = self.vmta_names("marketing")[0]
                 return replies.QueuePage(

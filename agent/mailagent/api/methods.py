@@ -12,6 +12,7 @@ from mailagent.api.events import EventSinks
 from mailagent.api.feedback import FeedbackRequest, FeedbackView
 from mailagent.api.find import FindPage, FindRequest
 from mailagent.api.intake import CheckCounts
+from mailagent.api.metrics import Metrics
 from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.outcomes import Outcomes, OutcomesRequest
@@ -85,6 +86,7 @@ METHODS: dict[str, Method] = {
         Method("dkim_retire", dkim.DkimRetire, OperationResult, Role.OPERATOR),
         Method("automation", requests.Empty, AutomationView),
         Method("block_lists", ListsRequest, ListChecks),
+        Method("metrics", requests.Empty, Metrics),
         Method("feedback", FeedbackRequest, FeedbackView),
         Method("suppressions", suppression.SuppressionQuery, suppression.SuppressionPage),
         Method("suppression_add", suppression.SuppressionAdd, OperationResult, Role.OPERATOR),

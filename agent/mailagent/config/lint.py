@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mailagent.api.ids import ProviderName
 from mailagent.config.automation import Rule
+from mailagent.config.checks.metrics import exposed
 from mailagent.config.checks.streams import mixed_pools
 from mailagent.config.errors import Problem
 from mailagent.config.loader import read_file
@@ -60,6 +61,11 @@ def findings(config: Shared) -> Iterator[Finding]:
     yield from _streams(config)
     yield from mixed_pools(config)
     yield from _keys_of_destinations(config)
+    if isinstance(config, FleetConfig):
+        for host, entry in config.hosts.items():
+            yield from exposed(entry.metrics, ("hosts", host))
+    elif isinstance(config, AgentConfig):
+        yield from exposed(config.metrics, ())
 
 
 def _provider(name: ProviderName, own: Provider, merged: Provider) -> Iterator[Finding]:

@@ -31,7 +31,7 @@ from mailagent.config.structs import (
 )
 from mailagent.config.tls import Tls
 
-_HOST_KEYS = ("region", "state_dir", "rpc", "engine", "postfix", "intake", "virtual_mtas", "log")
+_HOST_KEYS = ("region", "state_dir", "rpc", "engine", "postfix", "intake", "virtual_mtas", "metrics", "log")
 _TEXT: dict[type, Callable[[Any], str]] = {
     timedelta: format_duration,
     Path: str,

@@ -23,6 +23,7 @@ from mailagent.config.dsn import Dsn
 from mailagent.config.events import EventSink
 from mailagent.config.feedback import Bounces, Feedback
 from mailagent.config.intake import Certificate, ListenerAuth, ListenerKind, ListenerTls
+from mailagent.config.metrics import Metrics
 from mailagent.config.postfix import EngineKind, Postfix
 from mailagent.config.rates import ByteRate as ByteRate
 from mailagent.config.rates import Rate as Rate
@@ -339,6 +340,7 @@ class FleetHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     postfix: Postfix = Postfix()
     intake: Intake = Intake()
     virtual_mtas: dict[VmtaName, VirtualMta] = {}
+    metrics: Metrics | None = None  # where GET /metrics answers; None: nowhere
     log: Log = Log()
 
 
@@ -361,6 +363,7 @@ class AgentConfig(Shared, frozen=True, kw_only=True, forbid_unknown_fields=True)
     postfix: Postfix = Postfix()
     intake: Intake = Intake()
     virtual_mtas: dict[VmtaName, VirtualMta] = {}
+    metrics: Metrics | None = None  # where GET /metrics answers; None: nowhere
     log: Log = Log()
 
     @property

@@ -57,6 +57,7 @@ from mailagent.rollout.reach import Reach
 from mailagent.rollout.service import Configuring, Loaded, Running
 from mailagent.routing import Router
 from mailagent.scheduling.ready import ReadyQueue
+from mailagent.scraping import Scraping
 from mailagent.telemetry.archive import Archive
 from mailagent.telemetry.connect_times import ConnectTimes
 from mailagent.telemetry.paces import Paces
@@ -189,6 +190,14 @@ class PostfixHost(Life):
             config.host, self._spool, self._mirror, self._names, texts, self._history, archive,
             lambda: (self._config, self._state) if self._maps.ready else None,
         )  # fmt: skip
+        self._scraping = Scraping(
+            config,
+            snapshot=self.snapshot,
+            history=self._history,
+            census=self._census,
+            suppressed=lambda: len(self._book),
+            events=self._events.events,
+        )
         self._reads = {
             **reads.methods,
             "find": Finder(self._accounting).find,
@@ -196,6 +205,7 @@ class PostfixHost(Life):
             "outcomes": Tallies(self._accounting.directory, lambda: self._config.accounting.records).outcomes,
             "events": self._events.events,
             **self._block_lists.reads,
+            **self._scraping.reads,
             **self._configuring.reads,
             **self._suppressing.reads,
             **Parts(config.host, texts.of).reads,
@@ -234,6 +244,7 @@ class PostfixHost(Life):
         self._spawn(self._mail.run(), "mail-orders")
         self._spawn(self._maps.run(), "maps")
         self._spawn(self._block_lists.run(), "block-lists")
+        self._spawn(self._scraping.run(), "metrics")
         self._spawn(self._agreement.look(config), "agreement")
         log.info(
             "postfix host runs host=%s version=%s queue=%s", config.host, instance.version_text, instance.queue_dir

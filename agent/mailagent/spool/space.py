@@ -6,6 +6,9 @@ from pathlib import Path
 
 import msgspec
 
+from mailagent.spool.journal import FILE_NAME as JOURNAL
+from mailagent.spool.schema import FILE_NAME as DATABASE
+
 MIN_FREE_BYTES = 2 * 1024**3
 MIN_FREE_SHARE = 0.10
 REFRESH_S = 1.0
@@ -51,3 +54,15 @@ class Space:
                 total_inodes=found.f_files,
             )
         return self._view
+
+
+def stored_bytes(directory: Path) -> tuple[int, int]:
+    """Sizes of the database with its write-ahead log, and of the journal; a file that is not there has none."""
+    return _size(directory / DATABASE) + _size(directory / f"{DATABASE}-wal"), _size(directory / JOURNAL)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -28,6 +28,7 @@ from mailctl.cli import (
     jobs,
     lists,
     lock,
+    metrics,
     playbook,
     reads,
     records,
@@ -191,7 +192,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         ),
         _LOOK,
     ),
-    "From cron": (check.check, report.report, routine.routine, playbook.playbook, watch.watch),
+    "From cron": (check.check, report.report, routine.routine, playbook.playbook, watch.watch, metrics.metrics),
     "Act": (
         *verbs.COMMANDS,
         timeline.note,

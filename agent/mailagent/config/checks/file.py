@@ -14,6 +14,7 @@ from mailagent.config.checks.dkim import check_dkim
 from mailagent.config.checks.events import check_events
 from mailagent.config.checks.feedback import check_feedback
 from mailagent.config.checks.machines import check_machines
+from mailagent.config.checks.metrics import check_metrics
 from mailagent.config.checks.postfix import check_postfix
 from mailagent.config.checks.reputation import check_reputation
 from mailagent.config.checks.streams import check_stream_rules
@@ -132,6 +133,7 @@ def _check_host(host: _Host, prefix: Key, report: Reader) -> None:
             report.follow_up((*prefix, "rpc", "roles", role), "has an empty group name")
     _check_intake(host.intake, (*prefix, "intake"), report)
     check_postfix(host, prefix, report)
+    check_metrics(host.metrics, host.intake, prefix, report)
     if host.log.level not in _LEVELS:
         report.follow_up((*prefix, "log", "level"), f"`{host.log.level}` is none of {', '.join(_LEVELS)}")
     if isinstance(host, FleetHost) and (re.search(r"[\s\0]", host.ssh.address) or host.ssh.address.startswith("-")):

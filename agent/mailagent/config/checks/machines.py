@@ -33,3 +33,5 @@ def _owned(host: FleetHost) -> Iterator[tuple[tuple[str | int, ...], str]]:
         yield ("postfix", "instance"), f"Postfix instance {host.postfix.identity}"
     for n, listener in enumerate(host.intake.listeners):
         yield ("intake", "listeners", n), f"listener {listener.address}, port {listener.port},"
+    if host.metrics is not None and host.metrics.port:
+        yield ("metrics", "port"), f"metrics at {host.metrics.address}, port {host.metrics.port},"
