@@ -24,6 +24,14 @@ pytestmark = [
     pytest.mark.timeout(120),
 ]
 
+DROPPED = """\
+MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e
+SYSLOG_IDENTIFIER=systemd-journald
+MESSAGE=Suppressed 330 messages from postfix@-.service
+OBJECT_SYSTEMD_UNIT=postfix@-.service
+N_DROPPED=330
+"""
+"""What journald 252 writes when it does so again."""
 JOURNALCTL = str(program("journalctl"))
 SETUP = """\
 mkdir "$1/dev"
@@ -56,6 +64,24 @@ def journal(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Apart]:
         yield one
 
 
+async def test_what_journald_drops_is_told_and_another_facility_is_read(journal: Apart, place: Path) -> None:
+    port = free_port()
+    settings = {"maillog_file": "", "syslog_facility": "local3", "transport_maps": "inline:{one.test=discard:}"}
+    with postfix(place / "postfix", port, settings, prefix=journal.prefix):
+        own = OwnPostfix(place / "postfix", port, 1, journal.prefix)
+        more = f", command: [{', '.join(journal.prefix)}], log: journal"
+        async with agent(own, place, more=more) as host:
+            await followed(host)
+            await asyncio.to_thread(own.send, "news@example.test", ["a@one.test"])
+            await accounted(place / "state", 1)
+            await asyncio.to_thread(journal.run, str(program("logger")), "--journald", stdin=DROPPED)
+
+            async def told() -> bool:
+                return "journald has dropped 330 lines of the log" in host.snapshot().host.notice
+
+            await until(told, "the host says that lines are missing")
+
+
 async def test_a_journal_is_followed_through_rotations_and_restarts(journal: Apart, place: Path) -> None:
     async with Sink() as sink:
         port = free_port()
@@ -67,8 +93,9 @@ async def test_a_journal_is_followed_through_rotations_and_restarts(journal: Apa
             more = f", command: [{', '.join(journal.prefix)}], log: journal"
 
             async def send(*names: str) -> None:
-                for name in names:
+                for name in names:  # one after the other: of two at once either may be the first in the log
                     await asyncio.to_thread(own.send, "news@example.test", [f"{name}@one.test"])
+                    await asyncio.to_thread(own.settle, "deferred", 0)
 
             async def taken(name: str) -> None:
                 async def there() -> bool:

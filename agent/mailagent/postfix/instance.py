@@ -25,6 +25,7 @@ _ASKED: Final = (
     "syslog_name", "maillog_file", "enable_long_queue_ids", "qmgr_message_active_limit", "minimal_backoff_time",
     "maximal_backoff_time", "queue_run_delay", "maximal_queue_lifetime", "bounce_queue_lifetime", "mail_owner",
     "queue_minfree", "message_size_limit", "content_filter", "inet_protocols",
+    "syslog_facility",
 )  # fmt: skip
 
 

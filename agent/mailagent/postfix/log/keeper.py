@@ -104,6 +104,11 @@ class LogKeeper:
             found.append(f"the log is {self.source.behind_bytes >> 20:,} MB ahead of these figures")
         if self.source.unread:
             found.append(f"not understood: {many(self.source.unread, 'line')} of the log about recipients")
+        if self.source.dropped:
+            found.append(
+                f"journald has dropped {many(self.source.dropped, 'line')} of the log (RateLimitBurst): what they told"
+                " is missing in rates, accounting and attempts"
+            )
         if self.refused:
             found.append(f"not stored: {many(self.refused, 'change')} that the log told of; the agent's log says why")
         if self.told > ALL_FOREIGN and not self.understood:

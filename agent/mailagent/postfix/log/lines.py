@@ -123,6 +123,9 @@ class _Journal(msgspec.Struct):
     tag: str | None = msgspec.field(name="SYSLOG_IDENTIFIER", default=None)
     at_us: str = msgspec.field(name="__REALTIME_TIMESTAMP", default="0")
     cursor: str = msgspec.field(name="__CURSOR", default="")
+    unit: str | None = msgspec.field(name="_SYSTEMD_UNIT", default=None)
+    dropped_of: str | None = msgspec.field(name="OBJECT_SYSTEMD_UNIT", default=None)
+    dropped: str | None = msgspec.field(name="N_DROPPED", default=None)
 
 
 _journal = msgspec.json.Decoder(_Journal)
@@ -134,6 +137,8 @@ class Parsed(NamedTuple):
     cursor: str
     at: float
     line: Line | None
+    unit: str = ""  # of systemd, that wrote it; of `dropped` lines, that would have
+    dropped: int = 0  # by journald, when a unit writes more than RateLimitBurst
 
 
 class LineParser:
@@ -169,11 +174,13 @@ class LineParser:
                 return None
             message = entry.message or ""
             text = message if isinstance(message, str) else bytes(message).decode("utf-8", "backslashreplace")
+            if entry.dropped is not None:
+                return Parsed(entry.cursor, at, None, entry.dropped_of or "", int(entry.dropped))
         except (msgspec.MsgspecError, ValueError, OverflowError):
             return None
         tag = _TAG.fullmatch(entry.tag or "")
         line = self._line(at, tag["name"], tag["service"], text, raw) if tag is not None else None
-        return Parsed(entry.cursor, at, line)
+        return Parsed(entry.cursor, at, line, entry.unit or "")
 
     def _line(self, at: float, name: str, service: str, text: str, raw: bytes) -> Line | None:
         found = _ID.match(text)

@@ -17,6 +17,9 @@ from mailagent.postfix.log.sources import CommandSource, FileSource, JournalSour
 from mailagent.spool.store import Spool
 from mailagent.telemetry.counters import Counters
 
+_MAIL = 2
+_FACILITIES = {"user": 1, "mail": _MAIL, "daemon": 3, **{f"local{n}": 16 + n for n in range(8)}}
+"""Of syslog(3), those that `syslog_facility` has in use."""
 _KEPT_LINES = "10000"
 """Lines that a file in a container is read from its end: those of the time that the agent was not there."""
 
@@ -59,7 +62,8 @@ def source_of(config: Postfix, instance: Instance, position: Position | None) ->
     if config.log_command:
         return CommandSource(config.log_command, parser, position, since=time.time())
     if config.log == JOURNAL:
-        return JournalSource(parser, position, since=time.time())
+        facility = _FACILITIES.get(instance.settings.get("syslog_facility", ""), _MAIL)
+        return JournalSource(parser, position, since=time.time(), matches=(f"SYSLOG_FACILITY={facility}",))
     path = log_file(config, instance)
     if config.command:
         argv = (*config.command, "tail", "-n", _KEPT_LINES, "-F", path)

@@ -13,7 +13,7 @@ from mailagent.postfix.commands import Stream
 from mailagent.postfix.errors import PostfixError, ProgramFailed, ProgramSlow
 from mailagent.postfix.log import follow
 from mailagent.postfix.log.follow import FileTail
-from mailagent.postfix.log.lines import Line, LineParser
+from mailagent.postfix.log.lines import Line, LineParser, Parsed
 
 POLL_S = 0.25
 """Between two looks at a file that has nothing new."""
@@ -58,6 +58,7 @@ class Source(Protocol):
 
     trouble: str  # why nothing can be read; empty while all is well
     behind_bytes: int  # written and not read yet, as far as it is known
+    dropped: int  # lines that were written and are not in the log, as far as it says so
 
     @property
     def unread(self) -> int:
@@ -81,6 +82,7 @@ class FileSource:
         self._parser = parser
         self.trouble = ""
         self.behind_bytes = 0
+        self.dropped = 0
 
     @property
     def unread(self) -> int:
@@ -151,6 +153,7 @@ class CommandSource:
         """Without a position, what was written before `since` is passed over."""
         self.trouble = ""
         self.behind_bytes = 0
+        self.dropped = 0
         self._argv = tuple(argv)
         self._parser = parser
         self._position = position
@@ -235,7 +238,10 @@ class CommandSource:
 class JournalSource(CommandSource):
     """systemd's journal, through journalctl."""
 
-    _ARGV = ("journalctl", "-o", "json", "-f", "--output-fields=MESSAGE,SYSLOG_IDENTIFIER")
+    _FIELDS = "MESSAGE,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,OBJECT_SYSTEMD_UNIT,N_DROPPED"
+    _ARGV = ("journalctl", "-o", "json", "-f", f"--output-fields={_FIELDS}")
+    _DROPPED = "MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e"  # systemd.journal-fields(7), sd-messages.h
+    _MAX_UNITS = 16
 
     def __init__(
         self,
@@ -251,7 +257,8 @@ class JournalSource(CommandSource):
         """
         self._since = since
         super().__init__((*command, *self._ARGV), parser, position)
-        self._matches = tuple(matches)
+        self._matches = (*matches, "+", self._DROPPED)
+        self._units: set[str] = set()  # that wrote lines of ours
         self._lost = False  # the journal does not have the position any more
         self._begun_at = ""  # the entry that was read last is the first that comes; empty once it has come
 
@@ -284,11 +291,19 @@ class JournalSource(CommandSource):
             if begun_at and _entry(begun_at) == _entry(parsed.cursor):
                 continue
             gap, self._lost = gap or self._lost or bool(begun_at), False
+            self._count(parsed)
             if parsed.line is not None:
                 lines.append(parsed.line)
             if parsed.cursor:
                 self._position = JournalPosition(parsed.cursor, parsed.at)
         return Batch(lines, self._position, len(raws), gap)
+
+    def _count(self, parsed: Parsed) -> None:
+        """Lines that are missing, of units that are ours as far as it is known."""
+        if parsed.dropped and (not self._units or parsed.unit in self._units):
+            self.dropped += parsed.dropped
+        elif parsed.line is not None and parsed.unit and len(self._units) < self._MAX_UNITS:
+            self._units.add(parsed.unit)
 
 
 def _entry(cursor: str) -> list[str]:

@@ -150,8 +150,27 @@ async def test_the_journal_goes_on_after_the_cursor(tmp_path: Path) -> None:
     assert not batch.gap
     first, second = arguments.read_text().splitlines()
     assert first.startswith("journalctl -o json -f")
-    assert first.endswith("--no-tail --since=@1795396330.500000 SYSLOG_FACILITY=2")
-    assert second.endswith("--no-tail --cursor=c1 SYSLOG_FACILITY=2")
+    assert "--no-tail --since=@1795396330.500000 SYSLOG_FACILITY=2 + MESSAGE_ID=" in first
+    assert "--no-tail --cursor=c1 SYSLOG_FACILITY=2 + MESSAGE_ID=" in second
+
+
+async def test_what_journald_drops_of_our_unit_is_counted(tmp_path: Path) -> None:
+    def dropped(count: int, unit: str) -> str:
+        return (
+            f'{{"__CURSOR":"c1","__REALTIME_TIMESTAMP":"1795396331000000","SYSLOG_IDENTIFIER":"systemd-journald",'
+            f'"MESSAGE":"Suppressed {count} messages","N_DROPPED":"{count}","OBJECT_SYSTEMD_UNIT":"{unit}"}}'
+        )
+
+    ours, unit = "postfix@-.service", '"_SYSTEMD_UNIT":"postfix@-.service","MESSAGE"'
+    entries = (
+        dropped(1, ours), entry(1, "c2").replace('"MESSAGE"', unit), dropped(20, "nginx.service"), dropped(300, ours),
+        entry(2, "c3"),
+    )  # fmt: skip
+    program = script(tmp_path / "prefix", "cat <<EOF\n" + "\n".join(entries) + "\nEOF\nsleep 60")
+    source = JournalSource(parser(), since=1795396330.5, command=program)
+    await read(source, 2)
+    await source.close()
+    assert source.dropped == 301
 
 
 @pytest.mark.parametrize(("there", "gap"), [("s=2;i=9;b=1;m=5;t=7;x=3", False), ("s=1;i=4;b=1;m=6;t=8;x=3", True)])
