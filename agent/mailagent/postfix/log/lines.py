@@ -18,6 +18,8 @@ MAX_TEXT = 4096
 
 _AHEAD = timedelta(days=1)
 """A time without a year that would lie further ahead was last year's; one with a year is no time."""
+_AGAIN = timedelta(minutes=30)
+"""In the hour that comes twice in autumn, a line is of the second time when that is not so far ahead."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -240,19 +242,21 @@ class LineParser:
 
     def _traditional(self, day: str) -> float:
         """`Nov 23 01:12:18`, of this year, or the last when it would lie ahead."""
-        now = self._now().astimezone(self._zone)
+        now = self._now()
+        this_year = now.astimezone(self._zone).year
         month = _MONTHS.get(day[:3])
         if month is None:
             raise ValueError(day)
         clock = (int(day[7:9]), int(day[10:12]), int(day[13:15]))
-        for year in (now.year + 1, now.year, now.year - 1, now.year - 2, now.year - 3, now.year - 4):  # 29 February
+        for year in range(this_year + 1, this_year - 5, -1):  # 29 February
             try:
-                at = datetime(year, month, int(day[4:6]), *clock, tzinfo=self._zone)
+                local = datetime(year, month, int(day[4:6]), *clock, tzinfo=self._zone)
             except ValueError:
                 continue
-            at = at.astimezone(UTC)  # a naive one is local time
-            if at <= now + _AHEAD:
-                return at.timestamp()
+            for fold, ahead in ((1, _AGAIN), (0, _AHEAD)):
+                at = local.replace(fold=fold).astimezone(UTC)  # a naive one is local time
+                if at <= now + ahead:
+                    return at.timestamp()
         raise ValueError(day)
 
 

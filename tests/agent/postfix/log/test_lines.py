@@ -5,6 +5,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -200,6 +201,22 @@ def test_times_are_those_of_the_zone_they_were_written_in() -> None:
     line = one.syslog(f"{HEAD}qmgr[7]: 4jXnwf43Y2zJMHh: removed".encode())
     assert line is not None
     assert line.at == datetime(2026, 11, 22, 23, 12, 18, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("now", "at"),
+    [
+        (datetime(2026, 10, 25, 0, 30, 20, tzinfo=UTC), datetime(2026, 10, 25, 0, 30, 18, tzinfo=UTC)),  # summer time
+        (datetime(2026, 10, 25, 1, 30, 20, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, 18, tzinfo=UTC)),
+        (datetime(2026, 10, 25, 1, 30, 15, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, 18, tzinfo=UTC)),
+        (datetime(2026, 10, 26, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, 18, tzinfo=UTC)),
+    ],
+)
+def test_the_hour_that_comes_twice_is_the_one_that_is_now(now: datetime, at: datetime) -> None:
+    one = LineParser(now=lambda: now, zone=ZoneInfo("Europe/Berlin"))
+    line = one.syslog(b"Oct 25 02:30:18 mx1 postfix/qmgr[7]: 4jXnwf43Y2zJMHh: removed")
+    assert line is not None
+    assert line.at == at.timestamp()
 
 
 def journal(**fields: Any) -> bytes:
