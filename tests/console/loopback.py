@@ -43,6 +43,7 @@ from mailagent.api.ids import (
     StreamName,
     VmtaName,
 )
+from mailagent.api.jobs import JobDetail, JobPage, JobState, JobView
 from mailagent.api.methods import CHANGES, MAX_REQUEST_BYTES, METHODS, PROTOCOL_VERSION, TRACE
 from mailagent.api.operations import Impact, MailPart, OperationRecord, OperationResult, Result
 from mailagent.api.reputation import ListCheck, ListChecks, ListState
@@ -128,6 +129,7 @@ class LoopbackAgent:
     list_checks: tuple[ListCheck, ...] = ()
     sums: Sums | None = None
     connect_ms: dict[str, float] = field(default_factory=dict)  # by provider
+    jobs: tuple[str, ...] = ()
     pending: int = 0  # suppressions that nobody decided about
     messages: tuple[views.MessageSummary, ...] = ()
     groups: tuple[views.DeferredGroup, ...] = ()
@@ -378,7 +380,13 @@ class LoopbackAgent:
             case "ages":
                 return kept.ages()
             case "history":
-                return kept.history(params)
+                return kept.history(params, quiet=params.scope == "job" and params.name not in self.jobs)
+            case "jobs":
+                return JobPage(rows=tuple(JobView(name=name, state=JobState.RUNNING) for name in self.jobs))
+            case "job":
+                if params.name not in self.jobs:
+                    raise NotFound(f"no job {params.name} is known here")
+                return JobDetail(job=JobView(name=params.name, state=JobState.RUNNING), reasons=(), deferred=())
             case "sums":
                 return self.sums or kept.sums(params)
             case "suppressions":

@@ -1,6 +1,6 @@
 """What `mailctl jobs` shows: jobs gathered from the hosts, and one in full."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from mailagent.api.errors import NotFound
@@ -8,7 +8,7 @@ from mailagent.api.ids import HostName
 from mailagent.api.jobs import JobDetail, JobPage, JobQuery, JobView
 from mailagent.api.requests import Empty
 from mailctl.cli.narrow import narrow
-from mailctl.cli.show import selected
+from mailctl.cli.show import is_beyond, selected
 from mailctl.fleet import Fleet
 from mailctl.fleet.jobs import JobRow, merged_jobs
 from mailctl.fleet.lists import reason as why_not
@@ -94,7 +94,25 @@ async def details_of(
         for host, answer in answers.items()
         if isinstance(answer, Exception) and not isinstance(answer, NotFound)
     }
-    return rows, failed, "" if rows else f"no job {names[0]} on {', '.join(hosts) or 'any host'}"
+    return rows, failed, "" if rows else nowhere(names, hosts, failed)
+
+
+async def unknown(fleet: Fleet, name: str, hosts: Sequence[HostName], *, deadline_s: float) -> str:
+    """That none of `hosts` knows the job `name`; empty when one does, or could."""
+    answers = await fleet.ask_all("job", JobQuery(name=name), hosts=hosts, deadline_s=deadline_s)
+    without = {
+        host
+        for host, answer in answers.items()
+        if isinstance(answer, Exception) and is_beyond(fleet.state, host, why_not(answer))
+    }
+    known = any(not isinstance(answer, NotFound) for host, answer in answers.items() if host not in without)
+    return "" if known else nowhere([name], hosts, without)
+
+
+def nowhere(names: Sequence[str], hosts: Sequence[HostName], failed: Collection[HostName]) -> str:
+    """That none of `hosts` has one of these jobs, beside those that could not say."""
+    told = ", ".join(host for host in hosts if host not in failed)
+    return f"no job {' or '.join(names)} on {told or 'any host'}"
 
 
 def detail_text(rows: Sequence[tuple[HostName, JobDetail]], width: int | None) -> str:

@@ -29,12 +29,16 @@ def jobs(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
       mailctl jobs
       mailctl jobs job:spring-sale host:mx1 --json
     """
-    from mailctl.cli.campaigns import job_table, jobs_of
-    from mailctl.cli.show import Shown, show
+    from mailctl.cli.campaigns import job_table, jobs_of, nowhere
+    from mailctl.cli.show import Shown, selected, show
+    from mailctl.ops import TermKind
     from mailctl.output.document import at_host
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         rows, failed, truncated = await jobs_of(fleet, selection, deadline_s=setup.timeout_s)
+        if not rows and (names := selection.names(TermKind.JOB)):
+            hosts = [host.name for host in selected(fleet.state, selection)]
+            return Shown([], "", truncated, failed, nowhere(names, hosts, failed))
         return Shown([at_host(host, row) for host, row in rows], job_table(rows, width()), truncated, failed)
 
     show(setup, "jobs", selection, look, as_json=as_json)

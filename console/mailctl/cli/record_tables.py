@@ -131,8 +131,6 @@ def queue_why(host: HostName, why: QueueWhy, width: int | None) -> str:
         f"{count(why.ready)} ready, {plural(why.connections, 'connection')}, {count(why.deferred)} deferred"
         + (f", next try {until(why.next_try_at, now)}" if why.next_try_at else "")
     )
-    if not is_there(why):
-        return f"{host}: no ready queue {why.key} now; mailctl queues lists them"
     parts = ["\n".join(wrapped(head, indent=0, width=width)), reason_list(host, why.reasons, width)]
     if why.limits:
         columns = [Column("LIMIT"), Column("VALUE", right=True), Column("ORIGIN", flex=True)]

@@ -95,7 +95,8 @@ def history(setup: Setup, selection: Sequence[str], step: str, last: int | None,
       mailctl history --step 1h --last 7d
       mailctl history provider:gmail vmta:mkt-1 --last 2d --json
     """
-    from mailagent.api.requests import HistoryRequest
+    from mailagent.api.requests import HistoryRequest, HistoryScope
+    from mailctl.cli.campaigns import unknown
     from mailctl.cli.record_tables import happened, history_table
     from mailctl.cli.show import Shown, show
     from mailctl.ops import parse
@@ -111,11 +112,13 @@ def history(setup: Setup, selection: Sequence[str], step: str, last: int | None,
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         request = HistoryRequest(scope=scope, name=name, seconds=last or usual_s, step_s=step_s)
         answers, failed = await _answers(setup, fleet, selection, "history", request)
+        text, missing = history_table(answers, width()), ""
         if not (failed or any(map(happened, (answer for _, answer in answers)))):
             check_names(fleet.state, fleet.config, selection)
-        return Shown(
-            [at_host(host, answer) for host, answer in answers], history_table(answers, width()), failed=failed
-        )
+            if scope is HistoryScope.JOB:
+                missing = await unknown(fleet, name, [host for host, _ in answers], deadline_s=setup.timeout_s)
+        rows = [] if missing else [at_host(host, answer) for host, answer in answers]
+        return Shown(rows, "" if missing else text, failed=failed, missing=missing)
 
     show(setup, "history", selection, look, as_json=as_json)
 
@@ -165,11 +168,14 @@ def why(setup: Setup, what: Sequence[str], number: int | None, as_json: bool) ->
             for host, one in answers.items()
             if isinstance(one, Exception) and not isinstance(one, NotFound)
         }
-        if not found:
-            return Shown([], "", failed=failed, missing=f"{' '.join(what)}: not on {', '.join(names) or 'any host'}")
         if queues:
-            here = [(host, one) for host, one in found if is_there(one)] or found
-            text = "\n\n".join(queue_why(host, one, width()) for host, one in here)
+            found = [(host, one) for host, one in found if is_there(one)]
+        if not found:
+            asked = ", ".join(host for host in names if host not in failed) or "any host"
+            look = "; `mailctl queues` lists what is ready" if queues else ""
+            return Shown([], "", failed=failed, missing=f"{' '.join(what)}: not on {asked} now{look}")
+        if queues:
+            text = "\n\n".join(queue_why(host, one, width()) for host, one in found)
         else:
             text = "\n\n".join(reason_list(host, one.reasons, width()) for host, one in found)
         rows = [

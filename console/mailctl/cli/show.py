@@ -65,7 +65,7 @@ def show(
     errors = [f"{host.name}: {why(host, setup.timeout_s)}" for host in state.hosts if not host.state.is_fresh]
     errors += [f"{host}: {reason}" for host, reason in shown.failed.items()]
     failed = [name for name, reason in shown.failed.items() if not is_beyond(state, name, reason)]
-    if shown.missing:
+    if shown.missing and state.coverage.fresh > len(failed):  # else nobody could say
         errors.append(shown.missing)
     if as_json:
         every = [*errors, *(f"{host}: {reason}" for host, reason in shown.partial.items())]

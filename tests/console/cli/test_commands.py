@@ -82,6 +82,7 @@ async def test_history_is_of_one_kind_of_thing(agents: Agents, mailctl: Mailctl)
         ran = await mailctl("history", *names.split())
         assert (ran.code, ran.out) == (2, "")
         assert f"history is of one pool at a time; {said}" in ran.err
+    agents["mx1"].jobs = ("spring",)
     assert (await mailctl("history", "job:spring", "--json")).document["rows"][0]["step_s"] == 60
 
 

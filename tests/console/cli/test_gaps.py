@@ -67,6 +67,34 @@ async def test_that_there_is_nothing_names_how_many_hosts_say_so(agents: Agents,
     assert (ran.code, ran.out) == (1, "nothing is deferred (said by 2 of 3 hosts)\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("jobs job:nope", "no job nope on mx1, mx2"),
+        ("jobs job:nope job:n* host:mx1", "no job nope or n* on mx1"),
+        ("job show nope", "no job nope on mx1, mx2"),
+        ("history job:nope", "no job nope on mx1, mx2"),
+        ("why queue:nope/x", "queue:nope/x: not on mx1, mx2, mx3 now; `mailctl queues` lists what is ready"),
+    ],
+)
+async def test_what_is_named_and_is_nowhere_is_one(
+    agents: Agents, mailctl: Mailctl, path: Path, words: str, told: str
+) -> None:
+    agents["mx3"].engine, agents["mx3"].lacks = "postfix 3.7.11", ("jobs", "job")
+    for one in (await mailctl(*words.split()), await mailctl(*words.split(), "--json")):
+        assert (one.code, one.err.splitlines()[-1]) == (1, f"mailctl: {told}")
+    assert (one.document["rows"], one.document["errors"][-1]) == ([], told)
+    lose(agents, path)  # nobody can say
+    none = await mailctl(*words.split())
+    assert (none.code, none.out, told.partition(" on ")[0] in none.err) == (3, "", False)
+
+
+@pytest.mark.parametrize("read", ["jobs job:spring", "job show spring", "history job:spring"])
+async def test_a_job_is_known_where_one_host_has_it(agents: Agents, mailctl: Mailctl, read: str) -> None:
+    agents["mx2"].jobs = ("spring",)
+    assert (await mailctl(*read.split())).code == 0
+
+
 async def test_whether_there_is_an_operation_only_hosts_know(agents: Agents, mailctl: Mailctl, path: Path) -> None:
     lose(agents, path)
     verbs = ["undo abc", "undo last", "undo --mine --since 2h", "cancel abc"]
