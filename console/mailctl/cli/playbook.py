@@ -64,6 +64,7 @@ def run_file(setup: Setup, file: Path, dry_run: bool, as_json: bool) -> None:
       mailctl playbook run gmail-throttles.yaml --json
     """
     from mailctl.cli.exits import Exit, of_read, of_results
+    from mailctl.cli.show import said_by
     from mailctl.ops.own import READ_ONLY_REFUSAL
     from mailctl.ops.playbook import load_playbook
     from mailctl.ops.playing import Turn, look, play
@@ -79,12 +80,15 @@ def run_file(setup: Setup, file: Path, dry_run: bool, as_json: bool) -> None:
             await fleet.settled(setup.timeout_s)
             facts = await look(fleet, found, deadline_s=setup.timeout_s)
             turns = await play(fleet, found, facts, dry_run=dry_run, settle_s=setup.timeout_s)
+            silent = len({host.name for host in facts.fresh} & set(facts.sums.failed))
             errors = [f"{host}: not looked at: {why}" for host, why in facts.sums.failed.items()]
             if as_json:
                 rows = [_row(found.name, one) for one in turns]
-                click.echo(document("playbook", fleet.state, rows=rows, errors=errors))
-            else:
-                click.echo(_table(turns, width()) if turns else f"{found.name}: its conditions do not hold")
+                click.echo(document("playbook", fleet.state, rows=rows, truncated=False, errors=errors))
+            elif turns:
+                click.echo(_table(turns, width()))
+            elif text := said_by(fleet.state, f"{found.name}: its conditions do not hold", silent):
+                click.echo(text)
             for error in errors:
                 narrate(error)
             for turn in turns:
@@ -92,7 +96,6 @@ def run_file(setup: Setup, file: Path, dry_run: bool, as_json: bool) -> None:
                     narrate(f"undo with: {turn.report.undo_command}")
             results = {str(line.result) for turn in turns if turn.report for line in turn.report.lines}
             results |= {"refused" for turn in turns if turn.turn is Turn.IMPOSSIBLE}
-            silent = len({host.name for host in facts.fresh} & set(facts.sums.failed))
             acted = of_results(results)
             return acted if acted is not Exit.DONE else of_read(fleet.state, failed=silent)
 

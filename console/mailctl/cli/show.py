@@ -84,12 +84,17 @@ def show(
 
 def _told(shown: Shown, state: FleetState, failed: int) -> str:
     """The text for people. That there is nothing is said of hosts that answered, and of no others."""
+    return shown.text if shown.rows or shown.of_hosts else said_by(state, shown.text, failed)
+
+
+def said_by(state: FleetState, nothing: str, failed: int = 0) -> str:
+    """That there is `nothing`, and how many hosts say so when not all do; no text when none does."""
     answered, every = state.coverage.fresh - failed, state.coverage.of
-    if shown.rows or shown.of_hosts or answered == every:
-        return shown.text
-    if answered <= 0 or not shown.text or "\n" in shown.text:
-        return shown.text if answered > 0 else ""
-    return f"{shown.text} (said by {answered} of {every} hosts)"
+    if answered <= 0:
+        return ""
+    if answered == every or not nothing or "\n" in nothing:
+        return nothing
+    return f"{nothing} (said by {answered} of {every} hosts)"
 
 
 def is_beyond(state: FleetState, name: HostName, reason: str) -> bool:

@@ -52,8 +52,15 @@ async def test_whether_there_is_anything_to_do_only_hosts_know(
 ) -> None:
     lose(agents, path, "mx3")
     some = await mailctl(*command.split())
-    assert some.code == (1 if "dkim" in command else 2)
-    assert some.out == ("no key is due (said by 2 of 3 hosts)\n" if "dkim" in command else "")
+    assert some.code == (2 if "abc" in command else 1)
+    assert (
+        some.out
+        == {
+            "dkim": "no key is due (said by 2 of 3 hosts)\n",
+            "adopt --all": "no rotation, drain of a virtual MTA or lowered limit stands (said by 2 of 3 hosts)\n",
+            "adopt abc": "",
+        }[command.partition(" rotate")[0]]
+    )
     assert "mx3: lost: no agent socket" in some.err
     lose(agents, path, "mx1", "mx2")
     none = await mailctl(*command.split())
@@ -93,6 +100,28 @@ async def test_what_is_named_and_is_nowhere_is_one(
 async def test_a_job_is_known_where_one_host_has_it(agents: Agents, mailctl: Mailctl, read: str) -> None:
     agents["mx2"].jobs = ("spring",)
     assert (await mailctl(*read.split())).code == 0
+
+
+async def test_to_adopt_all_of_nothing_is_done(agents: Agents, mailctl: Mailctl) -> None:
+    ran = await mailctl("adopt", "--all", "--write")
+    assert (ran.code, ran.out, ran.err) == (0, "no rotation, drain of a virtual MTA or lowered limit stands\n", "")
+    machine = await mailctl("adopt", "--all", "--json")
+    assert (machine.code, machine.document["rows"], machine.document["truncated"]) == (0, [], False)
+    assert not any(agent.executed for agent in agents.values())
+
+
+async def test_that_no_condition_holds_is_said_of_hosts_that_answered(
+    agents: Agents, mailctl: Mailctl, path: Path, tmp_path: Path
+) -> None:
+    (book := tmp_path / "book.yaml").write_text(
+        "name: deep\nwhen: [{figure: waiting, of: 'host:*', above: 5000}]\ndo: [{verb: drain, select: 'host:{name}'}]\n"
+    )
+    lose(agents, path, "mx3")
+    some = await mailctl("playbook", "run", str(book))
+    assert (some.code, some.out) == (1, "deep: its conditions do not hold (said by 2 of 3 hosts)\n"), some.err
+    lose(agents, path, "mx1", "mx2")
+    none = await mailctl("playbook", "run", str(book))
+    assert (none.code, none.out, none.err.count("not looked at: lost")) == (3, "", 3)
 
 
 async def test_whether_there_is_an_operation_only_hosts_know(agents: Agents, mailctl: Mailctl, path: Path) -> None:
