@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailctl.cli.options import as_json, selectors
+from mailctl.cli.options import Number, as_json, selectors
 from mailctl.cli.setup import Setup, pass_setup, width
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @selectors
 @as_json
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(0, 200), help="Last events of each host.")
+@click.option("--limit", default=20, show_default=True, type=Number(0, 200), help="Last events of each host.")
 @pass_setup
 def feedback(setup: Setup, selection: Sequence[str], as_json: bool, limit: int) -> None:
     """Show bounces and complaints that came back.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailctl.cli.options import Duration, as_json
+from mailctl.cli.options import Duration, Number, as_json
 from mailctl.cli.setup import Setup, pass_setup, width
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ ROWS = 1000
 @click.command()
 @click.argument("terms", nargs=-1, required=True, metavar="TERM...")
 @click.option("--since", "since_s", type=Duration(), default="24h", show_default=True, help="How far back.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=ROWS, show_default=True, help="Newest rows to show.")
+@click.option("--limit", type=Number(1, 10_000), default=ROWS, show_default=True, help="Newest rows to show.")
 @as_json
 @pass_setup
 def find(setup: Setup, terms: Sequence[str], since_s: int, limit: int, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailctl.cli.options import Command, Duration, Listed, Moment, RateWord, as_json, selectors
+from mailctl.cli.options import Command, Duration, Listed, Moment, Number, RateWord, as_json, selectors
 from mailctl.cli.setup import Setup, pass_setup, width
 from mailctl.cli.verbs import common, hand_over
 
@@ -155,7 +155,7 @@ def limit(setup: Setup, /, **given: Any) -> None:
 @job.command()
 @_names
 @click.option("--bounce", is_flag=True, help="Send a DSN for each; without it nobody is told.")
-@click.option("--max-affected", type=click.IntRange(0), help="Refuse when more recipients wait.")
+@click.option("--max-affected", type=Number(0), help="Refuse when more recipients wait.")
 @common
 @pass_setup
 def cancel(setup: Setup, /, **given: Any) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailctl.cli.options import as_json, filter_line, limit, selectors
+from mailctl.cli.options import Number, as_json, filter_line, limit, selectors
 from mailctl.cli.setup import Setup, pass_setup, width
 
 if TYPE_CHECKING:
@@ -123,9 +123,9 @@ def messages(setup: Setup, selection: Sequence[str], line: str, deferred_only: b
 
 @click.command()
 @click.argument("message_id", metavar="ID")
-@click.option("-n", "number", type=click.IntRange(0), help="Index of the recipient; the first waiting one without it.")
+@click.option("-n", "number", type=Number(0), help="Index of the recipient; the first waiting one without it.")
 @click.option("--parts", "parts", is_flag=True, help="List its parts instead. Goes on record.")
-@click.option("--part", type=click.IntRange(0), help="Print the text of one part instead. Goes on record.")
+@click.option("--part", type=Number(0), help="Print the text of one part instead. Goes on record.")
 @as_json
 @pass_setup
 def message(setup: Setup, message_id: str, number: int | None, parts: bool, part: int | None, as_json: bool) -> None:

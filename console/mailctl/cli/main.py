@@ -43,6 +43,7 @@ from mailctl.cli import (
     watch,
 )
 from mailctl.cli.exits import Exit
+from mailctl.cli.options import Decimal
 from mailctl.cli.setup import Setup, complain
 
 DEFAULT_TIMEOUT_S = 10.0
@@ -88,7 +89,7 @@ class _Sections(click.Group):
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(0.1, 600),
+    type=Decimal(0.1, 600),
     metavar="SECONDS",
     help="How long to wait for hosts, and then for each answer of one. [default: "
     f"{DEFAULT_TIMEOUT_S:g}, and for answers what the command needs]",
@@ -232,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(exc.format_message(), err=True)
         sys.exit(Exit.USAGE)
     except click.ClickException as exc:
-        complain(exc.format_message())
+        complain(" ".join(exc.format_message().split()))  # click writes choices below each other
         if isinstance(exc, click.UsageError) and exc.ctx is not None:
             click.echo(f"mailctl: see {exc.ctx.command_path} --help", err=True)
         sys.exit(Exit.USAGE)

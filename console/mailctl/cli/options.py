@@ -21,6 +21,25 @@ class Listed(click.Group):
             formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in commands])
 
 
+class Number(click.IntRange):
+    """A whole number between two ends; click's own words for a mistake are `is not a valid integer range`."""
+
+    name = "number"
+
+
+class Decimal(click.FloatRange):
+    """A number between two ends. `nan` is between none."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """`value`, if it is one."""
+        found: float = super().convert(value, param, ctx)
+        if found != found:  # nan
+            self.fail(f"{value!r} is not a valid number.", param, ctx)
+        return found
+
+
 class Duration(click.ParamType[int]):
     """`90s`, `30m`, `4h`, as in the fleet file; the value is whole seconds."""
 
@@ -120,5 +139,5 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON d
 def limit(default: int) -> Callable[[Command], Command]:
     """`--limit N`."""
     return click.option(
-        "--limit", type=click.IntRange(1, 100_000), default=default, show_default=True, help="Most rows to show."
+        "--limit", type=Number(1, 100_000), default=default, show_default=True, help="Most rows to show."
     )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailctl.cli.options import Duration, as_json, selectors
+from mailctl.cli.options import Duration, Number, as_json, selectors
 from mailctl.cli.setup import Setup, pass_setup, width
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def history(setup: Setup, selection: Sequence[str], step: str, last: int | None,
 
 @click.command()
 @click.argument("what", nargs=-1, metavar="queue:SITE/[VMTA] | message:ID [SELECTOR]...")
-@click.option("-n", "number", type=click.IntRange(0), help="Index of the recipient; else the first waiting one.")
+@click.option("-n", "number", type=Number(0), help="Index of the recipient; else the first waiting one.")
 @as_json
 @pass_setup
 def why(setup: Setup, what: Sequence[str], number: int | None, as_json: bool) -> None:

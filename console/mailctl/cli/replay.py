@@ -8,7 +8,7 @@ import click
 
 from mailctl.cli.completion import complete_selection
 from mailctl.cli.exits import Exit
-from mailctl.cli.options import Duration, Moment
+from mailctl.cli.options import Decimal, Duration, Moment, Number
 from mailctl.cli.setup import Setup, complain, leave, narrate, pass_setup, run
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ LISTS = ("deferred", "operations", "jobs")
 @click.option("--for", "length_s", type=Duration(), metavar="DURATION", help="End after this time. [default: ctrl+c]")
 @click.option(
     "--max-size",
-    type=click.IntRange(1, 100_000),
+    type=Number(1, 100_000),
     default=256,
     show_default=True,
     metavar="MIB",
     help="A file of this size becomes FILE.1, and a new one begins.",
 )
 @click.option(
-    "--keep", type=click.IntRange(1, 1000), default=8, show_default=True, metavar="N", help="Files of FILE that stay."
+    "--keep", type=Number(1, 1000), default=8, show_default=True, metavar="N", help="Files of FILE that stay."
 )
 @pass_setup
 def record(setup: Setup, file: Path, selection: Sequence[str], length_s: int | None, max_size: int, keep: int) -> None:
@@ -135,7 +135,7 @@ async def _lists(fleet: "Fleet", recorder: "Recorder") -> None:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--at", "moment", type=Moment(), metavar="TIME", help="Begin there. [default: its beginning]")
-@click.option("--speed", type=click.FloatRange(0.25, 60), default=1.0, show_default=True, help="Times as fast.")
+@click.option("--speed", type=Decimal(0.25, 60), default=1.0, show_default=True, help="Times as fast.")
 @click.option("--paused", is_flag=True, help="Stand still until p is pressed.")
 @click.pass_context
 def replay(context: click.Context, file: Path, moment: "datetime | None", speed: float, paused: bool) -> None:

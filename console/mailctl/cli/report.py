@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailctl.cli.options import Duration, Listed, as_json, selectors
+from mailctl.cli.options import Duration, Listed, Number, as_json, selectors
 from mailctl.cli.setup import Setup, pass_setup, width
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def report() -> None:
 @report.command()
 @selectors
 @click.option("--last", type=Duration(), default=3600, metavar="DURATION", help="How far back, to 1d.  [default: 1h]")
-@click.option("--worst", type=click.IntRange(1, 500), default=10, show_default=True, help="Rows of each table.")
+@click.option("--worst", type=Number(1, 500), default=10, show_default=True, help="Rows of each table.")
 @as_json
 @pass_setup
 def deferrals(setup: Setup, selection: Sequence[str], last: int, worst: int, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mailctl.cli.completion import complete_selection
-from mailctl.cli.options import Command, Duration, Since, as_json
+from mailctl.cli.options import Command, Duration, Number, Since, as_json
 from mailctl.cli.setup import Setup, pass_setup
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def limit(setup: Setup, /, selection: tuple[str, ...], **given: Any) -> None:
 @click.option(
     "--spread", "spread_s", type=Duration(), default="1m", show_default=True, help="Spread the attempts over this."
 )
-@click.option("--max-affected", type=click.IntRange(1), help="Refuse when more recipients match.")
+@click.option("--max-affected", type=Number(1), help="Refuse when more recipients match.")
 @common
 @pass_setup
 def retry(setup: Setup, /, **given: Any) -> None:
@@ -220,7 +220,7 @@ def retry(setup: Setup, /, **given: Any) -> None:
     hand_over(setup, "retry", **given)
 
 
-_most = click.option("--max-affected", type=click.IntRange(1), help="Refuse when more recipients match.")
+_most = click.option("--max-affected", type=Number(1), help="Refuse when more recipients match.")
 
 
 @click.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailctl.cli.options import Duration, selectors
+from mailctl.cli.options import Duration, Number, selectors
 from mailctl.cli.setup import Setup, leave, narrate, pass_setup, run
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ KINDS = ("link", "host", "pool", "vmta", "provider", "destination", "directive")
 @click.option(
     "--every", "every_s", type=Duration(), default=1, metavar="DURATION", help="How often to look.  [default: 1s]"
 )
-@click.option("--count", type=click.IntRange(1), help="End after so many lines.")
+@click.option("--count", type=Number(1), help="End after so many lines.")
 @click.option("--for", "for_s", type=Duration(), metavar="DURATION", help="End after that time.")
 @pass_setup
 def watch(

@@ -102,6 +102,23 @@ async def test_a_job_is_known_where_one_host_has_it(agents: Agents, mailctl: Mai
     assert (await mailctl(*read.split())).code == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--timeout abc status", "Invalid value for '--timeout': 'abc' is not a valid number."),
+        ("--timeout nan status", "Invalid value for '--timeout': 'nan' is not a valid number."),
+        ("--timeout 0 status", "Invalid value for '--timeout': 0.0 is not in the range 0.1<=x<=600."),
+        ("messages --limit few", "Invalid value for '--limit': 'few' is not a valid number."),
+        ("suppression pending", "Missing argument '{apply|discard}'. Choose from: apply, discard"),
+    ],
+)
+def test_a_value_that_is_none_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str], words: str, told: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out, err.splitlines()[0]) == (2, "", f"mailctl: error: {told}")
+
+
 async def test_to_adopt_all_of_nothing_is_done(agents: Agents, mailctl: Mailctl) -> None:
     ran = await mailctl("adopt", "--all", "--write")
     assert (ran.code, ran.out, ran.err) == (0, "no rotation, drain of a virtual MTA or lowered limit stands\n", "")
