@@ -53,16 +53,18 @@ def event_table(rows: Sequence[tuple[HostName, EventSinkView]], width: int | Non
 def age_table(rows: Sequence[tuple[HostName, AgeView]], width: int | None) -> str:
     """Ages of waiting mail, one row per host, provider and stream; and what the columns of minutes mean."""
     now = datetime.now(UTC)
+    sums = [sum(row.buckets[n] for _, row in rows) for n in range(len(BUCKET_MINUTES) + 1)]
+    minutes = [*map(str, BUCKET_MINUTES), f"{BUCKET_MINUTES[-1]}+"]
     columns = [
-        Column("PROVIDER"),
-        Column("STREAM"),
+        Column("PROVIDER", flex=True),
+        Column("STREAM", flex=True),
         Column("HOST", spare=1),
         Column("OLDEST", right=True, spare=2),
         Column("P50", right=True, spare=4),
         Column("P95", right=True, spare=3),
         Column("ALL", right=True),
-        *(Column(str(minutes), right=True) for minutes in BUCKET_MINUTES),
-        Column(f"{BUCKET_MINUTES[-1]}+", right=True),
+        # in a narrow terminal those go first that nothing is in, the longest times before the others
+        *(Column(title, right=True, spare=0 if sums[n] else 5 + n) for n, title in enumerate(minutes)),
     ]
     cells = [
         [
@@ -77,7 +79,6 @@ def age_table(rows: Sequence[tuple[HostName, AgeView]], width: int | None) -> st
         ]
         for host, row in sorted(rows, key=lambda pair: -pair[1].waiting)
     ]
-    sums = [sum(row.buckets[n] for _, row in rows) for n in range(len(BUCKET_MINUTES) + 1)]
     if not cells:
         return "nothing waits"
     first = ago(min((row.oldest_at for _, row in rows if row.oldest_at), default=None), now)

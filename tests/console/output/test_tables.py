@@ -7,11 +7,12 @@ import termios
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailagent.api.ids import HostName
+from mailagent.api.ids import HostName, ProviderName, StreamName
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailctl.cli.record_tables import age_table, reason_list
 from mailctl.cli.setup import width
@@ -146,6 +147,24 @@ def test_a_document_has_the_shape_of_the_conventions() -> None:
     assert made["rows"][0]["flow"]["delivered_1m"] == 600
     assert made["errors"] == ["mx2: lost: no route"]
     assert "operation" not in made
+
+
+def test_ages_leave_out_times_that_nothing_waits_before_anything_else_at_80_columns() -> None:
+    row = msgspec.structs.replace(
+        ages().rows[0],
+        provider=ProviderName("google-workspace"),
+        stream=StreamName("transactional"),
+        waiting=14_010,
+        buckets=(11_000, 3_000, 0, 0, 10, 0, 0, 0, 0, 0),
+    )
+    text = age_table([(HostName("mx1"), row)], 80)
+    assert max(map(len, text.split("\n"))) <= 80
+    head, first, *_ = text.split("\n")
+    assert {"PROVIDER", "STREAM", "HOST", "OLDEST", "P95", "ALL", "5", "10", "80"} <= set(head.split())
+    assert {"mx1", "14010", "11000", "3000"} <= set(first.split())
+    assert "(too narrow for P50, 20, 40, 160, 320, 640, 1280, 1280+; --json has all)" in text
+    tight = age_table([(HostName("mx1"), row)], 60)
+    assert max(map(len, tight.split("\n"))) <= 60
 
 
 def test_ages_say_what_their_columns_mean_and_the_oldest_of_all() -> None:
