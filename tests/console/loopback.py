@@ -369,7 +369,10 @@ class LoopbackAgent:
                     changes=() if same else (ConfigChange(section="retry", name="", how=How.CHANGED, detail="x"),),
                 )
             case "trace":
-                if params.name != "gmail":
+                if params.kind in ("vmta", "queue", "cell"):
+                    if params.name.rpartition("/")[2] not in (name for pool in POOLS for name in self.vmta_names(pool)):
+                        raise NotFound(f"{self.name} has no virtual MTA {params.name}")
+                elif params.name not in ("gmail", f"127.0.0.{self.number + 1}:25"):
                     raise NotFound(f"{self.name} has no provider {params.name}")
                 return TraceStarted(ends_at=codec.now(), connections=1)
             case "parts":

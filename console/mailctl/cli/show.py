@@ -15,7 +15,7 @@ from mailctl.fleet.state import HostState
 from mailctl.ops import Filter, Selection, TermKind, parse
 from mailctl.ops.targets import check_names, filtered_hosts
 from mailctl.output.document import document
-from mailctl.output.human import duration
+from mailctl.output.human import duration, of_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,12 @@ def show(
 
     state, shown = run(work())
     errors = [f"{host.name}: {why(host, setup.timeout_s)}" for host in state.hosts if not host.state.is_fresh]
-    errors += [f"{host}: {reason}" for host, reason in shown.failed.items()]
+    errors += [of_host(host, reason) for host, reason in shown.failed.items()]
     failed = [name for name, reason in shown.failed.items() if not is_beyond(state, name, reason)]
     if shown.missing and state.coverage.fresh > len(failed):  # else nobody could say
         errors.append(shown.missing)
     if as_json:
-        every = [*errors, *(f"{host}: {reason}" for host, reason in shown.partial.items())]
+        every = [*errors, *(of_host(host, reason) for host, reason in shown.partial.items())]
         click.echo(document(name, state, rows=shown.rows, truncated=shown.truncated, errors=every))
     elif text := _told(shown, state, len(failed)):
         click.echo(text)

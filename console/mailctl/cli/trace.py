@@ -54,9 +54,11 @@ async def _follow(
     setup: Setup, request: "TraceRequest", hosts: tuple[str, ...], words: tuple[str, ...], *, as_json: bool
 ) -> Exit:
     """Print lines of all hosts as they come, until every trace has ended."""
+    from mailctl.ops import trace as ops
+
     async with setup.fleet(hosts) as fleet:
         state = await fleet.settled(setup.timeout_s)
-        names = [host.name for host in state.hosts]
+        names = ops.followed(state, fleet.inventory, request)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(_one(fleet, host, request, words, as_json=as_json), name=f"trace:{host}")
@@ -79,7 +81,7 @@ async def _one(
     from mailctl.fleet.errors import LinkError
     from mailctl.fleet.lists import reason
     from mailctl.ops import trace as ops
-    from mailctl.output.human import printable
+    from mailctl.output.human import of_host, printable
 
     try:
         async for batch in fleet.trace(host, request):
@@ -92,7 +94,7 @@ async def _one(
             if batch.ended:
                 narrate(f"{host}: {batch.ended}")
     except (LinkError, ApiError) as exc:
-        narrate(f"{host}: {reason(exc)}")
+        narrate(of_host(host, reason(exc)))
         known = fleet.state.host(HostName(host))
         return None if known is not None and known.is_beyond(reason(exc)) else False
     return True

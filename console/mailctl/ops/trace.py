@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from mailagent.api.ids import HostName
+from mailagent.api.ids import HostName, VmtaName
 from mailagent.api.trace import MOST_TRACE_S, TRACE_S, Side, TraceKind, TraceLine, TraceRequest
+from mailctl.fleet.inventory import Inventory
+from mailctl.fleet.state import FleetState, HostState
 from mailctl.ops.errors import OptionError, SelectorError
 from mailctl.ops.selector import near
 
+_OF_VMTAS = (TraceKind.QUEUE, TraceKind.VMTA, TraceKind.CELL)
 _MARKS = {Side.CLIENT: ">", Side.SERVER: "<", Side.EVENT: "*"}
 
 
@@ -35,6 +38,27 @@ def request(what: str, *, seconds: int | None = None, addresses: bool = False) -
     if not 1 <= life_s <= MOST_TRACE_S:
         raise OptionError(f"a trace takes 1 to {MOST_TRACE_S} seconds, not {life_s}")
     return TraceRequest(kind=TraceKind(kind), name=name, seconds=life_s, addresses=addresses)
+
+
+def followed(state: FleetState, inventory: Inventory, request: TraceRequest) -> list[HostName]:
+    """Hosts to ask: those that have the virtual MTA or listener that it is about, or all, which then say that they have
+    not.
+    """
+    having = [host.name for host in state.hosts if _concerns(host, inventory, request)]
+    return having or [host.name for host in state.hosts]
+
+
+def _concerns(host: HostState, inventory: Inventory, request: TraceRequest) -> bool:
+    if request.kind is TraceKind.LISTENER:
+        return any(f"{one.address}:{one.port}" == request.name for one in inventory.hosts[host.name].intake.listeners)
+    name = request.name.rpartition("/")[2]
+    return request.kind not in _OF_VMTAS or not name or _has(host, inventory, name)
+
+
+def _has(host: HostState, inventory: Inventory, vmta: str) -> bool:
+    if host.snapshot is None:
+        return inventory.vmtas.get(VmtaName(vmta)) == host.name
+    return any(view.name == vmta for view in host.snapshot.vmtas)
 
 
 def admits(line: TraceLine, words: Sequence[str]) -> bool:

@@ -22,6 +22,11 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def of_host(host: str, text: str) -> str:
+    """`mx1: no answer`; what names the host by itself, `mx1 has no provider x`, as it is."""
+    return text if text.startswith(f"{host} ") else f"{host}: {text}"
+
+
 def plural(number: int, noun: str, nouns: str = "") -> str:
     """`1 host`, `3 hosts`."""
     return f"{count(number)} {noun if number == 1 else nouns or noun + 's'}"

@@ -1,8 +1,11 @@
 """`mailctl trace`, against three agents."""
 
 import json
+from pathlib import Path
 
-from tests.console.cli.conftest import Mailctl
+import pytest
+
+from tests.console.cli.conftest import Mailctl, edit
 from tests.console.loopback import LoopbackAgent, summary
 
 Agents = dict[str, LoopbackAgent]
@@ -31,7 +34,26 @@ async def test_what_cannot_be_traced_is_refused(agents: Agents, mailctl: Mailctl
     assert (await mailctl("trace", "gmail")).code == 2
     ran = await mailctl("trace", "provider:absent")
     assert (ran.code, ran.out) == (4, "")
-    assert "mx1: mx1 has no provider absent" in ran.err
+    assert sorted(ran.err.splitlines()) == [f"mailctl: mx{n} has no provider absent" for n in (1, 2, 3)]
+
+
+async def test_a_listener_is_followed_on_the_host_that_has_it(agents: Agents, mailctl: Mailctl, path: Path) -> None:
+    socket = f"{{socket: {agents['mx2'].socket}}}"
+    edit(path, socket, f"{socket}\n    intake: {{listeners: [{{address: 127.0.0.2, port: 25}}]}}")
+    ran = await mailctl("trace", "listener:127.0.0.2:25")
+    assert (ran.code, {line.split()[0] for line in ran.out.splitlines()}) == (0, {"mx2"}), ran.err
+    assert (await mailctl("trace", "listener:127.0.0.3:25")).code == 1  # the file knows of none: all are asked
+
+
+@pytest.mark.parametrize("what", ["vmta:mkt-3", "queue:gmail/mkt-3", "cell:gmail/mkt-3"])
+async def test_an_address_is_followed_on_the_host_that_has_it(agents: Agents, mailctl: Mailctl, what: str) -> None:
+    ran = await mailctl("trace", what)
+    assert (ran.code, {line.split()[0] for line in ran.out.splitlines()}) == (0, {"mx2"}), ran.err
+    elsewhere = await mailctl("trace", what, "--host", "mx1")
+    assert (elsewhere.code, elsewhere.out) == (4, "")
+    assert elsewhere.err == f"mailctl: mx1 has no virtual MTA {what.partition(':')[2]}\n"
+    nowhere = await mailctl("trace", "vmta:absent")
+    assert (nowhere.code, nowhere.err.count("has no virtual MTA absent")) == (4, len(agents))
 
 
 async def test_parts_are_listed_and_one_is_printed_harmless(agents: Agents, mailctl: Mailctl) -> None:
