@@ -14,7 +14,7 @@ import msgspec
 
 from mailagent.api import codec, requests, words
 from mailagent.api.directives import Directive
-from mailagent.api.errors import InvalidRequest, StalePlan, Unavailable
+from mailagent.api.errors import GuardRefused, InvalidRequest, StalePlan, Unavailable
 from mailagent.api.ids import OpId
 from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import Impact, OperationRecord, OperationResult, Result
@@ -282,8 +282,12 @@ class Control:
             broken = self._locked(request, caller)
             now = self._clock()
             undone = await self._to_undo(request.undoes) if isinstance(request, requests.Undo) else None
-            change = plan(Situation(self._config, self.state, caller.user, now, undone, self._ended))
-            self._check_expected(request, change)
+            try:
+                change = plan(Situation(self._config, self.state, caller.user, now, undone, self._ended))
+            except GuardRefused:  # which its operator has not seen in the plan: somebody may have been faster
+                self._check_expected(request, self._about(request, undone))
+                raise
+            self._check_expected(request, change.target)
             impact = Impact()
             if change.concerns_mail:
                 slow = request.dry_run or change.filter or change.due
@@ -411,12 +415,20 @@ class Control:
             log.warning("impact of target=%s filter=%s not counted: %r", change.target, change.filter, exc)
             return None
 
-    def _check_expected(self, request: requests.Mutation, change: Change) -> None:
-        if request.expect is None or change.target is None or request.expect == self.generations.of(change.target):
+    def _about(self, request: requests.Mutation, undone: StoredOperation | None) -> Target | None:
+        """What a verb is about that could not be planned."""
+        if undone is not None:
+            return undone.record.target
+        if isinstance(request, requests.Cancel | requests.Edit):
+            return next((one.target for one in self.state.directives if one.id == request.directive), None)
+        return getattr(request, "target", None)
+
+    def _check_expected(self, request: requests.Mutation, target: Target | None) -> None:
+        if request.expect is None or target is None or request.expect == self.generations.of(target):
             return
-        last = self.generations.last_deed(change.target)
+        last = self.generations.last_deed(target)
         why = str(last) if last is not None else "the agent was started again"
-        raise StalePlan(f"{change.target} has changed since the plan was made ({why}); plan again")
+        raise StalePlan(f"{target} has changed since the plan was made ({why}); plan again")
 
     async def _stored(self, op_id: OpId) -> StoredOperation | None:
         try:

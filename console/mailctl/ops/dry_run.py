@@ -145,7 +145,7 @@ async def _preview(fleet: Fleet, verb: Verb, step: Step) -> Step:
         detail=answer.detail,
         # What the operator sees is what the act may rely on: the agent refuses when the object has moved on since.
         request=msgspec.structs.replace(step.request, expect=answer.generation)
-        if verb in ACTS_ON or verb is Verb.UNDO
+        if verb in ACTS_ON or verb in (Verb.UNDO, Verb.CANCEL)
         else mail.frozen(step.request, answer),
         impact=answer.impact,
         warnings=(*answer.warnings, *_emulated(fleet, verb, step.host)),

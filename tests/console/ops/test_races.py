@@ -158,6 +158,22 @@ def test_no_interleaving_of_two_consoles_loses_an_act(rounds: list[tuple[Any, An
     asyncio.run(run())
 
 
+async def test_what_a_guard_refuses_because_somebody_was_faster_says_who() -> None:
+    bench = Bench()
+    alice, bob = cast(Fleet, Desk(bench, ALICE)), cast(Fleet, Desk(bench, BOB))
+    assert (await ops.execute(alice, await ops.plan(alice, Verb.ROTATE, ops.parse("vmta:mkt-1"), Options()))).succeeded
+    (order,) = bench.control.state.directives
+    cancel = await ops.plan_cancel(alice, order.id)
+    bench.later(seconds=5)
+    drain = await ops.plan(bob, Verb.DRAIN, ops.parse("vmta:mkt-1"), Options(reason="its disk"))
+    assert (await ops.execute(bob, drain)).succeeded  # mkt-1 could not take over again
+    (line,) = (await ops.execute(alice, cancel)).lines
+    assert line.stale
+    assert "drain of vmta:mkt-1 by bob at 12:00:05 UTC: its disk); plan again" in line.detail
+    again = await ops.plan_cancel(alice, order.id)
+    assert "no eligible IP of pool marketing would be left" in again.steps[0].detail
+
+
 async def test_an_undo_does_not_take_what_somebody_did_after_its_plan() -> None:
     bench = Bench()
     alice, bob = Desk(bench, ALICE), Desk(bench, BOB)
