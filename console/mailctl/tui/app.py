@@ -258,7 +258,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
         if view is not None and view.is_drawable:
             view.poll()
             if self.collector is not None:
-                self.collector.look(view.idle_s)
+                self.collector.look(view.ordering.idle_s)
 
     def _view(self) -> View | None:
         """The topmost of our screens, also below a dialog."""

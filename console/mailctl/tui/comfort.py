@@ -137,8 +137,8 @@ class Comfort:
             view.say("this screen is about one thing only; save one that has a filter", Tone.WARN)
             return
         order = ""
-        if view.order is not None:
-            index, descending = view.order
+        if view.ordering.by is not None:
+            index, descending = view.ordering.by
             order = view.COLUMNS[index].title + (DESCENDING if descending else "")
         columns = {name: tuple(map(str, self.layouts[name])) for name in view.tables() if name in self.layouts}
         saved = SavedView(screen=screen, filter=str(view.filter), order=order, columns=columns)
@@ -190,7 +190,7 @@ class Comfort:
             return
         for table, columns in target.tables().items():
             self._arrange(table, _layout(saved.columns.get(table, ()), columns))
-        target.order_as(saved.order.removesuffix(DESCENDING), descending=saved.order.endswith(DESCENDING))
+        target.ordering.by_title(saved.order.removesuffix(DESCENDING), descending=saved.order.endswith(DESCENDING))
         if target.is_current:
             target.narrow(wanted)
             target.redraw()

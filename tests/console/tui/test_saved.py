@@ -83,7 +83,7 @@ async def test_a_view_is_saved_listed_opened_after_a_restart_and_forgotten(
         await until(pilot, lambda: said(pilot) == "view gmail saved; z opens it")
         view = app.screen
         assert isinstance(view, DestinationsView)
-        order = view.order
+        order = view.ordering.by
     assert load_views(path)["gmail"].filter == "provider:gmail"
 
     app = app_with_views(path)
@@ -96,7 +96,7 @@ async def test_a_view_is_saved_listed_opened_after_a_restart_and_forgotten(
         await on(pilot, app, DestinationsView)
         view = app.screen
         assert isinstance(view, DestinationsView)
-        assert (str(view.filter), view.order) == ("provider:gmail", order)
+        assert (str(view.filter), view.ordering.by) == ("provider:gmail", order)
         await until(pilot, lambda: "WAITS FOR" not in shown(pilot))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, FleetView))

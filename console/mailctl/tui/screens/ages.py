@@ -121,7 +121,7 @@ class AgesView(View):
             )
         ]
         rows = age_rows(parts, by_stream=self._by_stream)
-        total, order = _total(rows, now), self.order
+        total, order = _total(rows, now), self.ordering.by
         if not self._by_stream:  # one column less to show, and to count
             total = Row(total.key, _whole(total.cells))
             order = order and (order[0] - (order[0] > _STREAM_AT), order[1])

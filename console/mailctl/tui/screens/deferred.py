@@ -204,7 +204,7 @@ class DeferredView(MailView):
                 rows,
                 lambda row: row.group.key,
                 lambda row: _group_cells(row, most, now),
-                sorted_by=self.order,
+                sorted_by=self.ordering.by,
             )
             self.table.show(self.hold(listing))
         self.query_one(".sample", Static).update(self._sample(now))
@@ -212,7 +212,7 @@ class DeferredView(MailView):
     def action_categories(self) -> None:
         """Replies one by one, or added up by category."""
         self._by_category = not self._by_category
-        self.order_anew()
+        self.ordering.anew()
         self.table.rewind()
         self.show(self.desk.state, self.desk.now())
         self.say("by category: enter shows the replies of one" if self._by_category else "by reply")

@@ -81,7 +81,7 @@ class DestinationsView(View):
 
     def __init__(self) -> None:
         super().__init__()
-        self.order_by(COLUMNS.index(_DEFER))  # what burns comes first
+        self.ordering.by_column(COLUMNS.index(_DEFER))  # what burns comes first
         self._roster = Roster[DestinationRow, _Sum](
             COLUMNS, lambda row: row.key, lambda row: (row.view.provider, row.view.vmta), _summed
         )
@@ -100,7 +100,7 @@ class DestinationsView(View):
         )
         listing = self._roster.listing(
             lambda row: _cells(row, self._member(row), self._suspended(row), self._lowered(row), now),
-            sorted_by=self.order,
+            sorted_by=self.ordering.by,
             still=self.stands_still(),
             total=_total(self._roster.tallies, now, None if self.filter else state.totals.deferred),
         )

@@ -126,8 +126,9 @@ class FleetView(View):
             )
         ]
         groups = host_lines(hosts, self._opened)
-        if self.order is not None and (value := COLUMNS[self.order[0]].sort):
-            groups.sort(key=lambda group: value(group[0]), reverse=self.order[1])  # agents stay below their machine
+        order = self.ordering.by
+        if order is not None and (value := COLUMNS[order[0]].sort):
+            groups.sort(key=lambda group: value(group[0]), reverse=order[1])  # agents stay below their machine
         listed = [line for group in groups for line in group]
         self._lines = {line.key: line for line in listed}
         listing = Listing.of(
@@ -137,7 +138,7 @@ class FleetView(View):
             lambda line: _cells(line, now, drifted=self._drifted(line)),
             total=_total(state.totals, now),
         )
-        self.table.show(self.hold(replace(listing, sorted_by=self.order)))
+        self.table.show(self.hold(replace(listing, sorted_by=order)))
         line = self._line()
         self.query_one(Detail).describe(self._facts(line.host if line else None, now))
         notes = [_note(one, now) for one in live_notes(state).values()]
@@ -177,7 +178,7 @@ class FleetView(View):
         line = self._lines.get(event.key)
         if line is not None and line.parts:
             self._opened ^= {event.key}
-            self._places = {}  # its agents belong right below it, also while rows stand still
+            self.ordering.forget_places()  # its agents belong right below it, also while rows stand still
             self.show(self.desk.state, self.desk.now())
             return
         self.desk.go_down("Pools", self.filter.having((TermKind.HOST, event.key)))

@@ -129,7 +129,9 @@ class JobsView(View):
                 f"{row.name} {row.state} {row.reasons}",
             )
         ]
-        listing = Listing.of(COLUMNS, rows, lambda row: row.name, lambda row: _cells(row, now), sorted_by=self.order)
+        listing = Listing.of(
+            COLUMNS, rows, lambda row: row.name, lambda row: _cells(row, now), sorted_by=self.ordering.by
+        )
         self.table.show(self.hold(listing))
         self.query_one(Detail).describe(self._facts(now))
 

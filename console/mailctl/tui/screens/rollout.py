@@ -141,7 +141,9 @@ class RolloutView(View):
             for host in state.hosts
             if self.filter.admits({TermKind.HOST: (host.name,)}, f"{host.name} {host.region}")
         ]
-        listing = Listing.of(COLUMNS, rows, lambda row: row.host, _cells, total=_total(rows), sorted_by=self.order)
+        listing = Listing.of(
+            COLUMNS, rows, lambda row: row.host, _cells, total=_total(rows), sorted_by=self.ordering.by
+        )
         self.table.show(self.hold(listing))
         progress = self.query_one(".progress", Static)
         progress.display = self.rollouts.now is not None

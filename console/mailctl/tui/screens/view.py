@@ -4,7 +4,6 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from time import monotonic
 from typing import Any, ClassVar, cast
 
 from textual import events, on
@@ -24,6 +23,7 @@ from mailctl.tui.alarms import rows_of, screen_of
 from mailctl.tui.desk import Desk, Scope, Traced, Tracer
 from mailctl.tui.keymap import bindings_of
 from mailctl.tui.listing import Column, Listing, Record
+from mailctl.tui.ordering import Ordering
 from mailctl.tui.screens.plotted import KEYS_REST_S, Plotted
 from mailctl.tui.text import clean, listed
 from mailctl.tui.theme import Tone
@@ -37,10 +37,6 @@ from mailctl.tui.widgets.topbar import Tabs, Vitals
 
 WIDE = 100
 """Columns from which on there is room beside the chart."""
-HOLD_S = 1.0
-"""Rows keep their order this long after a key press."""
-RESORT_S = 5.0
-"""And this long anyway, so that live numbers do not make the table dance."""
 
 
 class View(Screen[None]):
@@ -94,10 +90,7 @@ class View(Screen[None]):
         self.filter = Filter()
         self._settled = Filter()  # what stood when the filter line was opened
         self._mistaken = ""  # what was typed there last, while it could not be read
-        self.order: tuple[int, bool] | None = None
-        self._order_at = -1
-        self._places: Mapping[str, int] = {}
-        self._typed_at = self._sorted_at = -RESORT_S
+        self.ordering = Ordering(self.COLUMNS)
         self._plotted = Plotted(self)
         self._copied = ""
         self._sought: tuple[str, ...] = ()  # rows to stand on as soon as they are there
@@ -185,39 +178,24 @@ class View(Screen[None]):
 
     def poll(self) -> None:
         """Ask for what the state does not carry; called once a second while the screen is on top."""
-        if self.idle_s >= KEYS_REST_S:
+        if self.ordering.idle_s >= KEYS_REST_S:
             self._plotted.poll()
 
     def stands_still(self) -> bool:
-        """Whether rows keep their order: somebody types, a question is open, or they were ordered just now."""
-        now = monotonic()
-        typing = now - self._typed_at < HOLD_S or self.app.screen is not self
-        just_ordered = self.order is not None and now - self._sorted_at < RESORT_S
-        ordered = self._sorted_at >= 0  # else the rows have never been in this order
-        if ordered and (typing or just_ordered):
-            return True
-        self._sorted_at = now
-        return False
+        """Whether rows keep their order now."""
+        return self.ordering.stands_still(is_asking=self.app.screen is not self)
 
     def hold(self, listing: Listing[Record]) -> Listing[Record]:
         """`listing`, its rows standing still while somebody types or a question is open."""
-        if self.stands_still():
-            listing = listing.in_order(self._places)
-        self._places = listing.places
-        return listing
+        return self.ordering.held(listing, is_asking=self.app.screen is not self)
 
     def on_key(self, event: events.Key) -> None:
         """Remember when a key was pressed; where it does nothing, say where it does."""
-        self._typed_at = monotonic()
+        self.ordering.key_pressed()
         if len(event.key) == 1 and event.key.isalpha():
             names = self.desk.screens_with(event.key)
             if names and event.key not in self.active_bindings:
                 self.say(f"{event.key} does nothing here; it is a key of {listed(names)}", Tone.WARN)
-
-    @property
-    def idle_s(self) -> float:
-        """Seconds since a key was pressed here."""
-        return monotonic() - self._typed_at
 
     def is_asking(self, group: str) -> bool:
         """Whether a question of this screen of that group is under way."""
@@ -283,7 +261,7 @@ class View(Screen[None]):
         """Show only what `wanted` admits."""
         if wanted != self.filter:
             self.filter = wanted
-            self.order_anew()
+            self.ordering.anew()
             self._draw_aside()
             self.show(self.desk.state, self.desk.now())
 
@@ -345,33 +323,10 @@ class View(Screen[None]):
         if not self.query(FleetTable):
             self.say("no rows to order here", Tone.WARN)
             return
-        columns = self.COLUMNS
-        sortable = [index for index, column in enumerate(columns) if column.sort is not None]
-        later = [index for index in sortable if index > self._order_at]
-        if later:
-            self.order_by(later[0])
-            self.say(f"ordered by {columns[later[0]].title.lower()}")
-        else:
-            self._order_at, self.order = -1, None
-            self.say("in its own order")
-        self._typed_at = self._sorted_at = -RESORT_S
+        column = self.ordering.by_next()
+        self.say(f"ordered by {column.title.lower()}" if column is not None else "in its own order")
         self.show(self.desk.state, self.desk.now())
         self.table.rewind()
-
-    def order_by(self, index: int) -> None:
-        """Order by the column at `index`, in the direction that makes sense for it."""
-        self._order_at, self.order = index, (index, self.COLUMNS[index].descending)
-
-    def order_as(self, title: str, *, descending: bool) -> None:
-        """Order by the column of that title; in the screen's own order where there is none."""
-        sortable = (index for index, column in enumerate(self.COLUMNS) if column.sort and column.title == title)
-        index = next(sortable, None)
-        self._order_at, self.order = (-1, None) if index is None else (index, (index, descending))
-        self.order_anew()
-
-    def order_anew(self) -> None:
-        """Let the rows take their order with the next drawing, whoever types."""
-        self._sorted_at = -RESORT_S
 
     def copied(self) -> str:
         """What `y` copies."""
