@@ -27,7 +27,7 @@ class MxHost(NamedTuple):
 class Found(Generic[Record]):
     """Records exist. MX hosts are in order of (preference, name); a null MX is one host without a name (RFC 7505).
 
-    MX records that name no host are left out; `records` is empty when all do.
+    MX and PTR records that name no host are left out; `records` is empty when all do.
     """
 
     records: tuple[Record, ...]
@@ -61,4 +61,5 @@ Address = IPv4Address | IPv6Address
 MxAnswer = Found[MxHost] | NoData | NxDomain | Failed
 AddressAnswer = Found[Address] | NoData | NxDomain | Failed
 TxtAnswer = Found[bytes] | NoData | NxDomain | Failed
+PtrAnswer = Found[str] | NoData | NxDomain | Failed
 TlsaAnswer = Found[Tlsa] | NoData | NxDomain | Failed

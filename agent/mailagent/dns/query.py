@@ -30,13 +30,14 @@ _LARGEST_DATAGRAM = 65_535
 
 
 class Kind(Enum):
-    """Record types that mail delivery asks for."""
+    """Record types that are asked for."""
 
     MX = dns.rdatatype.MX
     A = dns.rdatatype.A
     AAAA = dns.rdatatype.AAAA
     TXT = dns.rdatatype.TXT
     TLSA = dns.rdatatype.TLSA
+    PTR = dns.rdatatype.PTR
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,12 @@ def _mx_hosts(records: Any) -> tuple[MxHost, ...]:
     return tuple(hosts[:MAX_RECORDS])
 
 
+def _names(records: Any) -> tuple[str, ...]:
+    """Names that can be looked up; what else stands there is nobody's."""
+    found = (record.target.to_text(omit_final_dot=True).lower() for record in list(records)[:MAX_RECORDS])
+    return tuple(sorted(name for name in found if is_host_name(name)))
+
+
 def _tlsa(record: Any) -> Tlsa:
     return Tlsa(record.usage, record.selector, record.mtype, record.cert)
 
@@ -178,4 +185,5 @@ _RECORDS: dict[Kind, Callable[[Any], tuple[Any, ...]]] = {
     Kind.AAAA: partial(_first, lambda record: IPv6Address(record.address)),
     Kind.TXT: partial(_first, lambda record: b"".join(record.strings)),
     Kind.TLSA: partial(_first, _tlsa),
+    Kind.PTR: _names,
 }

@@ -9,7 +9,7 @@ from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any, Protocol, cast
 
-from mailagent.dns.answers import AddressAnswer, Failed, Found, MxAnswer, TlsaAnswer, TxtAnswer
+from mailagent.dns.answers import Address, AddressAnswer, Failed, Found, MxAnswer, PtrAnswer, TlsaAnswer, TxtAnswer
 from mailagent.dns.cache import FAILURE_TTL_S, MIN_TTL_S, MX_MIN_TTL_S, STALE_S, STALE_TTL_S, Cache, kept_s
 from mailagent.dns.query import Kind, Nameserver, ask, system_nameservers
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 MAX_OPEN = 224
 """Questions on the wire at a time: two for each look-up of scheduling, and some for the addresses of paths, which must
 not wait behind domains that nobody answers for. Many more at once would overrun a server's socket."""
-CACHE_SIZES = {Kind.MX: 50_000, Kind.A: 25_000, Kind.AAAA: 25_000, Kind.TXT: 25_000, Kind.TLSA: 10_000}
+CACHE_SIZES = {Kind.MX: 50_000, Kind.A: 25_000, Kind.AAAA: 25_000, Kind.TXT: 25_000, Kind.TLSA: 10_000, Kind.PTR: 5_000}
 """Answers kept, about 500 bytes each."""
 MAX_TURN_S = 30.0
 """How long a question waits for its turn behind MAX_OPEN others before it counts as failed."""
@@ -53,7 +53,7 @@ class Settings(Protocol):
 
 
 class Resolver:
-    """MX, A, AAAA, TXT and TLSA look-ups.
+    """MX, A, AAAA, TXT, TLSA and PTR look-ups.
 
     An answer is kept for its TTL, clamped to 60 s..24 h (MX from 5 min, negative ones up to 15 min); when the servers
     then fail, records stand in for up to a day. Callers with the same question share one look-up; a caller that is
@@ -86,9 +86,9 @@ class Resolver:
         """What is known about the mail exchangers of `domain` without asking; None: ask."""
         return self._mx.fresh(domain, self._clock())
 
-    async def mx(self, domain: str) -> MxAnswer:
-        """The mail exchangers of `domain`, in order of (preference, name)."""
-        answer = self._mx.fresh(domain, self._clock())
+    async def mx(self, domain: str, *, fresh: bool = False) -> MxAnswer:
+        """The mail exchangers of `domain`, in order of (preference, name); `fresh` as below."""
+        answer = None if fresh else self._mx.fresh(domain, self._clock())
         return answer if answer is not None else cast(MxAnswer, await self._shared(Kind.MX, domain))
 
     async def addresses(self, host: str, *, version: int, fresh: bool = False) -> AddressAnswer:
@@ -100,6 +100,11 @@ class Resolver:
         """Text records of `name`, the strings of each joined; `fresh`: asked now, whatever is remembered."""
         answer = self._shared(Kind.TXT, name) if fresh else self._answer(Kind.TXT, name)
         return cast(TxtAnswer, await answer)
+
+    async def names(self, address: Address, *, fresh: bool = False) -> PtrAnswer:
+        """The names of an address (PTR, RFC 1035 section 3.5); `fresh`: asked now, whatever is remembered."""
+        name = address.reverse_pointer
+        return cast(PtrAnswer, await (self._shared(Kind.PTR, name) if fresh else self._answer(Kind.PTR, name)))
 
     async def tlsa(self, name: str) -> TlsaAnswer:
         """TLSA records of `name` (`_25._tcp.mx.example.com`)."""
