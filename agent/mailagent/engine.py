@@ -182,8 +182,8 @@ class Engine(Life):
             attempts=self._counters.attempts,
             flow=self._history.flow,
         )
-        self._watch_lists(self._resolver, lambda: self._snapshots.expire())
-        self._overview.listings, self._overview.lists_unknown = self._block_lists.listings, self._block_lists.unknown
+        self._watch_reputation(self._resolver, lambda: self._signing.ring, lambda: self._snapshots.expire())
+        self._overview.standing, self._overview.pool_faults = self._reputation.of, self._reputation.of_pool
         attempts.observers += (self._automation.observe, self._scheduler.leave_address, self._look_at_lists)
         self._mail = MailOrders(
             self._control, self._spool, self._scheduler, attempts, self._removed, Resigning(self._signing).added
@@ -251,8 +251,8 @@ class Engine(Life):
             "outcomes": Tallies(self._accounting.directory, lambda: self._config.accounting.records).outcomes,
             "events": self._events.events,
             "automation": self._automation.automation,
-            **self._block_lists.reads,
             **self._scraping.reads,
+            **self._reputation.reads,
             "feedback": self._feedback.feedback,
             **self._suppressing.reads,
             **self._evacuating.reads,
@@ -293,8 +293,8 @@ class Engine(Life):
         self._spawn(ages.run(), "ages")
         self._spawn(self._upkeep.run(), "upkeep")
         self._spawn(self._reporting.run(), "tls-reports")
-        self._spawn(self._block_lists.run(), "block-lists")
         self._spawn(self._scraping.run(), "metrics")
+        self._spawn(self._reputation.run(), "reputation")
         await self._feedback.start()
         await self._intake.start()
         if config.intake.ready is not None:
@@ -344,7 +344,7 @@ class Engine(Life):
 
     def _look_at_lists(self, verdict: Verdict, _reply: SmtpReply, queue: ReadyQueue, _item: Item | None) -> None:
         if verdict.category in (Category.IP_BLOCKLIST, Category.IP_REPUTATION):
-            self._block_lists.look_soon(queue.vmta)
+            self._reputation.block_lists.look_soon(queue.vmta)
 
     # -- suppression ---------------------------------------------------------------------------------------------
 
@@ -372,7 +372,10 @@ class Engine(Life):
         eases = self._easing.changed(self._config, self._state, state, datetime.now(UTC))
         self._state = self._admission.state = state
         self._snapshots.expire()
+        ring = self._signing.ring
         self._signing.choose(chosen(state))
+        if self._signing.ring is not ring:
+            self._reputation.identity.look_again()
         self._acceptor.look_for_headers()
         self._scheduler.apply(self._config, state)
         if eases is not None:

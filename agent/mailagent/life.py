@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from mailagent.api.ids import ProviderName, VmtaName
-from mailagent.api.reputation import matters
 from mailagent.config import Origins
 from mailagent.config.structs import AgentConfig
 from mailagent.control.state import HostState
@@ -19,7 +18,8 @@ from mailagent.host import Act, Read
 from mailagent.outcome.accounting import AccountingLog
 from mailagent.outcome.events import Events
 from mailagent.outcome.suppression import SuppressionBook
-from mailagent.reputation import BlockLists
+from mailagent.reputation import Reputation
+from mailagent.reputation.identity import Keys
 from mailagent.rollout.service import Configuring, Loaded
 from mailagent.scraping import Scraping
 from mailagent.spool.errors import StorageFailed
@@ -52,8 +52,8 @@ class Life(ABC):
     _suppressing: Suppressing
     _configuring: Configuring[Any]
     _upkeep: Upkeep
-    _block_lists: BlockLists
     _scraping: Scraping
+    _reputation: Reputation
     _reads: Mapping[str, Read]
     _verbs: Mapping[str, Act]
 
@@ -156,10 +156,10 @@ class Life(ABC):
     def _incident(self, provider: str, held: int) -> None:
         self._spawn(self._suppressing.freeze_by_itself(ProviderName(provider), held), f"freeze:{provider}")
 
-    def _watch_lists(self, resolver: Resolver, changed: Callable[[], None]) -> None:
-        """What block lists say, once the task `block-lists` runs; `changed` when a listing came or went."""
-        self._block_lists = BlockLists(
-            self._config, resolver, note=lambda verb, words: self.note(verb, AGENT, words), changed=changed
+    def _watch_reputation(self, resolver: Resolver, keys: Keys, changed: Callable[[], None]) -> None:
+        """What others think of us, once the task `reputation` runs; `keys`: those that sign now."""
+        self._reputation = Reputation(
+            self._config, resolver, keys, note=lambda verb, words: self.note(verb, AGENT, words), changed=changed
         )
 
     # -- configuration -------------------------------------------------------------------------------------------
@@ -179,8 +179,8 @@ class Life(ABC):
     async def _taken_over(self, changed: list[str], author: str) -> None:
         """Have what is written follow, and tell of it."""
         self.on_reload(self._config)
-        self._block_lists.configure(self._config)
         self._scraping.configure(self._config)
+        self._reputation.configure(self._config)
         if "accounting" in changed:
             try:
                 await asyncio.to_thread(self._accounting.configure, self._config.accounting)
@@ -223,14 +223,11 @@ class Life(ABC):
         return self._spool.spool_id
 
     def unfit(self, vmta: str) -> list[str]:
-        """Why `vmta` should not begin to send now: its addresses cannot be bound, or are on block lists."""
+        """Why `vmta` should not begin to send now: it cannot be bound, or receivers would mind."""
         problem = bind_problem(self._config.virtual_mtas[VmtaName(vmta)])
         found = [] if problem is None else [f"cannot be bound: {problem}"]
-        listings = self._block_lists.listings(VmtaName(vmta))
-        return found + [f"is {one.sentence}" for one in listings if matters(listings)]
+        return found + self._reputation.unfit(VmtaName(vmta))
 
     def doubts(self, vmta: str) -> list[str]:
         """What is not known of `vmta`."""
-        missing = self._block_lists.unknown(VmtaName(vmta))
-        answers = "an answer" if missing == 1 else f"{missing} answers"
-        return [f"may be on a block list: {answers} about it are missing"] if missing else []
+        return self._reputation.doubts(VmtaName(vmta))

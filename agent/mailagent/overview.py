@@ -13,7 +13,7 @@ from mailagent.api.ids import PoolName, ProviderName, VmtaName
 from mailagent.api.mail import MailProgress
 from mailagent.api.operations import Impact
 from mailagent.api.reasons import ReasonKind, WaitReason
-from mailagent.api.reputation import Listing
+from mailagent.api.reputation import Fault
 from mailagent.api.requests import HistoryRequest, HistoryScope
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter, Target, TargetKind
@@ -22,6 +22,7 @@ from mailagent.census import Census
 from mailagent.config.structs import AgentConfig, VirtualMta
 from mailagent.control.generations import Generations
 from mailagent.control.state import IN_SERVICE, HostState
+from mailagent.reputation import Standing
 from mailagent.scheduling.holds import binding
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.spool.records import DeferredTotal
@@ -76,10 +77,10 @@ class Overview:
         self._paces = paces
         self.mail: Callable[[Directive], MailProgress | None] = lambda _: None
         """How far an order on mail is."""
-        self.listings: Callable[[VmtaName], tuple[Listing, ...]] = lambda _: ()
-        """Block lists that a virtual MTA is on."""
-        self.lists_unknown: Callable[[VmtaName], int] = lambda _: 0
-        """How many of their answers are missing."""
+        self.standing: Callable[[VmtaName], Standing] = lambda _: Standing()
+        """What others think of a virtual MTA."""
+        self.pool_faults: Callable[[PoolName], tuple[Fault, ...]] = lambda _: ()
+        """What is bad about the domains that a pool sends for."""
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -92,11 +93,12 @@ class Overview:
             status = state.pool(name)
             own = [queue for vmta in pool.members for queue in queues.get(vmta, ())]
             members = [state.member(vmta).state for vmta in pool.members]
+            faults = self.pool_faults(name)
             rows.append(
                 PoolView(
                     name=name,
                     state=status.state,
-                    reason=status.reason,
+                    reason=status.reason or ", ".join(one.sentence for one in faults),
                     members=pool.members,
                     active=sum(one in IN_SERVICE for one in members),
                     standby=members.count(MemberState.STANDBY),
@@ -107,6 +109,7 @@ class Overview:
                     oldest_at=_oldest([oldest.get(vmta) for vmta in pool.members], own),
                     flow=self._history.flow(HistoryScope.POOL, name),
                     generation=self._generations.pool(name),
+                    faults=faults,
                 )
             )
         return tuple(rows)
@@ -121,7 +124,8 @@ class Overview:
                 own = queues.get(name, [])
                 status = state.member(name, empty=self._progress(name, own).empty)
                 problem = next((queue.bind_problem for queue in own if queue.bind_problem), "")
-                listings = self.listings(name)
+                standing = self.standing(name)
+                known = [one.sentence for one in standing.listings] + [one.sentence for one in standing.faults]
                 rows.append(
                     VmtaView(
                         name=name,
@@ -131,14 +135,16 @@ class Overview:
                         public=vmta.public,
                         ehlo=vmta.ehlo or self.config.host,
                         state=status.state,
-                        reason=problem or status.reason or ", ".join(one.sentence for one in listings),
+                        reason=problem or status.reason or ", ".join(known),
                         ready=_ready(own),
                         connections=_connections(own),
                         in_doubt=self._spool.open_marks_of(name),
                         flow=self._history.flow(HistoryScope.VMTA, name),
                         generation=self._generations.vmta(name),
-                        listings=listings,
-                        lists_unknown=self.lists_unknown(name),
+                        listings=standing.listings,
+                        lists_unknown=standing.lists_unknown,
+                        faults=standing.faults,
+                        identity_unknown=standing.identity_unknown,
                     )
                 )
         return tuple(rows)

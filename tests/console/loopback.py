@@ -46,7 +46,7 @@ from mailagent.api.ids import (
 from mailagent.api.jobs import JobDetail, JobPage, JobState, JobView
 from mailagent.api.methods import CHANGES, MAX_REQUEST_BYTES, METHODS, PROTOCOL_VERSION, TRACE
 from mailagent.api.operations import Impact, MailPart, OperationRecord, OperationResult, Result
-from mailagent.api.reputation import ListCheck, ListChecks, ListState
+from mailagent.api.reputation import IdentityCheck, IdentityChecks, IdentityState, ListCheck, ListChecks, ListState
 from mailagent.api.rollout import ConfigChange, ConfigPlan, FileState, How, unpack
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.sums import Sums
@@ -127,6 +127,7 @@ class LoopbackAgent:
     empty: bool = True  # progress of drains
     lock_of: str = ""  # who else holds the lock
     list_checks: tuple[ListCheck, ...] = ()
+    identity_checks: tuple[IdentityCheck, ...] = ()
     sums: Sums | None = None
     connect_ms: dict[str, float] = field(default_factory=dict)  # by provider
     jobs: tuple[str, ...] = ()
@@ -351,6 +352,9 @@ class LoopbackAgent:
             case "block_lists":
                 shown = [one for one in self.list_checks if params.all or one.state is not ListState.CLEAN]
                 return ListChecks(checks=tuple(shown), asked=len(self.list_checks))
+            case "identity":
+                found = [one for one in self.identity_checks if params.all or one.state is not IdentityState.GOOD]
+                return IdentityChecks(checks=tuple(found), asked=len(self.identity_checks))
             case "automation":
                 live = tuple(one for one in self.live.values() if one.rule)
                 rule = RuleView(name="gmail.unusual-rate", act="backoff", mode="on", threshold="2/h", hits=2, live=1)

@@ -17,7 +17,7 @@ from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import OperationRecord, OperationResult
 from mailagent.api.outcomes import Outcomes, OutcomesRequest
 from mailagent.api.parts import MessageParts, PartsRequest
-from mailagent.api.reputation import ListChecks, ListsRequest
+from mailagent.api.reputation import IdentityChecks, IdentityRequest, ListChecks, ListsRequest
 from mailagent.api.requests import Role
 from mailagent.api.rollout import ConfigApply, ConfigPlan, ConfigQuery, ConfigUndo
 from mailagent.api.sums import Sums, SumsRequest
@@ -87,6 +87,7 @@ METHODS: dict[str, Method] = {
         Method("automation", requests.Empty, AutomationView),
         Method("block_lists", ListsRequest, ListChecks),
         Method("metrics", requests.Empty, Metrics),
+        Method("identity", IdentityRequest, IdentityChecks),
         Method("feedback", FeedbackRequest, FeedbackView),
         Method("suppressions", suppression.SuppressionQuery, suppression.SuppressionPage),
         Method("suppression_add", suppression.SuppressionAdd, OperationResult, Role.OPERATOR),

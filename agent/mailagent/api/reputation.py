@@ -1,4 +1,4 @@
-"""What others think of our addresses."""
+"""What others think of our addresses, and by what they know us."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from mailagent.api.ids import VmtaName
+from mailagent.api.ids import PoolName, VmtaName
 
 LOW_TOGETHER = 2
 """So many lists of low weight matter as much as one of high weight."""
@@ -74,3 +74,63 @@ class ListChecks(msgspec.Struct, frozen=True, kw_only=True):
 
     checks: tuple[ListCheck, ...] = ()
     asked: int = 0  # pairs in all
+
+
+class IdentityKind(StrEnum):
+    """What receivers look up about who sends."""
+
+    PTR = "ptr"  # the address has a name that leads back to it
+    EHLO = "ehlo"  # the name that it greets with leads to it
+    SPF = "spf"
+    DKIM = "dkim"
+    DMARC = "dmarc"
+    MX = "mx"  # the domain takes bounces and answers
+
+
+class IdentityState(StrEnum):
+    """What they find."""
+
+    BAD = "bad"  # mail is refused, or counts as forged
+    WEAK = "weak"  # some mind
+    UNKNOWN = "unknown"
+    GOOD = "good"
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What is bad."""
+
+    kind: IdentityKind
+    sentence: str
+
+
+class IdentityCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that receivers look up: about an address, about a domain, or about both."""
+
+    kind: IdentityKind
+    vmta: VmtaName | None  # None: about the domain alone, whoever sends
+    address: str  # empty: about a domain alone
+    domain: str  # of mail, a greeting or a key; empty: about an address alone
+    pools: tuple[PoolName, ...]  # that it matters for
+    state: IdentityState
+    detail: str
+    since: datetime | None  # it has that state, as far as this run of the agent has seen
+    asked_at: datetime | None  # None: not yet
+
+    @property
+    def sentence(self) -> str:
+        """`spf of news.example.com: ...`."""
+        return f"{self.kind} of {self.domain or self.address}: {self.detail}"
+
+
+class IdentityRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """By what receivers know a host."""
+
+    all: bool = False  # also what is good
+    now: bool = False  # asked again first, as far as that goes in a few seconds
+
+
+class IdentityChecks(msgspec.Struct, frozen=True, kw_only=True):
+    """What a host knows."""
+
+    checks: tuple[IdentityCheck, ...] = ()
+    asked: int = 0  # in all

@@ -14,7 +14,7 @@ from mailagent.api.directives import DirectiveView
 from mailagent.api.ids import HostName, MessageId, PoolName, ProviderName, QueueKey, SiteName, StreamName, VmtaName
 from mailagent.api.outcome import Attempt
 from mailagent.api.reasons import WaitReason
-from mailagent.api.reputation import Listing
+from mailagent.api.reputation import Fault, Listing
 from mailagent.api.smtp import SmtpReply
 
 RECENT_BUCKETS = 24
@@ -113,7 +113,7 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     name: PoolName
     state: PoolState
-    reason: str  # the directive behind the state, as a sentence
+    reason: str  # the directive behind the state, as a sentence, else its faults
     members: tuple[VmtaName, ...]  # of this host, in configuration order
     active: int
     standby: int
@@ -124,6 +124,7 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     oldest_at: datetime | None
     flow: Flow
     generation: int
+    faults: tuple[Fault, ...] = ()  # what is bad about the domains that it sends for: SPF, DKIM, DMARC, MX
 
 
 class VmtaView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -136,7 +137,7 @@ class VmtaView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     public: str
     ehlo: str
     state: MemberState
-    reason: str  # the bind error, else the directive behind the state, else block lists that it is on
+    reason: str  # the bind error, else the directive behind the state, else block lists that it is on and faults
     ready: int
     connections: int
     in_doubt: int
@@ -144,6 +145,8 @@ class VmtaView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     generation: int
     listings: tuple[Listing, ...] = ()  # block lists that an address of it is on, the worst first
     lists_unknown: int = 0  # answers of block lists that are missing
+    faults: tuple[Fault, ...] = ()  # what is bad about who it says it is: PTR, SPF
+    identity_unknown: int = 0  # answers about that which are missing
 
 
 class ProviderView(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -1,4 +1,4 @@
-"""The `reputation` section: who is asked what is thought of our addresses."""
+"""The `reputation` section: who is asked what is thought of our addresses, and what they see of us."""
 
 from datetime import timedelta
 
@@ -16,7 +16,15 @@ class BlockList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     answers: dict[str, str] = {}  # what an answer says, by address: `127.0.0.2: spam trap`
 
 
+class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What receivers look up about us: PTR, EHLO, SPF, DKIM, DMARC, MX."""
+
+    enabled: bool = True
+    every: timedelta = timedelta(hours=6)  # between two rounds; after missing answers 10 min
+
+
 class Reputation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is watched of our addresses."""
 
     block_lists: dict[str, BlockList] = {}  # by zone: `zen.spamhaus.org`
+    identity: Identity = Identity()

@@ -29,16 +29,21 @@ class Unproven(ValueError):
         self.records = records
 
 
+class Unanswered(Unproven):
+    """Nobody knows: DNS gave no answer."""
+
+
 async def prove(dns: Asks, key: SigningKey) -> str:
     """The record of `key` as it is published.
 
     Raises:
         Unproven: it is not, or differs from our key, or verifiers would not use it.
+        Unanswered: DNS did not say.
     """
     name = key.record_name
     answer = await dns.txt(name, fresh=True)
     if isinstance(answer, Failed):
-        raise Unproven(f"DNS gave no answer about {name}: {answer.reason}")
+        raise Unanswered(f"DNS gave no answer about {name}: {answer.reason}")
     if not isinstance(answer, Found) or answer.stale:
         raise Unproven(f"{name} is not published")
     records = tuple(record.decode("utf-8", "replace") for record in answer.records)

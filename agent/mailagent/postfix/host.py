@@ -158,8 +158,8 @@ class PostfixHost(Life):
             ConnectTimes(),
             Paces(),
         )
-        self._watch_lists(self._resolver, lambda: self._snapshots.expire())
-        self._overview.listings, self._overview.lists_unknown = self._block_lists.listings, self._block_lists.unknown
+        self._watch_reputation(self._resolver, tuple, lambda: self._snapshots.expire())
+        self._overview.standing, self._overview.pool_faults = self._reputation.of, self._reputation.of_pool
         self._snapshots = Snapshots(
             config,
             spool=self._spool,
@@ -204,8 +204,8 @@ class PostfixHost(Life):
             "ages": ages.ages,
             "outcomes": Tallies(self._accounting.directory, lambda: self._config.accounting.records).outcomes,
             "events": self._events.events,
-            **self._block_lists.reads,
             **self._scraping.reads,
+            **self._reputation.reads,
             **self._configuring.reads,
             **self._suppressing.reads,
             **Parts(config.host, texts.of).reads,
@@ -243,8 +243,8 @@ class PostfixHost(Life):
         self._spawn(self._log.run(), "log")
         self._spawn(self._mail.run(), "mail-orders")
         self._spawn(self._maps.run(), "maps")
-        self._spawn(self._block_lists.run(), "block-lists")
         self._spawn(self._scraping.run(), "metrics")
+        self._spawn(self._reputation.run(), "reputation")
         self._spawn(self._agreement.look(config), "agreement")
         log.info(
             "postfix host runs host=%s version=%s queue=%s", config.host, instance.version_text, instance.queue_dir

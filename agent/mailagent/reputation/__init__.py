@@ -1,5 +1,7 @@
-"""What others think of our addresses: block lists (DNSBL, RFC 5782)."""
+"""What others think of our addresses (DNSBL), and what they find when they look up who we are (PTR, SPF, DMARC)."""
 
 from mailagent.reputation.block_lists import BlockLists
+from mailagent.reputation.identity import Identity
+from mailagent.reputation.standing import Reputation, Standing
 
-__all__ = ["BlockLists"]
+__all__ = ["BlockLists", "Identity", "Reputation", "Standing"]

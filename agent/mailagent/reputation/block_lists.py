@@ -4,10 +4,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from random import Random
 from typing import Final, NamedTuple, Protocol
 
@@ -15,8 +14,9 @@ from mailagent.api.codec import cut
 from mailagent.api.ids import VmtaName
 from mailagent.api.reputation import ListCheck, ListChecks, Listing, ListsRequest, ListState, Weight
 from mailagent.config.block_lists import Zone, zones
-from mailagent.config.structs import AgentConfig, VirtualMta
+from mailagent.config.structs import AgentConfig
 from mailagent.dns import Address, AddressAnswer
+from mailagent.reputation.addresses import seen_by_the_world
 from mailagent.reputation.answer import (
     CLEAN_TEST,
     LISTED_TEST,
@@ -124,7 +124,7 @@ class BlockLists:
         self._checks = {}
         for zone in zones(config.reputation.block_lists):
             for name, vmta in config.virtual_mtas.items():
-                for address in _seen_by_the_world(vmta):
+                for address in seen_by_the_world(vmta):
                     check = _Check(name, address, zone, due=now)
                     check = before.get(check.key, check)
                     check.zone = zone
@@ -275,13 +275,6 @@ class BlockLists:
             own.sort(key=lambda one: _WORST.index(one.weight))
         self._listings = {vmta: tuple(own) for vmta, own in found.items()}
         self._unknown = unknown
-
-
-def _seen_by_the_world(vmta: VirtualMta) -> Iterator[Address]:
-    if vmta.public:
-        yield ip_address(vmta.public)
-    own = [address for address in (vmta.address, vmta.address6) if address is not None]
-    yield from (one for one in own if not (vmta.public and one.version == ip_address(vmta.public).version))
 
 
 def _told(check: _Check) -> ListCheck:

@@ -25,16 +25,16 @@ _MAX_LABEL: Final = 63
 class Asks(Protocol):
     """Who asks DNS; `mailagent.dns.Resolver` is one."""
 
-    async def txt(self, name: str, *, fresh: bool = False) -> TxtAnswer:
+    async def txt(self, name: str) -> TxtAnswer:
         """The TXT records of `name`."""
 
-    async def addresses(self, host: str, *, version: int, fresh: bool = False) -> AddressAnswer:
+    async def addresses(self, host: str, *, version: int) -> AddressAnswer:
         """The addresses of `host`."""
 
-    async def mx(self, domain: str, *, fresh: bool = False) -> MxAnswer:
+    async def mx(self, domain: str) -> MxAnswer:
         """The mail exchangers of `domain`."""
 
-    async def names(self, address: Address, *, fresh: bool = False) -> PtrAnswer:
+    async def names(self, address: Address) -> PtrAnswer:
         """The names of `address`."""
 
 
@@ -83,10 +83,12 @@ class _Evaluation:
         self._local = local or "postmaster"
         self._sender_domain = at
         self._helo = helo
+        self._domain = ""  # that was asked about; others are included
         self._lookups = 0
         self._voids = 0
 
     async def run(self, domain: str) -> Spf:
+        self._domain = domain.removesuffix(".")
         try:
             result, reason = await self._check(domain)
         except _End as end:
@@ -108,7 +110,8 @@ class _Evaluation:
             published = select(answer.records) if isinstance(answer, Found) else None
             record = None if published is None else parse(published)
         except Wrong as exc:
-            raise _End(Result.PERMERROR, f"the record of {domain}: {exc}") from exc
+            where = "" if domain == self._domain else f"the record of {domain}: "
+            raise _End(Result.PERMERROR, f"{where}{exc}") from exc
         return (Result.NONE, f"{domain} has no SPF record") if record is None else await self._evaluate(record, domain)
 
     async def _evaluate(self, record: Record, domain: str) -> tuple[Result, str]:

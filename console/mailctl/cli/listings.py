@@ -390,6 +390,47 @@ def block_list_table(rows: Rows, width: int | None, *, asked: int) -> str:
     return table(columns, cells, width=width)
 
 
+def identity_table(rows: Rows, width: int | None, *, asked: int) -> str:
+    """What receivers find, what several hosts found alike in one line; `asked`: how much was looked up in all."""
+    if not asked:
+        return "nothing is looked up: no address here is seen by the world, and no domain of its mail is known"
+    if not rows:
+        return f"receivers mind nothing ({asked:,} looked up)"
+    alike: dict[tuple[object, ...], list[str]] = {}
+    checks: dict[tuple[object, ...], Any] = {}
+    for host, one in rows:
+        key = (one.kind, one.vmta, one.address, one.domain, one.state, one.detail)
+        alike.setdefault(key, []).append(host)
+        checks.setdefault(key, one)
+    columns = [
+        Column("HOST", flex=True, spare=3),
+        Column("VIRTUAL MTA"),
+        Column("ADDRESS", spare=2),
+        Column("DOMAIN"),
+        Column("CHECK"),
+        Column("STATE"),
+        Column("SINCE", right=True, spare=1),
+        Column("ASKED", right=True, spare=4),
+        Column("DETAIL", flex=True),
+    ]
+    now = datetime.now(UTC)
+    cells = [
+        [
+            ", ".join(hosts),
+            checks[key].vmta or "",
+            checks[key].address,
+            checks[key].domain,
+            checks[key].kind,
+            checks[key].state,
+            ago(checks[key].since, now),
+            ago(checks[key].asked_at, now),
+            checks[key].detail,
+        ]
+        for key, hosts in alike.items()
+    ]
+    return table(columns, cells, width=width)
+
+
 def rule_table(rows: Rows, width: int | None) -> str:
     """Rules of automation."""
     columns = [

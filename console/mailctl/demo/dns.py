@@ -31,7 +31,7 @@ Rrsets = dict[dns.rdatatype.RdataType, dns.rrset.RRset]
 
 
 class Zone:
-    """MX and address records of all names, and a block list."""
+    """MX and address records of all names, what else is published, and a block list."""
 
     def __init__(self, *, mx: Mapping[str, Sequence[tuple[int, str]]], addresses: Mapping[str, Sequence[str]]) -> None:
         self.fails = False
@@ -43,6 +43,10 @@ class Zone:
         for host, values in addresses.items():
             self._add(host, dns.rdatatype.A, values)
         self.put_on_list(LISTED)
+
+    def publish(self, owner: str, kind: dns.rdatatype.RdataType, *values: str) -> None:
+        """A name has these records of that type from now on."""
+        self._add(owner, kind, values)
 
     def put_on_list(self, address: str) -> None:
         """The block list has an IPv4 address from now on."""

@@ -49,7 +49,9 @@ default_stream: transactional
 providers:
   gmail: {{tls: opportunistic}}  # the simulated one speaks no TLS
 dns: {{servers: ["{network}.{dns}:{port}"]}}
-reputation: {{block_lists: {{{block_list}: {{weight: high, every: 1m, answers: {{127.0.0.2: spam traps}}}}}}}}
+reputation:
+  block_lists: {{{block_list}: {{weight: high, every: 1m, answers: {{127.0.0.2: spam traps}}}}}}
+  identity: {{every: 1m}}
 delivery: {{port: {port}, allow_networks: [{network}.0/24]}}
 retry: {{waits: [10s, 20s, 30s, 60s], greylist: [12s], dns: [10s, 30s], expire: 30m}}
 automation: {{pause: 2s, quiet: 15s, life: 2m, max_life: 2m}}
@@ -97,7 +99,7 @@ def fleet_text(blueprint: Blueprint) -> str:
 
 def _host_text(blueprint: Blueprint, host: HostPlan) -> str:
     vmtas = "\n".join(
-        f"      {name}: {{address: {address}, ehlo: {name}.acme.example}}"
+        f"      {name}: {{address: {address}, public: {address}, ehlo: {name}.acme.example}}"
         for name, address in sorted({**host.active, **host.standby}.items(), key=lambda item: item[1])
     )
     engine = (

@@ -20,6 +20,7 @@ NAMES = {
     "complaints": "Yahoo defers every address for complaints",
     "full": "mailboxes at Gmail fill up",
     "cut-off": "mx3 goes on, SSH to it does not",
+    "spf": "a second SPF record spoils that of marketing's mail",
 }
 """All incidents of the demo, and in a few words what happens."""
 

@@ -16,6 +16,7 @@ from mailctl.demo.dns import BLOCK_LIST, DnsServer
 from mailctl.demo.farside import FarSide
 from mailctl.demo.incidents import Incident, Incidents
 from mailctl.demo.letters import Author
+from mailctl.demo.names import ORGANIZATION, publish_names, publish_spf
 from mailctl.demo.postfix import DNS_PORT, Postfix
 from mailctl.demo.providers import EVERY_SOURCE
 from mailctl.demo.receivers import PROVIDERS
@@ -60,6 +61,7 @@ class Demo:
                 self._complaints(),
                 self._full(),
                 self._cut_off(),
+                self._spf(),
             )
         )
         self.traffic = Traffic(
@@ -68,6 +70,7 @@ class Demo:
             author=Author(PROVIDERS, self._rng),
             rng=self._rng,
         )
+        publish_names(self.far.dns.zone, blueprint)
         for host in blueprint.hosts:
             for vmta, address in {**host.active, **host.standby}.items():
                 if vmta.startswith("cold-"):
@@ -236,4 +239,13 @@ class Demo:
             description=f"SSH to {name} is cut; its agent goes on taking and sending mail",
             begin=server.kill,
             end=server.revive,
+        )
+
+    def _spf(self) -> Incident:
+        zone, network = self.far.dns.zone, self._blueprint.network
+        return Incident(
+            name="spf",
+            description=f"news.{ORGANIZATION} has two SPF records, which is none: receivers find no address in it",
+            begin=lambda: publish_spf(zone, network, "news", "v=spf1 include:_spf.crm.example ~all"),
+            end=lambda: publish_spf(zone, network, "news"),
         )

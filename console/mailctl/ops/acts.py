@@ -15,7 +15,9 @@ AGENTS: Final = frozenset(("mailagent", "automation"))
 """Authors that are no people."""
 CONSOLE: Final = "console"
 """Noted when somebody's console follows a host for a minute, and when it has gone."""
-OF_HOSTS: Final = frozenset(("start", "stop", "clock", "standstill", "listed", "delisted", CONSOLE))
+OF_HOSTS: Final = frozenset(
+    ("start", "stop", "clock", "standstill", "listed", "delisted", "unproven", "proven", CONSOLE)
+)
 OUTCOMES: Final = frozenset(
     ("released", "rebound", "requeued", "retried", "freed", "bounced", "deleted", "evacuate_admit", "evacuate_end")
 )

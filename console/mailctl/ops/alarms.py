@@ -13,8 +13,8 @@ import msgspec
 from msgspec import structs
 
 from mailagent.api.ids import HostName
-from mailagent.api.reputation import matters
-from mailagent.api.views import EngineState, MemberState, VmtaView
+from mailagent.api.reputation import IdentityKind, matters
+from mailagent.api.views import EngineState, MemberState, PoolView, VmtaView
 from mailctl.fleet.state import FleetState, HostState, LinkState
 from mailctl.ops import selector
 from mailctl.ops.findings import IN_USE, Addresses, Finding, Trouble, fails, findings, pace, size, using_of
@@ -29,6 +29,14 @@ ACTIVE_SHARE = 0.8
 ORDER = tuple(Trouble)
 _SPOKEN = (Trouble.BLOCKED, Trouble.THROTTLED, Trouble.BOUNCING, Trouble.MAILBOXES)
 """What a reply tells more about than what binds."""
+
+_DECISIVE = (IdentityKind.SPF, IdentityKind.DKIM)
+"""Of a domain: without them mail counts as forged. Other faults are told where they are asked for."""
+_LACK = {
+    IdentityKind.PTR: ("has no name that leads back to it", "have no name that leads back to them"),
+    IdentityKind.SPF: ("is not in the SPF record of what it sends", "are not in the SPF record of what they send"),
+}
+"""What is bad about one address, and about several."""
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +79,7 @@ class _Seen(NamedTuple):
     findings: tuple[Finding, ...]
     using: Addresses
     listed: tuple[_Member, ...]
+    has_faults: bool
 
 
 class Lookout:
@@ -88,7 +97,9 @@ class Lookout:
         for host in state.hosts:
             seen, basis = self._seen.get(host.name), _basis(host)
             if seen is None or not all(map(is_, seen.basis, basis)):
-                seen = self._seen[host.name] = _Seen(basis, findings(host), using_of(host), _listed(host))
+                seen = self._seen[host.name] = _Seen(
+                    basis, findings(host), using_of(host), _listed(host), _has_faults(host)
+                )
             for one in seen.findings:
                 groups[_about(one)].append(one)
             if not seen.findings and _is_failing(host):
@@ -97,6 +108,7 @@ class Lookout:
                 every.append(alarm)
             listed += seen.listed
         every += _of_listings(listed)
+        every += _of_faults([host for host in state.hosts if self._seen[host.name].has_faults])
         troubled = {str(one.cell.provider) for group in groups.values() for one in group}
         using = Addresses.together([self._seen[host.name].using for host in state.hosts], troubled)
         for provider in [about[1] for about in groups if about[0] == Trouble.MAILBOXES]:
@@ -114,8 +126,8 @@ def _basis(host: HostState) -> tuple[object, ...]:
     """What the findings of a host hang on. An agent says each second that it is there: that alone changes nothing."""
     snapshot = host.snapshot
     if snapshot is None:
-        return (host.state, None, None, None, None)
-    return (host.state, host.hello, snapshot.destinations, snapshot.vmtas, snapshot.directives)
+        return (host.state, None, None, None, None, None)
+    return (host.state, host.hello, snapshot.destinations, snapshot.vmtas, snapshot.pools, snapshot.directives)
 
 
 def _about(one: Finding) -> tuple[str, ...]:
@@ -230,6 +242,72 @@ def _of_list(group: Sequence[_Member], text: str, why_not: str) -> Alarm:
         advice=f"{why_not or 'its standby takes over'}; {ask}",
         verb=None if why_not else Verb.ROTATE,
         selection="" if why_not else f"vmta:{first.name}",
+    )
+
+
+def _has_faults(host: HostState) -> bool:
+    snapshot = host.snapshot
+    if snapshot is None or not host.state.is_fresh:
+        return False
+    return any(view.faults for view in snapshot.vmtas) or any(pool.faults for pool in snapshot.pools)
+
+
+def _of_faults(hosts: Sequence[HostState]) -> Iterator[Alarm]:
+    """One for each thing that is bad about who we say we are, and makes receivers refuse mail."""
+    own: dict[IdentityKind, list[tuple[HostState, VmtaView]]] = defaultdict(list)
+    shared: dict[str, list[tuple[HostState, PoolView]]] = defaultdict(list)
+    for host in hosts:
+        snapshot = host.snapshot
+        for view in snapshot.vmtas if snapshot is not None else ():
+            for kind in {fault.kind for fault in view.faults} & _LACK.keys() if view.state in IN_USE else ():
+                own[kind].append((host, view))
+        for pool in snapshot.pools if snapshot is not None else ():
+            for fault in pool.faults:
+                if fault.kind in _DECISIVE:
+                    shared[fault.sentence].append((host, pool))
+    for kind, members in own.items():
+        if len(members) >= SEVERAL:
+            yield _of_fault(members, kind, f"{len(members)} addresses {_LACK[kind][1]}", is_one=False)
+        else:
+            for member in members:
+                yield _of_fault([member], kind, f"{member[1].name} {_LACK[kind][0]}", is_one=True)
+    for sentence, pools in shared.items():
+        name = pools[0][1].name
+        yield Alarm(
+            trouble=Trouble.UNPROVEN,
+            text=f"pool {name}: {sentence}",
+            hosts=tuple(sorted({host.name for host, _ in pools})),
+            waiting=sum(pool.ready for _, pool in pools),
+            evidence=sentence,
+            advice=f"mend the record; mailctl identity --now pool:{name} looks again",
+        )
+
+
+def _of_fault(members: Sequence[tuple[HostState, VmtaView]], kind: IdentityKind, text: str, *, is_one: bool) -> Alarm:
+    host, view = members[0]
+    mates = host.snapshot.vmtas if host.snapshot is not None else ()
+    can_rotate = (
+        is_one
+        and not host.lacks(Verb.ROTATE)
+        and any(
+            mate.pool == view.pool
+            and mate.state is MemberState.STANDBY
+            and not mate.faults
+            and not matters(mate.listings)
+            for mate in mates
+        )
+    )
+    look = f"mend the record; mailctl identity --now vmta:{view.name} looks again"
+    return Alarm(
+        trouble=Trouble.UNPROVEN,
+        text=text,
+        hosts=tuple(sorted({one.name for one, _ in members})),
+        vmta=view.name,
+        waiting=sum(one.ready for _, one in members),
+        evidence=", ".join(fault.sentence for fault in view.faults if fault.kind is kind),
+        advice=f"its standby takes over; {look}" if can_rotate else look,
+        verb=Verb.ROTATE if can_rotate else None,
+        selection=f"vmta:{view.name}" if can_rotate else "",
     )
 
 

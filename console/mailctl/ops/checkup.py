@@ -279,6 +279,31 @@ def _lists_unknown(facts: Facts) -> Missing:
     return found
 
 
+def _identity(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    limits = thresholds.identity
+    of_pools: dict[str, dict[str, None]] = {}
+    for host in facts.fresh:
+        if host.snapshot is None:
+            continue
+        for view in host.snapshot.vmtas:
+            detail = ", ".join(one.sentence for one in view.faults)
+            look = f"mailctl identity vmta:{view.name}"
+            yield Measured(f"virtual MTA {view.name}", len(view.faults), limits, detail, look)
+        for pool in host.snapshot.pools:
+            of_pools.setdefault(pool.name, {}).update(dict.fromkeys(one.sentence for one in pool.faults))
+    for name, faults in of_pools.items():
+        yield Measured(f"pool {name}", len(faults), limits, ", ".join(faults), f"mailctl identity pool:{name}")
+
+
+def _identity_unknown(facts: Facts) -> Missing:
+    """Hosts that are lost, and those whose name servers do not answer about their own addresses."""
+    found = dict(facts.lost)
+    for host in facts.fresh:
+        if host.snapshot is not None and (missing := sum(view.identity_unknown for view in host.snapshot.vmtas)):
+            found[host.name] = f"{missing:,} answers about its addresses are missing: mailctl identity host:{host.name}"
+    return found
+
+
 def _disk_free(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
     limits: SpaceLimits = thresholds.disk_free
     for host in facts.fresh:
@@ -333,6 +358,7 @@ CHECKS: Mapping[str, tuple[Unit, Measure, Callable[[Facts], Missing]]] = {
     "deferrals": (Unit.SHARE, _deferrals, lambda facts: facts.sums.failed),
     "bounces": (Unit.SHARE, _bounces, lambda facts: facts.sums.failed),
     "listed": (Unit.COUNT, _listed, _lists_unknown),
+    "identity": (Unit.COUNT, _identity, _identity_unknown),
     "disk_free": (Unit.SPACE, _disk_free, lambda facts: facts.lost),
     "orders": (Unit.AGE, _orders, lambda facts: facts.lost),
     "in_doubt": (Unit.COUNT, _in_doubt, lambda facts: facts.in_doubt.failed),

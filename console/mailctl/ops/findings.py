@@ -37,6 +37,7 @@ class Trouble(StrEnum):
     BOUNCING = "bouncing"  # mail is given up
     BLOCKED = "blocked"  # automation suspended an address at a provider
     LISTED = "listed"  # an address is on block lists that matter
+    UNPROVEN = "unproven"  # what receivers look up about an address or a domain of ours is bad
     THROTTLED = "throttled"  # a provider defers, or automation lowered a limit
     FAILING = "failing"  # attempts of a host, at no place that stands out: DNS, or a fault of ours
     UNREACHABLE = "unreachable"  # connections to a provider fail

@@ -55,6 +55,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`automation`": automation.Automation,
     "`reputation`": reputation.Reputation,
     "`reputation.block_lists.ZONE`": reputation.BlockList,
+    "`reputation.identity`": reputation.Identity,
     "`dns`": structs.Dns,
     "`delivery`": structs.Delivery,
     "`delivery.timeouts`": structs.Timeouts,

@@ -12,8 +12,8 @@ import pytest
 
 from mailagent.api import codec
 from mailagent.api.directives import Directive, DirectiveKind
-from mailagent.api.ids import DirectiveId, OpId, VmtaName
-from mailagent.api.reputation import ListCheck, ListState, Weight
+from mailagent.api.ids import DirectiveId, OpId, PoolName, VmtaName
+from mailagent.api.reputation import IdentityCheck, IdentityKind, IdentityState, ListCheck, ListState, Weight
 from mailagent.api.requests import Role
 from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import DeferredGroup
@@ -133,6 +133,41 @@ def checked(vmta: str, zone: str, state: ListState, detail: str = "") -> ListChe
         since=codec.now(),
         asked_at=codec.now(),
     )
+
+
+def found(vmta: str | None, kind: IdentityKind, state: IdentityState, detail: str) -> IdentityCheck:
+    return IdentityCheck(
+        kind=kind,
+        vmta=VmtaName(vmta) if vmta else None,
+        address="192.0.2.7" if vmta else "",
+        domain="" if vmta else "news.example",
+        pools=(PoolName("marketing"),),
+        state=state,
+        detail=detail,
+        since=codec.now(),
+        asked_at=codec.now(),
+    )
+
+
+async def test_what_receivers_mind_is_told_and_what_hosts_find_alike_stands_once(
+    agents: Agents, mailctl: Mailctl
+) -> None:
+    assert "nothing is looked up" in (await mailctl("identity")).out
+    first, *_ = agents["mx1"].vmta_names("marketing")
+    policy = found(None, IdentityKind.DMARC, IdentityState.BAD, "there is no policy")
+    name = found(first, IdentityKind.PTR, IdentityState.GOOD, "m1.example")
+    agents["mx1"].identity_checks = agents["mx2"].identity_checks = (name, policy)
+    rows = (await mailctl("identity", "--json")).document["rows"]
+    assert [(row["host"], row["kind"], row["state"]) for row in rows] == [
+        ("mx1", "dmarc", "bad"),
+        ("mx2", "dmarc", "bad"),
+    ]
+    table = (await mailctl("identity", "--now")).out
+    assert "mx1, mx2" in table
+    assert table.count("there is no policy") == 1
+    assert "m1.example" in (await mailctl("identity", "--all", f"vmta:{first}")).out
+    assert "mind nothing" in (await mailctl("identity", "pool:transactional")).out
+    assert (await mailctl("identity", "pool:nowhere")).code == 2
 
 
 async def test_addresses_on_block_lists_are_told_and_those_that_nobody_can_tell(

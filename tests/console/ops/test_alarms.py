@@ -9,7 +9,7 @@ import pytest
 from mailagent.api import codec
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.reasons import ReasonKind, WaitReason
-from mailagent.api.reputation import Listing, Weight, matters
+from mailagent.api.reputation import Fault, IdentityKind, Listing, Weight, matters
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.views import DestinationView, EngineState, Flow, MemberState
 from mailctl.fleet.state import FleetState, HostState, LinkState
@@ -306,6 +306,49 @@ def test_a_postfix_that_is_stopped_is_not_offered_what_only_our_engine_can() -> 
     host = replace(last, snapshot=msgspec.structs.replace(last.snapshot, host=view))
     [alarm] = [one for one in Lookout().see(FleetState(hosts=(host,))) if one.trouble is Trouble.REFUSING]
     assert (alarm.verb, alarm.evidence) == (None, "Postfix is not running")
+
+
+def at_fault(kind: IdentityKind, *vmtas: str, pools: tuple[str, ...] = ()) -> FleetState:
+    """QUIET, with those of mx1 at fault."""
+    fault = Fault(kind=kind, sentence=f"{kind} of it: missing")
+    first, *others = QUIET.hosts
+    assert first.snapshot is not None
+    snapshot = msgspec.structs.replace(
+        first.snapshot,
+        vmtas=tuple(
+            msgspec.structs.replace(one, faults=(fault,)) if one.name in vmtas else one for one in first.snapshot.vmtas
+        ),
+        pools=tuple(
+            msgspec.structs.replace(one, faults=(fault,)) if one.name in pools else one for one in first.snapshot.pools
+        ),
+    )
+    return replace(QUIET, hosts=(replace(first, snapshot=snapshot), *others))
+
+
+def test_an_address_without_a_name_is_rotated_to_a_standby_that_has_one() -> None:
+    (alarm,) = alarms(at_fault(IdentityKind.PTR, "mkt-1"))
+    assert (alarm.trouble, alarm.text) == (Trouble.UNPROVEN, "mkt-1 has no name that leads back to it")
+    assert (alarm.command, alarm.evidence) == ("mailctl rotate vmta:mkt-1", "ptr of it: missing")
+    assert QUIET.hosts[0].snapshot is not None
+    standbys = [view.name for view in QUIET.hosts[0].snapshot.vmtas if view.state is MemberState.STANDBY]
+    assert alarms(at_fault(IdentityKind.PTR, *standbys)) == (), "nobody sends from there"
+    (alarm,) = alarms(at_fault(IdentityKind.PTR, "mkt-1", *standbys))
+    assert alarm.command == ""
+    assert "mailctl identity --now vmta:mkt-1" in alarm.advice
+
+
+def test_what_many_addresses_lack_is_one_alarm() -> None:
+    assert QUIET.hosts[0].snapshot is not None
+    active = [view.name for view in QUIET.hosts[0].snapshot.vmtas if view.state is MemberState.ACTIVE]
+    (alarm,) = alarms(at_fault(IdentityKind.SPF, *active))
+    assert alarm.text == f"{len(active)} addresses are not in the SPF record of what they send"
+    assert alarm.command == ""
+
+
+def test_a_domain_whose_mail_counts_as_forged_is_an_alarm_and_a_policy_that_is_missing_is_none() -> None:
+    (alarm,) = alarms(at_fault(IdentityKind.DKIM, pools=("marketing",)))
+    assert (alarm.text, alarm.vmta) == ("pool marketing: dkim of it: missing", "")
+    assert alarms(at_fault(IdentityKind.DMARC, pools=("marketing",))) == ()
 
 
 def listed(weight: Weight, *vmtas: str) -> FleetState:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView
 from mailagent.api.ids import DirectiveId, HostName, OpId, ProviderName, StreamName
 from mailagent.api.replies import InDoubtPage
-from mailagent.api.reputation import Listing, Weight
+from mailagent.api.reputation import Fault, IdentityKind, Listing, Weight
 from mailagent.api.requests import HistoryScope
 from mailagent.api.sums import SumRow, Sums
 from mailagent.api.suppression import SuppressionPage
@@ -191,6 +191,23 @@ def test_growth_bounces_duplicates_and_events() -> None:
     ]
 
 
+def test_what_receivers_mind_is_counted_by_address_and_by_pool() -> None:
+    fault = Fault(kind=IdentityKind.SPF, sentence="spf of news.example: there is none")
+    first, *others = SNAPSHOT.vmtas
+    pool, *rest = SNAPSHOT.pools
+    vmtas = (msgspec.structs.replace(first, faults=(fault,)), *others)
+    pools = (msgspec.structs.replace(pool, faults=(fault, fault)), *rest)
+    assert sorted(crossed("identity", facts(vmtas=vmtas, pools=pools))) == [
+        ("warning", f"pool {pool.name}", 1),
+        ("warning", f"virtual MTA {first.name}", 1),
+    ]
+    assert crossed("identity", facts()) == []
+    unasked = (msgspec.structs.replace(first, identity_unknown=2), *others)
+    assert [one.why for one in verdict("identity", facts(vmtas=unasked)).unchecked] == [
+        "2 answers about its addresses are missing: mailctl identity host:mx1"
+    ]
+
+
 @pytest.mark.parametrize(
     ("weights", "level"),
     [
@@ -263,7 +280,7 @@ def test_the_line_of_a_plugin() -> None:
 
 def test_levels_become_the_codes_of_plugins() -> None:
     assert nagios(checkup(facts(), QUIET))[0].startswith(
-        "MAILCTL OK - 15 checks, nothing crossed | 'unreachable'=0;0;1;0 "
+        "MAILCTL OK - 16 checks, nothing crossed | 'unreachable'=0;0;1;0 "
     )
     assert nagios(checkup(facts(), QUIET))[1] == 0
     assert nagios(checkup(facts({"waiting": 60_000}), QUIET))[1] == 1
@@ -293,7 +310,10 @@ def test_whatever_hosts_say_a_plugin_says_one_line_that_can_be_read(
 def test_people_see_values_commands_and_what_is_not_known() -> None:
     text = checkup_text(checkup(facts({"waiting": 60_000}, lost=True), QUIET), None)
     assert "warning: waiting 60,000 of host mx1 (limit 50,000)\n  mailctl deferred host:mx1" in text
-    assert "not checked on mx2 (lost: reset): refusing, stopped, waiting, window, listed, disk_free, orders" in text
+    assert (
+        "not checked on mx2 (lost: reset): refusing, stopped, waiting, window, listed, identity, disk_free, orders"
+        in text
+    )
 
 
 def test_the_commands_that_show_more_exist() -> None:

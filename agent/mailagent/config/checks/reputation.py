@@ -31,6 +31,8 @@ def check_reputation(config: Reputation, report: Reader) -> None:
             if not _is_answer(answer):
                 message = f"`{answer}` is no listing: those are 127.0.0.0/8 without 127.0.0.1 and 127.255.255.0/24"
                 report.follow_up((*key, "answers", answer), message)
+    if config.identity.every < SHORTEST:
+        report.follow_up(("reputation", "identity", "every"), "is less than a minute")
 
 
 def _not_to_ask(name: str) -> str | None:
