@@ -20,6 +20,7 @@ PACKAGES = {
     "nsenter": "util-linux",
     "opendkim": "opendkim",
     "postfix": "postfix",
+    "promtool": "prometheus",
     "saslpasswd2": "sasl2-bin",
     "smtp-sink": "postfix",
     "smtp-source": "postfix",

@@ -1,6 +1,7 @@
 """The page about metrics names all of them, and the shipped alert rules use nothing else."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,17 @@ def test_the_limits_of_the_rules_are_those_of_check() -> None:
     assert found == expected
     least = [re.findall(r">= (\d+)\n?$", rule["expr"].strip()) for rule in RULES if "increase" in rule["expr"]]
     assert least == [[str(limits.least)]] * 3
+
+
+@pytest.mark.needs("promtool")
+def test_the_rules_fire_when_they_should_and_not_before() -> None:
+    told = subprocess.run(
+        ["promtool", "test", "rules", "tests/data/alerts.yml"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_each_rule_is_among_those_that_are_made_to_fire() -> None:
+    tests = yaml.safe_load((ROOT / "tests/data/alerts.yml").read_text(encoding="utf-8"))["tests"]
+    fired = {one["alertname"] for test in tests for one in test["alert_rule_test"] if one["exp_alerts"]}
+    assert fired == {rule["alert"] for rule in RULES}

@@ -1,6 +1,7 @@
 """Figures for monitoring: the catalogue, their text, and the rows of a snapshot."""
 
 import re
+import subprocess
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -122,6 +123,13 @@ def test_a_whole_host_is_read_back_in_both_formats(snapshot: Snapshot) -> None:
     assert by_name["mailagent_build"].type == "info"
     assert by_name["mailagent_delivered_recipients"].type == "counter"
     assert by_name["mailagent_delivered_recipients"].documentation == "Recipients delivered."
+
+
+@pytest.mark.needs("promtool")
+def test_prometheus_finds_nothing_to_complain_of(snapshot: Snapshot) -> None:
+    text = text_of(Part("mx1", metrics_of(snapshot, facts())), openmetrics=False)
+    told = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=30)
+    assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
 
 
 def test_every_value_has_a_name_and_every_name_a_value(snapshot: Snapshot) -> None:
