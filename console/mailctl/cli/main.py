@@ -235,10 +235,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.exceptions.NoArgsIsHelpError as exc:
         click.echo(exc.format_message(), err=True)
         sys.exit(Exit.USAGE)
+    except click.NoSuchOption as exc:
+        _complain_of_option(exc)
+        sys.exit(Exit.USAGE)
     except click.ClickException as exc:
         complain(" ".join(exc.format_message().split()))  # click writes choices below each other
-        if isinstance(exc, click.UsageError) and exc.ctx is not None:
-            click.echo(f"mailctl: see {exc.ctx.command_path} --help", err=True)
+        _point_to_help(exc)
         sys.exit(Exit.USAGE)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(Exit.INTERRUPTED)
@@ -253,6 +255,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         complain(str(exc))
         sys.exit(Exit.USAGE)
+
+
+def _complain_of_option(exc: click.NoSuchOption) -> None:
+    """Say that there is no such option; of one that all commands have, where it stands."""
+    ours = next((one for one in cli.params if exc.option_name in (*one.opts, *one.secondary_opts)), None)
+    if ours is None or exc.ctx is None or exc.ctx.parent is None:
+        complain(exc.format_message())
+    else:
+        command = exc.ctx.command_path.split(" ")[1]
+        value = "" if isinstance(ours, click.Option) and ours.is_flag else " …"
+        place = f"it stands before the command: mailctl {exc.option_name}{value} {command}"
+        complain(f"No such option '{exc.option_name}'; {place}")
+    _point_to_help(exc)
+
+
+def _point_to_help(exc: click.ClickException) -> None:
+    if isinstance(exc, click.UsageError) and exc.ctx is not None:
+        click.echo(f"mailctl: see {exc.ctx.command_path} --help", err=True)
 
 
 def _text(word: str) -> str:

@@ -12,6 +12,8 @@ from mailctl.fleet.state import FleetState, LinkState
 
 SCHEMA = 1
 """Counts the breaks of the documents' shape."""
+_ONE_WORD = str.maketrans(" _", "--")
+"""`suppression list` and the verb `dkim_prepare` are one word each in the name of a schema, as `report-day` is."""
 
 
 class HostEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +77,7 @@ def document(
 ) -> str:
     """The document of the command `name`, indented, without a line end; `hosts` None: all were targeted."""
     value = Document(
-        schema=f"mailctl.{name}/{SCHEMA}",
+        schema=f"mailctl.{name.translate(_ONE_WORD)}/{SCHEMA}",
         generated_at=datetime.now(UTC),
         hosts=tuple(
             HostEntry(

@@ -119,6 +119,40 @@ def test_a_value_that_is_none_is_told_in_a_sentence(capsys: pytest.CaptureFixtur
     assert (ended.value.code, out, err.splitlines()[0]) == (2, "", f"mailctl: error: {told}")
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("suppression list", "suppression-list"),
+        ("note list", "note-list"),
+        ("dkim list", "dkim-list"),
+        ("in-doubt", "in-doubt"),
+        ("job limit spring 5/s --dry-run", "job-set"),
+        ("note add hello --dry-run", "note-add"),
+    ],
+)
+async def test_the_name_of_a_document_is_one_word(agents: Agents, mailctl: Mailctl, words: str, name: str) -> None:
+    ran = await mailctl(*words.split(), "--json")
+    assert (ran.code, ran.document["schema"]) == (0, f"mailctl.{name}/1"), ran.err
+    assert not any(agent.executed for agent in agents.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("status --fleet f.yaml", "No such option '--fleet'; it stands before the command: mailctl --fleet … status"),
+        ("job show x --timeout 3", "No such option '--timeout'; it stands before the command: mailctl --timeout … job"),
+        ("drain --read-only", "No such option '--read-only'; it stands before the command: mailctl --read-only drain"),
+    ],
+)
+def test_an_option_of_all_commands_behind_one_is_told_its_place(
+    capsys: pytest.CaptureFixture[str], words: str, told: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out, err.splitlines()[0]) == (2, "", f"mailctl: error: {told}")
+
+
 async def test_to_adopt_all_of_nothing_is_done(agents: Agents, mailctl: Mailctl) -> None:
     ran = await mailctl("adopt", "--all", "--write")
     assert (ran.code, ran.out, ran.err) == (0, "no rotation, drain of a virtual MTA or lowered limit stands\n", "")
