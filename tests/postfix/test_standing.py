@@ -258,7 +258,7 @@ async def test_without_a_setup_orders_are_refused_and_say_what_to_run(own: OwnPo
             await one.do(requests.Drain(op_id=NEW, target=vmta("mkt-1")))
         with pytest.raises(Refused, match="drain its pools"):
             await one.do(requests.Drain(op_id=NEW, target=Target(kind=TargetKind.HOST, name="mx1")))
-        with pytest.raises(Refused, match="cannot pause job:spring: Postfix knows no jobs"):
+        with pytest.raises(Refused, match="can do nothing about job:spring: Postfix knows no jobs"):
             await one.do(requests.Suspend(op_id=NEW, target=Target(kind=TargetKind.JOB, name="spring")))
 
 

@@ -138,6 +138,4 @@ def why_not(config: AgentConfig, state: HostState, kind: DirectiveKind, target: 
         )
     if kind is DirectiveKind.SUSPEND and target.kind is TargetKind.TRAFFIC:
         return "Postfix cannot hold one stream at one provider; suspend the stream or the provider"
-    if target.kind is TargetKind.JOB:
-        return "Postfix knows no jobs"
     return ""

@@ -78,6 +78,8 @@ class StandingOrders:
         kind, target = _KINDS.get(verb), getattr(request, "target", None)
         if kind is None or not isinstance(target, Target):
             return
+        if target.kind is TargetKind.JOB:  # in no word of the verb: `suspend job:spring` and `job pause spring` are one
+            raise Refused(f"{self._config().host} can do nothing about {target}: Postfix knows no jobs")
         reason = why_not(self._config(), self._control.state, kind, target)
         if isinstance(request, requests.Drain) and request.refuse:
             reason = "Postfix takes mail in by itself, and cannot refuse that of one pool"
