@@ -25,7 +25,7 @@ from mailctl.demo.instance import master_cf
 from tests.integration.apart import Apart, apart
 from tests.integration.postfix import main_cf
 from tests.integration.processes import accepts, free_port, until, wait_until
-from tests.postfix.hosts import agent
+from tests.postfix.hosts import AGENT_YAML, agent
 from tests.postfix.instances import OwnPostfix
 
 pytestmark = [pytest.mark.needs("mounts", "nsenter", "postfix", "root", "unshare"), pytest.mark.timeout(120)]
@@ -94,6 +94,17 @@ async def ids(host: PostfixHost) -> set[str]:
     return {row.message_id for row in page.rows}
 
 
+def reloads(one: OwnPostfix) -> int:
+    return one.log.read_text(encoding="utf-8").count("refreshing the Postfix mail system")
+
+
+async def until_greets(port: int) -> None:
+    async def greets() -> bool:
+        return await asyncio.to_thread(accepts, port)
+
+    await until(greets, "the default instance greets")
+
+
 async def test_an_instance_is_found_by_name_seen_acted_on_and_set_up(
     machine: Machine, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,3 +141,22 @@ async def test_an_instance_is_found_by_name_seen_acted_on_and_set_up(
     assert "vmta-mkt-1" not in inner.run("postconf", "-M")
     machine.place.run(*mailagent, "remove", "--yes", *at)
     assert {path: path.read_bytes() for one in (out, inner) for path in one.config_dir.glob("*.cf")} == files
+
+
+async def test_what_is_done_to_the_default_instance_is_done_to_no_other(machine: Machine, place: Path) -> None:
+    default = OwnPostfix(place / "default", free_port(), free_port(), machine.place.prefix)
+    for name in ("queue", "data"):
+        (place / "default" / name).mkdir(parents=True)
+    machine.place.run("chown", "postfix:", str(place / "default" / "data"))
+    (place / "etc" / "master.cf").write_text(master_cf(f"127.0.0.1:{default.port}"), encoding="utf-8")
+    machine.place.run("postmulti", "-i", "-", "-p", "start")
+    await until_greets(default.port)
+    before = {one: reloads(one) for one in (machine.out, machine.inner)}
+    machine.inner.run("postconf", "-e", "inet_protocols=none at all")  # its `postfix check` fails
+    config = place / "agent.yaml"
+    text = AGENT_YAML.format(state=place / "state", instance='"-"', dns=default.nowhere, poll="1s", more="")
+    config.write_text(text + SECTIONS, encoding="utf-8")
+    said = machine.place.run(sys.executable, "-m", "mailagent", "postfix", "apply", "--yes", "--config", str(config))
+    assert "Postfix has reloaded" in said
+    assert "vmta-mkt-1" in machine.place.run("postconf", "-M")
+    assert {one: reloads(one) for one in before} == before

@@ -162,12 +162,15 @@ def _by_service(overrides: Mapping[str, str], parameter: str) -> dict[str, str]:
 async def find_programs(config: Postfix) -> Programs:
     """The programs of the instance that the configuration names.
 
+    The default one is named too: without `-c`, postfix(1) does to all instances of a machine what it is told.
+
     Raises:
         PostfixError: postmulti does not know the name, or cannot be run.
     """
     programs = Programs(config)
     if config.instance in ("", "-"):
-        return programs
+        said = await programs.run("postconf", "-h", "config_directory")
+        return programs.of(said.decode("utf-8", "replace").strip())
     if config.instance.startswith("/"):
         return programs.of(config.instance)
     listing = programs.other("postmulti", "-l", "-i", config.instance)
