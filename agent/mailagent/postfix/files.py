@@ -149,8 +149,12 @@ class MapFolder:
     async def _index(self, name: str, text: str, programs: Programs) -> None:
         table = f"{self.type}:{self._beside(name)}"
         await programs.run("postmap", table)
-        said = (await programs.run("postmap", "-s", table)).decode("utf-8", "replace")
-        if rows_of(said) != rows_of(text):  # postmap only warns of what it does not understand
+        rows = rows_of(text)
+        if not rows:
+            return
+        keys = "".join(f"{key}\n" for key in rows).encode()
+        said = await programs.run("postmap", "-q", "-", table, stdin=keys)  # a table of cdb cannot be listed
+        if rows_of(said.decode("utf-8", "replace")) != rows:  # postmap only warns of what it does not understand
             raise MapsFailed(f"postmap did not write all of {name}")
 
     def _put_in_place(self, names: Iterable[str]) -> None:
