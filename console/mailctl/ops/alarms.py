@@ -47,6 +47,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[HostName, ...]
     cells: tuple[str, ...] = ()  # `gmail/mkt-1`, those with most mail first; none: it is about the hosts
     vmta: str = ""  # or about this one, at no provider alone
+    pool: str = ""  # or about this one, whichever address sends for it
     waiting: int = 0  # recipients behind it
     evidence: str = ""  # the reply or error, verbatim
     advice: str = ""  # what to do, a sentence
@@ -275,8 +276,9 @@ def _of_faults(hosts: Sequence[HostState]) -> Iterator[Alarm]:
         name = pools[0][1].name
         yield Alarm(
             trouble=Trouble.UNPROVEN,
-            text=f"pool {name}: {sentence}",
+            text=f"{name}: {sentence}",
             hosts=tuple(sorted({host.name for host, _ in pools})),
+            pool=name,
             waiting=sum(pool.ready for _, pool in pools),
             evidence=sentence,
             advice=f"mend the record; mailctl identity --now pool:{name} looks again",

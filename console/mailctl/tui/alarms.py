@@ -48,7 +48,10 @@ class Alarms:
 
 
 def _about(alarm: Alarm) -> tuple[str, ...]:
-    """What stays the same while the trouble lasts: one cell, or the provider of several, or the hosts."""
+    """What stays the same while the trouble lasts: one cell, or the provider of several, or a pool and what it lacks,
+    or the hosts."""
+    if alarm.pool:
+        return (alarm.trouble, alarm.pool, alarm.evidence)
     providers = {cell.rpartition("/")[0] for cell in alarm.cells}
     return (alarm.trouble, alarm.vmta, *(alarm.cells if len(alarm.cells) == 1 else sorted(providers) or alarm.hosts))
 
@@ -57,7 +60,7 @@ def screen_of(alarm: Alarm) -> str:
     """The screen with its rows."""
     if alarm.trouble is Trouble.FAILING:
         return "Deferred"
-    if alarm.vmta:
+    if alarm.vmta or alarm.pool:
         return "Pools"
     return "Destinations" if alarm.cells else "Fleet"
 
@@ -68,6 +71,8 @@ def rows_of(alarm: Alarm) -> tuple[str, ...]:
         return ()
     if alarm.vmta:
         return (f"vmta:{alarm.vmta}",)
+    if alarm.pool:
+        return (f"pool:{alarm.pool}",)
     return alarm.cells or tuple(map(str, alarm.hosts))
 
 

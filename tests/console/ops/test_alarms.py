@@ -347,7 +347,7 @@ def test_what_many_addresses_lack_is_one_alarm() -> None:
 
 def test_a_domain_whose_mail_counts_as_forged_is_an_alarm_and_a_policy_that_is_missing_is_none() -> None:
     (alarm,) = alarms(at_fault(IdentityKind.DKIM, pools=("marketing",)))
-    assert (alarm.text, alarm.vmta) == ("pool marketing: dkim of it: missing", "")
+    assert (alarm.text, alarm.vmta, alarm.pool) == ("marketing: dkim of it: missing", "", "marketing")
     assert alarms(at_fault(IdentityKind.DMARC, pools=("marketing",))) == ()
 
 

@@ -9,7 +9,7 @@ from textual.pilot import Pilot
 
 from mailagent.api.directives import DirectiveKind, DirectiveView
 from mailagent.api.reasons import ReasonKind, WaitReason
-from mailagent.api.reputation import Weight
+from mailagent.api.reputation import IdentityKind, Weight
 from mailctl.fleet.state import FleetState, HostState
 from mailctl.ops.alarms import Lookout
 from mailctl.ops.plan import Verb
@@ -25,7 +25,7 @@ from mailctl.tui.widgets.alarmline import AlarmLine, alarm_line
 from mailctl.tui.widgets.status import Hints
 from mailctl.tui.widgets.table import FleetTable
 from mailctl.tui.widgets.topbar import Tabs
-from tests.console.ops.test_alarms import FAILING, QUIET, listed, rule, with_cells
+from tests.console.ops.test_alarms import FAILING, QUIET, at_fault, listed, rule, with_cells
 from tests.console.tui.doubles import BUSY, StillFleet, healthy, order, troubled
 from tests.console.tui.test_screens import SIZES, app_over, ready, shown, table
 from tests.console.tui.waiting import is_asked, until
@@ -82,6 +82,17 @@ async def test_an_address_on_a_block_list_is_shown_in_its_pool_unfolded(size: tu
         assert "mkt-1 is on bl.example (trap)" in line(pilot)
         assert line(pilot).endswith("R rotate")
         await until(pilot, lambda: "listed  bl.example says  trap" in shown(pilot))
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_what_a_pool_lacks_leads_to_its_row(size: tuple[int, int]) -> None:
+    state = at_fault(IdentityKind.SPF, pools=("marketing",))
+    async with app_over(StillFleet(state)).run_test(size=size) as pilot:
+        await ready(pilot)
+        await until(pilot, lambda: line(pilot).startswith("▲ marketing: spf of it: missing"))
+        await pilot.press("!")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PoolsView) and table(pilot).cursor == "pool:marketing")
+        await until(pilot, lambda: shown(pilot).count("spf of it: missing") == 2)  # in the line and in the pane
 
 
 async def test_without_an_alarm_there_is_no_line() -> None:

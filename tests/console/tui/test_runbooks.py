@@ -10,6 +10,7 @@ import pytest
 from textual.pilot import Pilot
 
 from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.reputation import IdentityKind
 from mailagent.api.smtp import SmtpReply
 from mailctl.fleet.state import FleetState
 from mailctl.ops.plan import Verb
@@ -18,7 +19,7 @@ from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
 from mailctl.tui.screens.view import View
 from mailctl.tui.widgets.alarmline import AlarmLine
 from mailctl.tui.widgets.table import FleetTable
-from tests.console.ops.test_alarms import FAILING, QUIET, rule, with_cells, with_host
+from tests.console.ops.test_alarms import FAILING, QUIET, at_fault, rule, with_cells, with_host
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator, healthy, troubled
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import ready, shown
@@ -55,6 +56,9 @@ SCENES = {
         with_cells(QUIET, "outlook", ("mkt-3",), binding=LISTED, flow=FAILING),
         "outlook blocks mkt-3",
         ("rotate vmta:mkt-3",),
+    ),
+    "unproven": Scene(
+        at_fault(IdentityKind.PTR, "mkt-1"), "mkt-1 has no name that leads back to it", ("rotate vmta:mkt-1",)
     ),
     "complaints": Scene(
         with_cells(QUIET, "outlook", VMTAS, binding=rule("suspend outlook.complaints")),
