@@ -151,7 +151,7 @@ class Engine(Life):
             self._census,
             self._history,
             self._control.generations,
-            attempts.last_replies,
+            attempts.deferrals,
             self._connect_times,
             attempts.paces,
         )

@@ -1,5 +1,6 @@
 """The host as it is now: rows of a snapshot, from counters, ready queues, the census, and what directives allow."""
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from mailagent.api.reputation import Fault
 from mailagent.api.requests import HistoryRequest, HistoryScope
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter, Target, TargetKind
-from mailagent.api.views import DestinationView, MemberState, PoolView, ProviderView, QueueView, VmtaView
+from mailagent.api.views import Deferring, DestinationView, MemberState, PoolView, ProviderView, QueueView, VmtaView
 from mailagent.census import Census
 from mailagent.config.structs import AgentConfig, VirtualMta
 from mailagent.control.generations import Generations
@@ -28,6 +29,7 @@ from mailagent.scheduling.ready import ReadyQueue
 from mailagent.spool.records import DeferredTotal
 from mailagent.spool.store import Spool
 from mailagent.telemetry.connect_times import ConnectTimes
+from mailagent.telemetry.deferrals import Deferrals
 from mailagent.telemetry.history import History
 from mailagent.telemetry.paces import Paces
 from mailagent.words import many
@@ -36,6 +38,8 @@ QUEUES_SHOWN = 8
 """Ready queues named in one destination."""
 REPLY_CHARS = 200
 """Characters of a remote text in one row; the message screen has all of it."""
+DEFERRING_CHARS = 120
+"""The same, of what most deferrals are: the third text of a row."""
 MAX_DESTINATIONS = 512
 """Cells in a snapshot, busiest first."""
 
@@ -62,7 +66,7 @@ class Overview:
         census: Census,
         history: History,
         generations: Generations,
-        last_replies: Mapping[Cell, SmtpReply],
+        deferrals: Deferrals,
         connect_times: ConnectTimes,
         paces: Paces,
     ) -> None:
@@ -72,7 +76,7 @@ class Overview:
         self._census = census
         self._history = history
         self._generations = generations
-        self._last_replies = last_replies
+        self._deferrals = deferrals
         self._connect_times = connect_times
         self._paces = paces
         self.mail: Callable[[Directive], MailProgress | None] = lambda _: None
@@ -81,6 +85,10 @@ class Overview:
         """What others think of a virtual MTA."""
         self.pool_faults: Callable[[PoolName], tuple[Fault, ...]] = lambda _: ()
         """What is bad about the domains that a pool sends for."""
+
+    def deferring(self) -> Deferring | None:
+        """What most deferrals on this host are."""
+        return _brief(self._deferrals.most_of_all(time.time()))
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -211,7 +219,7 @@ class Overview:
         caps = [one.provider_connections.value for one in limits] if len(limits) > 1 else []
         caps += [one.provider_connections.value or one.connections.value for one in limits if len(limits) == 1]
         rates = [str(one.provider_rate) or str(one.rate) for one in limits]
-        last_reply = self._last_replies.get(cell)
+        last_reply = self._deferrals.last.get(cell)
         pace = self._paces.get(cell)
         return DestinationView(
             provider=provider,
@@ -232,6 +240,7 @@ class Overview:
             if pace is not None
             else None,
             usual_ms=pace.usual_ms() if pace is not None else None,
+            deferring=_brief(self._deferrals.most(cell, time.time())),
         )
 
     def _binding(
@@ -495,6 +504,14 @@ def _brief_reply(reply: SmtpReply | None) -> SmtpReply | None:
     if reply is None or len(reply.text) <= REPLY_CHARS:
         return reply
     return msgspec.structs.replace(reply, text=cut(reply.text, REPLY_CHARS))
+
+
+def _brief(deferring: Deferring | None) -> Deferring | None:
+    """The same for what most deferrals are."""
+    if deferring is None or len(deferring.reply.text) <= DEFERRING_CHARS:
+        return deferring
+    text = cut(deferring.reply.text, DEFERRING_CHARS)
+    return msgspec.structs.replace(deferring, reply=msgspec.structs.replace(deferring.reply, text=text))
 
 
 def _brief_reason(reason: WaitReason | None) -> WaitReason | None:

@@ -26,6 +26,7 @@ from mailagent.scheduling.window import Hot
 from mailagent.spool.ids import message_name, now_ms
 from mailagent.spool.records import NewMessage, Settlement, Waiting
 from mailagent.telemetry.counters import Counters
+from mailagent.telemetry.deferrals import Deferrals
 from mailagent.telemetry.paces import Paces
 
 EXPIRED = SmtpReply(code=0, enhanced="4.4.7", text="expired before it could be delivered", local=True)
@@ -60,8 +61,7 @@ class Settler:
         self._tag = tag
         self._counters = counters
         self._make_dsn = make_dsn
-        self.last_replies: dict[tuple[ProviderName, VmtaName], SmtpReply] = {}
-        """The last reply of each provider to each virtual MTA that deferred a recipient."""
+        self.deferrals = Deferrals()
         self.paces = Paces()
 
     def configure(self, config: AgentConfig) -> None:
@@ -278,7 +278,8 @@ class Settler:
         self._counters.deferred(self._pool(row, path), row.stream, path.vmta, path.provider)
         if row.job:
             self._counters.job(row.job).deferred += 1
-        self.last_replies[path.provider, path.vmta] = reply
+        category = verdict.category if verdict is not None else ""
+        self.deferrals.add((path.provider, path.vmta), category, reply, now / 1000)
         told = None
         if now - row.received_at >= self._delay_ms:
             told = self._make_dsn(Action.DELAYED, row, item.body, reply, path.mx)

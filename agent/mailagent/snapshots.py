@@ -127,6 +127,7 @@ class Snapshots(Keeper):
             generation=self._generations.host,
             config_hash=self._config_hash,
             stuck=spool.stuck,
+            deferring=self._overview.deferring(),
         )
 
     def _engine_state(self, state: HostState, failed: bool) -> views.EngineState:

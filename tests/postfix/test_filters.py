@@ -65,7 +65,7 @@ async def test_mail_that_a_content_filter_hands_back_is_counted_once(place: Path
                     "deferred", late, "no room for another scan"
                 )  # fmt: skip
                 assert line.get("provider") is None, "no provider has said that"
-                assert [provider for provider, _ in host._changes.last_replies] == ["default"]
+                assert [provider for provider, _ in host._changes.deferrals.last] == ["default"]
 
                 scan.refusal = b""
                 await asyncio.to_thread(own.run, "postqueue", "-i", late)

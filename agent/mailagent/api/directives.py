@@ -70,6 +70,7 @@ class Directive(msgspec.Struct, frozen=True, kw_only=True):
     rule: str = ""  # made by automation: the rule, `gmail.unusual-rate`
     reply: str = ""  # and the reply that reached its threshold, verbatim
     base: str = ""  # limit in step-down: the value up to which quiet time takes it, then it ends; rebind: the old pool
+    after: bool = False  # limit: what is let through after a suspension by the same rule
     pinned: bool = False  # automation may neither change nor end it
     filter: MessageFilter | None = None  # orders on mail: which
 

@@ -75,6 +75,13 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     recent: tuple[int, ...] = ()  # delivered per 5 s, oldest first, at most RECENT_BUCKETS
 
 
+class Deferring(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What most deferrals of the last minute were, or of the last one in which there were any."""
+
+    category: str  # as classification names it
+    reply: SmtpReply  # the last of them
+
+
 class HostView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One host, whole."""
 
@@ -106,6 +113,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     # fields whose value the engine does not tell, here and in rows; `ready_queues`: ready mail and limits of rows alone
     unknown: tuple[str, ...] = ()
     stuck: str = ""  # why nothing that happens can be stored now; it waits for room
+    deferring: Deferring | None = None  # None: nothing was deferred, or an older agent
 
 
 class PoolView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -188,6 +196,7 @@ class DestinationView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     last_reply: SmtpReply | None  # the last one that deferred a recipient
     answer_ms: float | None = None  # middle of the last answers, to greetings or messages, whichever is longer
     usual_ms: float | None = None  # what they take as a rule; None: not known yet
+    deferring: Deferring | None = None  # None: nothing was deferred, or an older agent
 
     @property
     def is_slow(self) -> bool:

@@ -421,10 +421,17 @@ class _Draft:
         for name, base in bases.items():
             lowered = self._live(DirectiveKind.LIMIT, name)
             known = parse_limit(name, lowered.base or lowered.value) if lowered is not None else base
-            self._limit(name, quarter(known), known, lowered, self._life + afterwards)
+            self._limit(name, quarter(known), known, lowered, self._life + afterwards, after=True)
 
     def _limit(
-        self, name: str, value: int | Rate, base: int | Rate | None, live: Directive | None, life: timedelta
+        self,
+        name: str,
+        value: int | Rate,
+        base: int | Rate | None,
+        live: Directive | None,
+        life: timedelta,
+        *,
+        after: bool = False,
     ) -> None:
         if live is not None and (live.pinned or (str(value) == live.value and self._stays(live, life))):
             return
@@ -432,7 +439,7 @@ class _Draft:
             return  # it is at the floor by configuration
         made = self._make(DirectiveKind.LIMIT, live, life)
         text = "" if base is None else str(base)
-        self._created[-1] = msgspec.structs.replace(made, limit=name, value=str(value), base=text)
+        self._created[-1] = msgspec.structs.replace(made, limit=name, value=str(value), base=text, after=after)
         before = live.value if live is not None else text
         self._words.append(f"{name} {before} -> {value}" if before and before != str(value) else f"{name} {value}")
 

@@ -154,7 +154,7 @@ class PostfixHost(Life):
             self._census,
             self._history,
             self._control.generations,
-            self._changes.last_replies,
+            self._changes.deferrals,
             ConnectTimes(),
             Paces(),
         )

@@ -108,6 +108,7 @@ class Snapshots(Keeper):
             config_hash=self._config_hash,
             notice="; ".join(self._notices()),
             stuck=self._spool.stuck,
+            deferring=self._overview.deferring(),
             unknown=UNKNOWN,
         )
 

@@ -13,11 +13,25 @@ import msgspec
 from msgspec import structs
 
 from mailagent.api.ids import HostName
+from mailagent.api.reasons import ReasonKind
 from mailagent.api.reputation import IdentityKind, matters
-from mailagent.api.views import EngineState, MemberState, PoolView, VmtaView
+from mailagent.api.smtp import SmtpReply
+from mailagent.api.views import DestinationView, EngineState, MemberState, PoolView, VmtaView
 from mailctl.fleet.state import FleetState, HostState, LinkState
 from mailctl.ops import selector
-from mailctl.ops.findings import IN_USE, Addresses, Finding, Trouble, fails, findings, pace, size, using_of
+from mailctl.ops.findings import (
+    IN_USE,
+    Addresses,
+    Finding,
+    Trouble,
+    fails,
+    findings,
+    is_dns,
+    pace,
+    said_of,
+    size,
+    using_of,
+)
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
 
@@ -116,8 +130,9 @@ class Lookout:
             groups[Trouble.MAILBOXES, provider] += _without_reply(groups, provider)
         for provider in [about[1] for about in groups if about[0] == Trouble.BLOCKED]:
             _join(groups, provider, using)
-        if failing:
-            every.append(_of_failing(failing))
+        for by_dns in (True, False):
+            if alike := [host for host in failing if _is_by_dns(host) is by_dns]:
+                every.append(_of_failing(alike, by_dns=by_dns))
         for group in groups.values():
             every += [_of_cells(part, using) for part in _parts(group, using)]
         return tuple(sorted(every, key=lambda alarm: (ORDER.index(alarm.trouble), -alarm.waiting, alarm.text)))
@@ -144,8 +159,8 @@ def _about(one: Finding) -> tuple[str, ...]:
 
 def _without_reply(groups: dict[tuple[str, ...], list[Finding]], provider: str) -> list[Finding]:
     """Take out cells of a provider that defer without a reply that is known: what others were told holds for them."""
-    silent = [one for one in groups.get((Trouble.THROTTLED, provider), ()) if one.cell.last_reply is None]
-    rest = [one for one in groups.pop((Trouble.THROTTLED, provider), ()) if one.cell.last_reply is not None]
+    silent = [one for one in groups.get((Trouble.THROTTLED, provider), ()) if said_of(one.cell) is None]
+    rest = [one for one in groups.pop((Trouble.THROTTLED, provider), ()) if said_of(one.cell) is not None]
     if rest:
         groups[Trouble.THROTTLED, provider] = rest
     return [structs.replace(one, trouble=Trouble.MAILBOXES) for one in silent]
@@ -318,15 +333,30 @@ def _is_failing(host: HostState) -> bool:
     return flow is not None and fails(flow)
 
 
-def _of_failing(hosts: Sequence[HostState]) -> Alarm:
+def _deferred_for(host: HostState) -> SmtpReply | None:
+    """The reply that stands for most deferrals of the last minute there."""
+    deferring = host.view.deferring if host.view is not None else None
+    return deferring.reply if deferring is not None else None
+
+
+def _is_by_dns(host: HostState) -> bool:
+    reply = _deferred_for(host)
+    return reply is not None and is_dns(reply)
+
+
+def _of_failing(hosts: Sequence[HostState], *, by_dns: bool) -> Alarm:
     names = tuple(host.name for host in hosts)
+    reply = next(filter(None, map(_deferred_for, hosts)), None)
+    what = "DNS does not answer" if by_dns else "attempts fail"
     return Alarm(
         trouble=Trouble.FAILING,
-        text=f"attempts fail on {names[0] if len(names) == 1 else f'{len(names)} hosts'}",
+        text=f"{what} on {names[0] if len(names) == 1 else f'{len(names)} hosts'}",
         hosts=names,
         waiting=sum(host.view.waiting for host in hosts if host.view is not None),
-        evidence="no provider stands out: the replies say why",
-        advice="the first group says why; nothing is lost, and when it is over T tries at once",
+        evidence=reply.line() if reply is not None else "no provider stands out: the replies say why",
+        advice="nothing is lost; see to the resolvers of dns.servers, and when they answer T tries at once"
+        if by_dns
+        else "the first group says why; nothing is lost, and when it is over T tries at once",
         verb=Verb.RETRY,
         selection=str(selector.of(TermKind.HOST, names)),
     )
@@ -397,13 +427,18 @@ def _evidence(group: Sequence[Finding]) -> str:
         return f"{pace(slow.cell)}; {slow.cell.connections} connections are at work"
     spoken, bound = "", ""
     for one in group:
-        binding, reply = one.cell.binding, one.cell.last_reply
+        binding, reply = one.cell.binding, said_of(one.cell)
         if binding is not None:
             reply = binding.reply or reply
             bound = bound or binding.detail
         if one.trouble in _SPOKEN and reply is not None:
             spoken = spoken or reply.line()
     return spoken or bound
+
+
+def _is_by_rule(cell: DestinationView) -> bool:
+    """Whether automation holds it."""
+    return cell.binding is not None and cell.binding.kind is ReasonKind.RULE
 
 
 def _remedy(group: Sequence[Finding], *, is_common: bool) -> tuple[Verb | None, str]:
@@ -425,6 +460,6 @@ def _remedy(group: Sequence[Finding], *, is_common: bool) -> tuple[Verb | None, 
     if not any(one.can_suspend for one in group):
         return None, "the agent there can neither rotate nor suspend: act where the mail comes from"
     why = "several addresses have it, another one does not help" if is_common else "there is no standby"
-    if trouble is Trouble.BLOCKED:
+    if trouble is Trouble.BLOCKED and any(_is_by_rule(one.cell) for one in group):
         return Verb.SUSPEND, f"automation will try again soon, you decide when; {why}"
     return Verb.SUSPEND, f"mail for it waits, nothing burns; {why}"

@@ -1,14 +1,16 @@
 """Cells in trouble on one host, and what is wrong with each. Pure, from its snapshot."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
 
-from mailagent.api.directives import DirectiveKind
+from mailagent.api.classification import Category
+from mailagent.api.directives import Directive, DirectiveKind
 from mailagent.api.ids import HostName
 from mailagent.api.reasons import ReasonKind
+from mailagent.api.smtp import SmtpReply
 from mailagent.api.views import DestinationView, Flow, MemberState, Snapshot
 from mailctl.fleet.state import HostState
 from mailctl.ops.plan import Verb
@@ -23,6 +25,8 @@ SLOW_BACKLOG = 0.5
 """Minutes of deliveries that wait behind a provider that answers slowly."""
 _DNS = ("4.4.3", "5.4.4", "4.7.5")
 """Codes of look-ups that failed (RFC 3463 section 3.5; 4.7.5: of TLSA records)."""
+_BLOCKS = frozenset((Category.IP_BLOCKLIST, Category.IP_REPUTATION, Category.DOMAIN_REPUTATION))
+"""Deferrals that are about what a provider thinks of us, not about how much comes."""
 IN_USE = (MemberState.ACTIVE, MemberState.WARMING)
 
 
@@ -35,7 +39,7 @@ class Trouble(StrEnum):
     CROWDED = "crowded"  # the active queue of a Postfix is nearly full
     SOURCE = "source"  # an address cannot be used, or a host is short of something
     BOUNCING = "bouncing"  # mail is given up
-    BLOCKED = "blocked"  # automation suspended an address at a provider
+    BLOCKED = "blocked"  # a provider wants nothing from an address, or automation suspended it there
     LISTED = "listed"  # an address is on block lists that matter
     UNPROVEN = "unproven"  # what receivers look up about an address or a domain of ours is bad
     THROTTLED = "throttled"  # a provider defers, or automation lowered a limit
@@ -74,7 +78,7 @@ def findings(host: HostState) -> tuple[Finding, ...]:
             can_suspend=can_suspend,
         )
         for cell in snapshot.destinations
-        if (trouble := _trouble(cell, is_lowered=f"cell:{cell.provider}/{cell.vmta}" in lowered)) is not None
+        if (trouble := _trouble(cell, lowered.get(f"cell:{cell.provider}/{cell.vmta}", ()))) is not None
         and (member := members.get(cell.vmta)) is not None
         and member.state in IN_USE
         and not held & {f"cell:{cell.provider}/{cell.vmta}", f"provider:{cell.provider}", f"pool:{cell.pool}"}
@@ -90,16 +94,16 @@ def _held(snapshot: Snapshot) -> set[str]:
     }
 
 
-def _lowered(snapshot: Snapshot) -> set[str]:
-    """Where automation has lowered a limit."""
-    return {
-        str(one.directive.target)
-        for one in snapshot.directives
-        if one.directive.kind is DirectiveKind.LIMIT and one.directive.rule
-    }
+def _lowered(snapshot: Snapshot) -> dict[str, list[Directive]]:
+    """Where automation has lowered limits."""
+    lowered: dict[str, list[Directive]] = defaultdict(list)
+    for view in snapshot.directives:
+        if view.directive.kind is DirectiveKind.LIMIT and view.directive.rule:
+            lowered[str(view.directive.target)].append(view.directive)
+    return lowered
 
 
-def _trouble(cell: DestinationView, *, is_lowered: bool) -> Trouble | None:
+def _trouble(cell: DestinationView, lowered_by: Sequence[Directive]) -> Trouble | None:
     binding, flow = cell.binding, cell.flow
     if binding is not None:
         match binding.kind:
@@ -113,11 +117,18 @@ def _trouble(cell: DestinationView, *, is_lowered: bool) -> Trouble | None:
                 return Trouble.DNS
             case ReasonKind.RULE if binding.value.startswith(DirectiveKind.SUSPEND):
                 return Trouble.BLOCKED
-    if fails(flow):
-        return Trouble.BOUNCING if flow.bounced_1m > flow.deferred_1m else _deferring(cell)
+    is_failing = fails(flow)
+    if is_failing and flow.bounced_1m > flow.deferred_1m:
+        return Trouble.BOUNCING
+    # A suspension ends to see whether the provider takes mail again; that it does is known when it has.
+    passes = flow.delivered_1m > 0 and not is_failing
+    if cell.ready + cell.deferred and not passes and any(one.after for one in lowered_by):
+        return Trouble.BLOCKED
+    if is_failing:
+        return _deferring(cell)
     # Each time a lowered rate lets one message pass, the reply to it binds for a moment: that is the same trouble.
     lowered = binding is not None and (
-        binding.kind is ReasonKind.RULE or (binding.kind is ReasonKind.REPLY and is_lowered)
+        binding.kind is ReasonKind.RULE or (binding.kind is ReasonKind.REPLY and bool(lowered_by))
     )
     if lowered and cell.ready + cell.deferred >= FEWEST_WAITING:
         return Trouble.THROTTLED
@@ -133,15 +144,27 @@ def fails(flow: Flow) -> bool:
 
 
 def _deferring(cell: DestinationView) -> Trouble | None:
-    """What deferrals are, by the last reply; greylisting is no trouble."""
-    reply = cell.last_reply
+    """What deferrals are, by most of the last minute; greylisting is no trouble."""
+    reply = said_of(cell)
     if reply is None:
         return Trouble.THROTTLED
     if reply.local:  # the sending engine's own words: nobody was asked, or nobody answered
-        return Trouble.DNS if reply.enhanced in _DNS else Trouble.UNREACHABLE
+        return Trouble.DNS if is_dns(reply) else Trouble.UNREACHABLE
     if "greylist" in reply.text.lower():
         return None
-    return Trouble.MAILBOXES if reply.enhanced.endswith(".2.2") else Trouble.THROTTLED
+    if reply.enhanced.endswith(".2.2"):
+        return Trouble.MAILBOXES
+    return Trouble.BLOCKED if cell.deferring is not None and cell.deferring.category in _BLOCKS else Trouble.THROTTLED
+
+
+def said_of(cell: DestinationView) -> SmtpReply | None:
+    """The reply that stands for the deferrals of a cell."""
+    return cell.deferring.reply if cell.deferring is not None else cell.last_reply
+
+
+def is_dns(reply: SmtpReply) -> bool:
+    """Whether the sending engine says that a look-up failed."""
+    return reply.local and reply.enhanced in _DNS
 
 
 class Addresses:

@@ -11,7 +11,7 @@ from mailagent.api.directives import DirectiveKind
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.reputation import Fault, IdentityKind, Listing, Weight, matters
 from mailagent.api.smtp import SmtpReply
-from mailagent.api.views import DestinationView, EngineState, Flow, MemberState
+from mailagent.api.views import Deferring, DestinationView, EngineState, Flow, MemberState
 from mailctl.fleet.state import FleetState, HostState, LinkState
 from mailctl.ops.alarms import Lookout, alarms
 from mailctl.ops.findings import Finding, Trouble, findings
@@ -211,6 +211,54 @@ def test_what_the_sending_engine_says_itself_is_no_throttle(code: str, text: str
     own = SmtpReply(code=0, enhanced=code, text="Host or domain name not found. Name service error", local=True)
     (alarm,) = alarms(with_cells(QUIET, "yahoo", ("tx-1",), flow=FAILING, last_reply=own))
     assert (alarm.text, alarm.verb) == (text, None)
+
+
+def deferring(category: str, reply: SmtpReply) -> Deferring:
+    return Deferring(category=category, reply=reply)
+
+
+def test_what_most_deferrals_are_counts_and_not_the_last_one() -> None:
+    full = SmtpReply(code=452, enhanced="4.2.2", text="The recipient's inbox is out of storage space.")
+    most = deferring("rate-limit", THROTTLE)
+    state = with_cells(QUIET, "gmail", ("mkt-1",), flow=FAILING, last_reply=full, deferring=most)
+    (alarm,) = alarms(state)
+    assert (alarm.text, alarm.evidence) == ("gmail throttles mkt-1", THROTTLE.line())
+
+
+def test_a_provider_that_wants_nothing_from_an_address_blocks_it_whether_automation_acts_or_not() -> None:
+    listed = SmtpReply(code=550, enhanced="5.7.1", text="part of their network is on our block list (S3150)")
+    most = deferring("ip-reputation", listed)
+    (alarm,) = alarms(with_cells(QUIET, "outlook", ("mkt-1",), flow=FAILING, last_reply=BUSY, deferring=most))
+    assert (alarm.text, alarm.evidence) == ("outlook blocks mkt-1", listed.line())
+    every = tuple(f"{stem}-{number}" for stem in ("tx", "mkt", "cold") for number in (1, 3, 5))
+    (alarm,) = alarms(with_cells(QUIET, "outlook", every, flow=FAILING, deferring=most))
+    assert "automation" not in alarm.advice  # which holds nothing here
+
+
+def test_a_block_stays_one_after_a_suspension_until_mail_passes_again() -> None:
+    after = order(DirectiveKind.LIMIT, "cell:yahoo/mkt-1", author="automation", rule="yahoo.complaints", after=True)
+
+    def seen(**changed: Any) -> list[str]:
+        first, *others = with_cells(QUIET, "yahoo", ("mkt-1",), **changed).hosts
+        assert first.snapshot is not None
+        lowered = replace(first, snapshot=msgspec.structs.replace(first.snapshot, directives=(after,)))
+        return [alarm.text for alarm in alarms(FleetState(hosts=(lowered, *others)))]
+
+    limited = rule("15/m")
+    for flow in (Flow(), Flow(deferred_1m=4), Flow(delivered_1m=2, deferred_1m=30)):
+        assert seen(binding=limited, ready=80, flow=flow, last_reply=THROTTLE) == ["yahoo blocks mkt-1"]
+    assert seen(binding=limited, ready=80, flow=Flow(delivered_1m=15), last_reply=THROTTLE) == ["yahoo throttles mkt-1"]
+    assert seen(binding=None, ready=0, deferred=0, flow=Flow()) == []
+
+
+def test_dns_that_fails_is_named_where_no_destination_is_known_yet() -> None:
+    servfail = SmtpReply(code=451, enhanced="4.4.3", text="SERVFAIL from 192.0.2.53:53 about MX a.example", local=True)
+    by_dns = deferring("dns-temp", servfail)
+    (alarm,) = alarms(with_host(QUIET, flow=FAILING, deferring=by_dns))
+    assert (alarm.text, alarm.evidence) == ("DNS does not answer on mx1", servfail.line())
+    assert alarm.command == "mailctl retry host:mx1"
+    (alarm,) = alarms(with_host(QUIET, flow=FAILING, deferring=deferring("greylist", BUSY)))
+    assert (alarm.text, alarm.evidence) == ("attempts fail on mx1", BUSY.line())
 
 
 def test_attempts_that_fail_where_no_place_stands_out_are_one_alarm() -> None:

@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.reputation import IdentityKind
 from mailagent.api.smtp import SmtpReply
+from mailagent.api.views import Deferring
 from mailctl.fleet.state import FleetState
 from mailctl.ops.plan import Verb
 from mailctl.tui.app import ConsoleApp
@@ -30,6 +31,10 @@ MOST_KEYS = 4
 VMTAS = tuple(f"{stem}-{number}" for stem in ("tx", "mkt", "cold") for number in (1, 3, 5))
 FULL = SmtpReply(code=452, enhanced="4.2.2", text="The recipient's inbox is out of storage space.")
 BLOCKED = SmtpReply(code=550, enhanced="5.7.1", text="part of their network is on our block list (S3150)")
+SERVFAIL = Deferring(
+    category="dns-temp",
+    reply=SmtpReply(code=451, enhanced="4.4.3", text="SERVFAIL from 192.0.2.53:53 about MX a.example", local=True),
+)
 LISTED = msgspec.structs.replace(rule("suspend outlook.block-list"), reply=BLOCKED)
 UNBOUND = WaitReason(kind=ReasonKind.BIND, detail="cannot bind 203.0.113.13")
 TOO_MANY = WaitReason(kind=ReasonKind.LIMIT, detail="provider_connections 5 is used up", value="5")
@@ -71,7 +76,7 @@ SCENES = {
         seen="only mail for it is late",
     ),
     "host-unreachable": Scene(troubled(), "mx2 does not answer", seen="connection refused by 192.0.2.2 port 22"),
-    "dns": Scene(with_host(QUIET, flow=FAILING), "attempts fail on mx1", ("retry group:g1",)),
+    "dns": Scene(with_host(QUIET, flow=FAILING, deferring=SERVFAIL), "DNS does not answer on mx1", ("retry group:g1",)),
     "full-mailboxes": Scene(
         with_cells(QUIET, "gmail", VMTAS, flow=FAILING, last_reply=FULL),
         "mailboxes at gmail are full",

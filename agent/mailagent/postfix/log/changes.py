@@ -12,7 +12,7 @@ import msgspec
 
 from mailagent.api.accounting import LETTERS, EventType
 from mailagent.api.classification import Verdict
-from mailagent.api.ids import ProviderName, StreamName, VmtaName
+from mailagent.api.ids import StreamName, VmtaName
 from mailagent.api.outcome import Attempt
 from mailagent.api.smtp import SmtpReply
 from mailagent.config.structs import AgentConfig
@@ -39,6 +39,7 @@ from mailagent.spool.mirror import Listed
 from mailagent.spool.records import UNKNOWN_DUE
 from mailagent.spool.told import Arrival, Change, End, Left, Rename, Try
 from mailagent.telemetry.counters import Counters
+from mailagent.telemetry.deferrals import Deferrals
 
 EXPIRED = SmtpReply(code=0, enhanced="4.4.7", text="expired before it could be delivered", local=True)
 FORCED = SmtpReply(code=0, enhanced="5.7.0", text="returned to its sender by an order (postsuper -e, -f)", local=True)
@@ -86,8 +87,7 @@ class Changes:
         """Told of each outcome of a recipient."""
         self.outcomes: Counter[str] = Counter()
         """By provider, whatever they were and however late they are told."""
-        self.last_replies: dict[tuple[ProviderName, VmtaName], SmtpReply] = {}
-        """The last reply of each provider to each virtual MTA that deferred a recipient."""
+        self.deferrals = Deferrals()
         self._site_of = site_of
         self._lifetime_s = lifetime_s
         self.configure(config, classifier)
@@ -155,7 +155,8 @@ class Changes:
         if tried.status in (DEFERRED, SOFT_BOUNCED):
             count, kind = counters.deferred, EventType.DEFERRED
             if not event.filtered:
-                self.last_replies[ProviderName(place.provider), VmtaName(place.vmta)] = reply
+                category = verdict.category if verdict is not None else ""
+                self.deferrals.add((place.provider, place.vmta), category, reply, event.at)
             attempt = Attempt(
                 number=0,
                 at=datetime.fromtimestamp(event.at, UTC),
