@@ -15,11 +15,13 @@ from mailagent.api.ids import PoolName, VmtaName
 from mailagent.api.suppression import SuppressionFreeze, SuppressionThaw
 from mailagent.api.targets import Target, TargetKind
 from mailagent.config.scalars import parse_limit
+from mailagent.config.structs import Rate
 from mailagent.control.change import Change, Situation, after, due_change, ended_detail
 from mailagent.control.guards import SUSPEND_MAX_S, check_spread, floor, too_long
-from mailagent.control.limits import limit_names
+from mailagent.control.limits import configured, limit_names
 from mailagent.control.state import IN_SERVICE, HostState, MemberStatus, PoolStatus, called, is_stricter, sentence
 from mailagent.control.targets import pool_of, require
+from mailagent.routing import Limit
 
 SUSPEND_S: Final = 30 * 60
 """Life of a suspension when the request does not say."""
@@ -164,8 +166,19 @@ def limit(at: Situation, request: requests.Limit) -> Change:
             f"{one.author} holds {one.limit} of {one.target.name} at {one.value}: that is lower and stays in force"
             for one in lower
             if one.rule or one not in same
-        ),
+        )
+        + tuple(said for one in configured(at.config, target, request.limit) if (said := _compared(one, made))),
     )
+
+
+def _compared(configured: Limit[int | Rate], made: Directive) -> str:
+    """What to say of a limit of the configuration beside which `made` does nothing; empty: it does something."""
+    value, wanted = configured.value, parse_limit(made.limit, made.value)
+    if value is None or type(value) is not type(wanted) or is_stricter(wanted, value):
+        return ""
+    if is_stricter(value, wanted):
+        return f"{configured.origin} is {configured}: that is lower and stays in force"
+    return f"{configured.origin} is {configured} already"
 
 
 def _lower(at: Situation, made: Directive) -> tuple[Directive, ...]:

@@ -112,6 +112,13 @@ class LimitTable:
         own = self._rollups.get(site.rollup)
         if own is not None:
             limits = replace(limits, **own)
+        return self._capped(limits, vmta)
+
+    def of_provider(self, provider: ProviderName, vmta: VmtaName | None = None) -> PathLimits:
+        """Those of `vmta` towards a provider, where no domain or route says otherwise."""
+        return self._capped(self._providers.get(provider, self._default), vmta)
+
+    def _capped(self, limits: PathLimits, vmta: VmtaName | None) -> PathLimits:
         caps = self._vmtas.get(vmta) if vmta is not None else None
         return replace(limits, **caps) if caps is not None else limits
 

@@ -18,7 +18,7 @@ from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import Impact, OperationResult, Result
 from mailagent.api.targets import MessageFilter
 from mailagent.api.views import MemberState, PoolState
-from mailagent.config.structs import Pool
+from mailagent.config.structs import Pool, Provider, Rate, VirtualMta
 from mailagent.control.change import Change, Situation
 from mailagent.control.sizing import sized
 from mailagent.control.verbs import AGENT
@@ -431,6 +431,32 @@ async def test_a_limit_above_the_one_of_automation_leaves_that_in_force_and_says
     assert not [one for one in bench.control.state.directives if one.rule]  # taken over
     await bench.control.undo(undo("op4", "op5"), ALICE)
     assert in_force() == "7/m"
+
+
+async def test_a_limit_above_the_configured_one_changes_nothing_and_says_so() -> None:
+    providers = {GMAIL: Provider(provider_connections=5, rate=Rate(count=100, period_s=1))}
+    vmtas = {**CONFIG.virtual_mtas, MKT_1: VirtualMta(vmta_connections=40)}
+
+    async def warnings(on: str, name: str, value: str) -> tuple[str, ...]:
+        bench = Bench(msgspec.structs.replace(CONFIG, providers=providers, virtual_mtas=vmtas))
+        asked = requests.Limit(op_id=OpId("op1"), target=target(on), limit=name, value=value)
+        return (await bench.control.limit(asked, ALICE)).warnings
+
+    said = "providers.gmail.provider_connections is 5: that is lower and stays in force"
+    assert await warnings("cell:gmail/mkt-1", "provider_connections", "50") == (said,)
+    assert await warnings("provider:gmail", "provider_connections", "6") == (said,)
+    assert await warnings("cell:gmail/mkt-1", "connections", "7") == (said,)  # each site within all of them
+    assert await warnings("cell:gmail/mkt-1", "provider_connections", "5") == (
+        "providers.gmail.provider_connections is 5 already",
+    )
+    assert await warnings("cell:gmail/mkt-1", "rate", "6001/m") == (
+        "providers.gmail.rate is 100/s: that is lower and stays in force",
+    )
+    assert await warnings("vmta:mkt-1", "vmta_connections", "41") == (
+        "virtual_mtas.mkt-1.vmta_connections is 40: that is lower and stays in force",
+    )
+    assert await warnings("cell:gmail/mkt-1", "provider_connections", "4") == ()
+    assert await warnings("vmta:mkt-1", "connections", "7000") == ()  # another one at each provider
 
 
 async def test_a_limit_below_that_of_the_whole_address_is_what_counts(bench: Bench) -> None:
