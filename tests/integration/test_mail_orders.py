@@ -179,6 +179,9 @@ async def test_a_probe_goes_through_a_suspended_path_once_and_tells_the_reply(tm
         assert (await one.do("probe", f"queue:{row.site}/mkt-1", op_id="p1")).op_id == "p1"
         taken = await one.do("probe", f"cell:{row.provider}/mkt-2")
         assert "250" in taken.detail
+        log = await one.call("operations", limit=20)
+        tried = {str(record.target) for record in log.rows if record.verb == "probe"}
+        assert tried == {f"queue:{row.site}/mkt-1", f"cell:{row.provider}/mkt-2"}
         await one.shows(lambda now: now.host.waiting == 4, "four wait")
         assert one.sink.received.total() == 1
         assert one.sink.sources_of(*one.sink.received) == {MKT2}

@@ -331,7 +331,7 @@ class Control:
         record = OperationRecord(
             op_id=request.op_id,
             verb=verb,
-            target=change.target,
+            target=change.target or getattr(request, "target", None),  # a probe changes nothing of its path
             filter=change.filter,
             author=author,
             reason=request.reason,

@@ -152,7 +152,7 @@ def plan_text(plan: Plan, width: int | None) -> str:
     )
     notes = [f"warning: {warning}" for warning in plan.warnings]
     touched = [(step.host, step.impact) for step in plan.steps if step.runs]
-    if told := mail.breakdown(mail.parts(touched)):
+    if told := mail.of_them(touched):
         notes.append(f"of them: {'; '.join(told)}")
     if (arrived := mail.oldest(touched)) is not None:
         notes.append(f"oldest: arrived {clock(arrived)}")

@@ -176,8 +176,7 @@ def _sum_up(
     untouched = list(dict.fromkeys(text for step in ready for text in step.impact.untouched))
     if others:
         untouched.append(f"host{'' if len(others) == 1 else 's'} {', '.join(others)}")
-    undoable = bool(ready) and all(step.undoable for step in ready)
-    notes = list(dict.fromkeys(step.undo_note for step in ready if step.undo_note))
+    undoable, undo_note = way_back(ready)
     return Plan(
         verb=verb,
         op_id=op_id,
@@ -193,10 +192,24 @@ def _sum_up(
         untouched=tuple(untouched),
         warnings=_by_host([(step.host, warning) for step in steps for warning in step.warnings], len(asked)),
         undoable=undoable,
-        undo_note="; ".join(merged(notes)),
+        undo_note=undo_note,
         command=command.line(verb, words, options, fleet_file=fleet.path),
         environment=fleet.config.environment or "",
     )
+
+
+def way_back(steps: Sequence[Step]) -> tuple[bool, str]:
+    """Whether all of it can be undone, and what to say of that; where only some hosts can, which."""
+    some = [step for step in steps if step.undoable]
+    notes = [merged(_notes(some)), merged(_notes([step for step in steps if not step.undoable]))]
+    if not some or len(some) == len(steps):
+        return bool(some), "; ".join((*notes[1], *notes[0]))
+    hosts = ", ".join(dict.fromkeys(step.host for step in some))
+    return False, "; ".join((*notes[1], f"except on {hosts}" + (f": {'; '.join(notes[0])}" if notes[0] else "")))
+
+
+def _notes(steps: Iterable[Step]) -> list[str]:
+    return list(dict.fromkeys(step.undo_note for step in steps if step.undo_note))
 
 
 def merged(texts: Sequence[str]) -> Sequence[str]:

@@ -71,6 +71,14 @@ def oldest(impacts: Iterable[tuple[HostName, Impact]]) -> datetime | None:
     return min((impact.oldest_at for _, impact in impacts if impact.oldest_at is not None), default=None)
 
 
+def of_them(impacts: Iterable[tuple[HostName, Impact]]) -> tuple[str, ...]:
+    """What `breakdown` has of a plan; nothing where a host tells of no parts, as those of others would be all."""
+    impacts = tuple(impacts)
+    if any(impact.messages and not impact.parts for _, impact in impacts):
+        return ()
+    return breakdown(parts(impacts))
+
+
 def breakdown(found: Iterable[Part]) -> tuple[str, ...]:
     """`pools marketing 1,204, cold 3`, and the same for streams, providers and hosts."""
     found = tuple(found)

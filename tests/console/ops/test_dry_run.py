@@ -2,7 +2,10 @@
 
 import pytest
 
-from mailctl.ops.dry_run import merged
+from mailagent.api import requests
+from mailagent.api.ids import HostName, OpId
+from mailctl.ops.dry_run import merged, way_back
+from mailctl.ops.plan import Step, StepState
 
 
 @pytest.mark.parametrize(
@@ -20,3 +23,27 @@ from mailctl.ops.dry_run import merged
 )
 def test_notes_that_differ_in_a_name_are_one(texts: list[str], told: list[str]) -> None:
     assert list(merged(texts)) == told
+
+
+def step(host: str, *, undoable: bool, note: str = "") -> Step:
+    asked = requests.Mutation(op_id=OpId("op1"))
+    return Step(
+        host=HostName(host),
+        target="provider:gmail",
+        state=StepState.READY,
+        detail="",
+        request=asked,
+        undoable=undoable,
+        undo_note=note,
+    )
+
+
+def test_a_way_back_that_only_some_hosts_have_says_which() -> None:
+    gone = "mail that was tried again cannot be called back"
+    own = [step(host, undoable=False, note=gone) for host in ("mx1", "mx2")]
+    other = step("mx4", undoable=True, note="undo stops what is left of it")
+    assert way_back(own) == (False, gone)
+    assert way_back([other]) == (True, "undo stops what is left of it")
+    assert way_back([*own, other]) == (False, f"{gone}; except on mx4: undo stops what is left of it")
+    assert way_back([*own, step("mx4", undoable=True)]) == (False, f"{gone}; except on mx4")
+    assert way_back([]) == (False, "")

@@ -8,6 +8,7 @@ import pytest
 
 from mailagent.api.ids import HostName
 from mailagent.api.mail import Hold, Rebind
+from mailagent.api.operations import Impact, MailPart
 from mailagent.api.requests import Role
 from mailctl import ops
 from mailctl.fleet import Fleet, LinkState
@@ -196,6 +197,13 @@ async def test_an_order_on_mail_is_frozen_by_its_plan_and_told_by_pool_stream_an
     assert report.succeeded
     kept = [one.filter for agent in agents.values() for one in agent.live.values()]
     assert kept == [step.request.filter for step in hold.steps if isinstance(step.request, Hold)]
+
+
+def test_parts_of_some_hosts_are_not_taken_for_all() -> None:
+    told = Impact(messages=14, parts=(MailPart(pool="", stream="", provider="gmail", count=14),))
+    assert mail.of_them([(HostName("mx4"), told)])
+    assert mail.of_them([(HostName("mx4"), told), (HostName("mx1"), Impact(messages=41))]) == ()
+    assert mail.of_them([(HostName("mx4"), told), (HostName("mx1"), Impact())])
 
 
 def test_what_an_engine_does_not_tell_of_mail_is_not_said_to_come() -> None:

@@ -82,6 +82,7 @@ async def test_an_address_on_a_block_list_is_shown_in_its_pool_unfolded(size: tu
         assert "mkt-1 is on bl.example (trap)" in line(pilot)
         assert line(pilot).endswith("R rotate")
         await until(pilot, lambda: "listed  bl.example says  trap" in shown(pilot))
+        assert shown(pilot).count("on bl.example (trap)") == 1  # in the line of alarms
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -9,17 +9,22 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from mailagent.api import codec
+from mailagent.api.directives import DirectiveKind
 from mailagent.api.ids import HostName
 from mailagent.api.operations import Result
+from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.replies import OperationPage
+from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailctl.fleet.state import FleetState, LinkState
 from mailctl.tui.app import ConsoleApp
 from mailctl.tui.dialogs.confirm import DEAF_S, ConfirmDialog
 from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.screens.operations import OperationsView, logged
+from mailctl.tui.screens.orders import limited
 from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
-from tests.console.tui.doubles import NOW, StillFleet, StillOperator, operations, shaped, troubled
+from tests.console.ops.test_alarms import with_cells
+from tests.console.tui.doubles import NOW, StillFleet, StillOperator, healthy, operations, order, shaped, troubled
 from tests.console.tui.test_confirm import Clock
 from tests.console.tui.test_screens import SIZES, ready, shown, table
 from tests.console.tui.waiting import is_asked, until
@@ -92,6 +97,21 @@ async def test_a_destination_shows_that_automation_lowered_its_limit(size: tuple
         await until(pilot, lambda: table(pilot).row_count == 36)
         await until(pilot, lambda: "↓ provider_connections 5 → 2" in shown(pilot))
         assert "gmail.unusual-rate" in shown(pilot)
+
+
+async def test_of_two_lowered_limits_the_one_that_binds_stands_first() -> None:
+    connections = order(DirectiveKind.LIMIT, "cell:gmail/mkt-1", limit="provider_connections", value="2", base="5")
+    rate = order(DirectiveKind.LIMIT, "cell:gmail/mkt-1", limit="provider_rate", value="9/m", base="90/m")
+    bound = WaitReason(kind=ReasonKind.RULE, detail="used up", key="provider_rate", value="9/m", origin="automation")
+    first, *others = with_cells(healthy(), "gmail", ("mkt-1",), binding=bound).hosts
+    assert first.snapshot is not None
+    for directives in ((connections, rate), (rate, connections)):
+        host = replace(first, snapshot=msgspec.structs.replace(first.snapshot, directives=directives))
+        fleet = StillFleet(FleetState(hosts=(host, *others)))
+        async with ConsoleApp(fleet, StillOperator(), now=lambda: NOW).run_test(size=(80, 24)) as pilot:
+            await ready(pilot)
+            await pilot.press("3")
+            await until(pilot, lambda: "↓ provider_rate 90/m → 9/m" in shown(pilot))
 
 
 async def test_an_order_is_cancelled_pinned_and_shortened_after_a_question() -> None:
@@ -189,6 +209,27 @@ def test_an_operation_is_told_by_the_hosts_where_it_did_something() -> None:
     assert (row.hosts, row.record.result, row.others) == (("mx3",), Result.APPLIED, 0)
     (row,) = logged({"mx1": pages["mx1"]})
     assert (row.hosts, row.record.result) == (("mx1",), nothing)
+
+
+async def test_the_log_says_what_a_verb_on_mail_was_about() -> None:
+    (done, *_), group = operations("mx3"), "group:25f8060476c2"
+    retry = msgspec.structs.replace(done, verb="retry", target=None, filter=MessageFilter(group="25f8060476c2"))
+    on_postfix = msgspec.structs.replace(retry, filter=None, target=Target(kind=TargetKind.MAIL, name=group))
+    pages = {"mx1": OperationPage(rows=(retry,)), "mx3": OperationPage(rows=(on_postfix,))}
+    (row,) = logged(pages)
+    assert (row.hosts, row.others) == (("mx1", "mx3"), 0)
+    fleet = StillFleet(healthy(), answers={"operations": lambda host: pages.get(host, OperationPage(rows=()))})
+    async with ConsoleApp(fleet, StillOperator(), now=lambda: NOW).run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("6")
+        await until(pilot, lambda: group in shown(pilot) and "2 hosts" in shown(pilot))
+        assert "messages" not in shown(pilot)
+        assert "mail:group" not in shown(pilot)
+
+
+def test_a_retry_that_stands_says_how_far_it_is_spread() -> None:
+    one = order(DirectiveKind.RETRY, "mail:group:25f8", value="60")
+    assert limited(one.directive) == "within 60 s"
 
 
 async def test_all_of_mine_since_a_time_is_one_question() -> None:

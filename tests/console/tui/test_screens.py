@@ -11,6 +11,8 @@ from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.smtp import SmtpReply
 from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Verb
 from mailctl.tui.app import ConsoleApp
@@ -24,6 +26,7 @@ from mailctl.tui.widgets.filterbar import FilterBar
 from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
 from mailctl.tui.widgets.topbar import TABS, Tabs, Vitals
+from tests.console.ops.test_alarms import with_cells
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator, asleep, healthy, mixed, troubled
 from tests.console.tui.waiting import until
 
@@ -492,6 +495,36 @@ async def test_what_another_engine_does_by_other_means_leaves_room_for_the_chart
         await pilot.press("G")
         await until(pilot, lambda: "does not tell (–)" in shown(pilot))
         assert pilot.app.screen.query_one(Chart).region.height > 3
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_all_that_another_engine_does_by_other_means_is_named_in_pools(size: tuple[int, int]) -> None:
+    state = mixed()
+    *others, last = state.hosts
+    assert last.hello is not None
+    verbs = ("drain", "resume", "rotate", "suppression_add", "suspend")
+    much = dict.fromkeys(verbs, "by maps; the active queue is routed anew by a reload, sessions that are open finish")
+    last = replace(last, hello=structs.replace(last.hello, emulated=much))
+    async with app_over(StillFleet(replace(state, hosts=(*others, last)))).run_test(size=size) as pilot:
+        await ready(pilot)
+        await pilot.press("2", "G")
+        await until(pilot, lambda: "postfix 3.7.11" in shown(pilot))
+        said = " ".join(shown(pilot).split())
+        if size == (80, 24):
+            assert "emulated drain, resume, rotate, suppression add, suspend" in said
+        else:
+            assert "emulated: drain by maps" in said
+
+
+async def test_a_reply_that_binds_is_not_said_twice() -> None:
+    reply = SmtpReply(code=450, enhanced="4.2.1", text="The user you are trying to contact is busy")
+    bound = WaitReason(kind=ReasonKind.REPLY, detail=reply.line(), value="450", reply=reply)
+    state = with_cells(healthy(), "gmail", ("mkt-1",), binding=bound, last_reply=reply)
+    async with app_over(StillFleet(state)).run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await until(pilot, lambda: "✉ 450 4.2.1 The user" in shown(pilot))
+        assert "last reply" not in shown(pilot)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -10,11 +10,12 @@ import pytest
 from textual.pilot import Pilot
 
 from mailagent.api.directives import DirectiveKind
+from mailagent.api.replies import OperationPage
 from mailctl.fleet.state import FleetState
 from mailctl.tui.dialogs.prompt import PromptDialog
 from mailctl.tui.screens.timeline import TimelineView
 from mailctl.tui.widgets.status import StatusLine
-from tests.console.tui.doubles import NOW, StillFleet, healthy, order, troubled
+from tests.console.tui.doubles import NOW, StillFleet, healthy, operations, order, troubled
 from tests.console.tui.test_screens import SIZES, app_over, ready, shown, table
 from tests.console.tui.waiting import until
 
@@ -46,6 +47,17 @@ async def test_operations_rates_and_lost_hosts_stand_in_one_list(size: tuple[int
     async with app_over(StillFleet(troubled())).run_test(size=size) as pilot:
         await opened(pilot)
         await until(pilot, lambda: "host:mx2" in shown(pilot) and "operator" in shown(pilot))
+
+
+async def test_a_row_has_room_for_who_did_it_and_says_no_name_twice() -> None:
+    (shape, *_) = [one for one in operations("mx1") if one.verb == "shape"]
+    shape = msgspec.structs.replace(shape, detail="gmail/mkt-1: connections 5 -> 2")
+    pages = {"mx1": OperationPage(rows=(shape,))}
+    fleet = StillFleet(healthy(), answers={"operations": lambda host: pages.get(host, OperationPage(rows=()))})
+    async with app_over(fleet).run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await until(pilot, lambda: "shape: connections 5" in shown(pilot))
+        assert "automati…" not in shown(pilot)
 
 
 async def test_it_follows_the_newest_event_and_stands_still_on_f() -> None:

@@ -265,7 +265,7 @@ def summary(plan: Plan, width: int, note: str = "") -> Content:
         several = len({step.host for step in acting}) > 1
         row("effect", clean(f"on each host: {'; '.join(told)}" if several else "; ".join(told)))
     steps = [(step.host, step.impact) for step in plan.steps if step.runs]
-    for line in mail.breakdown(mail.parts(steps)):
+    for line in mail.of_them(steps):
         row("of them", line)
     if (arrived := mail.oldest(steps)) is not None:
         row("oldest", f"{arrived:%Y-%m-%d %H:%M} UTC")

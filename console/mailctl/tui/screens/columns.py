@@ -11,7 +11,7 @@ from mailctl.tui.listing import Cell
 from mailctl.tui.states import deferral_tone
 from mailctl.tui.text import NOTHING, clean, count, share, since, some
 from mailctl.tui.theme import Tone
-from mailctl.tui.widgets.detail import fact
+from mailctl.tui.widgets.detail import beside, fact
 from mailctl.tui.widgets.sparkline import sparkline
 
 SPARK_WIDTH = 24
@@ -43,16 +43,22 @@ def host_name(state: FleetState, name: str) -> str:
     return f"{name} {OTHER_ENGINE}" if known is not None and known.other_engine else name
 
 
-def engine_facts(host: HostState) -> list[Content]:
-    """What another engine does by other means and does not tell; nothing for our own."""
+def engine_facts(host: HostState, *, brief: bool = False) -> list[Content]:
+    """What another engine does by other means and does not tell; nothing for our own.
+
+    `brief`: of the means only which verbs they are for; the question of each says how.
+    """
     if not host.other_engine:
         return []
+    emulated = host.hello.emulated if host.hello is not None else {}
     rows = [fact(OTHER_ENGINE, host.other_engine, Tone.STRONG)]
+    if brief and emulated:
+        rows[0] = beside(rows[0], fact("emulated", ", ".join(sorted(emulated)).replace("_", " ")))
     if missing := host.view.unknown if host.view is not None else ():
         rows.append(fact(f"does not tell ({UNTOLD.text})", ", ".join(missing).replace("_", " ")))
     if host.view is not None and host.view.notice:
         rows.append(Content.styled(clean(host.view.notice), Tone.WARN.style))
-    for verb, sentence in sorted(host.hello.emulated.items()) if host.hello is not None else ():
+    for verb, sentence in sorted(emulated.items()) if not brief else ():
         rows.append(fact(f"emulated: {verb.replace('_', ' ')}", clean(sentence)))
     return rows
 

@@ -150,14 +150,16 @@ class DestinationsView(View):
         )
 
     def _lowered(self, row: DestinationRow) -> tuple[DirectiveRow, ...]:
-        """Orders that lower a limit of the cell on its host."""
+        """Orders that lower a limit of the cell on its host: the one that binds first, then the newest."""
         view = row.view
-        return tuple(
+        bound = (view.binding.key, view.binding.value) if view.binding is not None else ("", "")
+        orders = (
             order
             for order in lowering(self.desk.state, view.provider, view.vmta)
             if row.host in order.hosts
             and (order.directive.target.kind is not TargetKind.QUEUE or order.directive.target.name in view.queues)
         )
+        return tuple(sorted(orders, key=lambda order: (order.directive.limit, order.directive.value) != bound))
 
     def _facts(self, now: datetime) -> Content:
         row = self._cell()
@@ -190,7 +192,7 @@ class DestinationsView(View):
             )
         if (host := self.desk.state.host(row.host)) is not None:
             rows += engine_facts(host)[:2]
-        if view.last_reply is not None:
+        if view.last_reply is not None and (binding is None or binding.detail != view.last_reply.line()):
             rows.append(fact("last reply", clean(view.last_reply.line())))
         if self.size.height >= 30 and view.queues:
             rows.append(fact("queues", listed(view.queues, 4)))

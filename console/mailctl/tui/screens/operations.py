@@ -20,6 +20,7 @@ from mailagent.api.ids import DirectiveId, OpId
 from mailagent.api.operations import OperationRecord, Result
 from mailagent.api.replies import OperationPage
 from mailagent.api.requests import PageRequest
+from mailagent.api.targets import TargetKind
 from mailagent.api.words import command, verb
 from mailctl.fleet.state import DirectiveRow, FleetState
 from mailctl.ops.acts import is_act, operation_of
@@ -53,7 +54,7 @@ LOG_COLUMNS = (
     Column("VERB", 8, grow=2, most=19),
     Column("TARGET", 14, grow=3, most=34),
     Column("HOSTS", 7, grow=1, most=16),
-    Column("BY", 6, grow=1, most=12),
+    Column("BY", 10, grow=1, most=12),
     Column("RESULT", 9, grow=1, most=16),
     Column("OPERATION", 15, drop=1),
     Column("REASON", 8, grow=4, drop=2),
@@ -86,7 +87,7 @@ def logged(pages: dict[str, OperationPage]) -> list[LogRow]:
                 same[0][1],
                 tuple(dict.fromkeys(host for host, _ in same)),
                 all(record.undone_by is not None for _, record in same),
-                len({str(record.target) for _, record in same}) - 1,
+                len({_done_to(record) for _, record in same}) - 1,
             )
         )
     rows.sort(key=lambda row: (row.record.at, row.op_id), reverse=True)
@@ -332,7 +333,13 @@ def _log_facts(row: LogRow, width: int) -> Content:
 
 
 def _done_to(record: OperationRecord) -> str:
-    return str(record.target) if record.target else f"{record.undoes}" if record.undoes else "messages"
+    """The target; of verbs on mail what was asked for, whether a host wrote that as a target or as a filter."""
+    target = record.target
+    if target is not None:
+        return target.name if target.kind is TargetKind.MAIL else str(target)
+    if record.undoes:
+        return str(record.undoes)
+    return str(record.filter) if record.filter is not None else "messages"
 
 
 def _log_words(record: OperationRecord) -> str:

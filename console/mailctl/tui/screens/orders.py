@@ -32,6 +32,8 @@ def order_words(order: Directive) -> str:
 
 def limited(order: Directive) -> str:
     """`connections 5 → 2`, `rate 10/s`; of an order about no limit, its value if it has one."""
+    if order.kind is DirectiveKind.RETRY:
+        return f"within {order.value} s" if order.value else ""
     return f"{order.limit} {_values(order)}".strip() if order.value else ""
 
 

@@ -14,7 +14,7 @@ from mailagent.api.feedback import FeedbackRate, FeedbackRequest, FeedbackView
 from mailagent.api.reputation import Fault
 from mailagent.api.requests import Empty, HistoryScope
 from mailagent.api.trace import TraceKind, TraceRequest
-from mailagent.api.views import MemberState
+from mailagent.api.views import MemberState, VmtaView
 from mailctl.fleet.state import FleetState, PoolRow, VmtaRow
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
@@ -263,7 +263,7 @@ class PoolsView(View):
                 wide=self.is_wide,
             ),
             beside(
-                Content.styled(clean(view.reason) or f"{view.state} in {pool.name}", Tone.TEXT.style),
+                Content.styled(_why(view) or f"{view.state} in {pool.name}", Tone.TEXT.style),
                 Content.styled(warm, Tone.ACCENT.style),
             ),
             *(
@@ -271,7 +271,7 @@ class PoolsView(View):
                 for one in view.listings
             ),
             *faults(view.faults, view.reason),
-            *(engine_facts(host) if (host := state.host(row.host)) else ()),
+            *(engine_facts(host, brief=not self.is_wide) if (host := state.host(row.host)) else ()),
             *complaints(back for back in self._back if back.vmta == view.name),
         )
 
@@ -315,3 +315,9 @@ class PoolsView(View):
         """The destinations of the pool or virtual MTA."""
         kind, _, name = event.key.partition(":")
         self.desk.go_down("Destinations", self.filter.having((TermKind(kind), name)))
+
+
+def _why(view: VmtaView) -> str:
+    """The reason of its state, without block lists, which have lines of their own."""
+    listings = ", ".join(one.sentence for one in view.listings)
+    return clean(view.reason.removeprefix(listings).removeprefix(", "))

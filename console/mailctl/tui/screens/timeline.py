@@ -36,7 +36,7 @@ COLUMNS = (
     Column("TIME", 8),
     Column("KIND", 10),
     Column("ABOUT", 12, grow=2, most=32),
-    Column("BY", 8, grow=1, most=14),
+    Column("BY", 10, grow=1, most=14),
     Column("WHAT HAPPENED", 24, grow=8),
     Column("HOSTS", 5, grow=1, most=16, drop=1),
 )
@@ -208,6 +208,12 @@ def _cells(event: TimelineEvent) -> tuple[Cell, ...]:
         Cell(event.kind, _KINDS.get(event.kind, Tone.QUIET)),
         Cell(clean(event.subject), Tone.STRONG),
         Cell(clean(event.by), Tone.TEXT),
-        Cell(clean(event.text), _TONES[event.weight]),
+        Cell(clean(_said(event)), _TONES[event.weight]),
         Cell(event.hosts[0] if len(event.hosts) == 1 else plural(len(event.hosts), "host"), Tone.QUIET),
     )
+
+
+def _said(event: TimelineEvent) -> str:
+    """What happened, without the name that stands beside it: `limit: connections 5 -> 2`."""
+    _, _, name = event.subject.partition(":")
+    return event.text.replace(f"{name}: ", "", 1) if name else event.text
