@@ -2,14 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, NamedTuple
 
 MAX_HEAD: Final = 8192
 MAX_CONNECTIONS: Final = 64
 """At a time; one more ends the oldest, so that silent ones keep nobody out."""
 ANSWER_S: Final = 5.0
 """For a request to be there, and its answer to be taken."""
+PACE_S: Final = 0.01
+"""Between two connections that are taken: who asks in a loop waits in the kernel, and takes no time from mail."""
+BACKLOG: Final = 64
+"""Connections that may wait there."""
+SHORT_S: Final = 1.0
+"""Before the next connection is taken when the process had no descriptor for one."""
 _REASONS: Final = {
     200: "OK",
     400: "Bad Request",
@@ -37,18 +44,29 @@ Answer = Callable[[str], Awaitable[Response]]
 class HttpListener:
     """Answers GET and HEAD of one path, with HTTP/1.1 and `Connection: close`. `start`, then `stop`."""
 
-    def __init__(self, path: str, answer: Answer, *, most: int = MAX_CONNECTIONS, patience_s: float = ANSWER_S) -> None:
-        self._path = path.encode("ascii")
+    def __init__(
+        self,
+        path: str,
+        answer: Answer,
+        *,
+        most: int = MAX_CONNECTIONS,
+        patience_s: float = ANSWER_S,
+        pace_s: float = PACE_S,
+    ) -> None:
+        self._path = path
         self._answer = answer
         self._most = most
         self._patience_s = patience_s
-        self._server: asyncio.Server | None = None
+        self._pace_s = pace_s
+        self._socket: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()  # the one that takes connections, and one for each
+        self._taken: set[socket.socket] = set()  # connections whose task has not begun
         self._open: dict[asyncio.StreamWriter, None] = {}  # the oldest first
 
     @property
     def port(self) -> int:
         """As really bound; 0: it does not listen."""
-        return int(self._server.sockets[0].getsockname()[1]) if self._server is not None else 0
+        return int(self._socket.getsockname()[1]) if self._socket is not None else 0
 
     @property
     def connections(self) -> int:
@@ -61,17 +79,50 @@ class HttpListener:
         Raises:
             OSError: the address cannot be bound.
         """
-        self._server = await asyncio.start_server(self._serve, address, port, limit=MAX_HEAD)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._socket = socket.create_server((address, port), family=family, backlog=BACKLOG)
+        self._socket.setblocking(False)
+        self._spawn(self._take(self._socket), f"http:{self._path}")
 
     def stop(self) -> None:
         """Listen no more, and end what is open."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in self._open:
-            writer.transport.abort()
+        for task in self._tasks:
+            task.cancel()
+        for connection in self._taken:
+            connection.close()
+        self._taken.clear()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _take(self, listening: socket.socket) -> None:
+        """Take connections at their pace, for as long as it listens."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except ConnectionError:
+                continue  # it went away while it waited
+            except OSError as exc:
+                log.warning("no connection taken path=%s: %s", self._path, exc.strerror or exc)
+                await asyncio.sleep(SHORT_S)
+                continue
+            self._taken.add(connection)
+            self._spawn(self._serve(connection), f"http:{self._path}:connection")
+            await asyncio.sleep(self._pace_s)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        self._taken.discard(connection)
+        try:
+            reader, writer = await asyncio.open_connection(sock=connection, limit=MAX_HEAD)
+        except OSError:
+            connection.close()
+            return
         if len(self._open) >= self._most:
             oldest = next(iter(self._open))
             del self._open[oldest]
@@ -103,13 +154,13 @@ class HttpListener:
         method, path = words[0], words[1].partition(b"?")[0]
         if method not in (b"GET", b"HEAD"):
             return _octets(Response("GET or HEAD", 405))
-        if path != self._path:
-            response = Response(f"only {self._path.decode('ascii')} is here", 404)
+        if path != self._path.encode("ascii"):
+            response = Response(f"only {self._path} is here", 404)
         else:
             try:
                 response = await self._answer(_accepted(fields))
             except Exception:
-                log.exception("no answer path=%s", self._path.decode("ascii"))
+                log.exception("no answer path=%s", self._path)
                 response = Response("this could not be answered; the agent's log says why", 500)
         return _octets(response, body=method == b"GET")
 

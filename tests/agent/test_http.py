@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -18,8 +19,10 @@ async def hello(accept: str) -> Response:
 
 
 @asynccontextmanager
-async def listening(answer: Answer = hello, *, most: int = 4, patience_s: float = 20) -> AsyncIterator[HttpListener]:
-    listener = HttpListener("/metrics", answer, most=most, patience_s=patience_s)
+async def listening(
+    answer: Answer = hello, *, most: int = 4, patience_s: float = 20, pace_s: float = 0
+) -> AsyncIterator[HttpListener]:
+    listener = HttpListener("/metrics", answer, most=most, patience_s=patience_s, pace_s=pace_s)
     await listener.start("127.0.0.1", 0)
     try:
         yield listener
@@ -103,6 +106,27 @@ async def test_a_client_that_takes_nothing_of_a_long_answer_is_ended() -> None:
             client.sendall(GET)
             await until_true(lambda: listener.connections == 1)
             await until_true(lambda: listener.connections == 0)
+
+
+async def test_who_asks_in_a_loop_waits_for_a_turn() -> None:
+    async with listening(most=64, pace_s=0.02) as listener:
+        began = time.monotonic()
+        answers = await asyncio.gather(*(ask(listener, GET) for _ in range(26)))
+        assert time.monotonic() - began >= 25 * 0.02
+        assert {answer.partition("\r\n")[0] for answer in answers} == {"HTTP/1.1 200 OK"}
+
+
+async def test_an_ipv6_address_is_listened_on() -> None:
+    listener = HttpListener("/metrics", hello)
+    await listener.start("::1", 0)
+    try:
+        reader, writer = await asyncio.open_connection("::1", listener.port)
+        writer.write(GET)
+        async with asyncio.timeout(10):
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
+        writer.close()
+    finally:
+        listener.stop()
 
 
 async def test_an_answer_that_fails_is_told_without_its_reason(caplog: pytest.LogCaptureFixture) -> None:

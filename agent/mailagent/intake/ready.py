@@ -9,6 +9,8 @@ from mailagent.intake.errors import ListenFailed
 
 MAX_CONNECTIONS = 512
 """Of all balancers."""
+PACE_S = 0.001
+"""Between two of their questions."""
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +21,7 @@ class Readiness:
     def __init__(self, why_not: Callable[[], str], *, patience_s: float = ANSWER_S) -> None:
         """`why_not` says why no mail is taken now; empty: it is."""
         self._why_not = why_not
-        self._http = HttpListener("/ready", self._answer, most=MAX_CONNECTIONS, patience_s=patience_s)
+        self._http = HttpListener("/ready", self._answer, most=MAX_CONNECTIONS, patience_s=patience_s, pace_s=PACE_S)
 
     @property
     def port(self) -> int:
