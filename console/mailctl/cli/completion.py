@@ -72,7 +72,21 @@ def complete_selection(context: click.Context, _: click.Parameter, incomplete: s
 
 def complete_host(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Hosts by name."""
-    return [CompletionItem(name) for name in _names(context).get("host", ()) if name.startswith(incomplete)]
+    return _named("host", context, incomplete)
+
+
+def complete_pool(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Pools by name."""
+    return _named("pool", context, incomplete)
+
+
+def complete_vmta(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Virtual MTAs by name."""
+    return _named("vmta", context, incomplete)
+
+
+def _named(kind: str, context: click.Context, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in _names(context).get(kind, ()) if name.startswith(incomplete)]
 
 
 def _names(context: click.Context) -> dict[str, list[str]]:

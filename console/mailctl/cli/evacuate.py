@@ -21,7 +21,14 @@ def _hosts(_context: click.Context, _parameter: click.Parameter, value: tuple[st
 
 @click.command()
 @click.argument("host", required=False, metavar="[HOST]", shell_complete=complete_host)
-@click.option("--to", multiple=True, callback=_hosts, metavar="HOST[,HOST]", help="Where the mail may go.")
+@click.option(
+    "--to",
+    multiple=True,
+    callback=_hosts,
+    shell_complete=complete_host,
+    metavar="HOST[,HOST]",
+    help="Where the mail may go.",
+)
 @click.option("--stream", "streams", multiple=True, help="Only this stream; may be repeated. [default: all]")
 @click.option("--rate", type=RateWord(), default="", help="Most recipients, such as 200/s. [default: no limit]")
 @click.option(

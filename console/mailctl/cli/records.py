@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mailctl.cli.completion import complete_selection
 from mailctl.cli.options import Duration, Number, as_json, selectors
 from mailctl.cli.setup import Setup, pass_setup, width
 
@@ -124,7 +125,9 @@ def history(setup: Setup, selection: Sequence[str], step: str, last: int | None,
 
 
 @click.command()
-@click.argument("what", nargs=-1, metavar="queue:SITE/[VMTA] | message:ID [SELECTOR]...")
+@click.argument(
+    "what", nargs=-1, metavar="queue:SITE/[VMTA] | message:ID [SELECTOR]...", shell_complete=complete_selection
+)
 @click.option("-n", "number", type=Number(0), help="Index of the recipient; else the first waiting one.")
 @as_json
 @pass_setup

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from mailctl.cli.completion import complete_host
 from mailctl.cli.options import Command, Duration, Listed, as_json, limit
 from mailctl.cli.setup import Setup, pass_setup, width
 from mailctl.cli.verbs import common, hand_over, targets
@@ -25,7 +26,14 @@ _reason_code = click.option(
 )
 _stream = click.option("--stream", default="", help="Only mail of this stream.")
 _life = click.option("--for", "ttl_s", type=Duration(), help="How long. [default: as the configuration says]")
-_host = click.option("--host", "hosts", multiple=True, metavar="NAME", help="Only on this host; may be given again.")
+_host = click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    shell_complete=complete_host,
+    metavar="NAME",
+    help="Only on this host; may be given again.",
+)
 
 
 @click.group(cls=Listed)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mailctl.cli.completion import complete_host, complete_selection
 from mailctl.cli.exits import Exit
 from mailctl.cli.options import Duration
 from mailctl.cli.setup import Setup, leave, narrate, pass_setup, run
@@ -15,8 +16,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("what", metavar="KIND:NAME")
-@click.option("--host", "hosts", multiple=True, help="Only this host; may be given again. [default: all]")
+@click.argument("what", metavar="KIND:NAME", shell_complete=complete_selection)
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    shell_complete=complete_host,
+    help="Only this host; may be given again. [default: all]",
+)
 @click.option("--for", "for_s", type=Duration(), help="End after that time, at most 1h. [default: 5m]")
 @click.option("--addresses", is_flag=True, help="Show local parts of addresses.")
 @click.option("--match", "words", multiple=True, help="Only lines with this text; may be given again.")

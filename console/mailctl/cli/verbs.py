@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailctl.cli.completion import complete_selection
+from mailctl.cli.completion import complete_pool, complete_selection, complete_vmta
 from mailctl.cli.options import Command, Duration, Number, Since, as_json
 from mailctl.cli.setup import Setup, pass_setup
 
@@ -154,7 +154,12 @@ def resume(setup: Setup, /, **given: Any) -> None:
 
 @click.command()
 @targets
-@click.option("--standby", default="", help="The virtual MTA to take over. [default: the first fit one]")
+@click.option(
+    "--standby",
+    default="",
+    shell_complete=complete_vmta,
+    help="The virtual MTA to take over. [default: the first fit one]",
+)
 @_lasting("until undone")
 @override
 @_wait
@@ -266,7 +271,9 @@ def release(setup: Setup, /, **given: Any) -> None:
 @click.command()
 @targets
 @filtered
-@click.option("--to", "pool", required=True, metavar="POOL", help="The pool to send from.")
+@click.option(
+    "--to", "pool", required=True, shell_complete=complete_pool, metavar="POOL", help="The pool to send from."
+)
 @_most
 @common
 @pass_setup

@@ -45,6 +45,12 @@ async def completed(typed: str, home: Path, fleet: Path) -> list[str]:
         ("drain queue:gmail/", {"gmail/mkt-1", "gmail/mkt-3", "gmail/mkt-5"}),
         ("config mx", {"mx1", "mx2", "mx3"}),
         ("status --js", {"--json"}),
+        ("why queue:gmail/mkt-1", {"gmail/mkt-1"}),
+        ("trace provider:gmail", {"gmail"}),
+        ("trace provider:gmail --host mx", {"mx1", "mx2", "mx3"}),
+        ("evacuate mx1 --to mx2", {"mx2"}),
+        ("rebind pool:cold --to mark", {"marketing"}),
+        ("rotate vmta:mkt-1 --standby mkt-3", {"mkt-3"}),
         ("drain pool:nothing", set()),
     ],
 )
