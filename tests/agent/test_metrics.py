@@ -19,7 +19,7 @@ from mailagent.api.ids import DirectiveId, OpId
 from mailagent.api.intake import CheckCount
 from mailagent.api.methods import MAX_REPLY_BYTES
 from mailagent.api.metrics import FAMILIES, MOST_SERIES, SCOPES, Family, Kind, MetricRow, Metrics, MetricTable, Scope
-from mailagent.api.reputation import Listing, Weight
+from mailagent.api.reputation import Fault, IdentityKind, Listing, Weight
 from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import EngineState, Flow, MemberState, Snapshot
 from mailagent.metrics import Facts, Process, metrics_of
@@ -236,6 +236,17 @@ def test_a_block_list_is_shown_without_the_key_in_its_zone(snapshot: Snapshot) -
     assert "secretkey" not in text_of(Part("", metrics))
 
 
+def test_what_receivers_mind_is_counted(snapshot: Snapshot) -> None:
+    fault = Fault(kind=IdentityKind.SPF, sentence="spf of news.example: there is none")
+    first = msgspec.structs.replace(snapshot.vmtas[0], faults=(fault,), identity_unknown=2)
+    pool = msgspec.structs.replace(snapshot.pools[0], faults=(fault, fault))
+    now = msgspec.structs.replace(snapshot, vmtas=(first,), pools=(pool,))
+    found = read(metrics_of(now, facts()))
+    assert value(found, "vmta_identity_faults", pool=first.pool, vmta=first.name) == 1
+    assert value(found, "vmta_unknown_identity", pool=first.pool, vmta=first.name) == 2
+    assert value(found, "pool_identity_faults", pool=pool.name) == 2
+
+
 def test_nothing_is_said_of_lists_where_none_is_asked(snapshot: Snapshot) -> None:
     names = {name for name, _ in read(metrics_of(snapshot, facts()))}
     assert not [name for name in names if "list" in name]
@@ -315,7 +326,7 @@ def test_a_host_reports_no_more_than_its_bound_and_says_what_is_left_out(snapsho
         ),
     )
     found = read(metrics)
-    assert len(found) <= MOST_SERIES < 17_000
+    assert len(found) <= MOST_SERIES < 18_000
     assert sum(name == "mailagent_cell_answer_seconds" for name, _ in found) == 512
     assert value(found, "metrics_left_out_rows") == sum(
         max(0, rows - SCOPES[scope].most)

@@ -139,6 +139,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         pool_queue_ready_recipients="Of those, recipients in ready queues.",
         pool_queue_oldest_age_seconds="Age of a pool's oldest deferred or ready message; 0 when there is none.",
         pool_delivery_connections="Connections from the addresses of a pool.",
+        pool_identity_faults="What receivers mind about the domains of a pool: SPF, DKIM, DMARC, MX.",
     ),
     *_gauges(Scope.POOL_STATE, pool_state="1 for the state of a pool, 0 for all others."),
     *_gauges(Scope.MEMBERS, pool_members="Virtual MTAs of a pool in one state."),
@@ -164,6 +165,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
         vmta_in_doubt_recipients="Recipients whose final dot is sent and whose outcome is not on disk yet.",
         vmta_listings="Block lists of high or low weight that an address of a virtual MTA is on.",
         vmta_unknown_listings="Answers of block lists about a virtual MTA that are missing.",
+        vmta_identity_faults="What receivers mind about the addresses of a virtual MTA: PTR, SPF.",
+        vmta_unknown_identity="Answers about the addresses of a virtual MTA that are missing.",
     ),
     *_flow(Scope.CELL, " at a provider from a virtual MTA"),
     *_gauges(
