@@ -235,7 +235,7 @@ class Engine(Life):
             config,
             snapshot=self.snapshot,
             history=self._history,
-            census=self._census,
+            waiting=lambda: self._census.by_stream,
             suppressed=lambda: len(self._book),
             events=self._events.events,
             checks=guard.checks,

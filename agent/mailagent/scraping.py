@@ -15,7 +15,6 @@ from mailagent.api.metrics import Metrics
 from mailagent.api.reputation import Weight
 from mailagent.api.requests import Empty, HistoryScope
 from mailagent.api.views import Snapshot
-from mailagent.census import Census
 from mailagent.config.block_lists import zone_name, zones
 from mailagent.config.structs import AgentConfig
 from mailagent.host import Read
@@ -44,16 +43,18 @@ class Scraping:
         *,
         snapshot: Callable[[], Snapshot],
         history: History,
-        census: Census,
+        waiting: Callable[[], Mapping[str, int]],
         suppressed: Callable[[], int],
         events: Callable[[Empty], Awaitable[EventSinks]],
         checks: Callable[[Empty], Awaitable[CheckCounts]] | None = None,
+        retry_s: float = RETRY_S,
     ) -> None:
-        """`checks`: of an engine that has some before queueing."""
+        """`waiting`: recipients by stream; `checks`: of an engine that has some before queueing."""
         self._config = config
         self._snapshot = snapshot
         self._history = history
-        self._census = census
+        self._waiting = waiting
+        self._retry_s = retry_s
         self._suppressed = suppressed
         self._events = events
         self._checks = checks
@@ -111,7 +112,7 @@ class Scraping:
             await self._http.start(str(where.address), where.port)
         except OSError as exc:
             log.error("no metrics at %s port %d: %s; trying again", where.address, where.port, exc.strerror or exc)
-            return RETRY_S
+            return self._retry_s
         log.info("metrics at %s port %d path=/metrics", where.address, self._http.port)
         return None
 
@@ -149,9 +150,9 @@ class Scraping:
         self._took_s = time.thread_time() - used
         await asyncio.sleep(0)  # mail goes first
         used = time.thread_time()
+        waiting = self._waiting()
         streams = {
-            str(name): (self._history.flow(HistoryScope.STREAM, name), self._census.by_stream.get(name, 0))
-            for name in config.streams
+            str(name): (self._history.flow(HistoryScope.STREAM, name), waiting.get(name, 0)) for name in config.streams
         }
         made = metrics_of(
             snapshot,

@@ -194,7 +194,7 @@ class PostfixHost(Life):
             config,
             snapshot=self.snapshot,
             history=self._history,
-            census=self._census,
+            waiting=lambda: self._census.by_stream,
             suppressed=lambda: len(self._book),
             events=self._events.events,
         )
