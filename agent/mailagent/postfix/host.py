@@ -159,6 +159,7 @@ class PostfixHost(Life):
             Paces(),
         )
         self._watch_reputation(self._resolver, tuple, lambda: self._snapshots.expire())
+        self._changes.blamed = self._reputation.block_lists.look_soon
         self._overview.standing, self._overview.pool_faults = self._reputation.of, self._reputation.of_pool
         self._snapshots = Snapshots(
             config,

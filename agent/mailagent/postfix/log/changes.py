@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from mailagent.api.accounting import LETTERS, EventType
-from mailagent.api.classification import Verdict
+from mailagent.api.classification import Category, Verdict
 from mailagent.api.ids import StreamName, VmtaName
 from mailagent.api.outcome import Attempt
 from mailagent.api.smtp import SmtpReply
@@ -85,6 +85,8 @@ class Changes:
         wait."""
         self.suppression: SuppressionBook | None = None
         """Told of each outcome of a recipient."""
+        self.blamed: Callable[[VmtaName], None] = lambda _: None
+        """Told of each virtual MTA whose address a reply finds fault with."""
         self.outcomes: Counter[str] = Counter()
         """By provider, whatever they were and however late they are told."""
         self.deferrals = Deferrals()
@@ -171,6 +173,8 @@ class Changes:
                 tls=_tls(tried.tls),
             )
         count(place.pool, place.stream, place.vmta, place.provider)
+        if verdict is not None and place.vmta and verdict.category in (Category.IP_BLOCKLIST, Category.IP_REPUTATION):
+            self.blamed(VmtaName(place.vmta))
         if not event.filtered:
             self._suppress(event, Recipient(tried.recipient.encode(), listed.message), verdict, place.provider)
         return _try(
