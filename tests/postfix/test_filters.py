@@ -1,6 +1,7 @@
 """Mail that a content filter takes and hands back, as the log tells: it comes once, and leaves once."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from tests.postfix.test_log import SECTIONS, SERVICES, accounted, accounting, fo
 
 pytestmark = pytest.mark.needs("postfix", "root")
 
+LATE = ("late@one.test", "later@one.test")
+NO_ROOM = "no room for another scan"
 MASTER = """\
 {services}
 scan unix - - n - 2 smtp -o smtp_send_xforward_command=yes
@@ -58,19 +61,20 @@ async def test_mail_that_a_content_filter_hands_back_is_counted_once(place: Path
                 assert lines["ok@one.test"]["client"] == "localhost[127.0.0.1]"
                 assert counted(host) == (2, 1, 1, 0)
 
-                scan.refusal = b"451 4.7.1 no room for another scan\r\n"
-                (late,) = await asyncio.to_thread(own.send, "news@example.test", ["late@one.test"])
-                line = (await accounted(state, 3))[2]
-                assert (line["type"], line["message_id"], line["text"]) == (
-                    "deferred", late, "no room for another scan"
-                )  # fmt: skip
-                assert line.get("provider") is None, "no provider has said that"
+                scan.refusal = f"451 4.7.1 {NO_ROOM}\r\n".encode()
+                (late,) = await asyncio.to_thread(own.send, "news@example.test", LATE)
+                for line in (await accounted(state, 4))[2:]:
+                    assert (line["type"], line["message_id"], line["text"]) == ("deferred", late, NO_ROOM)
+                    assert line.get("provider") is None, "no provider has said that"
+                most = host._changes.deferrals.most_of_all(time.time())
+                assert most is not None
+                assert most.reply.text == NO_ROOM, "of the host it is what most is deferred for"
                 assert [provider for provider, _ in host._changes.deferrals.last] == ["default"]
 
                 scan.refusal = b""
                 await asyncio.to_thread(own.run, "postqueue", "-i", late)
-                assert (await accounted(state, 4))[3]["type"] == "delivered"
-                assert counted(host) == (3, 2, 2, 0)
+                assert {line["type"] for line in (await accounted(state, 6))[4:]} == {"delivered"}
+                assert counted(host) == (4, 3, 3, 0)
 
                 own.set(content_filter="blind:")  # gives nothing back
 
@@ -90,5 +94,5 @@ async def test_mail_that_a_content_filter_hands_back_is_counted_once(place: Path
                 await until(told, "the other filter has taken it")
                 own.set(content_filter="")
                 await asyncio.to_thread(own.send, "news@example.test", ["ok@one.test"])
-                await accounted(state, 5)
+                await accounted(state, 7)
                 assert lost not in {line["message_id"] for line in accounting(state)}

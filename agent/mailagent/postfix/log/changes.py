@@ -156,9 +156,8 @@ class Changes:
             count, kind = counters.bounced, EventType.BOUNCED
         if tried.status in (DEFERRED, SOFT_BOUNCED):
             count, kind = counters.deferred, EventType.DEFERRED
-            if not event.filtered:
-                category = verdict.category if verdict is not None else ""
-                self.deferrals.add((place.provider, place.vmta), category, reply, event.at)
+            category = verdict.category if verdict is not None else ""
+            self.deferrals.add((place.provider, place.vmta), category, reply, event.at)
             attempt = Attempt(
                 number=0,
                 at=datetime.fromtimestamp(event.at, UTC),
