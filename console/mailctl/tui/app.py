@@ -279,8 +279,10 @@ class ConsoleApp(App[int], inherit_bindings=False):
         return True
 
     def action_tab(self, name: str) -> None:
-        """Open a screen directly."""
+        """Open a screen directly; that of a search asks for one."""
         self._trail.clear()
+        if isinstance(search := self.get_screen(name), FindView) and self._view() is self.screen:
+            search.ask()
         self._open(name)
 
     def action_step(self, by: int) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 
 from mailagent.api.terms import Field
@@ -47,6 +48,36 @@ async def test_one_line_gives_one_timeline_and_enter_opens_the_message(size: tup
         await until(pilot, lambda: isinstance(pilot.app.screen, FindView))
         assert table(pilot).row_count == 82
         assert len(fleet.sought) == 3
+
+
+async def test_what_is_typed_right_behind_the_key_is_another_search_where_one_stands_too() -> None:
+    fleet = StillFleet(healthy())
+    async with app_over(fleet).run_test(size=(120, 36)) as pilot:
+        screen = await opened(pilot)
+        await pilot.press(*"job:spring", "enter")
+        await until(pilot, lambda: len(fleet.sought) == 3)
+        await pilot.press("escape", "1")
+        for elsewhere in ("1", ""):  # from another screen, then on the screen itself
+            await pilot.press(*elsewhere)
+            await until(pilot, lambda at=elsewhere: isinstance(pilot.app.screen, FindView) is not bool(at))  # type: ignore[misc]
+            for key in ("ctrl+f", *"queue"):
+                pilot.app.post_message(Key(key, key if len(key) == 1 else None))
+            await until(pilot, lambda: screen.is_typing and screen.query_one(FilterBar).value == "queue")
+            assert pilot.app.is_running
+            await pilot.press("enter")
+            await until(pilot, lambda: str(screen.filter) == "queue")
+        await pilot.press("enter")
+
+
+async def test_coming_back_to_a_search_asks_for_no_other() -> None:
+    fleet = StillFleet(healthy())
+    async with app_over(fleet).run_test(size=(120, 36)) as pilot:
+        screen = await opened(pilot)
+        await pilot.press(*"job:spring", "enter")
+        await until(pilot, lambda: table(pilot).row_count > 0)
+        await pilot.press("1", "-")
+        await until(pilot, lambda: isinstance(pilot.app.screen, FindView))
+        assert not screen.is_typing
 
 
 async def test_a_longer_span_and_another_time_search_again() -> None:

@@ -82,6 +82,7 @@ class FindView(View):
         self._rows: list[FoundRow] = []
         self._asked: tuple[Filter, int] = (Filter(), 0)
         self._back = 0
+        self._anew = False
 
     def body(self) -> Iterable[Widget]:
         """The list, and the event under the cursor in full."""
@@ -91,9 +92,18 @@ class FindView(View):
     def on_screen_resume(self) -> None:
         """Ask what to search for, unless that is known."""
         super().on_screen_resume()
-        if self.is_drawable and not self.filter:
+        if self.is_drawable and (self._anew or not self.filter):
+            self.ask()
+
+    def ask(self) -> None:
+        """Open the line for another search, now or as soon as the screen is there.
+
+        The key of the screen always does, also where a search stands: what is typed behind it are no keys for its rows.
+        """
+        self._anew = not (self.is_current and self.is_drawable)
+        if not self._anew:
             self.query_one(FilterBar).placeholder = f"/ {ASK}"
-            self.action_filter()
+            self.action_filter(anew=True)
 
     def narrow(self, wanted: Filter) -> None:
         """Search for `wanted`; not while it is being typed."""

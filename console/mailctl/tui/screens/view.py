@@ -230,12 +230,12 @@ class View(Screen[None]):
 
     # filter
 
-    def action_filter(self) -> None:
-        """Open the filter line, where there are rows."""
+    def action_filter(self, *, anew: bool = False) -> None:
+        """Open the filter line, where there are rows; `anew`: to write another in place of the one that stands."""
         if self.query(FleetTable):
             if self.filter != self._settled:
                 self._settled, self._mistaken = self.filter, ""
-            self.query_one(FilterBar).open(self._mistaken or str(self.filter))
+            self.query_one(FilterBar).open(self._mistaken or str(self.filter), anew=anew)
         else:
             self.say("no rows to narrow here", Tone.WARN)
 

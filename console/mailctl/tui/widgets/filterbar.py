@@ -34,13 +34,15 @@ class FilterBar(Input):
         self.can_focus = False
         self._before: Widget | None = None  # who had the focus
 
-    def open(self, text: str) -> None:
-        """Show the line with `text` in it."""
+    def open(self, text: str, *, anew: bool = False) -> None:
+        """Show the line with `text` in it; `anew`: what is typed next takes its place."""
         self._before = self.screen.focused
         self.can_focus = True
         self.add_class("-open")
-        self.value = f"{text} " if text else ""  # what is typed next is a term of its own
+        self.value = f"{text} " if text and not anew else text  # what is typed next is a term of its own
         self.cursor_position = len(self.value)
+        if anew:
+            self.select_all()
         self.screen.set_focus(self)  # at once: what is typed right behind the key is for this line
 
     def _close(self, *, keep: bool) -> None:
