@@ -20,6 +20,8 @@ from mailctl.tui.theme import Tone, chart_colours
 _TREND_S = 10  # seconds averaged for the figures of the legend
 
 
+_DOT = "•"
+"""Deferrals are drawn with this where there is no colour to tell their line from that of deliveries."""
 _BEFORE = (Tone.ACCENT, Tone.QUIET)
 """Tones of what was at this time before: yesterday, last week."""
 
@@ -57,7 +59,7 @@ class Chart(Widget):
             parts += [
                 ("   ━ delivered ", Tone.GOOD.style),
                 (f"{delivered:.0f}/s" if delivered >= 10 else f"{delivered:.1f}/s", Tone.STRONG.style),
-                ("   ━ deferred ", Tone.WARN.style),
+                (f"   {_DOT if self.app.no_color else '━'} deferred ", Tone.WARN.style),
                 (f"{deferred:.0f}/s" if deferred >= 10 else f"{deferred:.1f}/s", Tone.STRONG.style),
                 (f"   {share(deferred / (delivered + deferred))} fail" if deferred else "", Tone.QUIET.style),
             ]
@@ -86,9 +88,11 @@ class Chart(Widget):
         for (_, past), tone in zip(self._before, _BEFORE, strict=False):  # first, so that the present lies above
             xs, ys = _thinned(past.delivered, points, past.step_s)
             plotext.plot(xs, ys, marker="braille", color=colours[tone] or "gray")
-        for values, tone in ((series.delivered, Tone.GOOD), (series.deferred, Tone.WARN)):
-            xs, ys = _thinned(values, points, series.step_s)
-            plotext.plot(xs, ys, marker="braille", color=colours[tone] or ("green" if tone is Tone.GOOD else "orange"))
+        xs, ys = _thinned(series.delivered, points, series.step_s)
+        plotext.plot(xs, ys, marker="braille", color=colours[Tone.GOOD] or "green")
+        xs, ys = _thinned(series.deferred, points, series.step_s)
+        marker = _DOT if self.app.no_color else "braille"
+        plotext.plot(xs, ys, marker=marker, color=colours[Tone.WARN] or "orange")
         seconds = len(series.delivered) * series.step_s
         marks = [-seconds + seconds * part // 3 for part in range(4)]
         plotext.xticks(marks, [_ago(-mark) for mark in marks])
