@@ -64,6 +64,10 @@ def parse_port(text: str) -> int:
     return int(text)
 
 
+LONGEST = timedelta(days=36_525)
+"""Longest duration: a moment so far from now is a date still."""
+
+
 def parse_duration(text: str) -> timedelta:
     """A positive duration: `500ms`, `90s`, `5m`, `4d12h`."""
     if re.fullmatch(r"[0-9]+", text):
@@ -73,10 +77,9 @@ def parse_duration(text: str) -> timedelta:
     total = sum(int(count) * _UNIT_MS[unit] for count, unit in _DURATION_PART.findall(text))
     if not total:
         raise ValueError("must be longer than zero")
-    try:
-        return timedelta(milliseconds=total)
-    except OverflowError:
-        raise ValueError(f"`{text}` is too long") from None
+    if total > LONGEST / timedelta(milliseconds=1):
+        raise ValueError(f"`{text}` is too long; 100 years are the most")
+    return timedelta(milliseconds=total)
 
 
 def format_duration(value: timedelta) -> str:

@@ -97,11 +97,25 @@ class Moment(click.ParamType["datetime"]):
             if text.startswith("+"):
                 return now + parse_duration(text[1:])
             found = datetime.fromisoformat(text)
-        except ValueError as exc:
-            self.fail(f"{exc}; write 2026-07-01T09:00:00Z, now or +2h", param, ctx)
+        except ValueError:
+            self.fail(f"`{text}` is no time; write 2026-07-01T09:00:00Z, now or +2h", param, ctx)
         if found.tzinfo is None:
             self.fail(f"{text} has no time zone; write 2026-07-01T09:00:00Z", param, ctx)
         return found
+
+
+class Day(click.DateTime):
+    """`2026-11-21`."""
+
+    def __init__(self) -> None:
+        super().__init__(["%Y-%m-%d"])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Midnight of that day."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"`{value}` is no day; write 2026-11-21", param, ctx)
 
 
 class Since(click.ParamType["datetime"]):

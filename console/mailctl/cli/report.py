@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailctl.cli.options import Duration, Listed, Number, as_json, selectors
+from mailctl.cli.options import Day, Duration, Listed, Number, as_json, selectors
 from mailctl.cli.setup import Setup, pass_setup, width
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def deferrals(setup: Setup, selection: Sequence[str], last: int, worst: int, as_
 @click.option(
     "--day",
     "date",
-    type=click.DateTime(["%Y-%m-%d"]),
+    type=Day(),
     metavar="DATE",
     help="That day, UTC.  [default: the last 24 hours]",
 )

@@ -61,17 +61,23 @@ async def _follow(
     setup: Setup, request: "TraceRequest", hosts: tuple[str, ...], words: tuple[str, ...], *, as_json: bool
 ) -> Exit:
     """Print lines of all hosts as they come, until every trace has ended."""
+    from mailctl.cli.show import why
     from mailctl.ops import trace as ops
 
     async with setup.fleet(hosts) as fleet:
         state = await fleet.settled(setup.timeout_s)
         names = ops.followed(state, fleet.inventory, request)
+        away = {host.name: why(host, setup.timeout_s) for host in state.hosts if not host.state.is_fresh}
+        for name in names:
+            if name in away:
+                narrate(f"{name}: {away[name]}")
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(_one(fleet, host, request, words, as_json=as_json), name=f"trace:{host}")
                 for host in names
+                if host not in away
             ]
-        results = [task.result() for task in tasks]
+        results = [task.result() for task in tasks] + [False for name in names if name in away]
     results = [one for one in results if one is not None]  # an engine that has no traces leaves none out
     if not any(results):
         return Exit.REFUSED if any(host.state.is_fresh for host in state.hosts) else Exit.UNREACHABLE

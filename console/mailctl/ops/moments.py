@@ -20,8 +20,8 @@ def past(text: str, now: datetime) -> datetime:
             today = datetime.combine(now.date(), time.fromisoformat(text), UTC)
             return today if today <= now else today - timedelta(days=1)
         found = datetime.fromisoformat(text)
-    except ValueError as exc:
-        raise ValueError(f"{exc}; {FORMS}") from exc
+    except ValueError as exc:  # in Python's words: `Invalid isoformat string`
+        raise ValueError(f"`{text}` is no time; {FORMS}") from exc
     if found.tzinfo is None:
         raise ValueError(f"{text} has no time zone; {FORMS}")
     return found.astimezone(UTC)

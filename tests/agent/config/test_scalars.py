@@ -56,6 +56,7 @@ def test_a_word_means(parse: Callable[[str], object], text: str, value: object) 
         (scalars.parse_duration, "5 m", "4d12h"),
         (scalars.parse_duration, "0s", "longer than zero"),
         (scalars.parse_duration, "99999999999999d", "too long"),
+        (scalars.parse_duration, "36526d", "too long; 100 years"),
         (scalars.parse_rate, "0/s", "suspend"),
         (scalars.parse_rate, "100", "100/s"),
         (scalars.parse_size, "25MB", "25M"),

@@ -108,6 +108,16 @@ async def test_a_job_is_known_where_one_host_has_it(agents: Agents, mailctl: Mai
         ("--timeout abc status", "Invalid value for '--timeout': 'abc' is not a valid number."),
         ("--timeout nan status", "Invalid value for '--timeout': 'nan' is not a valid number."),
         ("--timeout 0 status", "Invalid value for '--timeout': 0.0 is not in the range 0.1<=x<=600."),
+        ("find x --since 4000000d", "Invalid value for '--since': `4000000d` is too long; 100 years are the most"),
+        (
+            "undo --mine --since 14",
+            "Invalid value for '--since': `14` is no time; write 14:00 (UTC), 2h or 2026-07-01T09:00:00Z",
+        ),
+        (
+            "job set x --start +9999999d",
+            "Invalid value for '--start': `+9999999d` is no time; write 2026-07-01T09:00:00Z, now or +2h",
+        ),
+        ("report day --day tomorrow", "Invalid value for '--day': `tomorrow` is no day; write 2026-11-21"),
         ("messages --limit few", "Invalid value for '--limit': 'few' is not a valid number."),
         ("suppression pending", "Missing argument '{apply|discard}'. Choose from: apply, discard"),
     ],
@@ -151,6 +161,17 @@ def test_an_option_of_all_commands_behind_one_is_told_its_place(
         main(words.split())
     out, err = capsys.readouterr()
     assert (ended.value.code, out, err.splitlines()[0]) == (2, "", f"mailctl: error: {told}")
+
+
+async def test_a_trace_says_of_hosts_that_are_away_what_every_command_says(
+    agents: Agents, mailctl: Mailctl, path: Path
+) -> None:
+    lose(agents, path, "mx3")
+    some = await mailctl("trace", "provider:gmail")
+    assert (some.code, "mailctl: mx3: lost: no agent socket at /nowhere/rpc.sock" in some.err) == (1, True), some.err
+    lose(agents, path, "mx1", "mx2")
+    none = await mailctl("trace", "provider:gmail")
+    assert (none.code, none.out, none.err.count("lost: no agent socket")) == (3, "", 3)
 
 
 async def test_to_adopt_all_of_nothing_is_done(agents: Agents, mailctl: Mailctl) -> None:
