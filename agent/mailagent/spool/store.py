@@ -79,13 +79,13 @@ def _log_failure(failure: StorageFailed) -> None:
 class Spool:
     """The durable store of one host. Made by `open`, used on the event loop that opened it."""
 
-    def __init__(self, state_dir: Path, lock: int, writer: Writer, found: tuple[Identity, Recovery]) -> None:
+    def __init__(self, state_dir: Path, lock_file: int, writer: Writer, found: tuple[Identity, Recovery]) -> None:
         identity, self.recovered = found
         self.spool_id = identity.spool_id
         self.tag = identity.tag
         self._queue_key = identity.queue_key
         self._ids = MessageIds(identity.last_message_id)
-        self._lock = lock
+        self._lock_file = lock_file
         self._writer = writer
         self._submit = writer.submit
         self._reader = Reader(state_dir / FILE_NAME)
@@ -130,15 +130,15 @@ class Spool:
             found.append((identity, recovery))
             return Opened(db, journal, identity.queue_key, doubtful(db), housekeeping)
 
-        locked = lock(state_dir)
+        lock_file = lock(state_dir)
         writer = Writer(opening, before_commit=before_commit, on_failure=on_failure, patient=patient)
         try:
             await writer.start()
-            return cls(state_dir, locked, writer, found[0])
+            return cls(state_dir, lock_file, writer, found[0])
         except BaseException:
             async with asyncio.timeout(CLOSE_S):
                 await writer.close(clean=False)
-            os.close(locked)
+            os.close(lock_file)
             raise
 
     async def close(self, *, clean: bool) -> None:
@@ -152,7 +152,7 @@ class Spool:
                 await self._writer.close(clean=clean)
         finally:
             self._marks.close()
-            os.close(self._lock)
+            os.close(self._lock_file)
 
     @property
     def stuck(self) -> str:
