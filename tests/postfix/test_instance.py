@@ -73,6 +73,21 @@ async def test_a_real_instance_says_what_it_is(own: OwnPostfix) -> None:
     assert "refused" in entry.recipients[0].delay_reason
 
 
+@pytest.mark.needs("postfix", "root")
+async def test_a_master_cf_that_nobody_can_read_hides_its_services_alone(still: OwnPostfix) -> None:
+    scan, programs = "scan:[127.0.0.1]:10024", await find_programs(still.config)
+    still.run("postconf", "-e", f"content_filter={scan}")
+    master = still.config_dir / "master.cf"
+    text = master.read_text(encoding="utf-8")
+    master.write_text(f"{text}1:25 inet n - n - - smtpd -o content_filter= -o syslog_name=back\n", encoding="utf-8")
+    instance = await read_instance(programs)
+    assert (instance.filters, instance.log_names) == ((scan,), frozenset({"back"}))
+    master.unlink()  # or it may not be read: postconf warns, and refuses services alone
+    instance = await read_instance(programs)
+    assert (instance.filters, instance.log_names) == ((), frozenset())
+    assert instance.queue_dir == str(still.queue_dir)
+
+
 async def test_a_name_is_looked_up_in_postmulti(tmp_path: Path) -> None:
     """In the form of `postmulti -l`: name, group, whether it is enabled, directory."""
     enter = tmp_path / "enter"

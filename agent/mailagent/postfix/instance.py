@@ -1,5 +1,6 @@
 """What `postconf` says of an instance: where it lives, what it can, and the bounds it has."""
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from mailagent.config.postfix import Postfix
 from mailagent.postfix.commands import Programs, run
 from mailagent.postfix.errors import InstanceUnusable, PostfixError
 from mailagent.postfix.log.filters import content_filters
+
+log = logging.getLogger(__name__)
 
 OLDEST: Final = (3, 5)
 """First version with everything that seeing and the queue verbs need (`postsuper -f`, `forced_expire`)."""
@@ -193,7 +196,11 @@ async def read_instance(programs: Programs) -> Instance:
         PostfixError: postconf cannot be run, or the instance cannot be used.
     """
     said = await programs.run("postconf", "-x", *_ASKED)
-    overrides = await programs.run("postconf", "-Px")
+    try:
+        overrides = await programs.run("postconf", "-Px")
+    except PostfixError as exc:  # what is seen of the queue needs no master.cf
+        log.info("services of Postfix are unknown: %s", exc)
+        overrides = b""
     return instance_of(
         parameters(said.decode("utf-8", "replace")),
         programs.directory,
