@@ -199,7 +199,7 @@ async def read_instance(programs: Programs) -> Instance:
     try:
         overrides = await programs.run("postconf", "-Px")
     except PostfixError as exc:  # what is seen of the queue needs no master.cf
-        log.info("services of Postfix are unknown: %s", exc)
+        log.debug("services of Postfix are unknown: %s", exc)
         overrides = b""
     return instance_of(
         parameters(said.decode("utf-8", "replace")),

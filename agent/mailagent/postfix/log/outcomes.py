@@ -137,7 +137,7 @@ class Outcomes:
         if (values := self._filters_of()) != self._filter_values:
             self._filter_values, self._filters = values, Filters(values)
         for line in lines:
-            if line.name != self.syslog_name and not self._is_ours(line.name):
+            if line.name != self.syslog_name and not self._is_ours(line):
                 self.foreign += 1
                 continue
             event = self._event(line)
@@ -149,13 +149,17 @@ class Outcomes:
         for _ in self.events(lines):
             pass
 
-    def _is_ours(self, name: str) -> bool:
-        """Whether a service logs under this name that is not the instance's own: one that was made by hand.
+    def _is_ours(self, line: Line) -> bool:
+        """Whether a service of the instance logs under a name that is not the instance's.
 
-        Services that the agent makes bear the instance's name: another name is another instance, whose agent may have
-        virtual MTAs of the same name.
+        Another instance may have a service of the same name: what it tries is ours when the message is. Services that
+        the agent makes bear the instance's name: another name is another instance, whose agent may have virtual MTAs
+        of the same name.
         """
-        if name.startswith(f"{self.syslog_name}/") or name in self._log_names():
+        name = line.name
+        if name.startswith(f"{self.syslog_name}/"):
+            return True
+        if name in self._log_names() and (isinstance(line, Arrived) or line.id in self._open):
             return True
         return f"/{PREFIX}" not in name and self._vmta_of(name) != ""
 

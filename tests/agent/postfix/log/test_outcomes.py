@@ -145,6 +145,27 @@ def test_a_virtual_mta_of_the_same_name_in_another_instance_is_that_one_s() -> N
     assert one.foreign == 1
 
 
+def test_a_service_that_logs_under_a_name_of_its_own_is_ours_for_mail_of_ours() -> None:
+    one = Outcomes("postfix", lambda _: "", log_names=lambda: frozenset(("relay", "intake")))
+    theirs = "4jXnwf446ZzJLyr"
+    tried = attempt(ID, "sent", "250 2.0.0 Ok").replace("postfix/mkt-1", "relay")
+    found = list(
+        one.events(
+            lines(
+                f"intake/smtpd|{ID}: client=app[192.0.2.5]",
+                f"{ID}: from=<a@b.example>, size=10, nrcpt=1 (queue active)",
+                f"postfix-out/qmgr|{theirs}: from=<a@b.example>, size=10, nrcpt=1 (queue active)",
+                tried,
+                tried.replace(ID, theirs),
+            )
+        )
+    )
+    assert [(event.id, event.message.client) for event in found if isinstance(event, Outcome)] == [
+        (ID, "app[192.0.2.5]")
+    ]  # fmt: skip
+    assert one.foreign == 2
+
+
 def test_an_emulated_deferral_is_marked() -> None:
     (outcome,) = outcomes().events(lines(attempt(ID, "deferred", f"{HELD}: gmail").replace("mkt-1/smtp", "error")))
     assert isinstance(outcome, Outcome)
