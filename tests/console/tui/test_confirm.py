@@ -283,6 +283,24 @@ async def test_a_lock_of_others_is_broken_with_a_reason_and_the_typed_name() -> 
         await until(pilot, lambda: len(operator.executed) == 1)
 
 
+def plan(pilot: Pilot[Any]) -> Static:
+    """The words of the question."""
+    return pilot.app.screen.query_one(VerticalScroll).query_one(Static)
+
+
+async def test_nothing_of_a_question_is_beyond_the_edge_of_a_narrow_terminal() -> None:
+    async with app_with(StillOperator(), Clock()).run_test(size=(50, 24)) as pilot:
+        await ask(pilot)
+        box = pilot.app.screen.query_one(Vertical).region
+        assert box.x >= 0
+        assert box.right <= 50
+        labelled = [
+            line for line in str(plan(pilot).render()).split("\n") if line.startswith(("effect", "shell", "stays"))
+        ]
+        assert labelled
+        assert all(len(line) <= plan(pilot).size.width for line in labelled)
+
+
 async def test_a_question_follows_the_size_of_the_terminal_and_keeps_its_keys() -> None:
     clock = Clock()
     async with app_with(StillOperator(), clock).run_test(size=(120, 36)) as pilot:

@@ -21,7 +21,7 @@ class ChoiceDialog(Modal[Answer | None]):
     ChoiceDialog {
         align: center middle; background: $background 60%;
         & > Vertical {
-            width: 76; height: auto; max-height: 100%; background: $band; border: round $tone-accent;
+            width: 76; max-width: 100%; height: auto; max-height: 100%; background: $band; border: round $tone-accent;
             border-title-color: $tone-strong; padding: 0 2;
         }
         & VerticalScroll { height: auto; max-height: 16; scrollbar-size-vertical: 1; }

@@ -35,7 +35,7 @@ class ColumnsDialog(ChoiceDialog[Answer]):
 
     DEFAULT_CSS = """
     ColumnsDialog {
-        & > Vertical { width: 60; }
+        & > Vertical { width: 60; max-width: 100%; }
         & VerticalScroll { max-height: 14; }
     }
     """

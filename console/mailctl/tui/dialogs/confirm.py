@@ -33,6 +33,7 @@ _STEPS = {
 AROUND = 6
 """Rows of the dialog around the plan: border, padding and the keys."""
 LEAST_ROWS = 3
+LEAST_TEXT = 24
 SHELL_ROWS = 5
 _TIMED = (Verb.DRAIN, Verb.SUSPEND, Verb.ROTATE, Verb.LIMIT, Verb.EDIT, Verb.HOLD)
 _PLACEHOLDERS = {
@@ -63,7 +64,7 @@ class ConfirmDialog(Modal[Confirmed | Changed | None]):
     ConfirmDialog {
         align: center middle; background: $background 60%;
         & > Vertical {
-            width: 92%; max-width: 100; min-width: 60; height: auto; max-height: 92%;
+            width: 92%; max-width: 100; height: auto; max-height: 92%;
             background: $band; border: round $tone-accent; border-title-color: $tone-strong; padding: 1 2 0 2;
         }
         & VerticalScroll { height: auto; max-height: 16; scrollbar-size-vertical: 1; }
@@ -115,7 +116,7 @@ class ConfirmDialog(Modal[Confirmed | Changed | None]):
 
     def _text_width(self) -> int:
         """Cells for text: the box as its style says, without border, padding and scroll bar."""
-        return min(100, max(60, self.app.size.width * 92 // 100)) - 7
+        return max(LEAST_TEXT, min(100, self.app.size.width * 92 // 100) - 7)
 
     def on_mount(self) -> None:
         """Cancel has the focus."""

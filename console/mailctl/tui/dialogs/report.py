@@ -31,7 +31,7 @@ class ReportDialog(Modal[None]):
     ReportDialog {
         align: center middle; background: $background 60%;
         & > Vertical {
-            width: 92%; max-width: 100; min-width: 60; height: auto; max-height: 92%;
+            width: 92%; max-width: 100; height: auto; max-height: 92%;
             background: $band; border: round $tone-warn; border-title-color: $tone-strong; padding: 1 2;
         }
         & VerticalScroll { height: auto; max-height: 18; scrollbar-size-vertical: 1; }

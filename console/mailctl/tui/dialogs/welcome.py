@@ -38,7 +38,7 @@ class WelcomeScreen(Modal[None]):
     WelcomeScreen {
         align: center middle; background: $background 60%;
         & > Vertical {
-            width: 78; height: auto; max-height: 100%; background: $band; border: round $tone-accent;
+            width: 78; max-width: 100%; height: auto; max-height: 100%; background: $band; border: round $tone-accent;
             border-title-color: $tone-strong; padding: 1 2;
         }
     }
