@@ -68,7 +68,8 @@ class Listening(Fleet):
     async def ask(self, host: str, method: str, params: msgspec.Struct, *, deadline_s: float = CALL_DEADLINE_S) -> Any:
         """As any fleet does."""
         name, asked = HostName(host), self._asked
-        asked.setdefault((name, method), NoAnswer(name, f"no answer to {command(method)} in time"))
+        waited_s = self._answer_s or deadline_s
+        asked.setdefault((name, method), NoAnswer(name, f"no answer to {command(method)} within {waited_s:g} s"))
         try:
             answer = await super().ask(host, method, params, deadline_s=deadline_s)
         except (LinkError, ApiError) as exc:
