@@ -125,7 +125,7 @@ def reload(config_path: Path, socket: Path | None, reason: str, timeout: float) 
 @socket_option
 @timeout_option
 def ready(config_path: Path, socket: Path | None, timeout: float) -> None:
-    """Whether the agent takes mail: exit 0, or 1 with the reason."""
+    """Whether the agent takes mail: exit 0, or 1 with the reason, or 3 when no agent answers."""
     from mailagent.api.requests import Empty
     from mailagent.api.views import Snapshot
     from mailagent.cli.calling import calling

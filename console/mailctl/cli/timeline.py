@@ -85,10 +85,12 @@ def add(
       mailctl note add "Gmail throttles mkt-1; ticket 4711 is open" host:mx1 --for 8h --yes
     """
     from mailagent.api.ids import OpId
-    from mailagent.api.notes import NoteAdd
+    from mailagent.api.notes import MAX_NOTE_CHARS, NoteAdd
     from mailctl.cli.act import Asked, Manner, act
     from mailctl.ops import Options, Verb
 
+    if not 1 <= len(text.strip()) <= MAX_NOTE_CHARS:
+        raise click.UsageError(f"a note has 1 to {MAX_NOTE_CHARS} characters, not {len(text.strip())}")
     manner = Manner(dry_run=dry_run, yes=yes, as_json=as_json, wait_s=None)
     asked = Asked(NoteAdd(op_id=OpId(""), text=text), "note", (text,))
     act(setup, Verb.NOTE_ADD, selection, "", Options(**given), manner, asked)

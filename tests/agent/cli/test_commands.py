@@ -63,6 +63,27 @@ def test_an_unknown_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "mailagent: error: No such option '--confg'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        ("soon", "'soon' is not a valid number."),
+        ("nan", "'nan' is not a valid number."),
+        ("-1", "-1.0 is not in the range"),
+        ("1e12", "1000000000000.0 is not in the range"),
+    ],
+)
+def test_a_wait_that_is_none_is_told(
+    seconds: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("ready", "--socket", tmp_path / "rpc.sock", "--timeout", seconds) == 2
+    assert f"Invalid value for '--timeout': {told}" in capsys.readouterr().err
+
+
+def test_ready_says_that_no_agent_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("ready", "--socket", tmp_path / "rpc.sock") == 3
+    assert "no agent answers at" in capsys.readouterr().err
+
+
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     run("version")
     run("--version")

@@ -118,6 +118,7 @@ async def test_a_job_is_known_where_one_host_has_it(agents: Agents, mailctl: Mai
             "Invalid value for '--start': `+9999999d` is no time; write 2026-07-01T09:00:00Z, now or +2h",
         ),
         ("report day --day tomorrow", "Invalid value for '--day': `tomorrow` is no day; write 2026-11-21"),
+        (f"note add {'x' * 501} --yes", "a note has 1 to 500 characters, not 501"),
         ("messages --limit few", "Invalid value for '--limit': 'few' is not a valid number."),
         ("suppression pending", "Missing argument '{apply|discard}'. Choose from: apply, discard"),
     ],
