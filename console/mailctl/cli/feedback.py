@@ -52,7 +52,7 @@ def feedback(setup: Setup, selection: Sequence[str], as_json: bool, limit: int) 
 def _text(found: "Sequence[tuple[HostName, FeedbackView]]", width: int | None) -> str:
     from datetime import UTC, datetime
 
-    from mailctl.output.human import ago, count, duration, size
+    from mailctl.output.human import NOTHING, ago, count, duration, size
     from mailctl.output.tables import Column, table
 
     now = datetime.now(UTC)
@@ -61,7 +61,7 @@ def _text(found: "Sequence[tuple[HostName, FeedbackView]]", width: int | None) -
             host,
             "yes" if view.listening else "no",
             count(sum(one.count for one in view.counts)),
-            f"{duration(view.lag.p50_s)} / {duration(view.lag.p95_s)}" if view.lag.samples else "—",
+            f"{duration(view.lag.p50_s)} / {duration(view.lag.p95_s)}" if view.lag.samples else NOTHING,
             count(view.pending),
             f"{count(view.kept)} ({size(view.kept_bytes)})",
             ", ".join(f"{number} {why}" for why, number in sorted(view.refused.items())) or "none",
@@ -87,7 +87,7 @@ def _text(found: "Sequence[tuple[HostName, FeedbackView]]", width: int | None) -
             host,
             count(one.delivered),
             count(one.complaints),
-            f"{one.complaint_share:.3%}" if one.delivered else "—",
+            f"{one.complaint_share:.3%}" if one.delivered else NOTHING,
             count(one.bounces),
         ]
         for host, view in found

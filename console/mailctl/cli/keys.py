@@ -22,7 +22,7 @@ from mailctl.fleet import Fleet
 from mailctl.fleet.lists import reason as why_not
 from mailctl.ops import Options, Plan, Selection, StepState, TermKind, Verb
 from mailctl.output.document import document
-from mailctl.output.human import ago, until
+from mailctl.output.human import NOTHING, ago, until
 from mailctl.output.tables import Column, table
 
 Found = Sequence[tuple[HostName, DkimSelector]]
@@ -68,7 +68,7 @@ def key_table(rows: Found, width: int | None) -> str:
             note = f'publish {row.name}. TXT "{row.record}"'
         elif row.due:
             note = f"due to be replaced, {note}"
-        age = ago(row.made_at, now) if row.made_at is not None else "—"
+        age = ago(row.made_at, now) if row.made_at is not None else NOTHING
         cells.append([row.domain, row.pool, host, row.selector, f"{row.algorithm} {row.bits}", row.state, age, note])
     return table(columns, cells, width=width) if cells else "no DKIM keys"
 

@@ -35,7 +35,7 @@ from mailctl.ops import Selection
 from mailctl.ops.op_ids import new_op_id
 from mailctl.ops.targets import selected_hosts
 from mailctl.output.document import document
-from mailctl.output.human import ago
+from mailctl.output.human import NOTHING, ago
 from mailctl.output.tables import Column, table
 
 COLUMNS = ("address", "reason", "expires", "stream")
@@ -129,7 +129,7 @@ def suppression_table(found: Found, width: int | None) -> str:
             row.stream or "all",
             f"{row.reason} (pending)" if row.pending else row.reason,
             ago(row.added_at, now),
-            f"{row.expires_at:%Y-%m-%d}" if row.expires_at is not None else "—",
+            f"{row.expires_at:%Y-%m-%d}" if row.expires_at is not None else NOTHING,
             row.source,
             row.evidence,
         ]

@@ -12,10 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailagent.api.dkim import DkimSelector, SelectorState
 from mailagent.api.ids import HostName, ProviderName, StreamName
 from mailagent.api.reasons import ReasonKind, WaitReason
+from mailagent.api.suppression import Suppression
+from mailctl.cli.keys import key_table
 from mailctl.cli.record_tables import age_table, reason_list
 from mailctl.cli.setup import width
+from mailctl.cli.suppressions import Found, suppression_table
 from mailctl.fleet.state import FleetState, HostState, LinkState
 from mailctl.output import human
 from mailctl.output.document import at_host, document
@@ -147,6 +151,17 @@ def test_a_document_has_the_shape_of_the_conventions() -> None:
     assert made["rows"][0]["flow"]["delivered_1m"] == 600
     assert made["errors"] == ["mx2: lost: no route"]
     assert "operation" not in made
+
+
+def test_what_is_not_there_is_one_dash_in_every_table() -> None:
+    entry = Suppression(address="a@one.example", added_at=datetime(2026, 7, 1, tzinfo=UTC), evidence="550")
+    found = Found(rows=[(HostName("mx1"), entry)], truncated=False, active=1, pending=0, errors={})
+    assert suppression_table(found, None).split("\n")[1].split()[5:] == ["-", "550"]
+    key = DkimSelector(
+        domain="one.example", pool="news", selector="n1", algorithm="rsa", bits=2048, state=SelectorState.ACTIVE,
+        origin="agent.yaml:41", made_at=None, due=False, name="n1._domainkey.one.example", record="",
+    )  # fmt: skip
+    assert key_table([(HostName("mx1"), key)], None).split("\n")[1].split()[7] == "-"
 
 
 def test_ages_leave_out_times_that_nothing_waits_before_anything_else_at_80_columns() -> None:
