@@ -40,6 +40,19 @@ class Decimal(click.FloatRange):
         return found
 
 
+class Words(click.ParamType[str]):
+    """A text that is no option: `--reason --dry-run` would act, for the reason `--dry-run`."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """`value`, if it is one."""
+        text = str(value)
+        if text.startswith("--"):
+            self.fail(f"its value is missing, {text} is an option", param, ctx)
+        return text
+
+
 class Duration(click.ParamType[int]):
     """`90s`, `30m`, `4h`, as in the fleet file; the value is whole seconds."""
 

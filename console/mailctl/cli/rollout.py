@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailctl.cli.options import Duration, as_json, selectors
+from mailctl.cli.options import Duration, Words, as_json, selectors
 from mailctl.cli.setup import Setup, pass_setup
 from mailctl.cli.verbs import common, targets
 
@@ -96,7 +96,9 @@ def plan(setup: Setup, selection: Sequence[str], as_json: bool) -> None:
 @click.option("--rollback", "roll_back", is_flag=True, help="When it stops, put the old files back.")
 @click.option("--restart-later", "restart", is_flag=True, help="Also write parts that need a restart of the agent.")
 @click.option("--force", is_flag=True, help="Replace a file that was edited by hand on the host; wants --reason.")
-@click.option("--undo", "undoes", default="", metavar="OPERATION", help="Put back the files before this apply.")
+@click.option(
+    "--undo", "undoes", type=Words(), default="", metavar="OPERATION", help="Put back the files before this apply."
+)
 @common
 @pass_setup
 def apply(setup: Setup, /, **given: Any) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from mailctl.cli.completion import complete_host
-from mailctl.cli.options import Command, Duration, Listed, as_json, limit
+from mailctl.cli.options import Command, Duration, Listed, Words, as_json, limit
 from mailctl.cli.setup import Setup, pass_setup, width
 from mailctl.cli.verbs import common, hand_over, targets
 
@@ -161,7 +161,7 @@ def pending(setup: Setup, /, decision: str, provider: str, **given: Any) -> None
 @suppression.command("import")
 @click.argument("file", type=click.File("rb"))
 @_host
-@click.option("--reason", default="", help="Why; kept with the entries.")
+@click.option("--reason", type=Words(), default="", help="Why; kept with the entries.")
 @click.option("--dry-run", is_flag=True, help="Read the file, change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask; needed when nobody is at the terminal.")
 @as_json

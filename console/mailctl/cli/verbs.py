@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mailctl.cli.completion import complete_pool, complete_selection, complete_vmta
-from mailctl.cli.options import Command, Duration, Number, Since, as_json
+from mailctl.cli.options import Command, Duration, Number, Since, Words, as_json
 from mailctl.cli.setup import Setup, pass_setup
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ WAIT_S = "30m"
 """What `--wait` alone waits."""
 
 
-_REASON = click.option("--reason", default="", help="Why; kept with the operation and shown to others.")
+_REASON = click.option("--reason", type=Words(), default="", help="Why; kept with the operation and shown to others.")
 _ASKING = (
     click.option("--dry-run", is_flag=True, help="Print the plan, change nothing."),
     click.option("--yes", is_flag=True, help="Do not ask; needed when nobody is at the terminal."),
@@ -34,7 +34,9 @@ def common(command: Command) -> Command:
     return _with(
         command,
         _REASON,
-        click.option("--key", default="", help="Name of this act: with the same one it is done once (7 days)."),
+        click.option(
+            "--key", type=Words(), default="", help="Name of this act: with the same one it is done once (7 days)."
+        ),
         click.option("--break-lock", is_flag=True, help="Act although others hold the lock; wants --reason."),
         *_ASKING,
     )

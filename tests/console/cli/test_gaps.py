@@ -119,6 +119,12 @@ async def test_a_job_is_known_where_one_host_has_it(agents: Agents, mailctl: Mai
         ),
         ("report day --day tomorrow", "Invalid value for '--day': `tomorrow` is no day; write 2026-11-21"),
         (f"note add {'x' * 501} --yes", "a note has 1 to 500 characters, not 501"),
+        (
+            "drain pool:cold --yes --reason --dry-run",
+            "Invalid value for '--reason': its value is missing, --dry-run is an option",
+        ),
+        ("drain pool:cold --key --yes", "Invalid value for '--key': its value is missing, --yes is an option"),
+        ("apply --undo --dry-run", "Invalid value for '--undo': its value is missing, --dry-run is an option"),
         ("messages --limit few", "Invalid value for '--limit': 'few' is not a valid number."),
         ("suppression pending", "Missing argument '{apply|discard}'. Choose from: apply, discard"),
     ],
