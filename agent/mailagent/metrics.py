@@ -95,7 +95,7 @@ def _rows(now: Snapshot, facts: Facts) -> Iterator[tuple[Scope, Iterable[tuple[t
                     pool.flow.received,
                     *_outcomes(pool.flow),
                     *(pool.waiting, pool.deferred, ready(pool.ready)),
-                    *(_age(pool.oldest_at, at), connections(pool.connections), len(pool.faults)),
+                    *(_age(pool.oldest_at, at), connections(pool.connections), pool.faults.count),
                 ),
             )
             for pool in now.pools
@@ -141,7 +141,7 @@ def _rows(now: Snapshot, facts: Facts) -> Iterator[tuple[Scope, Iterable[tuple[t
                     *(ready(vmta.ready), connections(vmta.connections)),
                     vmta.in_doubt if has_doubt else None,
                     *_listings(vmta, asks=bool(facts.lists)),
-                    *(len(vmta.faults), vmta.identity_unknown),
+                    *(vmta.faults.count, vmta.identity_unknown),
                 ),
             )
             for vmta in now.vmtas

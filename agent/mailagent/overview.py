@@ -14,7 +14,7 @@ from mailagent.api.ids import PoolName, ProviderName, VmtaName
 from mailagent.api.mail import MailProgress
 from mailagent.api.operations import Impact
 from mailagent.api.reasons import ReasonKind, WaitReason
-from mailagent.api.reputation import Fault
+from mailagent.api.reputation import Faults
 from mailagent.api.requests import HistoryRequest, HistoryScope
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter, Target, TargetKind
@@ -83,7 +83,7 @@ class Overview:
         """How far an order on mail is."""
         self.standing: Callable[[VmtaName], Standing] = lambda _: Standing()
         """What others think of a virtual MTA."""
-        self.pool_faults: Callable[[PoolName], tuple[Fault, ...]] = lambda _: ()
+        self.pool_faults: Callable[[PoolName], Faults] = lambda _: Faults()
         """What is bad about the domains that a pool sends for."""
 
     def deferring(self) -> Deferring | None:
@@ -106,7 +106,7 @@ class Overview:
                 PoolView(
                     name=name,
                     state=status.state,
-                    reason=status.reason or ", ".join(one.sentence for one in faults),
+                    reason=status.reason or faults.sentence,
                     members=pool.members,
                     active=sum(one in IN_SERVICE for one in members),
                     standby=members.count(MemberState.STANDBY),
@@ -133,7 +133,7 @@ class Overview:
                 status = state.member(name, empty=self._progress(name, own).empty)
                 problem = next((queue.bind_problem for queue in own if queue.bind_problem), "")
                 standing = self.standing(name)
-                known = [one.sentence for one in standing.listings] + [one.sentence for one in standing.faults]
+                known = [*(one.sentence for one in standing.listings), standing.faults.sentence]
                 rows.append(
                     VmtaView(
                         name=name,
@@ -143,7 +143,7 @@ class Overview:
                         public=vmta.public,
                         ehlo=vmta.ehlo or self.config.host,
                         state=status.state,
-                        reason=problem or status.reason or ", ".join(known),
+                        reason=problem or status.reason or ", ".join(filter(None, known)),
                         ready=_ready(own),
                         connections=_connections(own),
                         in_doubt=self._spool.open_marks_of(name),

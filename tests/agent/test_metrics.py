@@ -19,7 +19,7 @@ from mailagent.api.ids import DirectiveId, OpId
 from mailagent.api.intake import CheckCount
 from mailagent.api.methods import MAX_REPLY_BYTES
 from mailagent.api.metrics import FAMILIES, MOST_SERIES, SCOPES, Family, Kind, MetricRow, Metrics, MetricTable, Scope
-from mailagent.api.reputation import Fault, IdentityKind, Listing, Weight
+from mailagent.api.reputation import Faults, Listing, Weight
 from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import EngineState, Flow, MemberState, Snapshot
 from mailagent.metrics import Facts, Process, metrics_of
@@ -237,9 +237,8 @@ def test_a_block_list_is_shown_without_the_key_in_its_zone(snapshot: Snapshot) -
 
 
 def test_what_receivers_mind_is_counted(snapshot: Snapshot) -> None:
-    fault = Fault(kind=IdentityKind.SPF, sentence="spf of news.example: there is none")
-    first = msgspec.structs.replace(snapshot.vmtas[0], faults=(fault,), identity_unknown=2)
-    pool = msgspec.structs.replace(snapshot.pools[0], faults=(fault, fault))
+    first = msgspec.structs.replace(snapshot.vmtas[0], faults=Faults(count=1), identity_unknown=2)
+    pool = msgspec.structs.replace(snapshot.pools[0], faults=Faults(count=2))
     now = msgspec.structs.replace(snapshot, vmtas=(first,), pools=(pool,))
     found = read(metrics_of(now, facts()))
     assert value(found, "vmta_identity_faults", pool=first.pool, vmta=first.name) == 1

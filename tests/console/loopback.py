@@ -353,7 +353,12 @@ class LoopbackAgent:
                 shown = [one for one in self.list_checks if params.all or one.state is not ListState.CLEAN]
                 return ListChecks(checks=tuple(shown), asked=len(self.list_checks))
             case "identity":
-                found = [one for one in self.identity_checks if params.all or one.state is not IdentityState.GOOD]
+                found = [
+                    one
+                    for one in self.identity_checks
+                    if (params.all or one.state is not IdentityState.GOOD)
+                    and (one.vmta in params.vmtas if one.vmta else set(params.pools) & set(one.pools))
+                ]
                 return IdentityChecks(checks=tuple(found), asked=len(self.identity_checks))
             case "automation":
                 live = tuple(one for one in self.live.values() if one.rule)

@@ -36,14 +36,16 @@ async def test_a_standby_that_nobody_knows_stays_out_until_its_name_is_published
         ]
         now = await one.shows(lambda now: bool(_faults(now)["mkt-3"]), "the standby has no name")
         assert _faults(now)["mkt-1"] == ""
-        with pytest.raises(GuardRefused, match=r"mkt-3 has a fault: ptr of 127\.0\.1\.3: it has no name"):
+        with pytest.raises(
+            GuardRefused, match=r"mkt-3 has a fault, seen at ..:.. UTC: ptr of 127\.0\.1\.3: it has no name"
+        ):
             await one.do("rotate", "vmta:mkt-1")
 
         one.dns.add("3.1.0.127.in-addr.arpa", "PTR", "m3.example.")
         one.dns.add("news.example", "TXT", RECORD, '"v=spf1 mx -all"')
         await one.call("identity", now=True)
         now = await one.shows(lambda now: not _faults(now)["mkt-3"], "it has one")
-        (fault,) = now.pools[0].faults
+        (fault,) = now.pools[0].faults.told
         assert fault.sentence == "spf of news.example: there are 2 SPF records, and only one may be"
         assert now.pools[0].reason == fault.sentence
 
@@ -56,4 +58,4 @@ async def test_a_standby_that_nobody_knows_stays_out_until_its_name_is_published
 
 
 def _faults(now: Snapshot) -> dict[str, str]:
-    return {view.name: ", ".join(fault.sentence for fault in view.faults) for view in now.vmtas}
+    return {view.name: view.faults.sentence for view in now.vmtas}

@@ -100,7 +100,22 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is bad."""
 
     kind: IdentityKind
+    domain: str  # of mail, a greeting or a key; empty: about an address alone
     sentence: str
+
+
+class Faults(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """All that is bad about one virtual MTA or pool."""
+
+    count: int = 0
+    told: tuple[Fault, ...] = ()  # some of them, of each kind at least one
+
+    @property
+    def sentence(self) -> str:
+        """The first, and how many more; empty when there is none."""
+        if not self.told:
+            return ""
+        return self.told[0].sentence + (f"; and {self.count - 1:,} more" if self.count > 1 else "")
 
 
 class IdentityCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,10 +142,14 @@ class IdentityRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     all: bool = False  # also what is good
     now: bool = False  # asked again first, as far as that goes in a few seconds
+    vmtas: tuple[VmtaName, ...] = ()  # what is about one of these, or about a domain alone; none: of all
+    pools: tuple[PoolName, ...] = ()  # what matters for one of these, or is about `vmtas`; none: for all
 
 
 class IdentityChecks(msgspec.Struct, frozen=True, kw_only=True):
-    """What a host knows."""
+    """What a host knows, the worst first."""
 
     checks: tuple[IdentityCheck, ...] = ()
     asked: int = 0  # in all
+    looked: bool = True  # again, if that was wanted
+    left_out: int = 0  # checks that the answer has no room for

@@ -14,7 +14,7 @@ from mailagent.api.directives import DirectiveView
 from mailagent.api.ids import HostName, MessageId, PoolName, ProviderName, QueueKey, SiteName, StreamName, VmtaName
 from mailagent.api.outcome import Attempt
 from mailagent.api.reasons import WaitReason
-from mailagent.api.reputation import Fault, Listing
+from mailagent.api.reputation import Faults, Listing
 from mailagent.api.smtp import SmtpReply
 
 RECENT_BUCKETS = 24
@@ -132,7 +132,7 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     oldest_at: datetime | None
     flow: Flow
     generation: int
-    faults: tuple[Fault, ...] = ()  # what is bad about the domains that it sends for: SPF, DKIM, DMARC, MX
+    faults: Faults = Faults()  # what is bad about the domains that it sends for: SPF, DKIM, DMARC, MX
 
 
 class VmtaView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -153,7 +153,7 @@ class VmtaView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     generation: int
     listings: tuple[Listing, ...] = ()  # block lists that an address of it is on, the worst first
     lists_unknown: int = 0  # answers of block lists that are missing
-    faults: tuple[Fault, ...] = ()  # what is bad about who it says it is: PTR, SPF
+    faults: Faults = Faults()  # what is bad about who it says it is: PTR, SPF
     identity_unknown: int = 0  # answers about that which are missing
 
 

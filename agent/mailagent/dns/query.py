@@ -175,6 +175,12 @@ def _names(records: Any) -> tuple[str, ...]:
     return tuple(sorted(name for name in found if is_host_name(name)))
 
 
+def _texts(records: Any) -> tuple[bytes, ...]:
+    """What says its version (`v=spf1`, `v=DKIM1`) goes before proofs of ownership, of which domains have many."""
+    found = [b"".join(record.strings) for record in records]
+    return tuple(sorted(found, key=lambda text: text[:2].lower() != b"v=")[:MAX_RECORDS])
+
+
 def _tlsa(record: Any) -> Tlsa:
     return Tlsa(record.usage, record.selector, record.mtype, record.cert)
 
@@ -183,7 +189,7 @@ _RECORDS: dict[Kind, Callable[[Any], tuple[Any, ...]]] = {
     Kind.MX: _mx_hosts,
     Kind.A: partial(_first, lambda record: IPv4Address(record.address)),
     Kind.AAAA: partial(_first, lambda record: IPv6Address(record.address)),
-    Kind.TXT: partial(_first, lambda record: b"".join(record.strings)),
+    Kind.TXT: _texts,
     Kind.TLSA: partial(_first, _tlsa),
     Kind.PTR: _names,
 }

@@ -1,7 +1,7 @@
 """Questions of one round: each is asked once, and now."""
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar, cast
+from typing import Final, Protocol, TypeVar, cast
 
 from mailagent.dns import Address, AddressAnswer, Failed, Found, MxAnswer, PtrAnswer, TxtAnswer
 
@@ -24,12 +24,17 @@ class Remembers(Protocol):
         """The names of `address`."""
 
 
+MAX_QUESTIONS: Final = 10_000
+"""Of one round; a record of somebody else could otherwise cause any number of them for each of our addresses."""
+
+
 class Once:
     """The same, remembering what was said in this round alone; an answer that has expired is none."""
 
     def __init__(self, dns: Remembers) -> None:
         self._dns = dns
         self._answers: dict[tuple[object, ...], object] = {}
+        self._asked = 0
 
     async def txt(self, name: str, *, fresh: bool = True) -> TxtAnswer:
         """The TXT records of `name`."""
@@ -49,6 +54,9 @@ class Once:
 
     async def _kept(self, question: tuple[object, ...], ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
         if question not in self._answers:
+            self._asked += 1
+            if self._asked > MAX_QUESTIONS:
+                return cast(_Answer, Failed(f"more than {MAX_QUESTIONS:,} questions would be needed"))
             answer = await ask()
             is_old = isinstance(answer, Found) and answer.stale
             self._answers[question] = Failed("no answer; the last one has expired") if is_old else answer

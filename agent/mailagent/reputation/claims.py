@@ -17,8 +17,16 @@ class Claims:
 
     senders: tuple["Sender", ...]
     return_paths: dict[str, frozenset[PoolName]]  # domains of MAIL FROM, and the pools that they leave from
-    authors: dict[str, frozenset[PoolName]]  # domains of From
+    authors: dict[str, "Author"]  # by domain of From
     unseen: tuple[tuple[VmtaName, Address], ...]  # private addresses without `public`: nobody knows what the world sees
+
+
+@dataclass(slots=True)
+class Author:
+    """One domain of From, over all streams that have it."""
+
+    pools: set[PoolName]
+    paths: list[frozenset[str]]  # of each stream: domains of its MAIL FROM
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,8 @@ class Sender:
 def claims(config: AgentConfig, signing: Iterable[tuple[PoolName, str]]) -> Claims:
     """What `config` says; `signing` has (pool, d=) of all keys in use.
 
-    A loopback address is nobody's but when `public` says so; a host that has no other claims nothing.
+    A loopback address is nobody's but when `public` says so; a host that has no other claims nothing. Where all mail
+    goes through somebody else's host, that one's address is what the world sees.
     """
     senders, unseen = [], []
     for name, vmta in config.virtual_mtas.items():
@@ -46,19 +55,26 @@ def claims(config: AgentConfig, signing: Iterable[tuple[PoolName, str]]) -> Clai
                 unseen.append((name, address))
     if not senders and not unseen:
         return Claims((), {}, {}, ())
+    if any(route.match == "*" for route in config.routes):
+        senders, unseen = [], []
     signed: dict[PoolName, set[str]] = defaultdict(set)
     for pool, domain in signing:
         signed[pool].add(domain)
     return_paths: dict[str, set[PoolName]] = defaultdict(set)
-    authors: dict[str, set[PoolName]] = defaultdict(set)
+    authors: dict[str, Author] = {}
     for stream in config.streams.values():
         pools_of_it = {stream.pool, *stream.pools.values()}
         own = set(_domains(stream.senders))
-        for domain in {stream.bounces.domain} if stream.bounces else own:
+        paths = {_ascii(stream.bounces.domain)} if stream.bounces else own
+        for domain in paths:
             return_paths[domain] |= pools_of_it
-        for domain in stream.from_domains or own or set().union(*(signed[pool] for pool in pools_of_it)):
-            authors[domain] |= pools_of_it
-    return Claims(tuple(senders), _frozen(return_paths), _frozen(authors), tuple(unseen))
+        signed_by = set().union(*(signed[pool] for pool in pools_of_it))
+        for domain in map(_ascii, stream.from_domains or own or signed_by):
+            author = authors.setdefault(domain, Author(set(), []))
+            author.pools |= pools_of_it
+            author.paths.append(frozenset(paths))
+    frozen = {domain: frozenset(pools) for domain, pools in return_paths.items()}
+    return Claims(tuple(senders), frozen, authors, tuple(unseen))
 
 
 def _domains(patterns: Iterable[str]) -> Iterator[str]:
@@ -66,11 +82,7 @@ def _domains(patterns: Iterable[str]) -> Iterator[str]:
     for pattern in patterns:
         domain = pattern.rpartition("@")[2]
         if "." in domain and not set("*?[") & set(domain):
-            yield domain
-
-
-def _frozen(found: dict[str, set[PoolName]]) -> dict[str, frozenset[PoolName]]:
-    return {_ascii(domain): frozenset(pools) for domain, pools in found.items()}
+            yield _ascii(domain)
 
 
 def _ascii(domain: str) -> str:

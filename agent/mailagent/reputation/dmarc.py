@@ -27,6 +27,7 @@ class Policy:
     organization: str  # the organizational domain
     strict_dkim: bool = False
     strict_spf: bool = False
+    is_test: bool = False  # t=y: enforced one step less (section 4.7)
     dated: tuple[str, ...] = ()  # tags that are no more
 
 
@@ -43,7 +44,8 @@ async def look_up(dns: Asks, domain: str) -> Policy:
     found = await _walk(dns, domain)
     organization = _organization(domain, found)
     own = found.get(domain)
-    tags = own or found.get(organization) or next(iter(found.values()), None)
+    above = (one for one in found.values() if one.get("psd") == "y")
+    tags = own or found.get(organization) or next(above, None)
     if tags is None:
         return Policy("", "none", organization)
     said = (tags.get(tag) for tag in (("p",) if own else ("sp", "p")))
@@ -54,6 +56,7 @@ async def look_up(dns: Asks, domain: str) -> Policy:
         organization=organization,
         strict_dkim=tags.get("adkim") == "s",
         strict_spf=tags.get("aspf") == "s",
+        is_test=tags.get("t") == "y",
         dated=tuple(tag for tag in ("pct", "rf", "ri") if tag in tags),
     )
 

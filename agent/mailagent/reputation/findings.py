@@ -116,14 +116,16 @@ async def record(dns: Asks, domain: str) -> Finding:
     return good(f"{found.reason}, {cost}")
 
 
-async def allowed(dns: Asks, address: Address, ehlo: str, domain: str) -> Finding:
-    """SPF lets the address send for the domain."""
+async def allowed(dns: Asks, address: Address, ehlo: str, domain: str, known: Finding) -> Finding | None:
+    """SPF lets the address send for the domain; None when it does not for what is `known` of the record as such."""
     found = await spf.check_host(dns, address, domain, sender=f"postmaster@{domain}", helo=ehlo)
     match found.result:
         case Result.PASS:
             return good(found.reason)
         case Result.TEMPERROR:
             return unknown(found.reason)
+        case Result.NONE | Result.PERMERROR if found.reason == known.detail:
+            return None
     return bad(f"{found.result} for {address}: {found.reason}")
 
 
@@ -138,32 +140,41 @@ async def signing(dns: Asks, key: SigningKey) -> Finding:
     return good("our key is published")
 
 
-async def policy(dns: Asks, domain: str, signers: Collection[str], senders: Collection[str]) -> Finding:
+async def policy(dns: Asks, domain: str, signers: Collection[str], paths: Collection[Collection[str]]) -> Finding:
     """There is a DMARC policy, and d= of a signature or MAIL FROM is aligned with From.
 
-    `signers`: all d= of ours; none: whoever hands in mail may sign it.
+    `signers`: all d= of ours; none: whoever hands in mail may sign it. `paths`: of each stream with that From, the
+    domains of MAIL FROM that SPF is in order for; one of each has to be aligned.
     """
     try:
         found = await dmarc.look_up(dns, domain)
-        by_dkim = await dmarc.is_aligned(dns, domain, found, signers, strict=found.strict_dkim)
-        by_spf = await dmarc.is_aligned(dns, domain, found, senders, strict=found.strict_spf)
     except dmarc.NoAnswer as exc:
         return unknown(str(exc))
     if not found.name:
         return bad(f"there is no policy at _dmarc.{domain}, nor above: publish `v=DMARC1; p=none` at least")
-    said = f"p={found.policy} at {found.name}"
+    said = f"p={found.policy} at {found.name}" + (" (t=y: enforced one step less)" if found.is_test else "")
+    silent = ""
+    by = []
+    for name, groups, strict in (("DKIM", [signers], found.strict_dkim), ("SPF", paths, found.strict_spf)):
+        try:
+            if groups and all([await dmarc.is_aligned(dns, domain, found, group, strict=strict) for group in groups]):
+                by.append(name)
+        except dmarc.NoAnswer as exc:
+            silent = str(exc)
+    if not by and silent:
+        return unknown(f"{said}; {silent}")
+    if not by and not signers:
+        return unknown(f"{said}; MAIL FROM is not aligned, and whether a signature is, only who signs knows")
+    if not by:
+        senders = {path for group in paths for path in group}
+        return bad(f"{said}, and nothing is aligned: d= is {_list(signers)}, MAIL FROM {_list(senders)}")
     if found.dated:
         return weak(f"{said} has {', '.join(f'{tag}=' for tag in found.dated)}, which is no more")
-    if by_dkim or by_spf:
-        by = " and ".join(name for name, is_so in (("DKIM", by_dkim), ("SPF", by_spf)) if is_so)
-        return good(f"{said}, aligned by {by}")
-    if not signers:
-        return unknown(f"{said}; MAIL FROM is not aligned, and whether a signature is, only who signs knows")
-    return bad(f"{said}, and nothing is aligned: d= is {_list(signers)}, MAIL FROM {_list(senders)}")
+    return good(f"{said}, aligned by {' and '.join(by)}")
 
 
 def _list(domains: Collection[str]) -> str:
-    return ", ".join(sorted(domains)[:3]) or "unknown"
+    return ", ".join(sorted(domains)[:3]) or "none in order"
 
 
 async def mailbox(dns: Asks, domain: str) -> Finding:

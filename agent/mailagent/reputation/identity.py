@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Final
@@ -13,18 +13,18 @@ from mailagent.api.codec import cut
 from mailagent.api.ids import PoolName, VmtaName
 from mailagent.api.reputation import (
     Fault,
+    Faults,
     IdentityCheck,
     IdentityChecks,
-    IdentityKind,
     IdentityRequest,
     IdentityState,
 )
 from mailagent.config.structs import AgentConfig
 from mailagent.dkim import SigningKey
-from mailagent.reputation import findings
 from mailagent.reputation.asking import Once, Remembers
-from mailagent.reputation.claims import Claims, claims
-from mailagent.reputation.findings import Asks, Finding
+from mailagent.reputation.claims import claims
+from mailagent.reputation.findings import Finding
+from mailagent.reputation.rounds import Key, look_up
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +38,20 @@ STANDS: Final = timedelta(days=1)
 MAX_NOTES: Final = 5
 """Changes of one round that are noted one by one."""
 MAX_DETAIL: Final = 240
+SLICE: Final = 500
+"""Checks that are made in one go."""
+MOST_FAULTS: Final = 5
+"""Of one virtual MTA or pool that are told one by one; a record that many include may break for hundreds of domains."""
+MOST_CHECKS: Final = 2000
+"""In one answer, whose frame has a limit."""
+
+_WORST: Final = tuple(IdentityState)
+NO_FAULTS: Final = Faults()
 
 Note = Callable[[str, str], Awaitable[None]]
 """Keeps (verb, words) among the host's operations."""
 Keys = Callable[[], Iterable[tuple[tuple[str, str], tuple[SigningKey, ...]]]]
 """Those that sign now, by (pool, domain)."""
-_Key = tuple[IdentityKind, VmtaName | None, str, str, tuple[PoolName, ...]]
 
 
 class Identity:
@@ -68,11 +76,12 @@ class Identity:
         self._changed = changed
         self._clock = clock
         self._random = random or Random()
-        self._checks: dict[_Key, IdentityCheck] = {}
-        self._of_vmta: dict[VmtaName, tuple[Fault, ...]] = {}
-        self._of_pool: dict[PoolName, tuple[Fault, ...]] = {}
+        self._checks: dict[Key, IdentityCheck] = {}
+        self._of_vmta: dict[VmtaName, Faults] = {}
+        self._of_pool: dict[PoolName, Faults] = {}
         self._unknown: Counter[VmtaName] = Counter()
         self._due = clock()
+        self._changes = 0  # of what there is to look up
         self._wanted = 0  # rounds that somebody waits for
         self._done = 0  # of those
         self._wake = asyncio.Event()
@@ -90,29 +99,44 @@ class Identity:
 
     def look_again(self) -> None:
         """Something about us has changed."""
+        self._changes += 1
         self._due = self._clock()
         self._wake.set()
 
-    def faults(self, vmta: VmtaName) -> tuple[Fault, ...]:
+    def faults(self, vmta: VmtaName) -> Faults:
         """What is bad about the addresses of `vmta`."""
-        return self._of_vmta.get(vmta, ())
+        return self._of_vmta.get(vmta, NO_FAULTS)
 
-    def pool_faults(self, pool: PoolName) -> tuple[Fault, ...]:
+    def pool_faults(self, pool: PoolName) -> Faults:
         """What is bad about the domains that `pool` sends for, whichever address does."""
-        return self._of_pool.get(pool, ())
+        return self._of_pool.get(pool, NO_FAULTS)
+
+    def bad(self, vmta: VmtaName) -> Iterator[IdentityCheck]:
+        """All of it, about the addresses of `vmta`."""
+        return (one for one in self._checks.values() if one.vmta == vmta and one.state is IdentityState.BAD)
 
     def unknown(self, vmta: VmtaName) -> int:
         """How many answers about the addresses of `vmta` are missing."""
         return self._unknown[vmta]
 
     async def identity(self, request: IdentityRequest) -> IdentityChecks:
-        """What is known: all but what is good, or everything."""
-        if request.now and self._config.reputation.identity.enabled:
-            await self._look_now()
-        shown = (one for one in self._checks.values() if request.all or one.state is not IdentityState.GOOD)
-        return IdentityChecks(checks=tuple(shown), asked=len(self._checks))
+        """What is known: all but what is good, or everything; of all, or of these virtual MTAs and pools."""
+        looked = not request.now or await self._look_now()
+        found = [
+            one
+            for one in self._checks.values()
+            if (request.all or one.state is not IdentityState.GOOD)
+            and (not request.vmtas or one.vmta is None or one.vmta in request.vmtas)
+            and (not request.pools or one.vmta in request.vmtas or not set(request.pools).isdisjoint(one.pools))
+        ]
+        found.sort(key=lambda one: _WORST.index(one.state))
+        left_out = max(0, len(found) - MOST_CHECKS)
+        return IdentityChecks(
+            checks=tuple(found[:MOST_CHECKS]), asked=len(self._checks), looked=looked, left_out=left_out
+        )
 
-    async def _look_now(self) -> None:
+    async def _look_now(self) -> bool:
+        """Have a round, and wait for it; whether it has ended."""
         self._wanted += 1
         mine = self._wanted
         self._wake.set()
@@ -120,7 +144,8 @@ class Identity:
             async with asyncio.timeout(NOW_S), self._round_ended:
                 await self._round_ended.wait_for(lambda: self._done >= mine)
         except TimeoutError:
-            log.info("identity: a round takes longer than %d s", NOW_S)
+            return False
+        return True
 
     async def run(self) -> None:
         """Look up who we are, for as long as the agent runs."""
@@ -134,35 +159,45 @@ class Identity:
                 except TimeoutError:
                     pass
                 continue
-            wanted = self._wanted
+            wanted, changes = self._wanted, self._changes
             self._due = self._clock() + RETRY_S
             try:
-                await self._round()
+                if not await self._round(changes):
+                    continue  # there is something else to look up by now
             except Exception:  # one answer that nobody foresaw is no reason to look no more
                 log.exception("identity not looked up")
+                continue
             async with self._round_ended:
                 self._done = wanted
                 self._round_ended.notify_all()
 
-    async def _round(self) -> None:
-        config, before = self._config, self._checks
-        found: dict[_Key, IdentityCheck] = {}
+    async def _round(self, changes: int) -> bool:
+        """Look everything up; whether it is what there is to look up still."""
+        config, before = self._config.reputation.identity, self._checks
+        found: dict[Key, Finding] = {}
         keys = [(PoolName(pool), key) for (pool, _), at in self._keys() for key in at]
-        if config.reputation.identity.enabled:
-            said = claims(config, [(pool, key.domain) for pool, key in keys])
-            async for key, finding in _look_up(Once(self._dns), said, keys):
-                found[key] = _check(key, finding, before.get(key))
-        if config is not self._config:
-            return  # another one came meanwhile, and a round of its own
-        missing = any(one.state is IdentityState.UNKNOWN for one in found.values())
-        every_s = config.reputation.identity.every.total_seconds()
+        if config.enabled:
+            said = claims(self._config, [(pool, key.domain) for pool, key in keys])
+            found = await look_up(Once(self._dns), said, keys)
+        checks = {}
+        for n, (key, finding) in enumerate(found.items()):
+            checks[key] = _check(key, finding, before.get(key))
+            if not n % SLICE:
+                await asyncio.sleep(0)
+        if changes != self._changes:
+            self._due = self._clock()
+            return False
+        missing = any(finding.state is IdentityState.UNKNOWN for finding in found.values())
+        every_s = config.every.total_seconds()
         wait_s = min(every_s, RETRY_S) if missing else every_s
         self._due = self._clock() + wait_s * self._random.uniform(1 - JITTER, 1 + JITTER)
-        self._checks = found
+        self._checks = checks
         self._collect()
+        self._changed()
         await self._tell(before)
+        return True
 
-    async def _tell(self, before: Mapping[_Key, IdentityCheck]) -> None:
+    async def _tell(self, before: Mapping[Key, IdentityCheck]) -> None:
         """Note what became bad, and what is no longer. What is found for the first time has not changed."""
         news = []
         for key, now in self._checks.items():
@@ -177,8 +212,7 @@ class Identity:
             log.warning("identity: %s %s", verb, words)
             await self._note(verb, words)
         if len(news) > MAX_NOTES:
-            await self._note("unproven", f"and {len(news) - MAX_NOTES} more changes: mailctl identity")
-        self._changed()
+            await self._note(news[MAX_NOTES][0], f"and {len(news) - MAX_NOTES} more changes: mailctl identity")
 
     def _collect(self) -> None:
         """Sort faults by virtual MTA and pool: every snapshot has them."""
@@ -190,58 +224,24 @@ class Identity:
                 self._unknown[one.vmta] += 1
             if one.state is not IdentityState.BAD:
                 continue
-            fault = Fault(kind=one.kind, sentence=one.sentence)
+            fault = Fault(kind=one.kind, domain=one.domain, sentence=one.sentence)
             if one.vmta is not None:
                 of_vmta[one.vmta].append(fault)
             else:
                 for pool in one.pools:
                     of_pool[pool].append(fault)
-        self._of_vmta = {vmta: tuple(faults) for vmta, faults in of_vmta.items()}
-        self._of_pool = {pool: tuple(faults) for pool, faults in of_pool.items()}
+        self._of_vmta = {vmta: _few(faults) for vmta, faults in of_vmta.items()}
+        self._of_pool = {pool: _few(faults) for pool, faults in of_pool.items()}
 
 
-async def _look_up(
-    dns: Asks, said: Claims, keys: list[tuple[PoolName, SigningKey]]
-) -> AsyncIterator[tuple[_Key, Finding]]:
-    """Everything, one after the other."""
-    for vmta, private in said.unseen:
-        words = f"it is private: say in virtual_mtas.{vmta}.public what the world sees"
-        yield (IdentityKind.PTR, vmta, str(private), "", ()), findings.unknown(words)
-    readable: dict[str, frozenset[PoolName]] = {}
-    for domain, pools in said.return_paths.items():
-        finding = await findings.record(dns, domain)
-        if finding.state is not IdentityState.BAD:
-            readable[domain] = pools
-        yield (IdentityKind.SPF, None, "", domain, _sorted(pools)), finding
-    for sender in said.senders:
-        address, own = str(sender.address), _sorted(sender.pools)
-        yield (IdentityKind.PTR, sender.vmta, address, "", own), await findings.reverse(dns, sender.address)
-        yield (
-            (IdentityKind.EHLO, sender.vmta, address, sender.ehlo, own),
-            await findings.greeting(dns, sender.ehlo, sender.address),
-        )
-        for domain, pools in readable.items():
-            if shared := pools & sender.pools:
-                finding = await findings.allowed(dns, sender.address, sender.ehlo, domain)
-                yield (IdentityKind.SPF, sender.vmta, address, domain, _sorted(shared)), finding
-        await asyncio.sleep(0)  # what is remembered of a round does not stop
-    for pool, key in keys:
-        yield (IdentityKind.DKIM, None, "", key.record_name, (pool,)), await findings.signing(dns, key)
-    for domain, pools in said.authors.items():
-        signers = {key.domain for pool, key in keys if pool in pools}
-        senders = [path for path, at in said.return_paths.items() if at & pools]
-        finding = await findings.policy(dns, domain, signers, senders)
-        yield (IdentityKind.DMARC, None, "", domain, _sorted(pools)), finding
-    for domain in said.return_paths | said.authors:
-        pools = said.return_paths.get(domain, frozenset()) | said.authors.get(domain, frozenset())
-        yield (IdentityKind.MX, None, "", domain, _sorted(pools)), await findings.mailbox(dns, domain)
+def _few(faults: list[Fault]) -> Faults:
+    """Those that fit; of each kind one before others of that kind."""
+    firsts = list({fault.kind: fault for fault in reversed(faults)}.values())
+    rest = [fault for fault in faults if fault not in firsts]
+    return Faults(count=len(faults), told=tuple((firsts + rest)[:MOST_FAULTS]))
 
 
-def _sorted(pools: Iterable[PoolName]) -> tuple[PoolName, ...]:
-    return tuple(sorted(pools))
-
-
-def _check(key: _Key, found: Finding, before: IdentityCheck | None) -> IdentityCheck:
+def _check(key: Key, found: Finding, before: IdentityCheck | None) -> IdentityCheck:
     """What is known now. It stands for a while when DNS does not answer."""
     now = datetime.now(UTC)
     if (
@@ -252,14 +252,13 @@ def _check(key: _Key, found: Finding, before: IdentityCheck | None) -> IdentityC
         and now - before.asked_at < STANDS
     ):
         return before
-    kind, vmta, address, domain, pools = key
     stays = before is not None and before.state is found.state
     return IdentityCheck(
-        kind=kind,
-        vmta=vmta,
-        address=address,
-        domain=domain,
-        pools=pools,
+        kind=key.kind,
+        vmta=key.vmta,
+        address=key.address,
+        domain=key.domain,
+        pools=key.pools,
         state=found.state,
         detail=cut(found.detail, MAX_DETAIL),
         since=before.since if before is not None and stays else now,

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Final, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -17,6 +17,8 @@ MAX_NAMES: Final = 10
 """Exchangers of one `mx`, names of one `ptr`."""
 SURVEY_LOOKUPS: Final = 50
 """Where counting ends: a loop, or nearly one."""
+STRANGER: Final = ip_address("192.0.2.1")
+"""Nobody's (RFC 5737)."""
 _Record = TypeVar("_Record")
 _MAX_DOMAIN: Final = 253
 _MAX_LABEL: Final = 63
@@ -66,23 +68,25 @@ async def check_host(dns: Asks, address: Address, domain: str, *, sender: str, h
 
 
 async def survey(dns: Asks, domain: str) -> Spf:
-    """Evaluate for an address that nothing names but `all`: what everybody else gets, and what the record costs.
+    """Evaluate for a stranger whom nothing names but `all`: what everybody else gets, and what the record costs.
 
-    A record that needs more than MAX_LOOKUPS may work for addresses that stand early in it.
+    A record that needs more than MAX_LOOKUPS may work for addresses that stand early in it. A name with macros may
+    have a record for some addresses only, so one that is missing is no mistake.
     """
-    return await _Evaluation(dns, None, f"postmaster@{domain}", domain).run(domain)
+    return await _Evaluation(dns, STRANGER, f"postmaster@{domain}", domain, is_survey=True).run(domain)
 
 
 class _Evaluation:
     """One question of a receiver."""
 
-    def __init__(self, dns: Asks, address: Address | None, sender: str, helo: str) -> None:
+    def __init__(self, dns: Asks, address: Address, sender: str, helo: str, *, is_survey: bool = False) -> None:
         self._dns = dns
         self._address = address
         local, _, at = sender.rpartition("@")
         self._local = local or "postmaster"
         self._sender_domain = at
         self._helo = helo
+        self._is_survey = is_survey
         self._domain = ""  # that was asked about; others are included
         self._lookups = 0
         self._voids = 0
@@ -93,7 +97,7 @@ class _Evaluation:
             result, reason = await self._check(domain)
         except _End as end:
             result, reason = end.result, str(end)
-        if self._address is None and self._lookups > MAX_LOOKUPS and result is not Result.TEMPERROR:
+        if self._is_survey and self._lookups > MAX_LOOKUPS and result is not Result.TEMPERROR:
             result = Result.PERMERROR
             reason = f"it takes {self._lookups} look-ups, and receivers make {MAX_LOOKUPS}"
         return Spf(result, reason, self._lookups, self._voids)
@@ -131,16 +135,16 @@ class _Evaluation:
         if one.mechanism is Mechanism.ALL:
             return True
         if one.network is not None:
-            return self._address is not None and self._address in one.network
+            return self._address in one.network and not self._is_survey
         self._count()
         target = await self._expand(one.domain, domain) if one.domain else domain
         match one.mechanism:
             case Mechanism.INCLUDE:
                 return await self._includes(one, target, domain)
             case Mechanism.EXISTS:
-                return self._address is not None and bool(await self._addresses(target, version=4))
+                return bool(await self._addresses(target, version=4)) and not self._is_survey
             case Mechanism.PTR:
-                return await self._is_named(target)
+                return not self._is_survey and await self._is_named(target)
             case Mechanism.MX:
                 return await self._is_exchanger(one, target)
             case _:
@@ -148,33 +152,29 @@ class _Evaluation:
 
     async def _includes(self, one: Directive, target: str, domain: str) -> bool:
         result, reason = await self._check(target)
-        if result is Result.NONE:
+        if result is Result.NONE and not (self._is_survey and "%{" in one.domain):
             raise _End(Result.PERMERROR, f"`{one.text}` of {domain}: {reason}")
-        return result is Result.PASS and self._address is not None
+        return result is Result.PASS and not self._is_survey
 
     async def _is_at(self, one: Directive, host: str) -> bool:
-        version = 4 if self._address is None else self._address.version
-        found = await self._addresses(host, version=version)
+        version = self._address.version
         length = one.length4 if version == 4 else one.length6
-        return self._address is not None and any(
-            self._address in ip_network(f"{address}/{length}", strict=False) for address in found
+        networks = (
+            ip_network(f"{found}/{length}", strict=False) for found in await self._addresses(host, version=version)
         )
+        return any(self._address in network for network in networks) and not self._is_survey
 
     async def _is_exchanger(self, one: Directive, domain: str) -> bool:
         answer = await self._dns.mx(domain)
         hosts = [host.name for host in self._records(answer, f"mail exchangers of {domain}") if host.name]
         if len(hosts) > MAX_NAMES:
             raise _End(Result.PERMERROR, f"`{one.text}`: {domain} has more than {MAX_NAMES} mail exchangers")
-        if self._address is None:
-            return False
-        for host in hosts:
+        for host in () if self._is_survey else hosts:
             if await self._is_at(one, host):
                 return True
         return False
 
     async def _is_named(self, target: str) -> bool:
-        if self._address is None:
-            return False
         wanted = target.lower()
         async for name in self._own_names():
             if name == wanted or name.endswith(f".{wanted}"):
@@ -183,8 +183,6 @@ class _Evaluation:
 
     async def _own_names(self) -> AsyncIterator[str]:
         """Names of the address that lead back to it (section 5.5); a failure of DNS is no name."""
-        if self._address is None:
-            return
         answer = await self._dns.names(self._address)
         if isinstance(answer, NxDomain | NoData):
             self._count_void()
@@ -208,7 +206,7 @@ class _Evaluation:
 
     def _count(self) -> None:
         self._lookups += 1
-        if self._lookups > (SURVEY_LOOKUPS if self._address is None else MAX_LOOKUPS):
+        if self._lookups > (SURVEY_LOOKUPS if self._is_survey else MAX_LOOKUPS):
             raise _End(Result.PERMERROR, f"it takes more than {MAX_LOOKUPS} look-ups")
 
     def _count_void(self) -> None:
@@ -254,8 +252,6 @@ class _Evaluation:
             case "p":
                 return await self._own_name(domain)
         address = self._address
-        if address is None:
-            return "0"
         if letter in "vV":
             return "in-addr" if address.version == 4 else "ip6"
         return str(address) if address.version == 4 else ".".join(address.exploded.replace(":", ""))

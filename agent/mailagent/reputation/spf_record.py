@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 Network = IPv4Network | IPv6Network
@@ -98,6 +99,7 @@ def select(records: Sequence[bytes]) -> bytes | None:
     return found[0] if found else None
 
 
+@lru_cache(maxsize=1024)
 def parse(published: bytes) -> Record:
     """Read a record whole: a mistake anywhere spoils all of it (section 4.6).
 

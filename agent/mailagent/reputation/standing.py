@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from mailagent.api.ids import PoolName, VmtaName
-from mailagent.api.reputation import Fault, Listing, matters
+from mailagent.api.reputation import Faults, Listing, matters
 from mailagent.config.structs import AgentConfig
 from mailagent.reputation.asking import Remembers
 from mailagent.reputation.block_lists import BlockLists
@@ -17,7 +17,7 @@ class Standing(NamedTuple):
 
     listings: tuple[Listing, ...] = ()  # block lists that an address of it is on, the worst first
     lists_unknown: int = 0  # answers of block lists that are missing
-    faults: tuple[Fault, ...] = ()  # what is bad about who it says it is
+    faults: Faults = Faults()  # what is bad about who it says it is
     identity_unknown: int = 0  # answers about that which are missing
 
 
@@ -45,26 +45,39 @@ class Reputation:
 
     async def run(self) -> None:
         """Ask, for as long as the agent runs."""
-        await asyncio.gather(self.block_lists.run(), self.identity.run())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.block_lists.run(), name="block-lists")
+            group.create_task(self.identity.run(), name="identity")
 
     def of(self, vmta: VmtaName) -> Standing:
         """What is known of a virtual MTA."""
         lists, identity = self.block_lists, self.identity
         return Standing(lists.listings(vmta), lists.unknown(vmta), identity.faults(vmta), identity.unknown(vmta))
 
-    def of_pool(self, pool: PoolName) -> tuple[Fault, ...]:
+    def of_pool(self, pool: PoolName) -> Faults:
         """What is bad about the domains that a pool sends for."""
         return self.identity.pool_faults(pool)
 
     def unfit(self, vmta: VmtaName) -> list[str]:
-        """Why it should not begin to send now: block lists, and faults that others of its pool do not have."""
-        standing = self.of(vmta)
-        found = [f"is {one.sentence}" for one in standing.listings if matters(standing.listings)]
-        pools = [pool.members for pool in self._config.pools.values() if vmta in pool.members]
-        mates = {mate for members in pools for mate in members if mate != vmta and mate in self._config.virtual_mtas}
-        common = [{fault.kind for fault in self.identity.faults(mate)} for mate in mates]
+        """Why it should not begin to send now: block lists, and faults that those in use in its pool do not have."""
+        listings = self.block_lists.listings(vmta)
+        found = [f"is {one.sentence}" for one in listings if matters(listings)]
+        pools = [pool for pool in self._config.pools.values() if vmta in pool.members]
+        in_use = {mate for pool in pools for mate in (*pool.active, *pool.warming) if mate != vmta}
+        common = [
+            {(bad.kind, bad.domain) for bad in self.identity.bad(mate)}
+            for mate in in_use
+            if mate in self._config.virtual_mtas
+        ]
         shared = set.intersection(*common) if common else set()
-        return found + [f"has a fault: {fault.sentence}" for fault in standing.faults if fault.kind not in shared]
+        faults = [one for one in self.identity.bad(vmta) if (one.kind, one.domain) not in shared]
+        if faults:
+            worst = faults[0]
+            more = f" and {len(faults) - 1:,} more" if len(faults) > 1 else ""
+            asked = f"{worst.asked_at:%H:%M} UTC" if worst.asked_at is not None else "never"
+            look = f"mailctl identity --now vmta:{vmta} looks again"
+            found.append(f"has a fault, seen at {asked}: {worst.sentence}{more} ({look})")
+        return found
 
     def doubts(self, vmta: VmtaName) -> list[str]:
         """What is not known of it."""

@@ -42,24 +42,25 @@ def identity(setup: Setup, selection: Sequence[str], every: bool, now: bool, as_
 
     async def look(fleet: "Fleet", selection: "Selection") -> "Shown":
         hosts = selected(fleet.state, selection)
-        answers = await fleet.ask_all(
-            "identity",
-            IdentityRequest(all=every, now=now),
-            hosts=[one.name for one in hosts],
-            deadline_s=setup.timeout_s,
-        )
         views = [row.view for row in table_rows.vmtas(fleet.state, selection)]
-        vmtas, pools = {view.name for view in views}, {view.pool for view in views}
+        vmtas = tuple(dict.fromkeys(view.name for view in views))
+        pools = tuple(dict.fromkeys(view.pool for view in views))
+        request = IdentityRequest(all=every, now=now, vmtas=vmtas, pools=pools)
+        names = [host.name for host in hosts]
+        answers = await fleet.ask_all("identity", request, hosts=names, deadline_s=setup.timeout_s)
         rows: list[tuple[HostName, IdentityCheck]] = []
         failed = {}
         asked = 0
         for host, answer in answers.items():
-            if isinstance(answer, IdentityChecks):
-                asked += answer.asked
-                rows += [(host, one) for one in answer.checks if one.vmta in vmtas or pools & set(one.pools)]
-            else:
+            if not isinstance(answer, IdentityChecks):
                 failed[host] = str(answer)
-        rows = [(host, one) for host, one in rows if one.vmta is None or one.vmta in vmtas]
+                continue
+            asked += answer.asked
+            rows += [(host, one) for one in answer.checks]
+            if not answer.looked:
+                failed[host] = "has not looked again yet: what is shown was known before"
+            elif answer.left_out:
+                failed[host] = f"{answer.left_out:,} more have no room: narrow by vmta: or pool:"
         states = list(IdentityState)
         rows.sort(key=lambda row: (states.index(row[1].state), row[1].vmta or "", row[1].domain, row[1].kind))
         text = listings.identity_table(rows, width(), asked=asked)

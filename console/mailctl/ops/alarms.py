@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import structs
 
-from mailagent.api.ids import HostName
+from mailagent.api.ids import HostName, PoolName
 from mailagent.api.reasons import ReasonKind
 from mailagent.api.reputation import IdentityKind, matters
 from mailagent.api.smtp import SmtpReply
@@ -44,7 +44,7 @@ ORDER = tuple(Trouble)
 _SPOKEN = (Trouble.BLOCKED, Trouble.THROTTLED, Trouble.BOUNCING, Trouble.MAILBOXES)
 """What a reply tells more about than what binds."""
 
-_DECISIVE = (IdentityKind.SPF, IdentityKind.DKIM)
+_DECISIVE = {IdentityKind.SPF, IdentityKind.DKIM}
 """Of a domain: without them mail counts as forged. Other faults are told where they are asked for."""
 _LACK = {
     IdentityKind.PTR: ("has no name that leads back to it", "have no name that leads back to them"),
@@ -265,37 +265,37 @@ def _has_faults(host: HostState) -> bool:
     snapshot = host.snapshot
     if snapshot is None or not host.state.is_fresh:
         return False
-    return any(view.faults for view in snapshot.vmtas) or any(pool.faults for pool in snapshot.pools)
+    return any(view.faults.count for view in snapshot.vmtas) or any(pool.faults.count for pool in snapshot.pools)
 
 
 def _of_faults(hosts: Sequence[HostState]) -> Iterator[Alarm]:
     """One for each thing that is bad about who we say we are, and makes receivers refuse mail."""
     own: dict[IdentityKind, list[tuple[HostState, VmtaView]]] = defaultdict(list)
-    shared: dict[str, list[tuple[HostState, PoolView]]] = defaultdict(list)
+    shared: dict[tuple[PoolName, IdentityKind], list[tuple[HostState, PoolView]]] = defaultdict(list)
     for host in hosts:
         snapshot = host.snapshot
         for view in snapshot.vmtas if snapshot is not None else ():
-            for kind in {fault.kind for fault in view.faults} & _LACK.keys() if view.state in IN_USE else ():
+            for kind in {fault.kind for fault in view.faults.told} & _LACK.keys() if view.state in IN_USE else ():
                 own[kind].append((host, view))
         for pool in snapshot.pools if snapshot is not None else ():
-            for fault in pool.faults:
-                if fault.kind in _DECISIVE:
-                    shared[fault.sentence].append((host, pool))
+            for kind in {fault.kind for fault in pool.faults.told} & _DECISIVE:
+                shared[pool.name, kind].append((host, pool))
     for kind, members in own.items():
         if len(members) >= SEVERAL:
             yield _of_fault(members, kind, f"{len(members)} addresses {_LACK[kind][1]}", is_one=False)
         else:
             for member in members:
                 yield _of_fault([member], kind, f"{member[1].name} {_LACK[kind][0]}", is_one=True)
-    for sentence, pools in shared.items():
-        name = pools[0][1].name
+    for (name, kind), pools in shared.items():
+        told = dict.fromkeys(fault.sentence for _, pool in pools for fault in pool.faults.told if fault.kind is kind)
+        first, *others = told
         yield Alarm(
             trouble=Trouble.UNPROVEN,
-            text=f"{name}: {sentence}",
+            text=f"{name}: {kind} of its domains is bad" if others else f"{name}: {first}",
             hosts=tuple(sorted({host.name for host, _ in pools})),
             pool=name,
             waiting=sum(pool.ready for _, pool in pools),
-            evidence=sentence,
+            evidence=", ".join(told),
             advice=f"mend the record; mailctl identity --now pool:{name} looks again",
         )
 
@@ -309,7 +309,7 @@ def _of_fault(members: Sequence[tuple[HostState, VmtaView]], kind: IdentityKind,
         and any(
             mate.pool == view.pool
             and mate.state is MemberState.STANDBY
-            and not mate.faults
+            and not mate.faults.count
             and not matters(mate.listings)
             for mate in mates
         )
@@ -321,7 +321,7 @@ def _of_fault(members: Sequence[tuple[HostState, VmtaView]], kind: IdentityKind,
         hosts=tuple(sorted({one.name for one, _ in members})),
         vmta=view.name,
         waiting=sum(one.ready for _, one in members),
-        evidence=", ".join(fault.sentence for fault in view.faults if fault.kind is kind),
+        evidence=", ".join(fault.sentence for fault in view.faults.told if fault.kind is kind),
         advice=f"its standby takes over; {look}" if can_rotate else look,
         verb=Verb.ROTATE if can_rotate else None,
         selection=f"vmta:{view.name}" if can_rotate else "",

@@ -9,7 +9,7 @@ import msgspec
 
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.ids import HostName
-from mailagent.api.reputation import Weight, matters
+from mailagent.api.reputation import Faults, Weight, matters
 from mailagent.api.requests import HistoryScope
 from mailagent.api.views import EngineState, PoolState
 from mailagent.config.thresholds import AgeLimits, Limits, RateLimits, SpaceLimits, Thresholds
@@ -281,18 +281,19 @@ def _lists_unknown(facts: Facts) -> Missing:
 
 def _identity(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
     limits = thresholds.identity
-    of_pools: dict[str, dict[str, None]] = {}
+    of_pools: dict[str, Faults] = {}
     for host in facts.fresh:
         if host.snapshot is None:
             continue
         for view in host.snapshot.vmtas:
-            detail = ", ".join(one.sentence for one in view.faults)
+            detail = view.faults.sentence
             look = f"mailctl identity vmta:{view.name}"
-            yield Measured(f"virtual MTA {view.name}", len(view.faults), limits, detail, look)
+            yield Measured(f"virtual MTA {view.name}", view.faults.count, limits, detail, look)
         for pool in host.snapshot.pools:
-            of_pools.setdefault(pool.name, {}).update(dict.fromkeys(one.sentence for one in pool.faults))
+            known = of_pools.setdefault(pool.name, pool.faults)  # hosts find the same, and one may not have looked yet
+            of_pools[pool.name] = max(known, pool.faults, key=lambda one: one.count)
     for name, faults in of_pools.items():
-        yield Measured(f"pool {name}", len(faults), limits, ", ".join(faults), f"mailctl identity pool:{name}")
+        yield Measured(f"pool {name}", faults.count, limits, faults.sentence, f"mailctl identity pool:{name}")
 
 
 def _identity_unknown(facts: Facts) -> Missing:

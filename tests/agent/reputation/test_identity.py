@@ -10,14 +10,16 @@ import dns.rcode
 import msgspec
 import pytest
 
+from mailagent.api import codec
 from mailagent.api.ids import HostName, PoolName, StreamName, VmtaName
-from mailagent.api.reputation import IdentityCheck, IdentityKind, IdentityRequest, IdentityState
+from mailagent.api.methods import MAX_REPLY_BYTES
+from mailagent.api.reputation import Faults, IdentityCheck, IdentityKind, IdentityRequest, IdentityState
 from mailagent.config.feedback import Bounces
 from mailagent.config.reputation import Identity as Section
 from mailagent.config.reputation import Reputation as Sections
-from mailagent.config.structs import AgentConfig, Pool, Stream, VirtualMta
+from mailagent.config.structs import AgentConfig, Endpoint, Pool, Route, Stream, VirtualMta
 from mailagent.dns import Resolver
-from mailagent.reputation import Identity, Reputation
+from mailagent.reputation import Identity, Reputation, asking, rounds
 from tests.agent.dkim.material import signing_key
 from tests.agent.dns.responder import Responder, responding
 from tests.integration.processes import until
@@ -107,7 +109,7 @@ async def test_everything_is_as_it_should_be() -> None:
             (IdentityKind.MX, None, NEWS),
         ]
         assert all(check.pools == (MARKETING,) for check in found)
-        assert one.identity.faults(A) == one.identity.pool_faults(MARKETING) == ()
+        assert one.identity.faults(A) == one.identity.pool_faults(MARKETING) == Faults()
         assert (await one.identity.identity(IdentityRequest())).checks == (), "only what is not good is told unasked"
         assert not one.notes, "what is found for the first time has not changed"
 
@@ -220,13 +222,13 @@ async def test_what_becomes_bad_is_noted_and_its_end_too() -> None:
         await one.look()
         record = one.dns.zone.pop(PTR_A)
         await one.look()
-        (fault,) = one.identity.faults(A)
+        (fault,) = one.identity.faults(A).told
         assert fault.sentence == "ptr of 203.0.113.10: it has no name (PTR): ask whose network it is for one"
         assert one.notes == [("unproven", f"a: {fault.sentence}")]
         changes = one.changes
         one.dns.zone[PTR_A] = record
         await one.look()
-        assert one.identity.faults(A) == ()
+        assert one.identity.faults(A) == Faults()
         assert one.notes[1:] == [("proven", "a: ptr of 203.0.113.10: m1.example.com")]
         assert one.changes > changes
 
@@ -268,7 +270,7 @@ async def test_it_can_be_switched_off_and_follows_the_configuration() -> None:
             return not (await one.identity.identity(IdentityRequest(all=True))).checks
 
         await until(nothing, "nothing is told any more")
-        assert one.identity.faults(A) == ()
+        assert one.identity.faults(A) == Faults()
 
 
 async def test_a_standby_is_unfit_by_faults_that_others_of_its_pool_do_not_have() -> None:
@@ -284,10 +286,114 @@ async def test_a_standby_is_unfit_by_faults_that_others_of_its_pool_do_not_have(
         request = IdentityRequest(now=True)
         del responder.zone["11.113.0.203.in-addr.arpa", "PTR"]
         await reputation.identity.identity(request)
-        assert reputation.unfit(B) == [f"has a fault: {reputation.of(B).faults[0].sentence}"]
+        (why,) = reputation.unfit(B)
+        assert reputation.of(B).faults.sentence in why
+        assert "mailctl identity --now vmta:b looks again" in why
         assert reputation.unfit(A) == []
         del responder.zone[PTR_A]
         await reputation.identity.identity(request)
         assert reputation.unfit(B) == [], "another one would be no better"
         task.cancel()
         await resolver.close()
+
+
+async def test_a_change_during_a_round_has_a_round_of_its_own() -> None:
+    async with rig() as one:
+        await one.look()
+        asked = one.dns.asked[PTR_A]
+        one.dns.gate = asyncio.Event()
+        one.dns.heard.clear()
+        one.identity.look_again()
+        await one.dns.heard.wait()
+        one.identity.look_again()
+        one.dns.gate.set()
+
+        async def twice() -> bool:
+            return one.dns.asked[PTR_A] == asked + 2
+
+        await until(twice, "both rounds asked")
+
+
+async def test_a_record_made_for_each_address_is_no_mistake() -> None:  # RFC 7208 section 7
+    async with rig() as one:
+        one.dns.zone[NEWS, "TXT"] = ['"v=spf1 include:%{ir}.%{v}.%{d}.spf.host.example ~all"']
+        for address in ("10.113.0.203", "11.113.0.203"):
+            one.dns.zone[f"{address}.in-addr.{NEWS}.spf.host.example", "TXT"] = ['"v=spf1 +all"']
+        found = [check for check in await one.look() if check.kind is IdentityKind.SPF]
+        assert [check.state for check in found] == [IdentityState.GOOD] * 3, found
+
+
+async def test_a_policy_that_is_old_and_not_met_is_bad() -> None:
+    stream = Stream(pool=MARKETING, senders=(f"*@{NEWS}",), from_domains=("other.example.org",))
+    async with rig(msgspec.structs.replace(CONFIG, streams={StreamName("news"): stream})) as one:
+        one.dns.zone["_dmarc.other.example.org", "TXT"] = ['"v=DMARC1; p=reject; pct=100"']
+        found = await one.one(IdentityKind.DMARC)
+        assert (found.state, "nothing is aligned" in found.detail) == (BAD, True)
+
+
+async def test_what_spf_says_of_one_stream_aligns_no_other() -> None:
+    streams = {
+        StreamName("news"): Stream(pool=MARKETING, senders=(f"*@{NEWS}",)),
+        StreamName("sale"): Stream(pool=MARKETING, senders=("*@sale.example.org",), from_domains=(NEWS,)),
+    }
+    async with rig(msgspec.structs.replace(CONFIG, streams=streams), signed=False) as one:
+        one.dns.zone["sale.example.org", "TXT"] = ['"v=spf1 ip4:203.0.113.0/28 -all"']
+        found = {check.domain: check for check in await one.look() if check.kind is IdentityKind.DMARC}
+        assert found[NEWS].state is IdentityState.UNKNOWN, found[NEWS]
+        assert "only who signs knows" in found[NEWS].detail
+
+
+async def test_where_all_mail_goes_through_a_relay_its_address_is_what_the_world_sees() -> None:
+    routes = (Route(match="*", to=Endpoint(host="192.0.2.25", port=25)),)
+    async with rig(msgspec.structs.replace(CONFIG, routes=routes)) as one:
+        assert {check.vmta for check in await one.look()} == {None}
+
+
+async def test_what_hundreds_of_domains_lack_fits_into_a_snapshot_and_an_answer() -> None:
+    domains = [f"d{n}.example.com" for n in range(400)]
+    stream = Stream(pool=MARKETING, senders=tuple(f"*@{domain}" for domain in domains))
+    async with rig(msgspec.structs.replace(CONFIG, streams={StreamName("news"): stream}), signed=False) as one:
+        for domain in domains:
+            one.dns.zone[domain, "TXT"] = ['"v=spf1 ip4:192.0.2.9 -all"']
+        found = await one.identity.identity(IdentityRequest(all=True, now=True))
+        assert (found.asked, len(found.checks), found.left_out) == (2004, 2000, 4)
+        assert len(codec.encode(found)) < MAX_REPLY_BYTES
+        assert found.checks[0].state is BAD, "the worst have room"
+        faults = one.identity.faults(A)
+        assert (faults.count, len(faults.told)) == (400, 5)
+        assert faults.sentence.endswith("; and 399 more")
+        some = await one.identity.identity(IdentityRequest(all=True, vmtas=(B,), pools=(MARKETING,)))
+        assert {check.vmta for check in some.checks} == {B, None}
+
+
+async def test_a_record_of_somebody_else_causes_a_bounded_number_of_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "MAX_QUESTIONS", 50)
+    async with rig() as one:
+        await one.look()
+        one.dns.zone["heavy.example", "TXT"] = ['"v=spf1 ' + " ".join(f"mx:m{n}.example" for n in range(9)) + ' -all"']
+        for n in range(9):
+            one.dns.zone[f"m{n}.example", "MX"] = [f"{k} h{k}.m{n}.example." for k in range(10)]
+            one.dns.zone |= {(f"h{k}.m{n}.example", "A"): ["192.0.2.1"] for k in range(10)}
+        stream = Stream(pool=MARKETING, senders=("*@heavy.example",))
+        before = one.dns.asked.total()
+        one.identity.configure(msgspec.structs.replace(CONFIG, streams={StreamName("heavy"): stream}))
+
+        async def told() -> bool:
+            found = (await one.identity.identity(IdentityRequest())).checks
+            return any("more than 50 questions" in check.detail for check in found)
+
+        await until(told, "the rest is not known")
+        assert one.dns.asked.total() - before <= 50
+
+
+async def test_a_round_ends_though_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "ROUND_S", 0.2)
+    async with rig() as one:
+        one.dns.silent = True
+        one.identity.look_again()
+
+        async def told() -> bool:
+            found = (await one.identity.identity(IdentityRequest())).checks
+            return sum("with all that there is to ask" in check.detail for check in found) >= 1
+
+        await until(told, "what was not asked in time is not known")

@@ -9,7 +9,7 @@ import pytest
 from mailagent.api import codec
 from mailagent.api.directives import DirectiveKind
 from mailagent.api.reasons import ReasonKind, WaitReason
-from mailagent.api.reputation import Fault, IdentityKind, Listing, Weight, matters
+from mailagent.api.reputation import Fault, Faults, IdentityKind, Listing, Weight, matters
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.views import Deferring, DestinationView, EngineState, Flow, MemberState
 from mailctl.fleet.state import FleetState, HostState, LinkState
@@ -358,16 +358,16 @@ def test_a_postfix_that_is_stopped_is_not_offered_what_only_our_engine_can() -> 
 
 def at_fault(kind: IdentityKind, *vmtas: str, pools: tuple[str, ...] = ()) -> FleetState:
     """QUIET, with those of mx1 at fault."""
-    fault = Fault(kind=kind, sentence=f"{kind} of it: missing")
+    fault = Faults(count=1, told=(Fault(kind=kind, domain="", sentence=f"{kind} of it: missing"),))
     first, *others = QUIET.hosts
     assert first.snapshot is not None
     snapshot = msgspec.structs.replace(
         first.snapshot,
         vmtas=tuple(
-            msgspec.structs.replace(one, faults=(fault,)) if one.name in vmtas else one for one in first.snapshot.vmtas
+            msgspec.structs.replace(one, faults=fault) if one.name in vmtas else one for one in first.snapshot.vmtas
         ),
         pools=tuple(
-            msgspec.structs.replace(one, faults=(fault,)) if one.name in pools else one for one in first.snapshot.pools
+            msgspec.structs.replace(one, faults=fault) if one.name in pools else one for one in first.snapshot.pools
         ),
     )
     return replace(QUIET, hosts=(replace(first, snapshot=snapshot), *others))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mailagent.api.directives import Directive, DirectiveKind, DirectiveView
 from mailagent.api.ids import DirectiveId, HostName, OpId, ProviderName, StreamName
 from mailagent.api.replies import InDoubtPage
-from mailagent.api.reputation import Fault, IdentityKind, Listing, Weight
+from mailagent.api.reputation import Fault, Faults, IdentityKind, Listing, Weight
 from mailagent.api.requests import HistoryScope
 from mailagent.api.sums import SumRow, Sums
 from mailagent.api.suppression import SuppressionPage
@@ -192,11 +192,12 @@ def test_growth_bounces_duplicates_and_events() -> None:
 
 
 def test_what_receivers_mind_is_counted_by_address_and_by_pool() -> None:
-    fault = Fault(kind=IdentityKind.SPF, sentence="spf of news.example: there is none")
+    fault = Fault(kind=IdentityKind.SPF, domain="news.example", sentence="spf of news.example: there is none")
+    faults = Faults(count=1, told=(fault,))
     first, *others = SNAPSHOT.vmtas
     pool, *rest = SNAPSHOT.pools
-    vmtas = (msgspec.structs.replace(first, faults=(fault,)), *others)
-    pools = (msgspec.structs.replace(pool, faults=(fault, fault)), *rest)
+    vmtas = (msgspec.structs.replace(first, faults=faults), *others)
+    pools = (msgspec.structs.replace(pool, faults=faults), *rest)
     assert sorted(crossed("identity", facts(vmtas=vmtas, pools=pools))) == [
         ("warning", f"pool {pool.name}", 1),
         ("warning", f"virtual MTA {first.name}", 1),

@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from mailagent.api.dkim import DkimSelector, DkimSelectors, SelectorState
 from mailagent.api.feedback import FeedbackRate, FeedbackRequest, FeedbackView
-from mailagent.api.reputation import Fault
+from mailagent.api.reputation import Faults
 from mailagent.api.requests import Empty, HistoryScope
 from mailagent.api.trace import TraceKind, TraceRequest
 from mailagent.api.views import MemberState, VmtaView
@@ -77,9 +77,9 @@ def dkim_facts(keys: list[DkimSelector], now: datetime) -> list[Content]:
     return rows[:MOST_KEYS]
 
 
-def faults(found: Iterable[Fault], said: str) -> list[Content]:
+def faults(found: Iterable[Faults], said: str) -> list[Content]:
     """What is bad about who we say we are, each once, however many hosts say it; but what `said` has already."""
-    sentences = dict.fromkeys(one.sentence for one in found)
+    sentences = dict.fromkeys(one.sentence for every in found for one in every.told)
     return [Content.styled(clean(one), Tone.BAD.style) for one in sentences if one not in said]
 
 
@@ -244,7 +244,7 @@ class PoolsView(View):
                     fact("on", str(pool.hosts)),
                 ),
                 *complaints(row for row in self._back if row.pool == pool.name),
-                *faults((fault for _, part in pool.parts for fault in part.faults), pool.reason),
+                *faults((part.faults for _, part in pool.parts), pool.reason),
                 *dkim_facts([key for key in self._keys if key.pool == pool.name], now),
             )
         view = row.view
@@ -270,7 +270,7 @@ class PoolsView(View):
                 beside(fact("listed", one.zone), fact("says", one.meaning), fact("since", since(one.since, now)))
                 for one in view.listings
             ),
-            *faults(view.faults, view.reason),
+            *faults((view.faults,), view.reason),
             *(engine_facts(host, brief=not self.is_wide) if (host := state.host(row.host)) else ()),
             *complaints(back for back in self._back if back.vmta == view.name),
         )
