@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from mailagent.api.domains import ascii_domain
 from mailagent.api.ids import PoolName, VmtaName
@@ -49,7 +50,7 @@ def claims(config: AgentConfig, signing: Iterable[tuple[PoolName, str]]) -> Clai
     for name, vmta in config.virtual_mtas.items():
         pools = frozenset(pool for pool, one in config.pools.items() if name in one.members)
         for address in seen_by_the_world(vmta):
-            if vmta.public == str(address) or address.is_global:
+            if address.is_global or (vmta.public and address == ip_address(vmta.public)):
                 senders.append(Sender(name, address, (vmta.ehlo or config.host).lower(), pools))
             elif not address.is_loopback:
                 unseen.append((name, address))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import dns.rcode
 import msgspec
@@ -257,6 +257,13 @@ async def test_only_addresses_that_the_world_sees_are_looked_up() -> None:
         assert [(check.vmta, check.state) for check in found] == [(B, IdentityState.UNKNOWN)]
         assert "virtual_mtas.b.public" in found[0].detail
         assert not any(kind == "PTR" for _, kind in one.dns.asked)
+
+
+async def test_public_is_an_address_however_it_is_written() -> None:
+    vmtas = {A: VirtualMta(address6=IPv6Address("2001:db8::a"), public="2001:DB8:0::A", ehlo="m1.example.com")}
+    async with rig(msgspec.structs.replace(CONFIG, virtual_mtas=vmtas)) as one:
+        found = [check for check in await one.look() if check.kind is IdentityKind.PTR]
+        assert [(check.address, check.state) for check in found] == [("2001:db8::a", BAD)]
 
 
 async def test_it_can_be_switched_off_and_follows_the_configuration() -> None:
