@@ -12,7 +12,7 @@ from mailctl.ops.grammar import TermKind, Token, folded, token, tokens, written
 
 hostile = st.text(max_size=60) | st.text(alphabet='ab:!"\\ \t*<>@/.', max_size=30)
 values = hostile.filter(bool)
-ages = st.tuples(st.sampled_from("<>"), st.integers(1, 10**6), st.sampled_from("smhd")).map(
+ages = st.tuples(st.sampled_from("<>"), st.integers(1, 36_500), st.sampled_from("smhd")).map(
     lambda a: f"{a[0]}{a[1]}{a[2]}"
 )
 codes = st.sampled_from(("0", "421", "4*", "45*", "4.7.1", "4.7.*", "5.*"))
