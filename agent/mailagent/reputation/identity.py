@@ -84,6 +84,7 @@ class Identity:
         self._changes = 0  # of what there is to look up
         self._wanted = 0  # rounds that somebody waits for
         self._done = 0  # of those
+        self._rounds = 0  # whose findings are kept
         self._wake = asyncio.Event()
         self._round_ended = asyncio.Condition()
 
@@ -136,16 +137,16 @@ class Identity:
         )
 
     async def _look_now(self) -> bool:
-        """Have a round, and wait for it; whether it has ended."""
+        """Have a round, and wait for it; whether there is one."""
         self._wanted += 1
-        mine = self._wanted
+        mine, rounds = self._wanted, self._rounds
         self._wake.set()
         try:
             async with asyncio.timeout(NOW_S), self._round_ended:
                 await self._round_ended.wait_for(lambda: self._done >= mine)
         except TimeoutError:
             return False
-        return True
+        return self._rounds > rounds
 
     async def run(self) -> None:
         """Look up who we are, for as long as the agent runs."""
@@ -166,7 +167,6 @@ class Identity:
                     continue  # there is something else to look up by now
             except Exception:  # one answer that nobody foresaw is no reason to look no more
                 log.exception("identity not looked up")
-                continue
             async with self._round_ended:
                 self._done = wanted
                 self._round_ended.notify_all()
@@ -192,6 +192,7 @@ class Identity:
         wait_s = min(every_s, RETRY_S) if missing else every_s
         self._due = self._clock() + wait_s * self._random.uniform(1 - JITTER, 1 + JITTER)
         self._checks = checks
+        self._rounds += 1
         self._collect()
         self._changed()
         await self._tell(before)

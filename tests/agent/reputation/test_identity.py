@@ -19,7 +19,7 @@ from mailagent.config.reputation import Identity as Section
 from mailagent.config.reputation import Reputation as Sections
 from mailagent.config.structs import AgentConfig, Endpoint, Pool, Route, Stream, VirtualMta
 from mailagent.dns import Resolver
-from mailagent.reputation import Identity, Reputation, asking, rounds
+from mailagent.reputation import Identity, Reputation, asking, identity, rounds
 from tests.agent.dkim.material import signing_key
 from tests.agent.dns.responder import Responder, responding
 from tests.integration.processes import until
@@ -404,3 +404,23 @@ async def test_a_round_ends_though_nobody_answers(monkeypatch: pytest.MonkeyPatc
             return sum("with all that there is to ask" in check.detail for check in found) >= 1
 
         await until(told, "what was not asked in time is not known")
+
+
+async def test_a_round_that_breaks_down_is_told_and_not_tried_over_and_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = 0
+
+    def breaks(*_: object) -> None:
+        nonlocal broken
+        broken += 1
+        raise RuntimeError("unforeseen")
+
+    async with rig() as one:
+        await one.look()
+        with monkeypatch.context() as patch:
+            patch.setattr(identity, "claims", breaks)
+            answer = await one.identity.identity(IdentityRequest(all=True, now=True))
+            for _ in range(100):
+                await asyncio.sleep(0)
+        assert (answer.looked, broken) == (False, 1)
+        assert {check.state for check in answer.checks} == {IdentityState.GOOD}
+        assert (await one.identity.identity(IdentityRequest(now=True))).looked
