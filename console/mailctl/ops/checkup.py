@@ -11,7 +11,7 @@ from mailagent.api.directives import DirectiveKind
 from mailagent.api.ids import HostName
 from mailagent.api.reputation import Faults, Weight, matters
 from mailagent.api.requests import HistoryScope
-from mailagent.api.views import EngineState, PoolState
+from mailagent.api.views import EngineState, PoolState, VmtaView
 from mailagent.config.thresholds import AgeLimits, Limits, RateLimits, SpaceLimits, Thresholds
 from mailctl.ops.facts import Answers, Facts
 
@@ -270,13 +270,21 @@ def _listed(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
             yield Measured(f"virtual MTA {view.name}", lists, thresholds.listed, detail, look, least)
 
 
-def _lists_unknown(facts: Facts) -> Missing:
-    """Hosts that are lost, and those that block lists do not answer."""
+def _unanswered(facts: Facts, count: Callable[[VmtaView], int], of: str, command: str) -> Missing:
+    """Hosts that are lost, and those that have no answer about addresses of theirs."""
     found = dict(facts.lost)
     for host in facts.fresh:
-        if host.snapshot is not None and (missing := sum(view.lists_unknown for view in host.snapshot.vmtas)):
-            found[host.name] = f"{missing:,} answers of block lists are missing: mailctl block-lists host:{host.name}"
+        if host.snapshot is not None and (missing := sum(map(count, host.snapshot.vmtas))):
+            found[host.name] = f"{missing:,} answers {of} are missing: mailctl {command} host:{host.name}"
     return found
+
+
+def _lists_unknown(facts: Facts) -> Missing:
+    return _unanswered(facts, lambda view: view.lists_unknown, "of block lists", "block-lists")
+
+
+def _identity_unknown(facts: Facts) -> Missing:
+    return _unanswered(facts, lambda view: view.identity_unknown, "about its addresses", "identity")
 
 
 def _identity(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
@@ -294,15 +302,6 @@ def _identity(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
             of_pools[pool.name] = max(known, pool.faults, key=lambda one: one.count)
     for name, faults in of_pools.items():
         yield Measured(f"pool {name}", faults.count, limits, faults.sentence, f"mailctl identity pool:{name}")
-
-
-def _identity_unknown(facts: Facts) -> Missing:
-    """Hosts that are lost, and those whose name servers do not answer about their own addresses."""
-    found = dict(facts.lost)
-    for host in facts.fresh:
-        if host.snapshot is not None and (missing := sum(view.identity_unknown for view in host.snapshot.vmtas)):
-            found[host.name] = f"{missing:,} answers about its addresses are missing: mailctl identity host:{host.name}"
-    return found
 
 
 def _disk_free(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
