@@ -78,7 +78,8 @@ class Sink:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in self._writers:
-            writer.close()  # of tasks that never began
+            writer.transport.abort()  # what has not left by now would keep the socket open after the loop
+        await asyncio.sleep(0)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert self._server is not None
@@ -100,7 +101,6 @@ class Sink:
             pass
         finally:
             self.open -= 1
-            self._writers.discard(writer)
             writer.close()
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, source: str) -> None:
