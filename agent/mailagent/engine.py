@@ -74,6 +74,7 @@ from mailagent.tls_reporting import TlsReporting
 from mailagent.tracing import Tracing
 from mailagent.upkeep import Upkeep
 from mailagent.version import __version__
+from mailagent.warming import Warming
 from mailagent.why import Why, host_trouble
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,9 @@ log = logging.getLogger(__name__)
 class Engine(Life):
     """One host's mail flow. `start`, then `stop`; everything between runs on the loop and the spool's two threads."""
 
-    STANDING = frozenset({"scheduler", "control", "automation", "census", "ages", "jobs", "mail-orders", "upkeep"})
+    STANDING = frozenset(
+        {"scheduler", "control", "automation", "census", "ages", "jobs", "mail-orders", "upkeep", "warm-up"}
+    )
 
     def __init__(self, config: AgentConfig, origins: Origins, *, path: Path) -> None:
         """`path` is the configuration file, to be read again."""
@@ -184,7 +187,23 @@ class Engine(Life):
         )
         self._watch_reputation(self._resolver, lambda: self._signing.ring, lambda: self._snapshots.expire())
         self._overview.standing, self._overview.pool_faults = self._reputation.of, self._reputation.of_pool
-        attempts.observers += (self._automation.observe, self._scheduler.leave_address, self._look_at_lists)
+        self._warming = Warming(
+            config,
+            leaves=self._counters.leaves,
+            unfit=self._reputation.unfit,
+            note=lambda verb, words: self.note(verb, AGENT, words),
+            room_again=self._scheduler.room_again,
+            origin=self._origins.find,
+        )
+        self._scheduler.use_ceilings(self._warming.ceilings)
+        self._overview.warm_up = self._warming.views
+        self._feedback.heard = self._warming.heard
+        attempts.observers += (
+            self._automation.observe,
+            self._scheduler.leave_address,
+            self._look_at_lists,
+            self._warming.observe,
+        )
         self._mail = MailOrders(
             self._control, self._spool, self._scheduler, attempts, self._removed, Resigning(self._signing).added
         )
@@ -253,6 +272,7 @@ class Engine(Life):
             "automation": self._automation.automation,
             **self._scraping.reads,
             **self._reputation.reads,
+            **self._warming.reads,
             "feedback": self._feedback.feedback,
             **self._suppressing.reads,
             **self._evacuating.reads,
@@ -295,6 +315,7 @@ class Engine(Life):
         self._spawn(self._reporting.run(), "tls-reports")
         self._spawn(self._scraping.run(), "metrics")
         self._spawn(self._reputation.run(), "reputation")
+        self._spawn(self._warming.run(), "warm-up")
         await self._feedback.start()
         await self._intake.start()
         if config.intake.ready is not None:
@@ -329,6 +350,7 @@ class Engine(Life):
         await self._end_tasks()
         await self._tls.close()
         await self._reporting.save()
+        await self._warming.save()
         await self._resolver.close()
         self._signing.close()
         await self._close()
@@ -443,6 +465,8 @@ class Engine(Life):
         self._scheduler.use_router(self._router)
         self._connecting.configure(config, self._router, self._tls)
         self._automation.configure(config)
+        self._warming.configure(config)
+        self._scheduler.use_ceilings(self._warming.ceilings)
         self._control.reconfigure(config, author)
         await self._taken_over(changed, author)
         return changed

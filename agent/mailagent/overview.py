@@ -19,6 +19,7 @@ from mailagent.api.requests import HistoryRequest, HistoryScope
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.api.views import Deferring, DestinationView, MemberState, PoolView, ProviderView, QueueView, VmtaView
+from mailagent.api.warm_up import WarmUpView, sentence
 from mailagent.census import Census
 from mailagent.config.structs import AgentConfig, VirtualMta
 from mailagent.control.generations import Generations
@@ -83,6 +84,8 @@ class Overview:
         """How far an order on mail is."""
         self.standing: Callable[[VmtaName], Standing] = lambda _: Standing()
         """What others think of a virtual MTA."""
+        self.warm_up: Callable[[VmtaName], tuple[WarmUpView, ...]] = lambda _: ()
+        """How far the warm-up of a virtual MTA is."""
         self.pool_faults: Callable[[PoolName], Faults] = lambda _: Faults()
         """What is bad about the domains that a pool sends for."""
 
@@ -133,7 +136,8 @@ class Overview:
                 status = state.member(name, empty=self._progress(name, own).empty)
                 problem = next((queue.bind_problem for queue in own if queue.bind_problem), "")
                 standing = self.standing(name)
-                known = [*(one.sentence for one in standing.listings), standing.faults.sentence]
+                warm_up = self.warm_up(name)
+                known = [*(one.sentence for one in standing.listings), standing.faults.sentence, sentence(warm_up)]
                 rows.append(
                     VmtaView(
                         name=name,
@@ -153,6 +157,7 @@ class Overview:
                         lists_unknown=standing.lists_unknown,
                         faults=standing.faults,
                         identity_unknown=standing.identity_unknown,
+                        warm_up=warm_up,
                     )
                 )
         return tuple(rows)

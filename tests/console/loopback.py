@@ -53,6 +53,7 @@ from mailagent.api.sums import Sums
 from mailagent.api.suppression import SuppressionPage
 from mailagent.api.targets import MessageFilter, Target, TargetKind
 from mailagent.api.trace import TraceStarted
+from mailagent.api.warm_up import WarmUpCourse, WarmUps
 from mailagent.config.structs import FleetConfig, FleetHost, Pool, Rpc, Transport, VirtualMta
 from mailagent.metrics import Facts, Process, metrics_of
 from tests.console import records as kept
@@ -128,6 +129,7 @@ class LoopbackAgent:
     lock_of: str = ""  # who else holds the lock
     list_checks: tuple[ListCheck, ...] = ()
     identity_checks: tuple[IdentityCheck, ...] = ()
+    warming: dict[str, tuple[WarmUpCourse, ...]] = field(default_factory=dict)  # by virtual MTA
     sums: Sums | None = None
     connect_ms: dict[str, float] = field(default_factory=dict)  # by provider
     jobs: tuple[str, ...] = ()
@@ -215,13 +217,18 @@ class LoopbackAgent:
                     address6="",
                     public="",
                     ehlo=f"{name}.example.test",
-                    state=views.MemberState.STANDBY if index else views.MemberState.ACTIVE,
+                    state=views.MemberState.WARMING
+                    if name in self.warming
+                    else views.MemberState.STANDBY
+                    if index
+                    else views.MemberState.ACTIVE,
                     reason="",
                     ready=1,
                     connections=1,
                     in_doubt=0,
                     flow=flow,
                     generation=self.generations.get(f"vmta:{name}", 0),
+                    warm_up=tuple(course.now for course in self.warming.get(name, ())),
                 )
                 for pool in POOLS
                 for index, name in enumerate(self.vmta_names(pool))
@@ -360,6 +367,8 @@ class LoopbackAgent:
                     and (one.vmta in params.vmtas if one.vmta else set(params.pools) & set(one.pools))
                 ]
                 return IdentityChecks(checks=tuple(found), asked=len(self.identity_checks))
+            case "warm_up":
+                return WarmUps(courses=tuple(one for courses in self.warming.values() for one in courses))
             case "automation":
                 live = tuple(one for one in self.live.values() if one.rule)
                 rule = RuleView(name="gmail.unusual-rate", act="backoff", mode="on", threshold="2/h", hits=2, live=1)

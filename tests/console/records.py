@@ -1,6 +1,7 @@
 """What a test agent answers about what it keeps beside the mail."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -15,9 +16,25 @@ from mailagent.api.smtp import SmtpReply
 from mailagent.api.sums import SumRow, Sums, SumsRequest
 from mailagent.api.trace import Side, TraceLine, TraceLines
 from mailagent.api.views import Series
+from mailagent.api.warm_up import WarmUpState, WarmUpView
 from mailagent.api.why import EffectiveLimit, QueueWhy
 
 AT = datetime(2026, 9, 1, 12, tzinfo=UTC)
+
+
+def warming(provider: str, **more: Any) -> WarmUpView:
+    view = WarmUpView(
+        provider=ProviderName(provider),
+        state=WarmUpState.CLIMBING,
+        day=1,
+        days=42,
+        ceiling=100,
+        used=0,
+        delivered=0,
+        deferred=0,
+        bounced=0,
+    )
+    return msgspec.structs.replace(view, **more)
 
 
 def ages() -> AgeTable:

@@ -22,6 +22,7 @@ from mailagent.api.requests import Role
 from mailagent.api.rollout import ConfigApply, ConfigPlan, ConfigQuery, ConfigUndo
 from mailagent.api.sums import Sums, SumsRequest
 from mailagent.api.trace import TraceRequest, TraceStarted
+from mailagent.api.warm_up import WarmUpRequest, WarmUps
 from mailagent.api.why import QueueWhy, WhyRequest
 
 PROTOCOL_VERSION = 1
@@ -88,6 +89,7 @@ METHODS: dict[str, Method] = {
         Method("block_lists", ListsRequest, ListChecks),
         Method("metrics", requests.Empty, Metrics),
         Method("identity", IdentityRequest, IdentityChecks),
+        Method("warm_up", WarmUpRequest, WarmUps),
         Method("feedback", FeedbackRequest, FeedbackView),
         Method("suppressions", suppression.SuppressionQuery, suppression.SuppressionPage),
         Method("suppression_add", suppression.SuppressionAdd, OperationResult, Role.OPERATOR),

@@ -16,6 +16,7 @@ from mailagent.api.outcome import Attempt
 from mailagent.api.reasons import WaitReason
 from mailagent.api.reputation import Faults, Listing
 from mailagent.api.smtp import SmtpReply
+from mailagent.api.warm_up import WarmUpView
 
 RECENT_BUCKETS = 24
 """Length of `Flow.recent`."""
@@ -155,6 +156,7 @@ class VmtaView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     lists_unknown: int = 0  # answers of block lists that are missing
     faults: Faults = Faults()  # what is bad about who it says it is: PTR, SPF
     identity_unknown: int = 0  # answers about that which are missing
+    warm_up: tuple[WarmUpView, ...] = ()  # how far it is at each provider, while it is warming
 
 
 class ProviderView(msgspec.Struct, frozen=True, kw_only=True, gc=False):

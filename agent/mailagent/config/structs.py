@@ -33,6 +33,7 @@ from mailagent.config.streams import Checks, Protection, StreamKind
 from mailagent.config.suppression import SuppressionList
 from mailagent.config.thresholds import Thresholds
 from mailagent.config.tls import Tls, TlsMode
+from mailagent.config.warm_up import PoolWarmUp, WarmUp
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -121,6 +122,7 @@ class Pool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     quarantined: tuple[VmtaName, ...] = ()
     retired: tuple[VmtaName, ...] = ()
     min_active: int | None = None  # members in the fleet that verbs on single ones must leave able to send; None: 1
+    warm_up: PoolWarmUp | None = None  # what its warming members do otherwise than `warm_up` says
 
     @property
     def members(self) -> tuple[VmtaName, ...]:
@@ -291,6 +293,7 @@ class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     domains: dict[str, Domain] = {}
     automation: Automation = Automation()
     reputation: Reputation = Reputation()
+    warm_up: WarmUp = WarmUp()
     dns: Dns = Dns()
     delivery: Delivery = Delivery()
     tls: Tls = Tls()

@@ -38,6 +38,9 @@ def floor(at: Situation, change: Change, *, override: bool, problems: Iterable[s
         if members.min_active is not None and len(then.fit(pool)) < min(members.min_active, len(at.state.fit(pool))):
             left = len(then.fit(pool))
             found.append(f"pool {pool} would have {left} on {at.config.host}, its min_active is {members.min_active}")
+        elif at.state.carriers(pool) and not then.carriers(pool) and then.fit(pool):
+            small = ", ".join(then.fit(pool))
+            found.append(f"what is left of pool {pool} on {at.config.host} is warming and cannot carry it: {small}")
         elif at.state.fit(pool) and not then.fit(pool):
             spare = [vmta for vmta in members.members if then.member(vmta).state is MemberState.STANDBY]
             hint = f"; rotate puts {spare[0]} in its place" if spare else ""

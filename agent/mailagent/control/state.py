@@ -25,6 +25,7 @@ from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import MemberState, PoolState
 from mailagent.config.scalars import parse_limit
 from mailagent.config.structs import AgentConfig, Pool, Rate
+from mailagent.config.warm_up import WarmUpPlan
 from mailagent.routing.limits import Limit
 
 IN_SERVICE: Final = frozenset((MemberState.ACTIVE, MemberState.WARMING))
@@ -191,6 +192,12 @@ class HostState:
         """The drain of the whole host: new mail is refused, everything else goes on."""
         self._rotated: dict[VmtaName, Directive] = {}  # both sides of each rotation in effect
         self._service = self._in_service(config)
+        self._small = {
+            vmta
+            for pool in config.pools.values()
+            if WarmUpPlan(config.warm_up, pool.warm_up).enabled
+            for vmta in pool.warming
+        }
         self._members: dict[VmtaName, MemberStatus] = {}
         self._fit: dict[PoolName, tuple[VmtaName, ...]] = {}
         self._pools: dict[PoolName, PoolStatus] = {}
@@ -224,6 +231,10 @@ class HostState:
     def fit(self, pool: PoolName) -> tuple[VmtaName, ...]:
         """Members that would send if no directive held the pool as a whole."""
         return self._fit.get(pool, ())
+
+    def carriers(self, pool: PoolName) -> tuple[VmtaName, ...]:
+        """Those of them that no warm-up keeps small."""
+        return tuple(one for one in self.fit(pool) if one not in self._small)
 
     def queue_block(
         self, pool: PoolName, stream: StreamName, provider: ProviderName, job: str = ""

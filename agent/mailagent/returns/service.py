@@ -89,6 +89,8 @@ class Feedback:
         self._desk: Desk | None = None
         self.envelopes: Envelopes | None = None
         """MAIL FROM of streams with return paths; None: no stream has any."""
+        self.heard: Callable[[FeedbackEvent], None] = lambda _: None
+        """Told of each event that is on disk."""
         self.configure(config, return_keys(config))
 
     # -- life
@@ -264,6 +266,7 @@ class Feedback:
         await asyncio.to_thread(self._mailbox.remove, mail)
         for event in events:
             self._ledger.note(event)
+            self.heard(event)
             log.info(
                 "feedback kind=%s msg=%s about=%s suppressed=%s",
                 event.kind,

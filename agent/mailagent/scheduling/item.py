@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mailagent.scheduling.allowance import Allowance
 from mailagent.spool.records import Waiting
 
 
@@ -9,11 +10,11 @@ class Item:
     """A message in the active window, with the recipients that travel together.
 
     `body` is None while it is on disk only; `plain` says that it comes from intake, checked, and goes over the wire as
-    it is; `spared` that a connection ended under it once without counting as an attempt. Made per message, so it is a
-    slotted object and no struct.
+    it is; `spared` that a connection ended under it once without counting as an attempt; `allowance` counts it while
+    the virtual MTA that it is placed with is warming. Made per message, so it is a slotted object and no struct.
     """
 
-    __slots__ = ("body", "first", "plain", "priority", "queue", "recipients", "spared")
+    __slots__ = ("allowance", "body", "first", "plain", "priority", "queue", "recipients", "spared")
 
     def __init__(
         self, recipients: Sequence[Waiting], priority: str, body: bytes | None = None, plain: bool = False
@@ -26,6 +27,7 @@ class Item:
         self.body = body
         self.plain = plain
         self.spared = False
+        self.allowance: Allowance | None = None
 
     def split(self, count: int) -> tuple["Item", "Item"]:
         """The first `count` recipients, with the body, and the rest without."""

@@ -10,6 +10,7 @@ from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.config.structs import AgentConfig, Rate
 from mailagent.routing import PathLimits, Site
 from mailagent.routing.domains import PoolTable
+from mailagent.scheduling.allowance import Ceilings
 from mailagent.scheduling.item import Item
 from mailagent.scheduling.lanes import Lane
 from mailagent.scheduling.lookups import Lookups
@@ -71,6 +72,9 @@ class Placing:
         self._pools = _pools_of(config)
         self._avoided: dict[int, VmtaName] = {}  # recipient -> the virtual MTA whose address was refused
         self._meters = Meters(config.delivery.max_connections, home.clock)
+        self._clock = home.clock
+        self.ceilings: Ceilings | None = None
+        """What members that are warming may send; None: no member is."""
 
     # -- room ----------------------------------------------------------------------------------------------------
 
@@ -116,9 +120,7 @@ class Placing:
             return max(0, limit - self._lookups.depth(lane.priority))
         free = 0
         for vmta in self._policy.eligible(self.pool_of(lane, lane.site)):
-            depth = self._depth(lane.site, vmta, lane.priority)
-            if depth is not None and depth < limit:
-                free += limit - depth
+            free += self._places(lane.site, vmta, lane.priority, limit)
         return free
 
     def has_place(self, name: QueueName, site: Site | None) -> bool:
@@ -129,10 +131,17 @@ class Placing:
         if site is None:
             return self._lookups.depth(name.priority) < limit
         for vmta in self._policy.eligible(self.pool_of(name, site)):
-            depth = self._depth(site, vmta, name.priority)
-            if depth is not None and depth < limit:
+            if self._places(site, vmta, name.priority, limit):
                 return True
         return False
+
+    def _places(self, site: Site, vmta: VmtaName, priority: str, limit: int) -> int:
+        """Messages of one class that `vmta` takes now, `limit` of them at most in its ready queue."""
+        depth = self._depth(site, vmta, priority)
+        if depth is None or depth >= limit:
+            return 0
+        allowance = self.ceilings.of(vmta, site.provider) if self.ceilings is not None else None
+        return limit - depth if allowance is None else min(limit - depth, allowance.room(self._clock()))
 
     def _depth(self, site: Site, vmta: VmtaName, priority: str) -> int | None:
         """Messages of one class before a new one; None when the path is closed."""
@@ -152,9 +161,12 @@ class Placing:
     def choose(self, item: Item, hot: Hot, site: Site) -> ReadyQueue | None:
         """The ready queue whose turn it is; None when none has a place.
 
-        The virtual MTA of the last attempt goes on while it may: greylisting knows its address. One whose address was
-        refused gives way to others.
+        The virtual MTA of the last attempt goes on while it may, also above the ceiling of its warm-up: greylisting
+        knows its address. One whose address was refused gives way to others.
         """
+        if item.allowance is not None:  # it leaves its place without an attempt
+            item.allowance.give_back(len(item.recipients))
+            item.allowance = None
         if self.block(hot, site) is not None:
             return None
         pool = self.pool_of(hot, site)
@@ -162,12 +174,12 @@ class Placing:
         avoided = self._avoided.get(item.first.id) if self._avoided else None
         candidates: list[tuple[VmtaName, int]] = []
         for vmta in self._policy.eligible(pool):
-            depth = self._depth(site, vmta, item.priority)
-            if depth is None or depth >= limit:
-                continue
             if vmta == item.first.vmta and item.first.site == site.name and vmta != avoided:
-                return self._queue(site, vmta)
-            candidates.append((vmta, self._config.virtual_mtas[vmta].weight))
+                depth = self._depth(site, vmta, item.priority)
+                if depth is not None and depth < limit and self._may_go_on(site, vmta):
+                    return self._placed(item, site, vmta)
+            elif self._places(site, vmta, item.priority, limit):
+                candidates.append((vmta, self._config.virtual_mtas[vmta].weight))
         if not candidates:
             return None
         if avoided is not None:
@@ -176,7 +188,24 @@ class Placing:
         rotation = self._rotations.get(pool)
         if rotation is None:
             rotation = self._rotations[pool] = Rotation()
-        return self._queue(site, rotation.pick(candidates))
+        return self._placed(item, site, rotation.pick(candidates))
+
+    def _may_go_on(self, site: Site, vmta: VmtaName) -> bool:
+        """Whether `vmta` may try again what it has tried: unless its warm-up is paused."""
+        allowance = self.ceilings.of(vmta, site.provider) if self.ceilings is not None else None
+        return allowance is None or allowance.ceiling > 0
+
+    def _placed(self, item: Item, site: Site, vmta: VmtaName) -> ReadyQueue:
+        """The ready queue of `vmta`; its warm-up, if it is under way, counts the recipients."""
+        if self.ceilings is not None:
+            item.allowance = self.ceilings.of(vmta, site.provider)
+            if item.allowance is not None:
+                item.allowance.take(self._clock(), len(item.recipients))
+        return self._queue(site, vmta)
+
+    def warm_up(self, vmta: VmtaName, site: Site) -> WaitReason | None:
+        """Why its warm-up has no room for mail to `site` now."""
+        return self.ceilings.reason(vmta, site.provider) if self.ceilings is not None else None
 
     def _queue(self, site: Site, vmta: VmtaName) -> ReadyQueue:
         """The ready queue of `site` and `vmta`, made when needed."""

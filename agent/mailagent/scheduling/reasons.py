@@ -63,6 +63,8 @@ class Reasons:
         for vmta in policy.eligible(pool):
             queue = self._placing.ready.get((site.name, vmta))
             reason = binding(queue) if queue is not None else policy.vmta_block(vmta, site.name, provider)
+            if reason is None or reason.kind is ReasonKind.SENDING:
+                reason = self._placing.warm_up(vmta, site) or reason
             if reason is not None:
                 reasons.append(reason)
         if recipient not in self._books.inside:
@@ -77,6 +79,12 @@ class Reasons:
         lanes = self._lanes.waiting_for(site.name)
         if not lanes:
             return []
+        members = dict.fromkeys(
+            vmta for lane in lanes for vmta in self._policy().eligible(self._placing.pool_of(lane, site))
+        )
+        warming = [self._placing.warm_up(vmta, site) for vmta in members]
+        if warming and all(warming):
+            return [reason for reason in warming if reason is not None]
         return [
             WaitReason(
                 kind=ReasonKind.WINDOW,

@@ -12,7 +12,7 @@ ready queues. The scheduler hands mail from one to the other, and answers for it
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from mailagent.api.targets import MessageFilter
 from mailagent.config.structs import AgentConfig
 from mailagent.outcome.return_path import Envelopes
 from mailagent.routing import PathLimits, Router, Site, Unroutable
+from mailagent.scheduling.allowance import Ceilings
 from mailagent.scheduling.bodies import Bodies
 from mailagent.scheduling.books import Books
 from mailagent.scheduling.connection import Connection
@@ -324,6 +325,17 @@ class Scheduler:
             return
         for lane in self._lanes.waiting_for(queue.site.name):
             if queue.items.depth(lane.priority) <= self._placing.depth_limit(lane.priority) // 2:
+                self._lanes.call(lane)
+                self._wake.set()
+
+    def use_ceilings(self, ceilings: Ceilings | None) -> None:
+        """What members that are warming may send is asked of these; None: no member is warming."""
+        self._placing.ceilings = ceilings
+
+    def room_again(self, providers: Collection[str]) -> None:
+        """Warm-up may have room at these providers: lanes that wait for places there get their turn."""
+        for lane in [lane for full in self._lanes.full.values() for lane in full.values()]:
+            if lane.site is not None and lane.site.provider in providers:
                 self._lanes.call(lane)
                 self._wake.set()
 

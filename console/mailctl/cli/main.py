@@ -41,6 +41,7 @@ from mailctl.cli import (
     timeline,
     trace,
     verbs,
+    warm_up,
     watch,
 )
 from mailctl.cli.exits import Exit
@@ -159,6 +160,7 @@ _LOOK = (
         "automation",
         "block-lists",
         "identity",
+        "warm-up",
         "operations",
         "operation",
         "jobs",
@@ -185,6 +187,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
             *automation.COMMANDS,
             block_lists.block_lists,
             identity.identity,
+            warm_up.warm_up,
             *lists.COMMANDS,
             find.find,
             jobs.jobs,

@@ -54,8 +54,7 @@ def hourly(setup: Setup, selection: Sequence[str], quiet: bool, as_json: bool) -
 def daily(setup: Setup, selection: Sequence[str], quiet: bool, as_json: bool) -> None:
     """Check the thresholds and report the day.
 
-    Complaints and the deferrals of the last 24 hours among them. Postmaster Tools, SNDS, block lists, DNS and warm-up
-    are not looked at yet.
+    Complaints and the deferrals of the last 24 hours among them. Postmaster Tools and SNDS are not looked at yet.
 
     \b
     Examples:

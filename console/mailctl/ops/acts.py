@@ -16,7 +16,7 @@ AGENTS: Final = frozenset(("mailagent", "automation"))
 CONSOLE: Final = "console"
 """Noted when somebody's console follows a host for a minute, and when it has gone."""
 OF_HOSTS: Final = frozenset(
-    ("start", "stop", "clock", "standstill", "listed", "delisted", "unproven", "proven", CONSOLE)
+    ("start", "stop", "clock", "standstill", "listed", "delisted", "unproven", "proven", "warm-up", CONSOLE)
 )
 OUTCOMES: Final = frozenset(
     ("released", "rebound", "requeued", "retried", "freed", "bounced", "deleted", "evacuate_admit", "evacuate_end")

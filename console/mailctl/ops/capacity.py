@@ -1,9 +1,9 @@
 """What the members of a pool may send by their stated limits, against what was sent in the last minutes. Pure.
 
 Stated are `vmta_rate` of a virtual MTA, `provider_rate` and `rate` of a provider (the file's own and the shipped ones),
-and limits in force by order or automation. What is not stated bounds nothing; only a member that is warming and has
-nothing stated counts as nothing: it is there to earn reputation, not to carry a load. Nor does a member that is
-suspended at a provider count there.
+limits in force by order or automation, and the ceilings of warm-up. What is not stated bounds nothing; only a member
+that is warming and has nothing stated counts as nothing: it is there to earn reputation, not to carry a load. Nor does
+a member that is suspended at a provider count there.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -14,6 +14,7 @@ from mailagent.api.directives import DirectiveKind
 from mailagent.api.ids import HostName, PoolName, ProviderName, VmtaName
 from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import RECENT_BUCKET_S, Flow, MemberState
+from mailagent.api.warm_up import WarmUpState
 from mailagent.config.providers import merge_providers
 from mailagent.config.rates import Rate
 from mailagent.config.scalars import parse_rate
@@ -55,6 +56,15 @@ class Capacity:
             and order.limit in ("vmta_rate", "provider_rate", "rate")
         }
 
+        spread_s = config.warm_up.spread.total_seconds()
+        self._ceilings: dict[VmtaName, dict[ProviderName, float]] = {
+            row.view.name: {
+                one.provider: 0.0 if one.state is WarmUpState.PAUSED else one.ceiling / spread_s
+                for one in row.view.warm_up
+                if one.state is not WarmUpState.DONE
+            }
+            for row in state.vmtas
+        }
         self._suspended = {
             (host, row.directive.target.name)
             for row in state.directives
@@ -97,6 +107,11 @@ class Capacity:
         if provider is not None and not self.is_open(member, provider):
             return 0.0
         stated = [_per_second(rate) * sites for rate, sites in self._stated(member, provider) if rate is not None]
+        ceilings = self._ceilings.get(member.name, {})
+        if provider is None and ceilings:
+            stated.append(sum(ceilings.values()))
+        elif provider in ceilings:
+            stated.append(ceilings[provider])
         return min(stated, default=0.0 if member.state is MemberState.WARMING else inf)
 
     def _stated(self, member: Member, provider: ProviderName | None) -> Iterator[tuple[Rate | None, int]]:

@@ -12,6 +12,7 @@ from mailagent.api.ids import HostName
 from mailagent.api.reputation import Faults, Weight, matters
 from mailagent.api.requests import HistoryScope
 from mailagent.api.views import EngineState, PoolState, VmtaView
+from mailagent.api.warm_up import WarmUpState
 from mailagent.config.thresholds import AgeLimits, Limits, RateLimits, SpaceLimits, Thresholds
 from mailctl.ops.facts import Answers, Facts
 
@@ -304,6 +305,16 @@ def _identity(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
         yield Measured(f"pool {name}", faults.count, limits, faults.sentence, f"mailctl identity pool:{name}")
 
 
+def _warm_up(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    for host in facts.fresh:
+        for view in host.snapshot.vmtas if host.snapshot is not None else ():
+            paused = [one for one in view.warm_up if one.state is WarmUpState.PAUSED]
+            detail = f"{paused[0].provider}: {paused[0].why}" if paused else ""
+            if view.warm_up:
+                look = f"mailctl warm-up vmta:{view.name}"
+                yield Measured(f"virtual MTA {view.name}", len(paused), thresholds.warm_up, detail, look)
+
+
 def _disk_free(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
     limits: SpaceLimits = thresholds.disk_free
     for host in facts.fresh:
@@ -359,6 +370,7 @@ CHECKS: Mapping[str, tuple[Unit, Measure, Callable[[Facts], Missing]]] = {
     "bounces": (Unit.SHARE, _bounces, lambda facts: facts.sums.failed),
     "listed": (Unit.COUNT, _listed, _lists_unknown),
     "identity": (Unit.COUNT, _identity, _identity_unknown),
+    "warm_up": (Unit.COUNT, _warm_up, lambda facts: facts.lost),
     "disk_free": (Unit.SPACE, _disk_free, lambda facts: facts.lost),
     "orders": (Unit.AGE, _orders, lambda facts: facts.lost),
     "in_doubt": (Unit.COUNT, _in_doubt, lambda facts: facts.in_doubt.failed),

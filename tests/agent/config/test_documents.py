@@ -26,6 +26,7 @@ from mailagent.config import (
     structs,
     suppression,
     thresholds,
+    warm_up,
 )
 from mailagent.config.dkim import Dkim, DkimKey
 from mailagent.config.events import EventSink
@@ -56,6 +57,9 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`reputation`": reputation.Reputation,
     "`reputation.block_lists.ZONE`": reputation.BlockList,
     "`reputation.identity`": reputation.Identity,
+    "`warm_up`": warm_up.WarmUp,
+    "`warm_up.providers.NAME`": warm_up.CourseEnds,
+    "`pools.NAME.warm_up`": warm_up.PoolWarmUp,
     "`dns`": structs.Dns,
     "`delivery`": structs.Delivery,
     "`delivery.timeouts`": structs.Timeouts,

@@ -19,6 +19,7 @@ from mailagent.api.operations import Impact, OperationResult, Result
 from mailagent.api.targets import MessageFilter
 from mailagent.api.views import MemberState, PoolState
 from mailagent.config.structs import Pool, Provider, Rate, VirtualMta
+from mailagent.config.warm_up import PoolWarmUp
 from mailagent.control.change import Change, Situation
 from mailagent.control.sizing import sized
 from mailagent.control.verbs import AGENT
@@ -132,6 +133,18 @@ async def test_the_last_eligible_ip_of_a_pool_is_kept_unless_overridden_with_a_r
     await bench.control.drain(drain("vmta:tx-1", "op2"), ALICE)
     with pytest.raises(GuardRefused):
         await bench.control.suspend(suspend("vmta:tx-2", "op3"), ALICE)
+
+
+async def test_members_that_are_warming_do_not_carry_a_pool() -> None:
+    warming = Pool(active=(MKT_1,), warming=(MKT_2, MKT_3))
+    bench = Bench(msgspec.structs.replace(CONFIG, pools=CONFIG.pools | {MARKETING: warming}))
+    said = "what is left of pool marketing on mx1 is warming and cannot carry it: mkt-2, mkt-3"
+    with pytest.raises(GuardRefused, match=said):
+        await bench.control.drain(drain("vmta:mkt-1"), ALICE)
+    await bench.control.drain(drain("vmta:mkt-2", "op2"), ALICE)
+    free = msgspec.structs.replace(warming, warm_up=PoolWarmUp(enabled=False))
+    bench = Bench(msgspec.structs.replace(CONFIG, pools=CONFIG.pools | {MARKETING: free}))
+    await bench.control.drain(drain("vmta:mkt-1"), ALICE)
 
 
 async def test_drains_of_pool_and_host_state_their_intent_and_are_not_guarded(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pty
+import re
 import signal
 import sys
 from datetime import timedelta
@@ -17,9 +18,11 @@ from mailagent.api.reputation import IdentityCheck, IdentityKind, IdentityState,
 from mailagent.api.requests import Role
 from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import DeferredGroup
+from mailagent.api.warm_up import WarmUpCourse, WarmUpDay, WarmUpState
 from mailctl.cli.act import outcomes
 from tests.console.cli.conftest import Mailctl, edit
 from tests.console.loopback import START, LoopbackAgent, summary
+from tests.console.records import warming
 
 Agents = dict[str, LoopbackAgent]
 READS = [
@@ -168,6 +171,31 @@ async def test_what_receivers_mind_is_told_and_what_hosts_find_alike_stands_once
     assert "m1.example" in (await mailctl("identity", "--all", f"vmta:{first}")).out
     assert "mind nothing" in (await mailctl("identity", "pool:transactional")).out
     assert (await mailctl("identity", "pool:nowhere")).code == 2
+
+
+async def test_how_far_a_warm_up_is(agents: Agents, mailctl: Mailctl) -> None:
+    assert (await mailctl("warm-up")).out.startswith("no member is warming")
+    _, second, *_ = agents["mx1"].vmta_names("marketing")
+    past = WarmUpDay(began=0, day=2, ceiling=126, used=60, delivered=58, deferred=2, bounced=0, why="held: 60 of 126")
+    agents["mx1"].warming = {
+        second: (
+            WarmUpCourse(vmta=second, now=warming("gmail", day=3, ceiling=150, used=70, delivered=65), past=(past,)),
+            WarmUpCourse(vmta=second, now=warming("outlook", state=WarmUpState.PAUSED, why="paused for a day")),
+        )
+    }
+    rows = (await mailctl("warm-up", "--json")).document["rows"]
+    assert [(row["host"], row["vmta"], row["now"]["provider"], row["now"]["state"]) for row in rows] == [
+        ("mx1", second, "gmail", "climbing"),
+        ("mx1", second, "outlook", "paused"),
+    ]
+    table = (await mailctl("warm-up")).out
+    assert re.search(rf"{second} +gmail +climbing +3/42 +150 +70 +65 +0%", table)
+    assert "held: 60 of 126" not in table
+    assert "held: 60 of 126" in (await mailctl("warm-up", "--days", "provider:gmail")).out
+    assert len((await mailctl("warm-up", "provider:outlook", "pool:marketing", "--json")).document["rows"]) == 1
+    assert (await mailctl("warm-up", "host:mx2")).out.startswith("no member is warming")
+    assert (await mailctl("warm-up", "pool:nowhere")).code == 2
+    assert (await mailctl("warm-up", "queue:x/y")).code == 2
 
 
 async def test_addresses_on_block_lists_are_told_and_those_that_nobody_can_tell(

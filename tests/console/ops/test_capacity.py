@@ -18,6 +18,7 @@ from mailctl.fleet.state import FleetState
 from mailctl.ops import Options, StepState, Verb
 from mailctl.ops.budget import Taken, breaches
 from tests.console.loopback import START, LoopbackAgent, fleet_config
+from tests.console.records import warming
 
 MX1 = HostName("mx1")
 MKT_1, MKT_2 = VmtaName("mkt-1"), VmtaName("mkt-2")
@@ -143,6 +144,26 @@ def test_who_is_suspended_at_a_provider_carries_nothing_there(fleet: Fleet) -> N
     state = seen(fleet, suspended("gmail/mkt-2"), mkt_2=MemberState.ACTIVE)
     (said,) = texts(wide, state)
     assert said == "pool marketing on mx1 sent 10/s to gmail in the last minutes, mkt-2 alone may send 0/h there"
+
+
+def test_a_member_that_is_warming_carries_its_ceiling(fleet: Fleet) -> None:
+    def small(host: Any) -> Any:
+        vmtas = tuple(
+            msgspec.structs.replace(one, warm_up=(warming("gmail", ceiling=43_200), warming("yahoo", ceiling=86_400)))
+            if one.name == MKT_2
+            else one
+            for one in host.snapshot.vmtas
+        )
+        return replace(host, snapshot=msgspec.structs.replace(host.snapshot, vmtas=vmtas))
+
+    state = seen(fleet, mkt_2=MemberState.WARMING)
+    state = replace(state, hosts=tuple(map(small, state.hosts)))
+    wide = at_gmail(fleet.config, Provider(provider_rate=rate(11)))
+    assert set(texts(wide, state)) == {
+        "pool marketing on mx1 sent 20/s in the last minutes, mkt-2 alone may send 3/s",
+        "pool marketing on mx1 sent 10/s to gmail in the last minutes, mkt-2 alone may send 1/s there",
+        "pool marketing on mx1 sent 10/s to yahoo in the last minutes, mkt-2 alone may send 2/s there",
+    }
 
 
 def suspended(cell: str) -> Directive:

@@ -22,6 +22,7 @@ from mailagent.api.sums import SumRow, Sums
 from mailagent.api.suppression import SuppressionPage
 from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import EngineState, PoolState
+from mailagent.api.warm_up import WarmUpState
 from mailagent.config.thresholds import (
     AgeLimits,
     CountLimits,
@@ -40,11 +41,13 @@ from mailctl.ops.facts import Answers, Facts
 from mailctl.ops.selector import parse
 from tests.console import records
 from tests.console.loopback import LoopbackAgent
+from tests.console.records import warming
 
 NOW = datetime(2026, 9, 1, 14, tzinfo=UTC)
 MX1, MX2 = HostName("mx1"), HostName("mx2")
 SNAPSHOT = LoopbackAgent("mx1", 0, Path("/none")).snapshot()
 QUIET = Thresholds()
+WARMING = warming("gmail")
 
 
 def facts(host: dict[str, Any] | None = None, *, lost: bool = False, **fields: Any) -> Facts:
@@ -191,6 +194,21 @@ def test_growth_bounces_duplicates_and_events() -> None:
     ]
 
 
+def test_warm_up_that_is_paused_is_counted_by_address() -> None:
+    paused = msgspec.structs.replace(WARMING, state=WarmUpState.PAUSED, why="paused for a day: 4 of 44 blocked")
+    first, second, *others = SNAPSHOT.vmtas
+    vmtas = (
+        msgspec.structs.replace(first, warm_up=(WARMING, paused)),
+        msgspec.structs.replace(second, warm_up=(WARMING,)),
+        *others,
+    )
+    assert crossed("warm_up", facts(vmtas=vmtas)) == [("warning", f"virtual MTA {first.name}", 1)]
+    worst = verdict("warm_up", facts(vmtas=vmtas)).worst
+    assert worst is not None
+    assert worst.detail == "gmail: paused for a day: 4 of 44 blocked"
+    assert crossed("warm_up", facts()) == []
+
+
 def test_what_receivers_mind_is_counted_by_address_and_by_pool() -> None:
     fault = Fault(kind=IdentityKind.SPF, domain="news.example", sentence="spf of news.example: there is none")
     faults = Faults(count=1, told=(fault,))
@@ -281,7 +299,7 @@ def test_the_line_of_a_plugin() -> None:
 
 def test_levels_become_the_codes_of_plugins() -> None:
     assert nagios(checkup(facts(), QUIET))[0].startswith(
-        "MAILCTL OK - 16 checks, nothing crossed | 'unreachable'=0;0;1;0 "
+        "MAILCTL OK - 17 checks, nothing crossed | 'unreachable'=0;0;1;0 "
     )
     assert nagios(checkup(facts(), QUIET))[1] == 0
     assert nagios(checkup(facts({"waiting": 60_000}), QUIET))[1] == 1
@@ -311,10 +329,8 @@ def test_whatever_hosts_say_a_plugin_says_one_line_that_can_be_read(
 def test_people_see_values_commands_and_what_is_not_known() -> None:
     text = checkup_text(checkup(facts({"waiting": 60_000}, lost=True), QUIET), None)
     assert "warning: waiting 60,000 of host mx1 (limit 50,000)\n  mailctl deferred host:mx1" in text
-    assert (
-        "not checked on mx2 (lost: reset): refusing, stopped, waiting, window, listed, identity, disk_free, orders"
-        in text
-    )
+    lacks = "refusing, stopped, waiting, window, listed, identity, warm_up, disk_free, orders"
+    assert f"not checked on mx2 (lost: reset): {lacks}" in text
 
 
 def test_the_commands_that_show_more_exist() -> None:

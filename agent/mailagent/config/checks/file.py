@@ -21,6 +21,7 @@ from mailagent.config.checks.streams import check_stream_rules
 from mailagent.config.checks.suppression import check_suppression
 from mailagent.config.checks.thresholds import check_thresholds
 from mailagent.config.checks.tls import check_tls
+from mailagent.config.checks.warm_up import check_warm_up
 from mailagent.config.checks.words import bad_name, check_retry, is_name, known
 from mailagent.config.intake import ListenerAuth, ListenerTls
 from mailagent.config.nodes import Key
@@ -98,6 +99,7 @@ def _check_shared(config: Shared, report: Reader, hosts: list[tuple[Key, _Host]]
     check_destinations(config, report)
     check_automation(config, report)
     check_reputation(config.reputation, report)
+    check_warm_up(config, report)
     check_accounting(config.accounting, report)
     check_feedback(config, report)
     check_stream_rules(config, report)

@@ -1,6 +1,6 @@
 """Pools and IPs: each pool over all hosts, its virtual MTAs below it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from time import monotonic
 from typing import ClassVar, NamedTuple
@@ -15,6 +15,7 @@ from mailagent.api.reputation import Faults
 from mailagent.api.requests import Empty, HistoryScope
 from mailagent.api.trace import TraceKind, TraceRequest
 from mailagent.api.views import MemberState, VmtaView
+from mailagent.api.warm_up import WarmUpState, WarmUpView
 from mailctl.fleet.state import FleetState, PoolRow, VmtaRow
 from mailctl.ops.plan import Verb
 from mailctl.ops.selector import TermKind
@@ -81,6 +82,19 @@ def faults(found: Iterable[Faults], said: str) -> list[Content]:
     """What is bad about who we say we are, each once, however many hosts say it; but what `said` has already."""
     sentences = dict.fromkeys(one.sentence for every in found for one in every.told)
     return [Content.styled(clean(one), Tone.BAD.style) for one in sentences if one not in said]
+
+
+def courses(found: Sequence[WarmUpView]) -> list[Content]:
+    """How far a member that is warming is at each provider, what is paused first."""
+    tones = {WarmUpState.PAUSED: Tone.BAD, WarmUpState.HELD: Tone.WARN}
+    return [
+        beside(
+            fact(one.provider, f"day {one.day} of {one.days}"),
+            fact("sent", f"{count(one.used)} of {count(one.ceiling)}" if one.state is not WarmUpState.DONE else "done"),
+            Content.styled(clean(one.why), tones.get(one.state, Tone.QUIET).style),
+        )
+        for one in sorted(found, key=lambda one: (one.state is not WarmUpState.PAUSED, one.provider))
+    ]
 
 
 def complaints(rows: Iterable[FeedbackRate]) -> list[Content]:
@@ -271,6 +285,7 @@ class PoolsView(View):
                 for one in view.listings
             ),
             *faults((view.faults,), view.reason),
+            *courses(view.warm_up),
             *(engine_facts(host, brief=not self.is_wide) if (host := state.host(row.host)) else ()),
             *complaints(back for back in self._back if back.vmta == view.name),
         )
