@@ -603,6 +603,8 @@ class LoopbackAgent:
         }
         if target.kind in known and target.name not in known[target.kind]:
             raise NotFound(f"no {target.kind} {target.name} on {self.name}")
+        if target.kind is TargetKind.CELL and target.name.partition("/")[0] not in PROVIDERS:
+            raise NotFound(f"no {target.kind} {target.name} on {self.name}")
 
     # How it talks
 

@@ -77,19 +77,23 @@ async def _follow(
                 for host in names
                 if host not in away
             ]
-        results = [task.result() for task in tasks] + [False for name in names if name in away]
-    results = [one for one in results if one is not None]  # an engine that has no traces leaves none out
-    if not any(results):
-        return Exit.REFUSED if any(host.state.is_fresh for host in state.hosts) else Exit.UNREACHABLE
-    return Exit.DONE if all(results) else Exit.INCOMPLETE
+        results = [task.result() for task in tasks] + [Exit.UNREACHABLE for name in names if name in away]
+    codes = {one for one in results if one is not None}  # an engine that has no traces leaves none out
+    if Exit.DONE in codes:
+        return Exit.DONE if codes == {Exit.DONE} else Exit.INCOMPLETE
+    if codes == {Exit.USAGE} and state.coverage.is_whole:
+        return Exit.USAGE
+    return Exit.REFUSED if state.coverage.fresh else Exit.UNREACHABLE
 
 
 async def _one(
     fleet: "Fleet", host: str, request: "TraceRequest", words: tuple[str, ...], *, as_json: bool
-) -> bool | None:
-    """Print one host's lines; whether its trace came to its own end, None where the engine has no traces."""
+) -> Exit | None:
+    """Print one host's lines; done when its trace came to its own end, usage where nothing has that name, None where
+    the engine has no traces.
+    """
     from mailagent.api import codec
-    from mailagent.api.errors import ApiError
+    from mailagent.api.errors import ApiError, NotFound
     from mailagent.api.ids import HostName
     from mailctl.fleet.errors import LinkError
     from mailctl.fleet.lists import reason
@@ -109,5 +113,7 @@ async def _one(
     except (LinkError, ApiError) as exc:
         narrate(of_host(host, reason(exc)))
         known = fleet.state.host(HostName(host))
-        return None if known is not None and known.is_beyond(reason(exc)) else False
-    return True
+        if known is not None and known.is_beyond(reason(exc)):
+            return None
+        return Exit.USAGE if isinstance(exc, NotFound) else Exit.REFUSED
+    return Exit.DONE

@@ -55,12 +55,16 @@ def filtered_hosts(state: FleetState, wanted: Filter) -> tuple[HostState, ...]:
 def check_names(state: FleetState, config: FleetConfig, selection: Selection) -> None:
     """That what a selection names in vain is there, and only quiet; while a host is away, nobody can say.
 
-    Hosts tell of providers that mail goes to, the rules for others stand in `config`.
+    Hosts tell of providers that mail goes to, the rules for others stand in `config`. Of cells and traffic it is their
+    providers.
 
     Raises:
         NothingSelected: a name that no host has, for what configuration names.
     """
-    if not state.coverage.is_whole:
+    hosts = [
+        host for host in state.hosts if not selection.hosts or any(is_like(one, host.name) for one in selection.hosts)
+    ]
+    if not all(host.state.is_fresh for host in hosts):
         return
     at = f" on {', '.join(selection.hosts)}" if selection.hosts else ""
     of_file: Mapping[TargetKind, Collection[str]] = {
@@ -70,10 +74,17 @@ def check_names(state: FleetState, config: FleetConfig, selection: Selection) ->
         TargetKind.STREAM: config.streams,
     }
     for kind, written in of_file.items():
-        known = _names(state.hosts, kind).union(written)
-        for name in selection.names(TermKind(kind)):
+        known = _names(hosts, kind).union(written)
+        for name in _named(selection, kind):
             if not any(is_like(name, one) for one in known):
                 raise NothingSelected(f"no {kind} {name}{at}{near(name, known)}")
+
+
+def _named(selection: Selection, kind: TargetKind) -> tuple[str, ...]:
+    if kind is not TargetKind.PROVIDER:
+        return selection.names(TermKind(kind))
+    pairs = (*selection.names(TermKind.CELL), *selection.names(TermKind.TRAFFIC))
+    return (*selection.names(TermKind.PROVIDER), *(pair.rpartition("/")[0] for pair in pairs))
 
 
 def aims(

@@ -12,6 +12,7 @@ from mailctl.ops.errors import OptionError, SelectorError
 from mailctl.ops.selector import near
 
 _OF_VMTAS = (TraceKind.QUEUE, TraceKind.VMTA, TraceKind.CELL)
+_PAIRS = {TraceKind.QUEUE: "queue:SITE/VMTA", TraceKind.CELL: "cell:PROVIDER/VMTA"}
 _MARKS = {Side.CLIENT: ">", Side.SERVER: "<", Side.EVENT: "*"}
 
 
@@ -34,6 +35,8 @@ def request(what: str, *, seconds: int | None = None, addresses: bool = False) -
         raise SelectorError(f"{what!r} names nothing; write {', '.join(f'{one}:NAME' for one in TraceKind)}")
     if kind not in frozenset(TraceKind):
         raise SelectorError(f"{kind!r} cannot be traced{near(kind, TraceKind)}")
+    if kind in (TraceKind.QUEUE, TraceKind.CELL) and not all(name.rpartition("/")):
+        raise SelectorError(f"{what} names no {kind}; write {_PAIRS[TraceKind(kind)]}")
     life_s = TRACE_S if seconds is None else seconds
     if not 1 <= life_s <= MOST_TRACE_S:
         raise OptionError(f"a trace takes 1 to {MOST_TRACE_S} seconds, not {life_s}")

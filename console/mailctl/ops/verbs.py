@@ -36,15 +36,16 @@ async def plan(fleet: Fleet, verb: Verb, selection: Selection, options: Options 
         OptionError: options that do not go together.
     """
     check(verb, selection, options)
-    title = str(selection)
+    title, named, vain = str(selection), selection, StepState.REFUSED
     if verb in mail.ON_MAIL:
         wanted = Filter.of(selection, options.filter)
-        title, drafts = str(wanted), _on_mail(fleet, verb, wanted, options)
+        title, named, vain = str(wanted), wanted.selection, StepState.NOTHING_TO_DO
+        drafts = _on_mail(fleet, verb, wanted, options)
     else:
         drafts = _directed(fleet, verb, selection, options)
     made = await planned(fleet, verb, drafts, options, title, selection.words)
-    if verb in mail.ON_MAIL and all(step.state is StepState.NOTHING_TO_DO and not step.recorded for step in made.steps):
-        targets.check_names(fleet.state, fleet.config, wanted.selection)
+    if all(step.state is vain and not step.recorded for step in made.steps):
+        targets.check_names(fleet.state, fleet.config, named)
     return made
 
 

@@ -644,6 +644,12 @@ async def test_figures_that_an_engine_does_not_tell_are_dashes_that_are_explaine
         ("directives pool:nope host:mx1", "no pool nope on mx1; "),
         ("timeline vmta:nope", "no vmta nope; "),
         ("watch pool:nope --count 1", "no pool nope; "),
+        ("suspend provider:nope --yes", "no provider nope; "),
+        ("suspend provider:nope host:mx1 --yes", "no provider nope on mx1; "),
+        ("resume provider:nope --dry-run", "no provider nope; "),
+        ("limit provider:nope provider_rate=1/s --yes", "no provider nope; "),
+        ("limit cell:nope/mkt-1 connections=1 --yes", "no provider nope; "),
+        ("suppression freeze provider:nope --yes", "no provider nope; "),
     ],
 )
 async def test_a_name_that_nobody_has_is_wrong_usage(agents: Agents, mailctl: Mailctl, read: str, said: str) -> None:
@@ -682,6 +688,8 @@ async def test_a_name_is_wrong_usage_only_when_every_host_can_tell(
     edit(path, str(agents["mx3"].socket), "/nowhere/rpc.sock")
     ran = await mailctl("destinations", "provider:nope")
     assert (ran.code, ran.out) == (1, "no destinations (said by 2 of 3 hosts)\n")
+    verb = await mailctl("suspend", "provider:nope", "--yes")
+    assert (verb.code, verb.out.count("refused"), verb.out.count("unreachable")) == (4, 2, 1), verb.err
 
 
 async def test_a_rate_for_a_job_is_reported_as_it_was_asked(agents: Agents, mailctl: Mailctl) -> None:

@@ -32,8 +32,11 @@ async def test_json_is_an_object_a_line_and_words_narrow(agents: Agents, mailctl
 async def test_what_cannot_be_traced_is_refused(agents: Agents, mailctl: Mailctl) -> None:
     assert (await mailctl("trace", "pool:marketing")).code == 2
     assert (await mailctl("trace", "gmail")).code == 2
+    for unpaired in ("queue:gmail", "cell:gmail/", "cell:/mkt-1"):
+        kind = unpaired.partition(":")[0]
+        assert f"{unpaired} names no {kind}; write {kind}:" in (await mailctl("trace", unpaired)).err
     ran = await mailctl("trace", "provider:absent")
-    assert (ran.code, ran.out) == (4, "")
+    assert (ran.code, ran.out) == (2, "")
     assert sorted(ran.err.splitlines()) == [f"mailctl: mx{n} has no provider absent" for n in (1, 2, 3)]
 
 
@@ -50,10 +53,17 @@ async def test_an_address_is_followed_on_the_host_that_has_it(agents: Agents, ma
     ran = await mailctl("trace", what)
     assert (ran.code, {line.split()[0] for line in ran.out.splitlines()}) == (0, {"mx2"}), ran.err
     elsewhere = await mailctl("trace", what, "--host", "mx1")
-    assert (elsewhere.code, elsewhere.out) == (4, "")
+    assert (elsewhere.code, elsewhere.out) == (2, "")
     assert elsewhere.err == f"mailctl: mx1 has no virtual MTA {what.partition(':')[2]}\n"
     nowhere = await mailctl("trace", "vmta:absent")
-    assert (nowhere.code, nowhere.err.count("has no virtual MTA absent")) == (4, len(agents))
+    assert (nowhere.code, nowhere.err.count("has no virtual MTA absent")) == (2, len(agents))
+
+
+async def test_a_name_is_wrong_usage_only_when_every_host_was_asked(
+    agents: Agents, mailctl: Mailctl, path: Path
+) -> None:
+    edit(path, str(agents["mx3"].socket), "/nowhere/rpc.sock")
+    assert (await mailctl("trace", "provider:absent")).code == 4
 
 
 async def test_parts_are_listed_and_one_is_printed_harmless(agents: Agents, mailctl: Mailctl) -> None:
