@@ -24,7 +24,7 @@ from mailagent.api.suppression import (
     SuppressionThaw,
 )
 from mailagent.api.targets import Target, TargetKind
-from mailagent.config.scalars import format_duration, is_host
+from mailagent.config.scalars import format_duration, is_mail_address
 from mailagent.config.structs import AgentConfig
 from mailagent.control import flow
 from mailagent.control.targets import near
@@ -37,7 +37,6 @@ from mailagent.spool.suppression import Entry
 
 log = logging.getLogger(__name__)
 
-MAX_ADDRESS = 320  # RFC 5321 section 4.5.3.1: 64, the at sign, 255
 _REPORTED = {
     FeedbackKind.COMPLAINT: SuppressionReason.COMPLAINT,
     FeedbackKind.UNSUBSCRIBE: SuppressionReason.UNSUBSCRIBE,
@@ -200,8 +199,7 @@ class Suppressing:
     @staticmethod
     def _address(text: str) -> str:
         address = normal_address(text)
-        local, _, domain = address.rpartition("@")
-        if not local or len(address) > MAX_ADDRESS or not is_host(domain) or not address.isprintable():
+        if not is_mail_address(address):
             raise InvalidRequest(f"`{text[:100]}` is no address; write anna@example.com")
         return address
 

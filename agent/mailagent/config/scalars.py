@@ -18,6 +18,7 @@ _SIZE_FACTOR = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 _HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)*"
 )
+MAX_MAIL_ADDRESS = 320  # RFC 5321 section 4.5.3.1: 64, the at sign, 255
 _MAX_DIGITS = 15  # longer numbers are slips
 
 
@@ -209,3 +210,9 @@ def parse_network(text: str) -> IPv4Network | IPv6Network:
 def is_host(text: str) -> bool:
     """Whether `text` is a host name (letters, digits, hyphen, underscore) or an IPv4 address."""
     return _HOST.fullmatch(text) is not None
+
+
+def is_mail_address(text: str) -> bool:
+    """Whether `text` is `anna@example.com`, its domain in A-labels."""
+    local, _, domain = text.rpartition("@")
+    return bool(local) and len(text) <= MAX_MAIL_ADDRESS and is_host(domain) and text.isprintable()

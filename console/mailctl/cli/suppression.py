@@ -111,7 +111,7 @@ def add(setup: Setup, /, addresses: Sequence[str], because: str | None, stream: 
 
     if because is None and given["reason"] in _REASONS:
         raise click.UsageError(f"--reason is for words of your own; say --because {given['reason']}")
-    reason, addresses = SuppressionReason(because or "manual"), _folded(addresses)
+    reason, addresses = SuppressionReason(because or "manual"), _checked(addresses)
     entries = tuple(SuppressionEntry(address=one, stream=stream, reason=reason) for one in addresses)
     words = [*addresses, *(("--because", because) if because not in (None, "manual") else ()), *_said(stream)]
     _ask(setup, "suppression_add", SuppressionAdd(op_id=_UNNAMED, entries=entries), addresses, words, **given)
@@ -132,7 +132,7 @@ def remove(setup: Setup, /, addresses: Sequence[str], stream: str, **given: Any)
     """
     from mailagent.api.suppression import SuppressionRemove
 
-    addresses = _folded(addresses)
+    addresses = _checked(addresses)
     request = SuppressionRemove(op_id=_UNNAMED, addresses=addresses, stream=stream)
     _ask(setup, "suppression_remove", request, addresses, [*addresses, *_said(stream)], **given)
 
@@ -243,6 +243,17 @@ def _folded(addresses: Sequence[str]) -> tuple[str, ...]:
         if one.startswith("host:"):
             raise click.UsageError(f"{one} is no address; for hosts there is --host {one[5:] or 'NAME'}")
     return tuple(map(folded_address, addresses))
+
+
+def _checked(addresses: Sequence[str]) -> tuple[str, ...]:
+    """The same of addresses that every host would take."""
+    from mailagent.config.scalars import is_mail_address
+
+    found = _folded([one.strip() for one in addresses])
+    for one in found:
+        if not is_mail_address(one.rstrip(".")):
+            raise click.UsageError(f"`{one[:100]}` is no address; write anna@example.com")
+    return found
 
 
 def _said(stream: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import click
 import msgspec
 
+from mailagent.api.domains import folded_address
 from mailagent.api.errors import ApiError
 from mailagent.api.ids import HostName, OpId
 from mailagent.api.requests import PAGE_LIMIT
@@ -24,6 +25,7 @@ from mailagent.api.suppression import (
     SuppressionQuery,
     SuppressionReason,
 )
+from mailagent.config.scalars import is_mail_address
 from mailctl import ops
 from mailctl.cli.act import confirmed
 from mailctl.cli.exits import Exit
@@ -258,8 +260,7 @@ def _entry(columns: Sequence[str], cells: Sequence[str], line: int) -> Suppressi
     if len(cells) != len(columns):
         raise click.UsageError(f"line {line} has {len(cells)} fields, the first line has {len(columns)}")
     row = {name: cell.strip() for name, cell in zip(columns, cells, strict=True)}
-    local, _, domain = row["address"].rpartition("@")
-    if not local or not domain or not row["address"].isprintable():
+    if not is_mail_address(folded_address(row["address"]).rstrip(".")):
         raise click.UsageError(f"line {line}: `{row['address'][:100]}` is no address")
     try:
         reason = SuppressionReason(row.get("reason") or SuppressionReason.MANUAL)

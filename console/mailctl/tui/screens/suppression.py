@@ -12,6 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from mailagent.api.directives import DirectiveKind
+from mailagent.api.domains import folded_address
 from mailagent.api.ids import HostName, OpId
 from mailagent.api.requests import Mutation
 from mailagent.api.suppression import (
@@ -25,6 +26,7 @@ from mailagent.api.suppression import (
     SuppressionRemove,
 )
 from mailagent.api.targets import TargetKind
+from mailagent.config.scalars import is_mail_address
 from mailctl.fleet.state import DirectiveRow, FleetState
 from mailctl.ops import selector
 from mailctl.ops.filters import Filter
@@ -352,8 +354,7 @@ def _aimed(kind: TargetKind, name: str, hosts: tuple[HostName, ...]) -> Selectio
 def _mistake(text: str) -> str:
     """What is wrong with `address [reason]`."""
     address, _, word = text.partition(" ")
-    local, _, domain = address.rpartition("@")
-    if not local or not domain:
+    if not is_mail_address(folded_address(address).rstrip(".")):
         return f"{address!r} is no address"
     if word.strip() and word.strip() not in tuple(SuppressionReason):
         return f"no reason {word.strip()!r}"
