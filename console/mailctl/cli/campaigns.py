@@ -43,7 +43,7 @@ def job_table(rows: Rows, width: int | None) -> str:
         Column("WAITING", right=True),
         Column("DELIVERED", right=True),
         Column("BOUNCED", right=True, spare=2),
-        Column("PACE", right=True),
+        Column("PACE", right=True, late=1),
         Column("DONE"),
         Column("NOTE", flex=True),
     ]

@@ -66,7 +66,7 @@ def _table(rows: "Sequence[tuple[HostName, Found]]") -> str:
 
     columns = [
         Column("TIME"),
-        Column("HOST"),
+        Column("HOST", late=1),
         Column("STATE"),
         Column("MESSAGE", spare=2),
         Column("RECIPIENT", flex=True),

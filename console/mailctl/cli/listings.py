@@ -31,7 +31,7 @@ def queue_table(rows: Rows, width: int | None) -> str:
         Column("PROVIDER", spare=3),
         Column("HOST", spare=1),
         Column("READY", right=True),
-        Column("CONNS", right=True),
+        Column("CONNS", right=True, late=1),
         Column("PER CONN", right=True, spare=4),
         Column("RATE", right=True, spare=2),
         Column("BINDS", flex=True),
@@ -62,8 +62,8 @@ def group_table(groups: Sequence[FleetGroup], width: int | None) -> str:
         Column("PROVIDER"),
         Column("MEANS"),
         Column("REPLY", flex=True),
-        Column("OLDEST", right=True),
-        Column("NEXT TRY"),
+        Column("OLDEST", right=True, late=2),
+        Column("NEXT TRY", late=1),
         Column("HOSTS", spare=1),
         Column("GROUP", spare=2),
     ]
@@ -91,7 +91,7 @@ def message_table(rows: Rows, width: int | None) -> str:
         Column("N", right=True, spare=2),
         Column("RECIPIENT", flex=True),
         Column("POOL", spare=5),
-        Column("VMTA"),
+        Column("VMTA", late=1),
         Column("HOST", spare=4),
         Column("TRIES", right=True, spare=1),
         Column("AGE", right=True, spare=3),
@@ -213,7 +213,7 @@ def operation_table(rows: Sequence[tuple[HostName, OperationRecord]], live: Coll
     """Executed operations; one line for what is the same on several hosts. `live`: orders that stand."""
     now = datetime.now(UTC)
     columns = [
-        Column("AGE", right=True),
+        Column("AGE", right=True, late=2),
         Column("OPERATION"),
         Column("VERB"),
         Column("TARGET", flex=True),
@@ -221,7 +221,7 @@ def operation_table(rows: Sequence[tuple[HostName, OperationRecord]], live: Coll
         Column("BY", spare=2),
         Column("RESULT"),
         Column("UNDO", spare=3),
-        Column("REASON", flex=True),
+        Column("REASON", flex=True, late=1),
     ]
     cells = []
     for parts in by_operation(rows):
@@ -341,7 +341,7 @@ def act_table(rows: Rows, width: int | None) -> str:
         Column("ORDER", flex=True),
         Column("RULE", flex=True, spare=1),
         Column("AGE", right=True, spare=4),
-        Column("ENDS"),
+        Column("ENDS", late=1),
         Column("REPLY", flex=True, spare=2),
     ]
     now = datetime.now(UTC)
@@ -438,9 +438,9 @@ def rule_table(rows: Rows, width: int | None) -> str:
         Column("HOST"),
         Column("ACT"),
         Column("MODE"),
-        Column("THRESHOLD", right=True),
-        Column("HITS", right=True),
-        Column("LIVE", right=True),
+        Column("THRESHOLD", right=True, late=3),
+        Column("HITS", right=True, late=2),
+        Column("LIVE", right=True, late=1),
     ]
     cells = []
     for host, row in rows:

@@ -17,10 +17,11 @@ UNKNOWN = "nothing is known: no host answered"
 
 def deferral_text(report: DeferralReport, width: int | None) -> str:
     """Providers, then domains."""
-    parts = [
+    head = (
         f"Deferrals from {clock(report.since)} to {clock(report.until)}, as t / (t + d), of more than"
         f" {plural(report.least, 'event')}"
-    ]
+    )
+    parts = ["\n".join(wrapped(head, indent=0, width=width))]
     if not report.hosts:
         return "\n\n".join([*parts, UNKNOWN, *_gaps(report.unchecked, width)])
     for title, rows in (("PROVIDER", report.providers), ("DOMAIN", report.domains)):
@@ -106,8 +107,8 @@ def routine_text(run: Routine, width: int | None) -> str:
 
 
 def _flows(title: str, rows: Sequence[FlowRow], width: int | None) -> str:
-    names = ("RECEIVED", "DELIVERED", "DEFERRED", "BOUNCED", "DEFERRALS", "BOUNCES")
-    columns = [Column(title.upper()), *(Column(name, right=True) for name in names)]
+    late = {"RECEIVED": 1, "DELIVERED": 0, "DEFERRED": 3, "BOUNCED": 2, "DEFERRALS": 0, "BOUNCES": 0}
+    columns = [Column(title.upper()), *(Column(name, right=True, late=rank) for name, rank in late.items())]
     cells = [
         [
             row.name,

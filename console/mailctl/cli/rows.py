@@ -91,7 +91,8 @@ def status(state: FleetState, shown: Sequence[HostState], width: int | None) -> 
     """The fleet on one screen."""
     parts = [_status_table(state, shown, width)]
     if notable := [row for row in state.pools if row.state is not PoolState.ACTIVE]:
-        parts.append("\n".join(f"pool {row.name}: {row.state} {row.reason}".rstrip() for row in notable))
+        told = [printable(f"pool {row.name}: {row.state} {row.reason}".rstrip()) for row in notable]
+        parts.append("\n".join(line for one in told for line in wrapped(one, indent=0, width=width)))
     if state.directives:
         parts.append(directive_table(state.directives, width))
     return "\n\n".join(parts)
@@ -109,14 +110,14 @@ def host_table(rows: Sequence[HostState], width: int | None) -> str:
         Column("VERSION", spare=4),
         Column("USER", spare=6),
         Column("ROLE", spare=7),
-        *([Column("MTA")] if mixed else []),
+        *([Column("MTA", late=4)] if mixed else []),
         Column("ENGINE"),
         Column("INTAKE", flex=True),
-        Column("WINDOW", right=True),
+        Column("WINDOW", right=True, late=2),
         Column("CONNS IN", right=True, spare=1),
         Column("OUT", right=True, spare=2),
-        Column("IN DOUBT", right=True),
-        Column("DISK FREE", right=True),
+        Column("IN DOUBT", right=True, late=3),
+        Column("DISK FREE", right=True, late=1),
         Column("RSS", right=True, spare=5),
         Column("CONFIG", spare=8),
     ]
@@ -242,7 +243,7 @@ def destination_table(rows: Sequence[DestinationRow], width: int | None) -> str:
         Column("READY", right=True, spare=1),
         Column("DEFERRED", right=True),
         Column("OLDEST", right=True, spare=2),
-        Column("CONNS", right=True),
+        Column("CONNS", right=True, late=2),
         Column("BINDS", flex=True),
     ]
     cells = [
@@ -352,7 +353,7 @@ def progress(found: DrainProgress | None) -> str:
 
 
 _LOAD = (Column("WAITING", right=True), Column("READY", right=True, spare=1), Column("DEFERRED", right=True))
-_FLOW = (Column("SENT/MIN", right=True), Column("DEFERRALS", right=True))
+_FLOW = (Column("SENT/MIN", right=True, late=3), Column("DEFERRALS", right=True, late=1))
 
 
 def _told(row: PoolRow | VmtaRow | DestinationRow, name: str, text: str) -> str:
@@ -378,7 +379,7 @@ def _status_table(state: FleetState, shown: Sequence[HostState], width: int | No
         *_LOAD,
         *_FLOW,
         Column("CONNS", right=True, spare=3),
-        Column("OLDEST", right=True),
+        Column("OLDEST", right=True, late=2),
         Column("NOTE", flex=True),
     ]
     cells = []

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mailctl.cli.show import Shown
     from mailctl.fleet import Fleet
     from mailctl.ops import Selection
+    from mailctl.ops.timeline import TimelineEvent
 
 MOST_S = 7 * 86_400
 """How long hosts remember operations."""
@@ -28,7 +29,8 @@ KINDS = ("operator", "automation", "reload", "host", "rate", "note")
 def timeline(setup: Setup, selection: Sequence[str], since_s: int, kinds: tuple[str, ...], as_json: bool) -> None:
     """Tell what happened: operators, automation, reloads, hosts, rates.
 
-    One line for each event over all hosts, oldest first, in UTC. Other terms than host: name what an event is about.
+    One line for each event over all hosts, oldest first, in UTC; a terminal cuts it, a pipe or file has it whole. Other
+    terms than host: name what an event is about.
 
     \b
     Examples:
@@ -58,10 +60,42 @@ def timeline(setup: Setup, selection: Sequence[str], since_s: int, kinds: tuple[
             for event in found.events
             if (not kinds or event.kind in kinds) and (not terms or is_among(terms, (event.subject,)))
         ]
-        text = as_lines(rows, printable) or "nothing happened in that time"
+        text = timeline_table(rows, columns) if (columns := width()) else as_lines(rows, printable)
+        text = text if rows else "nothing happened in that time"
         return Shown(rows, text, truncated=found.truncated, failed=found.failed)
 
     show(setup, "timeline", selection, look, as_json=as_json)
+
+
+def timeline_table(events: "Sequence[TimelineEvent]", width: int) -> str:
+    """Events for a terminal: when, about what and what happened stay longest."""
+    from datetime import UTC
+
+    from mailctl.output.human import NOTHING
+    from mailctl.output.tables import Column, table
+
+    moments = [one.at.astimezone(UTC) for one in events]
+    stamp = "%H:%M:%S" if len({one.date() for one in moments}) == 1 else "%m-%d %H:%M:%S"
+    columns = [
+        Column("TIME (UTC)"),
+        Column("KIND", spare=2),
+        Column("BY", spare=3),
+        Column("ABOUT"),
+        Column("WHAT", flex=True),
+        Column("HOSTS", flex=True, spare=1),
+    ]
+    cells = [
+        [
+            at.strftime(stamp),
+            one.kind,
+            one.by or NOTHING,
+            one.subject or NOTHING,
+            one.text,
+            " ".join(one.hosts),
+        ]
+        for at, one in zip(moments, events, strict=True)
+    ]
+    return table(columns, cells, width=width)
 
 
 @click.group(cls=Listed)

@@ -2,7 +2,7 @@
 
 import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mailctl.output.human import printable
@@ -10,6 +10,8 @@ from mailctl.output.human import printable
 GAP = "  "
 LEAST_FLEX = 10
 """A column that gives way keeps this much."""
+FAIR_NAME = 24
+"""Names are cut to no less than this while a late column could be left out instead."""
 FAIR_FLEX = 16
 """Spare columns go as long as one that gives way would have less than this."""
 
@@ -21,7 +23,8 @@ class Column:
     title: str
     right: bool = False
     flex: bool = False
-    spare: int = 0  # the highest is left out first; 0: never
+    spare: int = 0  # the highest is left out first; 0: late, or never
+    late: int = 0  # the same of what is left out only where cutting others does not make room; 0: last, from the right
 
 
 def table(
@@ -34,7 +37,8 @@ def table(
     """The table as lines, each without blanks at its end; `width` None cuts nothing (a pipe).
 
     `total` is a last row under a rule. Too wide a table leaves out its spare columns, which a last line names, and cuts
-    its flexible ones with an ellipsis, the widest first; what still does not fit wraps as the terminal does.
+    its flexible ones with an ellipsis, the widest first. Where that is not enough late columns follow, names are cut as
+    well, and at last columns go from the right on: no row is wider than the terminal.
     """
     body = [[printable(cell) for cell in row] for row in (*rows, *([total] if total is not None else []))]
     widths = [max([cells(column.title), *(cells(row[index]) for row in body)]) for index, column in enumerate(columns)]
@@ -48,7 +52,9 @@ def table(
         ]
         columns, widths = [columns[index] for index in kept], [widths[index] for index in kept]
         body = [[row[index] for index in kept] for row in body]
-        _shrink(widths, [index for index, column in enumerate(columns) if column.flex], width)
+        _shrink(widths, [index for index, column in enumerate(columns) if column.flex], width, LEAST_FLEX)
+        _shrink(widths, [index for index, column in enumerate(columns) if not column.right], width, LEAST_FLEX)
+        _shrink(widths, range(len(columns)), width, 1)
     lines = [_line([column.title for column in columns], columns, widths)]
     lines += [_line(row, columns, widths) for row in body]
     if total is not None:
@@ -109,19 +115,37 @@ def _kept(columns: Sequence[Column], widths: Sequence[int], body: Sequence[Seque
     kept = list(range(len(columns)))
     empty = [index for index in kept if columns[index].flex and not any(row[index] for row in body)]
     spare = sorted((index for index in kept if columns[index].spare), key=lambda index: -columns[index].spare)
-    for index in dict.fromkeys((*empty, *spare)):
-        needed = sum(min(widths[one], FAIR_FLEX) if columns[one].flex else widths[one] for one in kept)
-        if needed + len(GAP) * (len(kept) - 1) <= width:
-            break
-        kept.remove(index)
+    late = sorted((index for index in kept if columns[index].late), key=lambda index: -columns[index].late)
+
+    def leave_out(order: Iterable[int], cut: Callable[[int], int]) -> None:
+        for index in order:
+            if sum(cut(one) for one in kept) + len(GAP) * (len(kept) - 1) <= width:
+                return
+            if index in kept:
+                kept.remove(index)
+
+    def fair(index: int) -> int:
+        return min(widths[index], FAIR_FLEX) if columns[index].flex else widths[index]
+
+    def least(index: int) -> int:
+        most = LEAST_FLEX if columns[index].flex else widths[index] if columns[index].right else FAIR_NAME
+        return min(widths[index], most)
+
+    def last(index: int) -> int:  # what is longer than a number can be is none
+        return min(widths[index], FAIR_FLEX if columns[index].right else LEAST_FLEX)
+
+    leave_out(dict.fromkeys((*empty, *spare)), fair)
+    leave_out(late, least)
+    leave_out(range(len(columns) - 1, 0, -1), last)
     return kept
 
 
-def _shrink(widths: list[int], flexible: list[int], width: int) -> None:
+def _shrink(widths: list[int], flexible: Sequence[int], width: int, least: int) -> None:
+    """Make columns of `flexible` narrower, the widest first, until all fit or each of them has `least`."""
     excess = sum(widths) + len(GAP) * (len(widths) - 1) - width
     while excess > 0 and flexible:
         widest = max(flexible, key=lambda index: widths[index])
-        if widths[widest] <= LEAST_FLEX:
+        if widths[widest] <= least:
             return
         widths[widest] -= 1
         excess -= 1

@@ -72,6 +72,40 @@ def test_a_narrow_terminal_leaves_out_spare_columns_and_says_which() -> None:
     assert table(columns, [row]).split("\n")[1].endswith(row[-1])
 
 
+@given(st.data(), st.integers(20, 100))
+def test_no_table_is_wider_than_its_terminal(data: st.DataObject, width: int) -> None:
+    ranks = st.integers(0, 3)
+    columns = data.draw(
+        st.lists(
+            st.builds(Column, st.text("AB", min_size=1), st.booleans(), st.booleans(), spare=ranks, late=ranks),
+            min_size=1,
+            max_size=8,
+        )
+    )
+    row = st.lists(st.text("ab …漢", max_size=50), min_size=len(columns), max_size=len(columns))
+    rows = data.draw(st.lists(row, min_size=1, max_size=3))
+    lines = table(columns, rows, total=data.draw(st.none() | row), width=width).split("\n")
+    told = next((index for index, line in enumerate(lines) if line.startswith("(too narrow")), len(lines))
+    assert max(map(cells, lines[:told])) <= width
+
+
+def test_late_columns_go_when_cutting_is_not_enough_and_names_are_cut_last() -> None:
+    columns = [
+        Column("NAME"),
+        Column("SENT", right=True, late=1),
+        Column("DEFERRED", right=True),
+        Column("WHY", flex=True),
+    ]
+    row = ["mkt-1", "1,000", "17", "421 4.7.28 an unusual rate of mail"]
+    assert table(columns, [row], width=34).split("\n")[0].split() == ["NAME", "SENT", "DEFERRED", "WHY"]
+    narrow = table(columns, [row], width=33).split("\n")
+    assert narrow[0].split() == ["NAME", "DEFERRED", "WHY"]
+    assert " ".join(narrow[2:]) == "(too narrow for SENT; --json has all)"
+    long = ["a-virtual-mta-with-a-very-long-name", *row[1:]]
+    assert table(columns, [long], width=44).split("\n")[1].split()[0] == "a-virtual-mta-with-a-…"
+    assert table(columns, [long], width=33).split("\n")[1].split()[:2] == ["a-virtual-…", "17"]
+
+
 def test_an_empty_column_that_gives_way_goes_before_others_and_without_a_word() -> None:
     columns = [Column("NAME"), Column("POOL", spare=1), Column("REASON", flex=True)]
     shown = table(columns, [["mkt-1", "marketing", ""]], width=17)
