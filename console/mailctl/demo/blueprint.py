@@ -17,6 +17,8 @@ _FIRST_SOURCE = {"mx1": 21, "mx2": 31, "mx3": 41, POSTFIX_HOST: 61}
 """Last octets of the first source address; 53 is the DNS server's."""
 POOLS = {"transactional": "tx", "marketing": "mkt", "cold": "cold"}
 """Pool -> stem of its virtual MTAs. Each host has two of each: `mkt-1` active, `mkt-2` as warm standby, and so on."""
+WARMING = "mkt-9"
+"""One more of marketing, new, on the second host."""
 OPERATOR = "operator"
 """User that the demo's SSH servers know."""
 DNS_HOST = 53
@@ -39,7 +41,13 @@ class HostPlan(msgspec.Struct, frozen=True, kw_only=True):
     ssh_address: str
     active: dict[str, str]  # virtual MTA -> address
     standby: dict[str, str]
+    warming: dict[str, str]
     is_postfix: bool = False
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """All of them."""
+        return {**self.active, **self.standby, **self.warming}
 
 
 class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +141,7 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
             ssh_address=f"{self.network}.{10 + n}",
             active=members(0),
             standby=members(1),
+            warming={WARMING: f"{self.network}.{_FIRST_SOURCE[name] + 2 * len(POOLS)}"} if name == HOSTS[1] else {},
             is_postfix=name == POSTFIX_HOST,
         )
 

@@ -52,6 +52,7 @@ dns: {{servers: ["{network}.{dns}:{port}"]}}
 reputation:
   block_lists: {{{block_list}: {{weight: high, every: 1m, answers: {{127.0.0.2: spam traps}}}}}}
   identity: {{every: 1m}}
+warm_up: {{weeks: 2, start: 4, target: 120, day: 1m, spread: 30s}}  # a minute is a day here
 delivery: {{port: {port}, allow_networks: [{network}.0/24]}}
 retry: {{waits: [10s, 20s, 30s, 60s], greylist: [12s], dns: [10s, 30s], expire: 30m}}
 automation: {{pause: 2s, quiet: 15s, life: 2m, max_life: 2m}}
@@ -85,7 +86,8 @@ def fleet_text(blueprint: Blueprint) -> str:
     hosts = blueprint.hosts
     pools = "\n".join(
         f"  {pool}: {{active: [{_members(stem, [h.active for h in hosts])}], "
-        f"standby: [{_members(stem, [h.standby for h in hosts])}]}}"
+        f"standby: [{_members(stem, [h.standby for h in hosts])}], "
+        f"warming: [{_members(stem, [h.warming for h in hosts])}]}}"
         for pool, stem in POOLS.items()
     )
     return (
@@ -100,7 +102,7 @@ def fleet_text(blueprint: Blueprint) -> str:
 def _host_text(blueprint: Blueprint, host: HostPlan) -> str:
     vmtas = "\n".join(
         f"      {name}: {{address: {address}, public: {address}, ehlo: {name}.acme.example}}"
-        for name, address in sorted({**host.active, **host.standby}.items(), key=lambda item: item[1])
+        for name, address in sorted(host.addresses.items(), key=lambda item: item[1])
     )
     engine = (
         _POSTFIX.format(instance=blueprint.postfix_directory(host.name) / "etc")

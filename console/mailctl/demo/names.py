@@ -14,7 +14,7 @@ SENDERS = ("receipts", "news", "outreach")
 def publish_names(zone: Zone, blueprint: Blueprint) -> None:
     """PTR and address of each virtual MTA; SPF, DMARC and MX of what it sends for."""
     for host in blueprint.hosts:
-        for vmta, address in {**host.active, **host.standby}.items():
+        for vmta, address in host.addresses.items():
             name = f"{vmta}.{ORGANIZATION}"
             zone.publish(name, RdataType.A, address)
             zone.publish(ip_address(address).reverse_pointer, RdataType.PTR, f"{name}.")

@@ -72,7 +72,7 @@ class Demo:
         )
         publish_names(self.far.dns.zone, blueprint)
         for host in blueprint.hosts:
-            for vmta, address in {**host.active, **host.standby}.items():
+            for vmta, address in host.addresses.items():
                 if vmta.startswith("cold-"):
                     for provider in self.far.providers.values():
                         provider.suspects[address] = SUSPECT_SHARE

@@ -40,8 +40,8 @@ def test_a_network_whose_port_is_taken_is_left_alone() -> None:
 
 def test_every_address_of_a_run_is_its_own(tmp_path: Path) -> None:
     hosts = blueprint(tmp_path).hosts
-    addresses = [a for host in hosts for a in (host.ssh_address, *host.active.values(), *host.standby.values())]
-    assert len(addresses) == len(set(addresses)) == 21
+    addresses = [a for host in hosts for a in (host.ssh_address, *host.addresses.values())]
+    assert len(addresses) == len(set(addresses)) == 22
     assert all(address.startswith("127.64.7.") for address in addresses)
 
 
@@ -57,17 +57,20 @@ def test_a_directory_too_deep_for_a_socket_is_refused(tmp_path: Path) -> None:
         blueprint(tmp_path / ("x" * 100)).check()
 
 
-def test_the_files_load_and_name_three_hosts_with_six_virtual_mtas_each(tmp_path: Path) -> None:
+def test_the_files_load_and_name_three_hosts_with_six_virtual_mtas_each_and_one_that_is_new(tmp_path: Path) -> None:
     plan = blueprint(tmp_path)
     write_files(plan)
     fleet = load_fleet(plan.fleet_file)
     assert tuple(fleet.hosts) == HOSTS
     assert fleet.pools[PoolName("marketing")].active == ("mkt-1", "mkt-3", "mkt-5")
     assert fleet.pools[PoolName("marketing")].standby == ("mkt-2", "mkt-4", "mkt-6")
+    assert fleet.pools[PoolName("marketing")].warming == ("mkt-9",)
     for host in HOSTS:
         agent = load_agent(plan.agent_file(host))
-        assert len(agent.virtual_mtas) == 6
-        assert {pool: len(members.members) for pool, members in agent.pools.items()} == {
+        new = agent.pools[PoolName("marketing")].warming
+        assert new == (("mkt-9",) if host == "mx2" else ())
+        assert len(agent.virtual_mtas) == 6 + len(new)
+        assert {pool: len(members.active + members.standby) for pool, members in agent.pools.items()} == {
             "transactional": 2, "marketing": 2, "cold": 2,
         }  # fmt: skip
         assert agent.rpc.socket == plan.rpc_socket(host)
@@ -89,6 +92,6 @@ def test_a_fourth_host_is_a_postfix_in_the_same_pools_with_ports_and_addresses_o
     assert fleet.pools[PoolName("cold")].active == ("cold-1", "cold-3", "cold-5", "cold-7")
     ports = [plan.world_port, *(one.smtp_port for one in plan.hosts)]
     assert len(set(ports)) == 5
-    addresses = [a for one in plan.hosts for a in (one.ssh_address, *one.active.values(), *one.standby.values())]
-    assert len(addresses) == len(set(addresses)) == 28
+    addresses = [a for one in plan.hosts for a in (one.ssh_address, *one.addresses.values())]
+    assert len(addresses) == len(set(addresses)) == 29
     assert f"127.64.7.{DNS_HOST}" not in addresses

@@ -140,7 +140,7 @@ def test_mail_flows_from_every_pool_of_every_host_and_a_signal_ends_it_without_a
     assert ready["ready"] is True
     assert len(ready["smtp"]) == 3
     plan = Blueprint.load(fleet.parent)
-    active = {address for host in plan.hosts for address in host.active.values()}
+    active = {address for host in plan.hosts for address in {**host.active, **host.warming}.values()}
     until(lambda: log.exists() and active <= set(delivered(log)), READY_S)
     assert set(delivered(log)) == active  # and nothing from a standby
     assert len(processes(fleet.parent)) == 4
