@@ -159,9 +159,9 @@ class Course(msgspec.Struct, kw_only=True):
         self.used = self.delivered = self.deferred = self.bounced = 0
         self.throttled = self.blocked = self.complaints = 0
         self.went_back = False
-        if self.day == before:
-            return ""
-        return self.why or ("the plan is done" if self.is_done(plan) else f"day {self.day + 1} of {plan.days}")
+        if self.day > before:  # each day of each provider would be a line
+            return "the plan is done" if self.is_done(plan) else ""
+        return self.why if self.day < before else ""
 
     def _amber(self, ceiling: int) -> str:
         """Why the day that is over does not lead to the next one."""

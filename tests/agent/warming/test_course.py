@@ -33,7 +33,7 @@ def test_a_good_day_leads_to_the_next() -> None:
     assert one.ceiling(PLAN) == 100
     sent(one, 100)
     assert one.look(PLAN, DAY - 1) == ""
-    assert over(one) == "day 2 of 28"
+    assert over(one) == ""
     assert one.ceiling(PLAN) == 126
     assert (one.used, one.attempts, one.began) == (0, 0, DAY)
     assert one.state(PLAN, DAY) is WarmUpState.CLIMBING
@@ -93,7 +93,8 @@ def test_much_throttling_goes_back_two_days_at_once_and_once_a_day() -> None:
     assert over(one) == ""
     assert (one.day, one.state(PLAN, one.began)) == (7, WarmUpState.HELD)  # the day that went back does not count
     sent(one, 500)
-    assert over(one) == "day 9 of 28"
+    over(one)
+    assert one.day == 8
 
 
 def test_blocks_pause_for_a_day() -> None:

@@ -13,6 +13,8 @@ from textual.widgets import Static
 
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply
+from mailagent.api.views import MemberState
+from mailagent.api.warm_up import WarmUpState
 from mailctl.ops.filters import Filter
 from mailctl.ops.plan import Verb
 from mailctl.tui.app import ConsoleApp
@@ -27,6 +29,7 @@ from mailctl.tui.widgets.status import StatusLine
 from mailctl.tui.widgets.table import FleetTable
 from mailctl.tui.widgets.topbar import TABS, Tabs, Vitals
 from tests.console.ops.test_alarms import with_cells
+from tests.console.records import warming
 from tests.console.tui.doubles import NOW, StillFleet, StillOperator, asleep, healthy, mixed, troubled
 from tests.console.tui.waiting import until
 
@@ -543,3 +546,27 @@ async def test_a_host_with_another_engine_is_marked_and_its_dashes_are_explained
             assert part in text
         await pilot.press("2")
         await until(pilot, lambda: "mx3 ≈" in shown(pilot))
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_member_that_is_warming_shows_how_far_it_is_at_each_provider(size: tuple[int, int]) -> None:
+    courses = (
+        warming("gmail", day=3, ceiling=1_260, used=700),
+        warming("outlook", day=2, state=WarmUpState.PAUSED, why="paused for a day: 4 of 44 recipients refused"),
+    )
+    state = healthy()
+    first, *others = state.hosts
+    assert first.snapshot is not None
+    vmtas = tuple(
+        structs.replace(one, state=MemberState.WARMING, warm_up=courses) if one.name == "cold-1" else one
+        for one in first.snapshot.vmtas
+    )
+    first = replace(first, snapshot=structs.replace(first.snapshot, vmtas=vmtas))
+    async with app_over(StillFleet(replace(state, hosts=(first, *others)))).run_test(size=size) as pilot:
+        await ready(pilot)
+        await pilot.press("2", "j")
+        await until(pilot, lambda: "0 of 100 paused" in " ".join(shown(pilot).split()))
+        text = " ".join(shown(pilot).split())
+        assert "outlook day 2 of 42" in text
+        assert "4 of 44 recipients" in text
+        assert ("gmail day 3 of 42 700 of 1,260" in text) == (size != (80, 24))

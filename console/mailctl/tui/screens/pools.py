@@ -84,16 +84,20 @@ def faults(found: Iterable[Faults], said: str) -> list[Content]:
     return [Content.styled(clean(one), Tone.BAD.style) for one in sentences if one not in said]
 
 
-def courses(found: Sequence[WarmUpView]) -> list[Content]:
-    """How far a member that is warming is at each provider, what is paused first."""
+def courses(found: Sequence[WarmUpView], *, brief: bool) -> list[Content]:
+    """How far a member that is warming is at each provider; `brief`: what is paused or repeated alone."""
     tones = {WarmUpState.PAUSED: Tone.BAD, WarmUpState.HELD: Tone.WARN}
+    width = max((len(one.provider) for one in found), default=0)
+    sent = [f"{count(one.used)} of {count(one.ceiling)}" for one in found]
+    most = max(map(len, sent), default=0)
     return [
         beside(
-            fact(one.provider, f"day {one.day} of {one.days}"),
-            fact("sent", f"{count(one.used)} of {count(one.ceiling)}" if one.state is not WarmUpState.DONE else "done"),
+            fact(one.provider.ljust(width), f"day {one.day:>2} of {one.days}"),
+            Content.styled("done" if one.state is WarmUpState.DONE else words.rjust(most), Tone.TEXT.style),
             Content.styled(clean(one.why), tones.get(one.state, Tone.QUIET).style),
         )
-        for one in sorted(found, key=lambda one: (one.state is not WarmUpState.PAUSED, one.provider))
+        for one, words in zip(found, sent, strict=True)
+        if one.state in tones or not brief
     ]
 
 
@@ -285,7 +289,7 @@ class PoolsView(View):
                 for one in view.listings
             ),
             *faults((view.faults,), view.reason),
-            *courses(view.warm_up),
+            *courses(view.warm_up, brief=not self.is_wide),
             *(engine_facts(host, brief=not self.is_wide) if (host := state.host(row.host)) else ()),
             *complaints(back for back in self._back if back.vmta == view.name),
         )
