@@ -193,6 +193,7 @@ class Engine(Life):
             unfit=self._reputation.unfit,
             note=lambda verb, words: self.note(verb, AGENT, words),
             room_again=self._scheduler.room_again,
+            service=lambda vmta: self._state.service(vmta),
             origin=self._origins.find,
         )
         self._scheduler.use_ceilings(self._warming.ceilings)

@@ -147,7 +147,8 @@ class Evacuating:
         stream = self._config().streams.get(name)
         if stream is None:
             return api.StreamRoom(stream=name, refusal=f"has no stream {name}")
-        pool, senders = stream.pool, len(self._state().eligible(stream.pool))
+        pool, state = stream.pool, self._state()
+        senders = len(state.fit(pool)) if state.eligible(pool) else 0
         held = self._held(pool, name)
         refusal = "" if senders or held else f"has no virtual MTA of pool {pool} that may send"
         return api.StreamRoom(stream=name, pool=pool, senders=senders, refusal=refusal, held=held)

@@ -156,3 +156,45 @@ async def test_mail_for_one_provider_does_not_wait_for_another(tmp_path: Path) -
         await asyncio.gather(one.accepted("a@one.example"), one.accepted("b@two.example"))
         await one.delivered("a@one.example", "b@two.example")
         assert course(await one.snapshot(), "default").used == 2
+
+
+TRICKLE = MIXED.replace("warming: [mkt-2]", "standby: [mkt-2], trickle: 5")
+
+
+async def test_a_standby_is_kept_warm_and_no_more_until_it_is_rotated_in(tmp_path: Path) -> None:
+    async with rig(tmp_path, TRICKLE + SOON + "warm_up: {spread: 1s}\n") as one:
+        await one.delivered(*await hand_in(one, 60))
+        assert (sent_by(one, MKT2), sent_by(one, MKT1)) == (5, 55)
+        seen = course(await one.shows(lambda shot: course(shot).delivered == 5, "five counted"))
+        assert (seen.state, seen.day, seen.days, seen.ceiling, seen.used) == (WarmUpState.TRICKLE, 0, 0, 5, 5)
+        rotated = await one.do("rotate", "vmta:mkt-1", standby="mkt-2")
+        await one.delivered(*await hand_in(one, 20, "rotated"))
+        assert sent_by(one, MKT2) == 25
+        assert not any(vmta.warm_up for vmta in (await one.snapshot()).vmtas)
+        one.sink.gate = asyncio.Event()
+        recipients = await hand_in(one, 30, "back")
+        await one.holds(lambda: one.sink.at_gate > 0, "mail at the receiver")
+        await one.do("undo", undoes=rotated.op_id)
+        under_way = one.sink.at_gate
+        one.sink.gate.set()
+        await one.delivered(*recipients)
+        assert sent_by(one, MKT2) <= 25 + under_way  # what was past its final dot; the rest went back
+        assert set(one.sink.received.values()) == {1}
+
+
+async def test_a_standby_does_not_trickle_while_its_pool_is_drained_nor_to_a_route(tmp_path: Path) -> None:
+    text = TRICKLE + SOON + "warm_up: {spread: 1s}\n"
+    async with rig(tmp_path, text) as one:
+        await one.do("drain", "pool:marketing")
+        await hand_in(one, 6)
+        await one.accepted("last@big.example")
+        assert len(await one.waiting()) == 7
+        assert sent_by(one, MKT2) == 0
+        await one.do("undrain", "pool:marketing")
+        await one.holds(lambda: len(one.sink.received) == 7, "all of it")
+        assert sent_by(one, MKT2) in range(1, 6)
+        before = sent_by(one, MKT2)
+        one.configure(text + f"routes: [{{match: '*', to: '127.0.0.1:{one.sink.port}'}}]\n")
+        await one.restart()
+        await one.delivered(*await hand_in(one, 20, "routed"))
+        assert sent_by(one, MKT2) == before

@@ -16,6 +16,7 @@ class WarmUpState(StrEnum):
     HELD = "held"  # the day is repeated
     PAUSED = "paused"  # nothing is sent
     DONE = "done"  # no ceiling any more
+    TRICKLE = "trickle"  # a standby that is kept warm: the same every day
 
 
 class WarmUpView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -23,7 +24,7 @@ class WarmUpView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     provider: ProviderName
     state: WarmUpState
-    day: int  # of the plan, from 1
+    day: int  # of the plan, from 1; 0: a trickle has no plan
     days: int
     ceiling: int  # of today; where it is paused, of the day that it goes on with
     used: int  # placed, and not given back
@@ -39,6 +40,8 @@ def sentence(courses: Sequence[WarmUpView]) -> str:
     """How far a virtual MTA is at all providers together; empty: nowhere."""
     if not courses:
         return ""
+    if not courses[0].days:
+        return "kept warm by a trickle"
     days = sorted({one.day for one in courses})
     span = f"{days[0]}" if len(days) == 1 else f"{days[0]} to {days[-1]}"
     paused = ", ".join(one.provider for one in courses if one.state is WarmUpState.PAUSED)

@@ -98,7 +98,12 @@ def _cut(pool: Pool, local: Any) -> Pool:
     lists: dict[str, tuple[VmtaName, ...]] = {
         state: tuple(member for member in getattr(pool, state) if member in local) for state in POOL_LISTS
     }
-    return Pool(**lists, min_active=None, warm_up=pool.warm_up if lists["warming"] else None)
+    return Pool(
+        **lists,
+        min_active=None,
+        warm_up=pool.warm_up if lists["warming"] else None,
+        trickle=pool.trickle if lists["standby"] else None,
+    )
 
 
 def _local(stream: Stream, pools: Mapping[PoolName, Pool]) -> Stream:

@@ -122,6 +122,7 @@ class Pool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     quarantined: tuple[VmtaName, ...] = ()
     retired: tuple[VmtaName, ...] = ()
     min_active: int | None = None  # members in the fleet that verbs on single ones must leave able to send; None: 1
+    trickle: int | None = None  # recipients a day that each standby sends to each provider, to stay warm; None: none
     warm_up: PoolWarmUp | None = None  # what its warming members do otherwise than `warm_up` says
 
     @property

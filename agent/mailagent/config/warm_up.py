@@ -86,3 +86,11 @@ class WarmUpPlan:
     def _courses(self, provider: ProviderName) -> tuple[CourseEnds, CourseEnds]:
         nothing = CourseEnds()
         return self._own.providers.get(provider, nothing), self._shared.providers.get(provider, nothing)
+
+
+class Trickle(WarmUpPlan):
+    """What a standby sends to each provider to stay warm: the same every day, without an end."""
+
+    def __init__(self, shared: WarmUp, recipients: int) -> None:
+        super().__init__(shared, PoolWarmUp(enabled=True, start=recipients, target=recipients))
+        self.days = 0

@@ -23,6 +23,7 @@ from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply
 from mailagent.api.targets import Target, TargetKind
 from mailagent.api.views import MemberState, PoolState
+from mailagent.config.postfix import EngineKind
 from mailagent.config.scalars import parse_limit
 from mailagent.config.structs import AgentConfig, Pool, Rate
 from mailagent.config.warm_up import WarmUpPlan
@@ -192,6 +193,7 @@ class HostState:
         """The drain of the whole host: new mail is refused, everything else goes on."""
         self._rotated: dict[VmtaName, Directive] = {}  # both sides of each rotation in effect
         self._service = self._in_service(config)
+        self._has_ceilings = config.engine is EngineKind.MAILAGENT
         self._small = {
             vmta
             for pool in config.pools.values()
@@ -200,12 +202,17 @@ class HostState:
         }
         self._members: dict[VmtaName, MemberStatus] = {}
         self._fit: dict[PoolName, tuple[VmtaName, ...]] = {}
+        self._trickling: dict[PoolName, tuple[VmtaName, ...]] = {}
         self._pools: dict[PoolName, PoolStatus] = {}
         self._pool_blocks: dict[PoolName, WaitReason | None] = {}
         self._vmta_blocks: dict[VmtaName, WaitReason | None] = {}
         for name, pool in config.pools.items():
             self._derive(name, pool)
-        self._eligible = {name: fit for name, fit in self._fit.items() if self._pools[name].state is PoolState.ACTIVE}
+        self._eligible = {
+            name: fit + self._trickling[name]
+            for name, fit in self._fit.items()
+            if self._pools[name].state is PoolState.ACTIVE
+        }
         self._streams = self._blocks(TargetKind.STREAM)
         self._providers = self._blocks(TargetKind.PROVIDER)
         self._queues = self._blocks(TargetKind.QUEUE)
@@ -225,7 +232,7 @@ class HostState:
     # -- what may be sent ------------------------------------------------------------------------------------------
 
     def eligible(self, pool: PoolName) -> tuple[VmtaName, ...]:
-        """Members of `pool` that may send now, in configuration order."""
+        """Members of `pool` that may send now, in configuration order; standbys with a trickle last."""
         return self._eligible.get(pool, ())
 
     def fit(self, pool: PoolName) -> tuple[VmtaName, ...]:
@@ -364,16 +371,24 @@ class HostState:
     def _held(self, kind: TargetKind, name: str) -> Directive | None:
         return self._drains.get((kind, name)) or self._suspensions.get((kind, name))
 
+    def _may_trickle(self, vmta: VmtaName) -> bool:
+        """Whether a standby may send a little; a Postfix would not know how much."""
+        at_rest = self._service[vmta] is MemberState.STANDBY and self._held(TargetKind.VMTA, vmta) is None
+        return self._has_ceilings and at_rest
+
     def _derive(self, name: PoolName, pool: Pool) -> None:
         held = self._held(TargetKind.POOL, name)
         fit = [
             one for one in pool.members if self._service[one] in IN_SERVICE and self._held(TargetKind.VMTA, one) is None
         ]
+        trickling = [one for one in pool.standby if pool.trickle and self._may_trickle(one)]
         others = f": mail that it tried leaves from {' or '.join(fit[:3])} when it is due" if fit else ""
         for vmta in pool.members:
             status = self._members[vmta] = self._member(vmta, held)
             if status.directive is not None and status.state not in IN_SERVICE:
                 self._vmta_blocks[vmta] = wait_reason(status.directive)
+            elif vmta in trickling:
+                self._vmta_blocks[vmta] = wait_reason(held) if held is not None else None
             elif status.state not in IN_SERVICE:
                 self._vmta_blocks[vmta] = WaitReason(
                     kind=ReasonKind.NO_SOURCE,
@@ -382,7 +397,7 @@ class HostState:
                 )
             else:
                 self._vmta_blocks[vmta] = None
-        self._fit[name] = tuple(fit)
+        self._fit[name], self._trickling[name] = tuple(fit), tuple(trickling)
         status_of_pool = self._pools[name] = self._pool(pool, held, fit)
         if status_of_pool.state is PoolState.ACTIVE:
             self._pool_blocks[name] = None

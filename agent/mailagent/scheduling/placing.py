@@ -238,6 +238,8 @@ class Placing:
                 items += queue.enforce_block()
             else:
                 items += queue.recall(partial(_at, queue.site, is_held))
+                if self.ceilings is not None and self.ceilings.of(queue.vmta, queue.site.provider) is not None:
+                    items += queue.recall(_is_uncounted)
         return items
 
     def _retire(self, queue: ReadyQueue) -> list[Item]:
@@ -308,6 +310,11 @@ def _rules(config: AgentConfig) -> tuple[object, ...]:
     providers = {name: (one.mx, one.sites, one.tls) for name, one in config.providers.items()}
     domains = {name: (block.rollup_of(name), block.queue_to) for name, block in config.domains.items()}
     return routes, providers, domains, config.tls
+
+
+def _is_uncounted(item: Item) -> bool:
+    """Whether it was placed before the virtual MTA had a ceiling."""
+    return item.allowance is None
 
 
 def _at(site: Site, is_held: Callable[[Item, Site], bool], item: Item) -> bool:

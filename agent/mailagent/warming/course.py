@@ -75,13 +75,15 @@ class Course(msgspec.Struct, kw_only=True):
         return plan.ceiling(self.provider, self.day)
 
     def is_done(self, plan: WarmUpPlan) -> bool:
-        """Whether the last day of the plan went well."""
-        return self.day >= plan.days
+        """Whether the last day of the plan went well; a trickle has none."""
+        return 0 < plan.days <= self.day
 
     def state(self, plan: WarmUpPlan, now: float) -> WarmUpState:
         """See the module."""
         if now < self.paused_until:
             return WarmUpState.PAUSED
+        if not plan.days:
+            return WarmUpState.TRICKLE
         if self.is_done(plan):
             return WarmUpState.DONE
         return WarmUpState.HELD if self.why else WarmUpState.CLIMBING
@@ -123,7 +125,7 @@ class Course(msgspec.Struct, kw_only=True):
             self.paused_until = now + plan.day_s
             self.why = f"paused for a day: {pause}"
             return self.why
-        if self.went_back or not self.day:
+        if self.went_back or not (self.day and plan.days):
             return ""
         back = self._too_many(self.throttled, self.attempts, THROTTLED_BACK, "throttled")
         back = back or self._too_many(self.complaints, self.delivered, COMPLAINTS_BACK, "complained about")
@@ -137,7 +139,9 @@ class Course(msgspec.Struct, kw_only=True):
     def _next_day(self, plan: WarmUpPlan, today: float) -> str:
         """A day is over, or many; what came of it."""
         before, ceiling = self.day, self.ceiling(plan)
-        if self.last_at and today - self.last_at >= IDLE_DAYS * plan.day_s:
+        if not plan.days:
+            self.why = ""
+        elif self.last_at and today - self.last_at >= IDLE_DAYS * plan.day_s:
             self.day = 0
             self.why = f"begins anew: no mail for {IDLE_DAYS} days"
         elif not self.is_done(plan):

@@ -15,9 +15,10 @@ from mailagent.api.feedback import FeedbackEvent, FeedbackKind
 from mailagent.api.ids import ProviderName, VmtaName
 from mailagent.api.reasons import ReasonKind, WaitReason
 from mailagent.api.smtp import SmtpReply, Verb
+from mailagent.api.views import MemberState
 from mailagent.api.warm_up import WarmUpCourse, WarmUpRequest, WarmUps, WarmUpState, WarmUpView
 from mailagent.config.structs import AgentConfig, VirtualMta
-from mailagent.config.warm_up import WarmUpPlan
+from mailagent.config.warm_up import Trickle, WarmUpPlan
 from mailagent.routing import ROUTE_PROVIDER
 from mailagent.scheduling.allowance import Allowance
 from mailagent.scheduling.item import Item
@@ -31,6 +32,9 @@ FILE_NAME: Final = "warm-up.json"
 TICK_S: Final = 1.0
 SAVE_S: Final = 5.0
 """What was sent since the last save is forgotten by a crash: a few seconds of evenly spaced mail."""
+
+NOTHING_ALLOWED: Final = Allowance(1.0)
+"""A standby does not trickle to a fixed next hop: nobody there knows it."""
 
 Cell = tuple[VmtaName, ProviderName]
 Outcomes = tuple[int, int, int]
@@ -61,11 +65,13 @@ class Warming:
         unfit: Callable[[VmtaName], list[str]],
         note: Callable[[str, str], Awaitable[None]],
         room_again: Callable[[frozenset[ProviderName]], None],
+        service: Callable[[VmtaName], MemberState],
         origin: Callable[[str], str] = str,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`unfit`: why a virtual MTA should not send now; `room_again`: mail that found no room at these may find some.
+        """`unfit`: why a virtual MTA should not send now; `room_again`: mail that found no room at these may find some;
+        `service`: what it is by configuration and rotations.
 
         Courses of an earlier run are taken over.
         """
@@ -73,6 +79,7 @@ class Warming:
         self._unfit = unfit
         self._note = note
         self._room_again = room_again
+        self._service = service
         self._origin = origin
         self._clock = clock
         self._wall = wall
@@ -85,15 +92,14 @@ class Warming:
         self.configure(config)
 
     def configure(self, config: AgentConfig) -> None:
-        """Members that warm by this configuration; one with another address begins anew."""
+        """Members that warm or trickle by this configuration; one with another address begins anew."""
         self._config = config
-        self._plans = {
-            vmta: plan
-            for pool in config.pools.values()
-            if (plan := WarmUpPlan(config.warm_up, pool.warm_up)).enabled
-            for vmta in pool.warming
-            if vmta in config.virtual_mtas
-        }
+        self._plans = {}
+        for pool in config.pools.values():
+            if (plan := WarmUpPlan(config.warm_up, pool.warm_up)).enabled:
+                self._plans |= dict.fromkeys(pool.warming, plan)
+            if pool.trickle is not None:
+                self._plans |= dict.fromkeys(pool.standby, Trickle(config.warm_up, pool.trickle))
         known = [*self._resting, *self._under_way()]
         before, self._live, self._resting = self._live, {}, []
         for course in known:
@@ -117,8 +123,10 @@ class Warming:
     def of(self, vmta: VmtaName, provider: str) -> Allowance | None:
         """What `vmta` may send to `provider`; None: no ceiling."""
         plan = self._plans.get(vmta)
-        if plan is None or provider == ROUTE_PROVIDER:
+        if plan is None or not self._is_small(vmta, plan):
             return None
+        if provider == ROUTE_PROVIDER:
+            return None if plan.days else NOTHING_ALLOWED
         live = self._live.get((vmta, ProviderName(provider)))
         if live is None:
             live = self._begin(vmta, ProviderName(provider), plan)
@@ -127,22 +135,23 @@ class Warming:
     def reason(self, vmta: VmtaName, provider: str) -> WaitReason | None:
         """Why no more may be placed there now; None: there is room."""
         plan, live = self._plans.get(vmta), self._live.get((vmta, ProviderName(provider)))
-        if plan is None or live is None or live.is_open:
+        if plan is None or live is None or live.is_open or not self._is_small(vmta, plan):
             return None
         course, allowance, now = live.course, live.allowance, self._wall()
         delay_s = allowance.delay_s(self._clock())
         if delay_s == 0:
             return None
-        what = f"warm-up of {vmta} at {provider}"
+        what = f"{'warm-up' if plan.days else 'trickle'} of {vmta} at {provider}"
+        today = f"on day {course.day + 1}" if plan.days else "today"
         until: float | None = course.began + plan.day_s
         if not allowance.ceiling:
             fault = self._faults.get(vmta)
             detail = f"{what} is paused: {vmta} {fault}" if fault else f"{what} is {course.why}"
             until = course.paused_until if now < course.paused_until else None
         elif delay_s is None:
-            detail = f"{what}: {allowance.used:,} of {allowance.ceiling:,} sent on day {course.day + 1}"
+            detail = f"{what}: {allowance.used:,} of {allowance.ceiling:,} sent {today}"
         else:
-            detail = f"{what}: {allowance.ceiling:,} on day {course.day + 1} are spread evenly"
+            detail = f"{what}: {allowance.ceiling:,} {today} are spread evenly"
             until = now + delay_s
         return WaitReason(
             kind=ReasonKind.THROTTLE,
@@ -177,7 +186,7 @@ class Warming:
     def views(self, vmta: VmtaName) -> tuple[WarmUpView, ...]:
         """The courses of a virtual MTA, by provider."""
         plan = self._plans.get(vmta)
-        if plan is None:
+        if plan is None or not self._is_small(vmta, plan):
             return ()
         courses = (one.course for one in self._live.values() if one.course.vmta == vmta)
         return tuple(self._view(one, plan) for one in sorted(courses, key=lambda one: one.provider))
@@ -203,7 +212,7 @@ class Warming:
         return WarmUpView(
             provider=course.provider,
             state=WarmUpState.PAUSED if fault else course.state(plan, now),
-            day=min(course.day + 1, plan.days),
+            day=min(course.day + 1, plan.days),  # 0 of a trickle
             days=plan.days,
             ceiling=course.ceiling(plan),
             used=self._live[course.vmta, course.provider].allowance.used,
@@ -281,6 +290,10 @@ class Warming:
         for live in self._live.values():
             live.course.used = live.allowance.used
         return [live.course for live in self._live.values()]
+
+    def _is_small(self, vmta: VmtaName, plan: WarmUpPlan) -> bool:
+        """Whether a ceiling holds: a standby that was rotated in has none."""
+        return bool(plan.days) or self._service(vmta) is MemberState.STANDBY
 
     def _look_for_faults(self) -> None:
         found = {vmta: self._unfit(vmta) for vmta in dict.fromkeys(vmta for vmta, _ in self._live)}

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from mailagent.api.ids import HostName
 from mailagent.api.warm_up import WarmUpCourse
-from mailctl.output.human import ago, clock, count, percent
+from mailctl.output.human import NOTHING, ago, clock, count, percent
 from mailctl.output.tables import Column, table
 
 
@@ -35,7 +35,7 @@ def course_table(rows: Sequence[tuple[HostName, WarmUpCourse]], width: int | Non
                 course.vmta,
                 one.provider,
                 one.state,
-                f"{one.day}/{one.days}",
+                f"{one.day}/{one.days}" if one.days else NOTHING,
                 count(one.ceiling),
                 count(one.used),
                 count(one.delivered),

@@ -57,7 +57,9 @@ def fleets(draw: st.DrawFn) -> FleetConfig:
         state = draw(st.sampled_from(["active", "standby", "warming", "quarantined", "retired"]))
         lists.setdefault(pool, {}).setdefault(state, []).append(member)
     pools = {
-        name: Pool(**{state: tuple(found) for state, found in pool.items()}, min_active=None, warm_up=None)
+        name: Pool(
+            **{state: tuple(found) for state, found in pool.items()}, min_active=None, warm_up=None, trickle=None
+        )
         for name, pool in lists.items()
     }
     streams = {

@@ -9,6 +9,7 @@ import pytest
 from mailagent.api import codec
 from mailagent.api.feedback import FeedbackEvent, FeedbackKind
 from mailagent.api.ids import HostName, PoolName, ProviderName, VmtaName
+from mailagent.api.views import MemberState
 from mailagent.api.warm_up import WarmUpRequest, WarmUpState
 from mailagent.config.structs import AgentConfig, Pool, VirtualMta
 from mailagent.config.warm_up import WarmUp
@@ -34,6 +35,7 @@ class World:
         )
         self.counters = Counters()
         self.faults: list[str] = []
+        self.service: dict[VmtaName, MemberState] = {}
         self.roomy: list[frozenset[ProviderName]] = []
         self.wall = NOON
         self.warming = self.begin()
@@ -48,6 +50,7 @@ class World:
             unfit=lambda vmta: self.faults if vmta == A2 else [],
             note=note,
             room_again=self.roomy.append,
+            service=lambda vmta: self.service.get(vmta, MemberState.STANDBY),
             clock=lambda: self.wall,
             wall=lambda: self.wall,
         )
@@ -208,3 +211,32 @@ async def test_the_past_is_told(world: World) -> None:
     ]
     assert (course.now.day, course.now.days) == (4, 28)
     assert (await world.warming.warm_ups(WarmUpRequest(provider=YAHOO))).courses == ()
+
+
+def test_a_standby_trickles_the_same_every_day(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.configure(pools={PoolName("p"): Pool(active=(A1,), standby=(A2,), trickle=30)})
+    for day in range(40):
+        allowance = world.warming.of(A2, GMAIL)
+        assert allowance is not None
+        assert (allowance.ceiling, allowance.used) == (30, 0)
+        if day < 5:
+            world.send(30)
+        assert world.pass_(DAY) == []
+    assert [(one.state, one.day, one.days) for one in world.warming.views(A2)] == [(WarmUpState.TRICKLE, 0, 0)]
+    closed = world.warming.of(A2, "route")
+    assert closed is not None
+    assert closed.room(world.wall) == 0
+    world.service = {A2: MemberState.ACTIVE}
+    assert world.warming.of(A2, GMAIL) is None
+    assert world.warming.views(A2) == ()
+
+
+def test_a_trickle_that_is_refused_pauses(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.configure(pools={PoolName("p"): Pool(active=(A1,), standby=(A2,), trickle=30)})
+    world.faults = ["is listed by zen.example"]
+    allowance = world.warming.of(A2, GMAIL)
+    assert allowance is not None
+    assert allowance.room(world.wall) == 0
+    assert [one.state for one in world.warming.views(A2)] == [WarmUpState.PAUSED]

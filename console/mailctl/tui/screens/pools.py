@@ -92,7 +92,7 @@ def courses(found: Sequence[WarmUpView], *, brief: bool) -> list[Content]:
     most = max(map(len, sent), default=0)
     return [
         beside(
-            fact(one.provider.ljust(width), f"day {one.day:>2} of {one.days}"),
+            fact(one.provider.ljust(width), f"day {one.day:>2} of {one.days}" if one.days else "trickle"),
             Content.styled("done" if one.state is WarmUpState.DONE else words.rjust(most), Tone.TEXT.style),
             Content.styled(clean(one.why), tones.get(one.state, Tone.QUIET).style),
         )
