@@ -69,7 +69,7 @@ class SshLink:
         if not is_owed:
             await _close(self.connection)
             return
-        if self.wire is not None:
+        if self.wire is not None and self.wire.fileno() >= 0:  # it is closed when the host went first
             self.wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.abort()
 

@@ -306,3 +306,20 @@ async def test_a_broken_connection_is_made_again(sockets: Path, agent: LoopbackA
                 os.kill(session, signal.SIGKILL)
             assert await fleet.until(lambda state: state.hosts[0].state is LinkState.LOST, within_s=5)
             assert await fleet.until(lambda state: state.hosts[0].state is LinkState.LIVE, within_s=10)
+
+
+async def test_a_host_that_dies_while_it_owes_an_answer_is_lost_in_true_words(
+    sockets: Path, agent: LoopbackAgent
+) -> None:
+    """Its socket is closed by then: to reset it failed, and stood on the screen as an internal error."""
+    agent.faults.mute = {"operation"}
+    async with sshd(sockets / "d") as server:
+        assert server.known_hosts
+        async with Fleet(FleetConfig(hosts={MX1: server.host(agent.socket)})) as fleet:
+            await fleet.settled(10)
+            with contextlib.suppress(NoAnswer):
+                await fleet.ask(MX1, "operation", requests.OperationRequest(op_id=OpId("o")), deadline_s=0.05)
+            for session in server.sessions():
+                os.kill(session, signal.SIGKILL)
+            assert await fleet.until(lambda state: state.hosts[0].state is LinkState.LOST, within_s=5)
+            assert fleet.state.hosts[0].error == "Connection lost"
