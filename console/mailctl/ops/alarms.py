@@ -117,7 +117,7 @@ class Lookout:
                 )
             for one in seen.findings:
                 groups[_about(one)].append(one)
-            if not seen.findings and _is_failing(host):
+            if _is_failing(host) and (not seen.findings or _is_by_dns(host)):  # no finding explains that
                 failing.append(host)
             if (alarm := _of_host(host)) is not None:
                 every.append(alarm)
@@ -132,7 +132,8 @@ class Lookout:
             _join(groups, provider, using)
         for by_dns in (True, False):
             if alike := [host for host in failing if _is_by_dns(host) is by_dns]:
-                every.append(_of_failing(alike, by_dns=by_dns))
+                part = groups.pop((Trouble.DNS,), ()) if by_dns else ()  # the same trouble, where it has a name
+                every.append(_of_failing(alike, part, by_dns=by_dns))
         for group in groups.values():
             every += [_of_cells(part, using) for part in _parts(group, using)]
         return tuple(sorted(every, key=lambda alarm: (ORDER.index(alarm.trouble), -alarm.waiting, alarm.text)))
@@ -344,15 +345,18 @@ def _is_by_dns(host: HostState) -> bool:
     return reply is not None and is_dns(reply)
 
 
-def _of_failing(hosts: Sequence[HostState], *, by_dns: bool) -> Alarm:
-    names = tuple(host.name for host in hosts)
+def _of_failing(hosts: Sequence[HostState], part: Sequence[Finding], *, by_dns: bool) -> Alarm:
+    """One for all these hosts; cells of others (`part`) have the same."""
+    failing = {host.name for host in hosts}
+    others = [one for one in part if one.host not in failing]
+    names = tuple(sorted(failing.union(one.host for one in others)))
     reply = next(filter(None, map(_deferred_for, hosts)), None)
     what = "DNS does not answer" if by_dns else "attempts fail"
     return Alarm(
         trouble=Trouble.FAILING,
         text=f"{what} on {names[0] if len(names) == 1 else f'{len(names)} hosts'}",
         hosts=names,
-        waiting=sum(host.view.waiting for host in hosts if host.view is not None),
+        waiting=sum(host.view.waiting for host in hosts if host.view is not None) + sum(map(size, others)),
         evidence=reply.line() if reply is not None else "no provider stands out: the replies say why",
         advice="nothing is lost; see to the resolvers of dns.servers, and when they answer T tries at once"
         if by_dns

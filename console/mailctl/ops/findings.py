@@ -39,14 +39,14 @@ class Trouble(StrEnum):
     CROWDED = "crowded"  # the active queue of a Postfix is nearly full
     SOURCE = "source"  # an address cannot be used, or a host is short of something
     BOUNCING = "bouncing"  # mail is given up
+    FAILING = "failing"  # attempts of a whole host, at no place that stands out: DNS, or a fault of ours
     BLOCKED = "blocked"  # a provider wants nothing from an address, or automation suspended it there
     LISTED = "listed"  # an address is on block lists that matter
     UNPROVEN = "unproven"  # what receivers look up about an address or a domain of ours is bad
+    DNS = "dns"  # no answer about destinations, whichever address sends
     THROTTLED = "throttled"  # a provider defers, or automation lowered a limit
-    FAILING = "failing"  # attempts of a host, at no place that stands out: DNS, or a fault of ours
     UNREACHABLE = "unreachable"  # connections to a provider fail
     SLOW = "slow"  # a provider takes its time, and mail piles up
-    DNS = "dns"  # no answer about destinations
     MAILBOXES = "mailboxes"  # of recipients are full
 
 

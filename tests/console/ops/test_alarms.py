@@ -261,6 +261,29 @@ def test_dns_that_fails_is_named_where_no_destination_is_known_yet() -> None:
     assert (alarm.text, alarm.evidence) == ("attempts fail on mx1", BUSY.line())
 
 
+SERVFAIL = SmtpReply(code=451, enhanced="4.4.3", text="SERVFAIL from 192.0.2.53:53 about MX a.example", local=True)
+
+
+def test_dns_that_fails_stops_more_than_a_throttle_and_goes_before_it() -> None:
+    by_dns = deferring("dns-temp", SERVFAIL)
+    found = alarms(with_host(healthy(), flow=FAILING, deferring=by_dns))  # mx1 is throttled too
+    assert [alarm.text for alarm in found] == ["DNS does not answer on mx1", "gmail throttles mkt-1"]
+    found = alarms(with_cells(healthy(), "yahoo", ("tx-1",), flow=FAILING, last_reply=SERVFAIL))
+    assert [alarm.text for alarm in found] == ["DNS does not answer about yahoo", "gmail throttles mkt-1"]
+
+
+def test_dns_that_fails_is_one_alarm_also_where_destinations_are_known() -> None:
+    state = with_host(QUIET, flow=FAILING, deferring=deferring("dns-temp", SERVFAIL))
+    binding = WaitReason(kind=ReasonKind.DNS, detail="no answer")
+    state = with_cells(state, "yahoo", ("tx-1", "tx-3"), binding=binding, ready=0, deferred=7)  # of mx1 and mx2
+    (alarm,) = alarms(state)
+    assert (alarm.text, alarm.hosts) == ("DNS does not answer on 2 hosts", ("mx1", "mx2"))
+    first = state.hosts[0].view
+    assert first is not None
+    assert alarm.waiting == first.waiting + 7
+    assert alarm.command == "mailctl retry host:mx1 host:mx2"
+
+
 def test_attempts_that_fail_where_no_place_stands_out_are_one_alarm() -> None:
     (alarm,) = alarms(with_host(QUIET, flow=FAILING))
     assert (alarm.text, alarm.command) == ("attempts fail on mx1", "mailctl retry host:mx1")
