@@ -46,7 +46,7 @@ def noted() -> FleetState:
 async def test_operations_rates_and_lost_hosts_stand_in_one_list(size: tuple[int, int]) -> None:
     async with app_over(StillFleet(troubled())).run_test(size=size) as pilot:
         await opened(pilot)
-        await until(pilot, lambda: "host:mx2" in shown(pilot) and "operator" in shown(pilot))
+        await until(pilot, lambda: "host:mx2" in shown(pilot) and "rotate: gmail throttles" in shown(pilot))
 
 
 async def test_a_row_has_room_for_who_did_it_and_says_no_name_twice() -> None:
@@ -58,6 +58,13 @@ async def test_a_row_has_room_for_who_did_it_and_says_no_name_twice() -> None:
         await opened(pilot)
         await until(pilot, lambda: "shape: connections 5" in shown(pilot))
         assert "automati…" not in shown(pilot)
+
+
+async def test_80_columns_have_room_for_the_hosts() -> None:
+    async with app_over(StillFleet(troubled())).run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await until(pilot, lambda: "HOSTS" in shown(pilot))
+        assert "  2 hosts" in shown(pilot)
 
 
 async def test_it_follows_the_newest_event_and_stands_still_on_f() -> None:

@@ -34,11 +34,11 @@ BACK = (("2 hours", 2), ("12 hours", 12), ("7 days", 7 * 24))
 """How far back, in words and in hours; `h` goes on to the next."""
 COLUMNS = (
     Column("TIME", 8),
-    Column("KIND", 10),
+    Column("KIND", 10, drop=2),  # BY and the colour say nearly the same
     Column("ABOUT", 12, grow=2, most=32),
     Column("BY", 10, grow=1, most=14),
     Column("WHAT HAPPENED", 24, grow=8),
-    Column("HOSTS", 5, grow=1, most=16, drop=1),
+    Column("HOSTS", 7, grow=1, most=16, drop=1),
 )
 _TONES = {Weight.PLAIN: Tone.TEXT, Weight.GOOD: Tone.GOOD, Weight.WARN: Tone.WARN, Weight.BAD: Tone.BAD}
 _KINDS = {EventKind.OPERATOR: Tone.ACCENT, EventKind.NOTE: Tone.STRONG, EventKind.HOST: Tone.WARN}
