@@ -24,17 +24,21 @@ def limit_names(kind: TargetKind) -> tuple[str, ...]:
 def configured(config: AgentConfig, target: Target, name: str) -> tuple[Limit[int | Rate], ...]:
     """What the configuration has for limit `name` of `target`, and for the one that it is part of.
 
-    Nothing where it is another one from site to site: of queues, and of a virtual MTA below its caps.
+    Nothing where it is another one from site to site: of a virtual MTA below its caps, and of queues whose site only
+    MX hosts tell.
     """
+    table = LimitTable(config)
+    place, _, vmta = target.name.rpartition("/")
     match target.kind:
         case TargetKind.CELL:
-            provider, _, vmta = target.name.rpartition("/")
+            limits = table.of_provider(ProviderName(place), VmtaName(vmta))
+        case TargetKind.QUEUE:
+            limits = table.of_site(place, VmtaName(vmta))
         case TargetKind.PROVIDER:
-            provider, vmta = target.name, ""
+            limits = table.of_provider(ProviderName(target.name))
         case TargetKind.VMTA if name in VMTA_LIMITS:
-            provider, vmta = "", target.name
+            limits = table.of_provider(ProviderName(""), VmtaName(target.name))
         case _:
             return ()
-    limits = LimitTable(config).of_provider(ProviderName(provider), VmtaName(vmta))
     found: list[Limit[int | Rate]] = [getattr(limits, one) for one in (name, f"provider_{name}") if one in LIMIT_NAMES]
     return tuple(one for one in found if one.value is not None)

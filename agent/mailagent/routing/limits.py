@@ -100,6 +100,7 @@ class LimitTable:
         self._providers = {
             name: self._of_provider(name, provider, default) for name, provider in config.providers.items()
         }
+        self._named = {site: name for name, provider in config.providers.items() for site in provider.sites}
         self._rollups = self._of_rollups(config.domains)
         self._vmtas = self._of_vmtas(config.virtual_mtas)
 
@@ -117,6 +118,16 @@ class LimitTable:
     def of_provider(self, provider: ProviderName, vmta: VmtaName | None = None) -> PathLimits:
         """Those of `vmta` towards a provider, where no domain or route says otherwise."""
         return self._capped(self._providers.get(provider, self._default), vmta)
+
+    def of_site(self, name: str, vmta: VmtaName | None = None) -> PathLimits:
+        """Those of `vmta` towards the site of that name, as far as the configuration has it: a route, a rollup, a
+        domain that counts alone, or a site of the provider file. What depends on its MX hosts is left out.
+        """
+        limits = self._routes.get(name)
+        if limits is None:
+            limits = self._providers[self._named[name]] if name in self._named else NO_LIMITS
+            limits = replace(limits, **self._rollups.get(name, {}))
+        return self._capped(limits, vmta)
 
     def _capped(self, limits: PathLimits, vmta: VmtaName | None) -> PathLimits:
         caps = self._vmtas.get(vmta) if vmta is not None else None

@@ -18,7 +18,7 @@ from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import Impact, OperationResult, Result
 from mailagent.api.targets import MessageFilter
 from mailagent.api.views import MemberState, PoolState
-from mailagent.config.structs import Pool, Provider, Rate, VirtualMta
+from mailagent.config.structs import Domain, Endpoint, Pool, Provider, Rate, Route, VirtualMta
 from mailagent.config.warm_up import PoolWarmUp
 from mailagent.control.change import Change, Situation
 from mailagent.control.sizing import sized
@@ -470,6 +470,30 @@ async def test_a_limit_above_the_configured_one_changes_nothing_and_says_so() ->
     )
     assert await warnings("cell:gmail/mkt-1", "provider_connections", "4") == ()
     assert await warnings("vmta:mkt-1", "connections", "7000") == ()  # another one at each provider
+
+
+async def test_a_limit_of_a_queue_above_the_configured_one_says_so_where_the_file_names_its_site() -> None:
+    gmail = Provider(mx=("google.com",), sites={"gmail": ("mx.google.com",)}, provider_connections=5)
+    domains = {"slow.example": Domain(connections=2), "a.example": Domain(rollup="shared", connections=7)}
+    routes = (Route(match="b.example", to=Endpoint(host="relay.example", port=25), connections=3),)
+    file = msgspec.structs.replace(CONFIG, providers={GMAIL: gmail}, domains=domains, routes=routes)
+
+    async def warnings(on: str, name: str, value: str) -> tuple[str, ...]:
+        asked = requests.Limit(op_id=OpId("op1"), target=target(on), limit=name, value=value)
+        return (await Bench(file).control.limit(asked, ALICE)).warnings
+
+    for site, origin in (
+        ("gmail", "providers.gmail.provider_connections is 5"),
+        ("slow.example", "domains.slow.example.connections is 2"),
+        ("shared", "domains.a.example.connections is 7"),
+        ("relay.example:25", "routes[0].connections is 3"),
+    ):
+        least = int(origin.rpartition(" ")[2])
+        assert f"{origin}: that is lower and stays in force" in await warnings(
+            f"queue:{site}/mkt-1", "connections", str(least + 1)
+        )
+        assert await warnings(f"queue:{site}/mkt-1", "connections", str(least - 1)) == ()
+    assert await warnings("queue:mx.other.example/mkt-1", "connections", "99") == ()  # whose site it is, MX hosts tell
 
 
 async def test_a_limit_below_that_of_the_whole_address_is_what_counts(bench: Bench) -> None:
