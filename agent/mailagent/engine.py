@@ -68,11 +68,9 @@ from mailagent.settlement import Settler
 from mailagent.snapshots import Snapshots
 from mailagent.spool.ids import message_name
 from mailagent.spool.records import NewMessage, Waiting
-from mailagent.telemetry.archive import Archive
 from mailagent.telemetry.connect_times import ConnectTimes
 from mailagent.tls_reporting import TlsReporting
 from mailagent.tracing import Tracing
-from mailagent.upkeep import Upkeep
 from mailagent.version import __version__
 from mailagent.warming import Warming
 from mailagent.why import Why, host_trouble
@@ -218,8 +216,8 @@ class Engine(Life):
             spawn=self._spawn,
         )
         users = UserVerbs(self._users, self._control, self._spool.credentials)
-        archive = await asyncio.to_thread(Archive, config.state_dir / "history.db")
-        self._upkeep = Upkeep(self._history, archive, self._accounting, each_minute=self._each_minute)
+        archive = await self._keep_history(self._each_minute)
+        self._overview.last_sent = self._last_sent.at
         why = Why(
             self._spool,
             self._scheduler,

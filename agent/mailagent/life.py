@@ -4,6 +4,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -25,8 +26,10 @@ from mailagent.scraping import Scraping
 from mailagent.spool.errors import StorageFailed
 from mailagent.spool.store import Spool
 from mailagent.suppressing import Suppressing
+from mailagent.telemetry.archive import Archive
 from mailagent.telemetry.counters import Counters
 from mailagent.telemetry.history import History
+from mailagent.telemetry.last_sent import LastSent
 from mailagent.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
@@ -52,6 +55,7 @@ class Life(ABC):
     _suppressing: Suppressing
     _configuring: Configuring[Any]
     _upkeep: Upkeep
+    _last_sent: LastSent
     _scraping: Scraping
     _reputation: Reputation
     _reads: Mapping[str, Read]
@@ -137,6 +141,15 @@ class Life(ABC):
         await self._upkeep.stop()
         await asyncio.to_thread(self._events.stop)
         self._accounting.close()
+
+    async def _keep_history(self, each_minute: Callable[[], None]) -> Archive:
+        """What was sent, by minutes and hours, once the task `upkeep` runs."""
+        archive = await asyncio.to_thread(Archive, self._config.state_dir / "history.db")
+        self._last_sent = await asyncio.to_thread(LastSent, archive)
+        self._upkeep = Upkeep(
+            self._history, archive, self._accounting, each_minute=each_minute, closed=self._last_sent.take
+        )
+        return archive
 
     def _account(self, lines: list[bytes]) -> None:
         self._accounting.write(lines)
@@ -229,5 +242,6 @@ class Life(ABC):
         return found + self._reputation.unfit(VmtaName(vmta))
 
     def doubts(self, vmta: str) -> list[str]:
-        """What is not known of `vmta`."""
-        return self._reputation.doubts(VmtaName(vmta))
+        """What may speak against `vmta`, and is no reason to refuse it."""
+        silence = self._last_sent.doubt(VmtaName(vmta), datetime.now(UTC))
+        return [*([silence] if silence else []), *self._reputation.doubts(VmtaName(vmta))]

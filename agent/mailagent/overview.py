@@ -84,6 +84,8 @@ class Overview:
         """How far an order on mail is."""
         self.standing: Callable[[VmtaName], Standing] = lambda _: Standing()
         """What others think of a virtual MTA."""
+        self.last_sent: Callable[[VmtaName], datetime | None] = lambda _: None
+        """When a virtual MTA last tried to deliver, to the minute."""
         self.warm_up: Callable[[VmtaName], tuple[WarmUpView, ...]] = lambda _: ()
         """How far the warm-up of a virtual MTA is."""
         self.pool_faults: Callable[[PoolName], Faults] = lambda _: Faults()
@@ -158,6 +160,7 @@ class Overview:
                         faults=standing.faults,
                         identity_unknown=standing.identity_unknown,
                         warm_up=warm_up,
+                        last_at=self.last_sent(name),
                     )
                 )
         return tuple(rows)

@@ -27,11 +27,14 @@ class Upkeep:
         accounting: AccountingLog,
         *,
         each_minute: Callable[[], None] = lambda: None,
+        closed: Callable[[Minute], None] = lambda _: None,
     ) -> None:
+        """`closed` is told of each minute that is over."""
         self._history = history
         self._archive = archive
         self._accounting = accounting
         self._each_minute = each_minute
+        self._tell = closed
         self._closed: deque[Minute] = deque(maxlen=KEPT_MINUTES)
         self._wake = asyncio.Event()
 
@@ -52,6 +55,7 @@ class Upkeep:
         while True:
             minute = self._history.tick(time.time())
             if minute is not None:
+                self._tell(minute)
                 self._closed.append(minute)
                 self._wake.set()
             await asyncio.sleep(TICK_S)

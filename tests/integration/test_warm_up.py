@@ -2,11 +2,14 @@
 
 import asyncio
 import signal
+import time
 from pathlib import Path
 
 from mailagent.api.reasons import ReasonKind
+from mailagent.api.requests import HistoryScope
 from mailagent.api.views import Snapshot
 from mailagent.api.warm_up import WarmUps, WarmUpState, WarmUpView
+from mailagent.telemetry.archive import Archive
 from tests.integration.client import Client
 from tests.integration.rig import MKT1, MKT2, SOON, Rig, rig
 from tests.integration.sink import Mail
@@ -198,3 +201,18 @@ async def test_a_standby_does_not_trickle_while_its_pool_is_drained_nor_to_a_rou
         await one.restart()
         await one.delivered(*await hand_in(one, 20, "routed"))
         assert sent_by(one, MKT2) == before
+
+
+async def test_a_rotation_says_that_the_standby_was_silent_for_a_month(tmp_path: Path) -> None:
+    async with rig(tmp_path, TRICKLE.replace(", trickle: 5", "") + SOON) as one:
+        planned = await one.do("rotate", "vmta:mkt-1", dry_run=True)
+        assert not any("silent" in warning or "has sent nothing" in warning for warning in planned.warnings)
+        await one.stop()
+        archive = Archive(one.agent.directory / "state" / "history.db")
+        archive.add(int(time.time()) // 60 * 60 - 40 * 86_400, {(HistoryScope.VMTA, "mkt-2"): (0, 1, 0, 0)})
+        archive.close()
+        await one.start()
+        planned = await one.do("rotate", "vmta:mkt-1", dry_run=True)
+        assert "mkt-2 has sent nothing for 40 days: receivers will take it for new" in planned.warnings
+        (standby,) = (vmta for vmta in (await one.snapshot()).vmtas if vmta.name == "mkt-2")
+        assert standby.last_at is not None

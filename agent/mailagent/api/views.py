@@ -157,6 +157,7 @@ class VmtaView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     faults: Faults = Faults()  # what is bad about who it says it is: PTR, SPF
     identity_unknown: int = 0  # answers about that which are missing
     warm_up: tuple[WarmUpView, ...] = ()  # how far it is at each provider, while it is warming
+    last_at: datetime | None = None  # last minute with outcomes before this one; None: never, or an older agent
 
 
 class ProviderView(msgspec.Struct, frozen=True, kw_only=True, gc=False):

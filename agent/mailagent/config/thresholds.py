@@ -75,6 +75,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     listed: CountLimits = CountLimits(warning=1)  # block lists that one virtual MTA is on, but for weight info
     identity: CountLimits = CountLimits(warning=1)  # what is bad about who one virtual MTA, or one pool, says it is
     warm_up: CountLimits = CountLimits(warning=1)  # providers at which the warm-up of one virtual MTA is paused
+    silent: AgeLimits = AgeLimits(warning=timedelta(days=25))  # since a standby last sent anything
     disk_free: SpaceLimits = SpaceLimits(warning_bytes=4 << 30, critical_bytes=2 << 30)  # under one host's spool
     orders: AgeLimits = AgeLimits(warning=timedelta(days=1), critical=timedelta(days=7))  # directives by people
     in_doubt: CountLimits = CountLimits(warning=1, critical=100)  # possible duplicates of a day, still open

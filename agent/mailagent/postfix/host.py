@@ -58,10 +58,8 @@ from mailagent.rollout.service import Configuring, Loaded, Running
 from mailagent.routing import Router
 from mailagent.scheduling.ready import ReadyQueue
 from mailagent.scraping import Scraping
-from mailagent.telemetry.archive import Archive
 from mailagent.telemetry.connect_times import ConnectTimes
 from mailagent.telemetry.paces import Paces
-from mailagent.upkeep import Upkeep
 from mailagent.version import __version__
 
 log = logging.getLogger(__name__)
@@ -173,8 +171,8 @@ class PostfixHost(Life):
             overview=self._overview,
             generations=self._control.generations,
         )
-        archive = await asyncio.to_thread(Archive, config.state_dir / "history.db")
-        self._upkeep = Upkeep(self._history, archive, self._accounting, each_minute=self._each_minute)
+        archive = await self._keep_history(self._each_minute)
+        self._overview.last_sent = self._last_sent.at
         self._names = Names(self._spool)
         self._configuring = Configuring(
             ConfigFile(self._path, config.state_dir),

@@ -190,6 +190,16 @@ class Archive:
         with self._reading:
             return [name for (name,) in fetch(self._reader, "SELECT name FROM series WHERE scope = ?", (scope.value,))]
 
+    @property
+    def since(self) -> int | None:
+        """The first minute of which anything is known, as Unix time."""
+        return self._first
+
+    def last(self, scope: HistoryScope) -> dict[str, int]:
+        """The last minute of each series of a scope in which something happened, as Unix time."""
+        with self._reading:
+            return dict(fetch(self._reader, "SELECT name, last FROM series WHERE scope = ?", (scope.value,)))
+
     def _range(self, step: int, seconds: int, until: datetime | None) -> tuple[int, int]:
         """The first point and the end of a request, in Unix time, as far back as anything is known."""
         end = min(self._last + MINUTE, _unix(until, self._last + MINUTE))

@@ -200,6 +200,7 @@ def pool_table(rows: Sequence[PoolRow], width: int | None) -> str:
 
 def vmta_table(rows: Sequence[VmtaRow], width: int | None) -> str:
     """Virtual MTAs."""
+    now = datetime.now(UTC)
     columns = [
         Column("VMTA"),
         Column("POOL", spare=1),
@@ -210,6 +211,7 @@ def vmta_table(rows: Sequence[VmtaRow], width: int | None) -> str:
         Column("READY", right=True, spare=2),
         *_FLOW,
         Column("CONNS", right=True, spare=3),
+        Column("LAST", right=True, spare=6),
         Column("LINK", spare=4),
         Column("REASON", flex=True),
     ]
@@ -224,6 +226,7 @@ def vmta_table(rows: Sequence[VmtaRow], width: int | None) -> str:
             _told(row, "ready", count(row.view.ready)),
             *_flow(row.view.flow),
             _told(row, "connections", count(row.view.connections)),
+            ago(row.view.last_at, now),
             row.link,
             row.view.reason,
         ]

@@ -11,7 +11,7 @@ from mailagent.api.directives import DirectiveKind
 from mailagent.api.ids import HostName
 from mailagent.api.reputation import Faults, Weight, matters
 from mailagent.api.requests import HistoryScope
-from mailagent.api.views import EngineState, PoolState, VmtaView
+from mailagent.api.views import EngineState, MemberState, PoolState, VmtaView
 from mailagent.api.warm_up import WarmUpState
 from mailagent.config.thresholds import AgeLimits, Limits, RateLimits, SpaceLimits, Thresholds
 from mailctl.ops.facts import Answers, Facts
@@ -315,6 +315,14 @@ def _warm_up(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
                 yield Measured(f"virtual MTA {view.name}", len(paused), thresholds.warm_up, detail, look)
 
 
+def _silent(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
+    for host in facts.fresh:
+        for view in host.snapshot.vmtas if host.snapshot is not None else ():
+            if view.state is MemberState.STANDBY and view.last_at is not None:
+                age_s, look = _age_s(view.last_at, facts.at), f"mailctl ips vmta:{view.name}"
+                yield Measured(f"standby {view.name}", age_s, thresholds.silent, look=look)
+
+
 def _disk_free(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
     limits: SpaceLimits = thresholds.disk_free
     for host in facts.fresh:
@@ -371,6 +379,7 @@ CHECKS: Mapping[str, tuple[Unit, Measure, Callable[[Facts], Missing]]] = {
     "listed": (Unit.COUNT, _listed, _lists_unknown),
     "identity": (Unit.COUNT, _identity, _identity_unknown),
     "warm_up": (Unit.COUNT, _warm_up, lambda facts: facts.lost),
+    "silent": (Unit.AGE, _silent, lambda facts: facts.lost),
     "disk_free": (Unit.SPACE, _disk_free, lambda facts: facts.lost),
     "orders": (Unit.AGE, _orders, lambda facts: facts.lost),
     "in_doubt": (Unit.COUNT, _in_doubt, lambda facts: facts.in_doubt.failed),

@@ -38,7 +38,7 @@ async def test_monitoring_gets_one_line_and_its_own_codes(agents: Agents, mailct
     calm(path)
     ran = await mailctl("check", "--nagios")
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.startswith("MAILCTL OK - 17 checks, nothing crossed | 'unreachable'=0;0;2;0 ")
+    assert ran.out.startswith("MAILCTL OK - 18 checks, nothing crossed | 'unreachable'=0;0;2;0 ")
     assert len(ran.out.splitlines()) == 1
     agents["mx2"].faults.drop_before = {"sums"}
     edit(path, str(agents["mx3"].socket), "/nowhere/rpc.sock")

@@ -21,7 +21,7 @@ from mailagent.api.requests import HistoryScope
 from mailagent.api.sums import SumRow, Sums
 from mailagent.api.suppression import SuppressionPage
 from mailagent.api.targets import Target, TargetKind
-from mailagent.api.views import EngineState, PoolState
+from mailagent.api.views import EngineState, MemberState, PoolState
 from mailagent.api.warm_up import WarmUpState
 from mailagent.config.thresholds import (
     AgeLimits,
@@ -209,6 +209,16 @@ def test_warm_up_that_is_paused_is_counted_by_address() -> None:
     assert crossed("warm_up", facts()) == []
 
 
+def test_standbys_that_are_silent_for_long_are_told_and_no_others() -> None:
+    month = NOW - timedelta(days=29)
+    vmtas = tuple(msgspec.structs.replace(one, last_at=month) for one in SNAPSHOT.vmtas)
+    standbys = {f"standby {one.name}" for one in vmtas if one.state is MemberState.STANDBY}
+    assert {subject for _, subject, _ in crossed("silent", facts(vmtas=vmtas))} == standbys
+    fresh = tuple(msgspec.structs.replace(one, last_at=NOW - timedelta(days=24)) for one in SNAPSHOT.vmtas)
+    assert crossed("silent", facts(vmtas=fresh)) == []
+    assert crossed("silent", facts()) == []  # nothing is known
+
+
 def test_what_receivers_mind_is_counted_by_address_and_by_pool() -> None:
     fault = Fault(kind=IdentityKind.SPF, domain="news.example", sentence="spf of news.example: there is none")
     faults = Faults(count=1, told=(fault,))
@@ -299,7 +309,7 @@ def test_the_line_of_a_plugin() -> None:
 
 def test_levels_become_the_codes_of_plugins() -> None:
     assert nagios(checkup(facts(), QUIET))[0].startswith(
-        "MAILCTL OK - 17 checks, nothing crossed | 'unreachable'=0;0;1;0 "
+        "MAILCTL OK - 18 checks, nothing crossed | 'unreachable'=0;0;1;0 "
     )
     assert nagios(checkup(facts(), QUIET))[1] == 0
     assert nagios(checkup(facts({"waiting": 60_000}), QUIET))[1] == 1
@@ -329,7 +339,7 @@ def test_whatever_hosts_say_a_plugin_says_one_line_that_can_be_read(
 def test_people_see_values_commands_and_what_is_not_known() -> None:
     text = checkup_text(checkup(facts({"waiting": 60_000}, lost=True), QUIET), None)
     assert "warning: waiting 60,000 of host mx1 (limit 50,000)\n  mailctl deferred host:mx1" in text
-    lacks = "refusing, stopped, waiting, window, listed, identity, warm_up, disk_free, orders"
+    lacks = "refusing, stopped, waiting, window, listed, identity, warm_up, silent, disk_free, orders"
     assert f"not checked on mx2 (lost: reset): {lacks}" in text
 
 

@@ -1,7 +1,7 @@
 """Pools and IPs: each pool over all hosts, its virtual MTAs below it."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import ClassVar, NamedTuple
 
@@ -282,6 +282,7 @@ class PoolsView(View):
             ),
             beside(
                 Content.styled(_why(view) or f"{view.state} in {pool.name}", Tone.TEXT.style),
+                *([fact("last sent", f"{since(view.last_at, now)} ago")] if _is_silent(view, now) else []),
                 Content.styled(warm, Tone.ACCENT.style),
             ),
             *(
@@ -334,6 +335,11 @@ class PoolsView(View):
         """The destinations of the pool or virtual MTA."""
         kind, _, name = event.key.partition(":")
         self.desk.go_down("Destinations", self.filter.having((TermKind(kind), name)))
+
+
+def _is_silent(view: VmtaView, now: datetime) -> bool:
+    """Whether it has sent nothing for a day, as far as is known."""
+    return view.last_at is not None and now - view.last_at > timedelta(days=1)
 
 
 def _why(view: VmtaView) -> str:
