@@ -48,6 +48,11 @@ class Allowance:
         self.was_full = True
         return 0
 
+    def is_closed(self) -> bool:
+        """Whether nothing may go; whoever asks is called when something may."""
+        self.was_full |= not self.ceiling
+        return not self.ceiling
+
     def delay_s(self, now: float) -> float | None:
         """Seconds until there is room; None: not today."""
         if self.used >= self.ceiling:

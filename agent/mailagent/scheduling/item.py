@@ -32,7 +32,15 @@ class Item:
     def split(self, count: int) -> tuple["Item", "Item"]:
         """The first `count` recipients, with the body, and the rest without."""
         first = Item(self.recipients[:count], self.priority, self.body, self.plain)
-        return first, Item(self.recipients[count:], self.priority)
+        rest = Item(self.recipients[count:], self.priority)
+        first.allowance = rest.allowance = self.allowance
+        return first, rest
+
+    def unplace(self) -> None:
+        """It leaves its place without an attempt."""
+        if self.allowance is not None:
+            self.allowance.give_back(len(self.recipients))
+            self.allowance = None
 
 
 def grouped(rows: Sequence[Waiting], priority: str, limit: int) -> list[Item]:

@@ -159,27 +159,28 @@ class Placing:
             del self._avoided[next(iter(self._avoided))]
 
     def choose(self, item: Item, hot: Hot, site: Site) -> ReadyQueue | None:
-        """The ready queue whose turn it is; None when none has a place.
+        """The ready queue whose turn it is; None when none has a place. It is to `count` the item.
 
         The virtual MTA of the last attempt goes on while it may, also above the ceiling of its warm-up: greylisting
-        knows its address. One whose address was refused gives way to others.
+        knows its address. One whose address was refused gives way to others. Who has room for all recipients goes
+        before who has room for some.
         """
-        if item.allowance is not None:  # it leaves its place without an attempt
-            item.allowance.give_back(len(item.recipients))
-            item.allowance = None
         if self.block(hot, site) is not None:
             return None
         pool = self.pool_of(hot, site)
         limit = self.depth_limit(item.priority) or 1  # its own place is one of those taken
         avoided = self._avoided.get(item.first.id) if self._avoided else None
         candidates: list[tuple[VmtaName, int]] = []
+        partly: list[tuple[VmtaName, int]] = []
         for vmta in self._policy.eligible(pool):
             if vmta == item.first.vmta and item.first.site == site.name and vmta != avoided:
                 depth = self._depth(site, vmta, item.priority)
                 if depth is not None and depth < limit and self._may_go_on(site, vmta):
-                    return self._placed(item, site, vmta)
+                    return self._queue(site, vmta)
             elif self._places(site, vmta, item.priority, limit):
-                candidates.append((vmta, self._config.virtual_mtas[vmta].weight))
+                has_all = self.ceilings is None or self._room(item, site, vmta) == len(item.recipients)
+                (candidates if has_all else partly).append((vmta, self._config.virtual_mtas[vmta].weight))
+        candidates = candidates or partly
         if not candidates:
             return None
         if avoided is not None:
@@ -188,20 +189,30 @@ class Placing:
         rotation = self._rotations.get(pool)
         if rotation is None:
             rotation = self._rotations[pool] = Rotation()
-        return self._placed(item, site, rotation.pick(candidates))
+        return self._queue(site, rotation.pick(candidates))
 
     def _may_go_on(self, site: Site, vmta: VmtaName) -> bool:
         """Whether `vmta` may try again what it has tried: unless its warm-up is paused."""
         allowance = self.ceilings.of(vmta, site.provider) if self.ceilings is not None else None
-        return allowance is None or allowance.ceiling > 0
+        return allowance is None or not allowance.is_closed()
 
-    def _placed(self, item: Item, site: Site, vmta: VmtaName) -> ReadyQueue:
-        """The ready queue of `vmta`; its warm-up, if it is under way, counts the recipients."""
-        if self.ceilings is not None:
-            item.allowance = self.ceilings.of(vmta, site.provider)
-            if item.allowance is not None:
-                item.allowance.take(self._clock(), len(item.recipients))
-        return self._queue(site, vmta)
+    def _room(self, item: Item, site: Site, vmta: VmtaName) -> int:
+        """How many of its recipients the warm-up of `vmta` has room for."""
+        allowance = self.ceilings.of(vmta, site.provider) if self.ceilings is not None else None
+        most = len(item.recipients)
+        return most if allowance is None else min(most, allowance.room(self._clock()))
+
+    def count(self, item: Item, queue: ReadyQueue) -> tuple[Item, Item | None]:
+        """What of `item` goes there, counted if the virtual MTA is warming, and what it has no room for."""
+        allowance = self.ceilings.of(queue.vmta, queue.site.provider) if self.ceilings is not None else None
+        if allowance is None:
+            return item, None
+        rest = None
+        if item.first.vmta != queue.vmta and (room := self._room(item, queue.site, queue.vmta)) < len(item.recipients):
+            item, rest = item.split(room)
+        item.allowance = allowance
+        allowance.take(self._clock(), len(item.recipients))
+        return item, rest
 
     def warm_up(self, vmta: VmtaName, site: Site) -> WaitReason | None:
         """Why its warm-up has no room for mail to `site` now."""

@@ -242,6 +242,7 @@ class Scheduler:
 
     def _locate(self, item: Item) -> None:
         """Find the site of `item`, then place it."""
+        item.unplace()
         if self.suppressed is not None:
             rest = self.without_suppressed(item, self.suppressed)
             if rest is None:
@@ -269,6 +270,10 @@ class Scheduler:
         rest = Item(kept, item.priority, item.body, item.plain) if kept else None
         if rest is None:
             self.bodies.drop(item)
+        else:
+            rest.allowance = item.allowance
+        if item.allowance is not None:
+            item.allowance.give_back(len(item.recipients) - len(kept))
         for row, reply in zip(item.recipients, replies, strict=True):
             if reply is not None:
                 one = Item([row], item.priority)
@@ -288,10 +293,13 @@ class Scheduler:
                 hot.site = found.name
                 self._spool.placed(hot.id, found.name, found.provider)
             queue = self._placing.choose(item, hot, found)
-            if queue is not None:
-                queue.push(item)
-            else:
+            if queue is None:
                 self._send_back(item, hot, found)
+                return
+            item, rest = self._placing.count(item, queue)
+            queue.push(item)
+            if rest is not None:
+                self._located(rest, found)
 
     def _looked_up(self) -> None:
         """Fewer look-ups are under way: lanes of unknown sites may go on."""
@@ -359,6 +367,7 @@ class Scheduler:
 
     def unroutable(self, item: Item, reply: SmtpReply, *, permanent: bool) -> None:
         """No path to the destination, for now or for good."""
+        item.unplace()
         hot = self._books.hots[item.queue]
         self._with_body(item, partial(self._attempts.unroutable, hot, item, reply, permanent=permanent))
 

@@ -54,6 +54,7 @@ class Withdrawal:
         return inside
 
     def _leave(self, item: Item, taken: set[int]) -> None:
+        item.unplace()
         hot = self._books.hots[item.queue]
         if hot.job:
             self._jobs.give_back(hot.job, len(item.recipients))

@@ -263,9 +263,12 @@ class Warming:
     def _look_at(self, live: _Live, plan: WarmUpPlan) -> str:
         """Bring the allowance of a course up to date; what is to be told."""
         course, allowance, now = live.course, live.allowance, self._wall()
-        course.used = allowance.used
+        course.used, began = allowance.used, course.began
         told = course.look(plan, now)
-        allowance.used = course.used
+        if course.began > began:  # what was placed before midnight is given back to the day that it was taken from
+            before = allowance
+            allowance = live.allowance = Allowance(plan.spread_s)
+            allowance.was_full = before.was_full
         state = course.state(plan, now)
         if told and state is WarmUpState.DONE:
             log.info("warm-up done vmta=%s provider=%s", course.vmta, course.provider)

@@ -132,6 +132,40 @@ def test_the_next_day_has_room(world: World) -> None:
     assert world.roomy == [frozenset({GMAIL})]
 
 
+def test_mail_above_the_ceiling_is_no_debt_of_the_next_day(world: World) -> None:
+    allowance = world.warming.of(A2, GMAIL)
+    assert allowance is not None
+    allowance.take(world.wall, 1000)  # tried again by the address that tried it before
+    world.pass_(DAY / 2)
+    next_day = world.warming.of(A2, GMAIL)
+    assert next_day is not None
+    assert next_day.delay_s(world.wall) == 0
+
+
+def test_what_was_placed_before_midnight_is_given_back_to_its_day(world: World) -> None:
+    before = world.warming.of(A2, GMAIL)
+    assert before is not None
+    before.take(world.wall, 60)
+    world.pass_(DAY / 2)
+    today = world.warming.of(A2, GMAIL)
+    assert today is not None
+    today.take(world.wall, 50)
+    before.give_back(60)
+    assert [one.used for one in world.warming.views(A2)] == [50]
+
+
+def test_what_may_not_be_tried_again_during_a_pause_is_called_after_it(world: World) -> None:
+    world.faults = ["is listed by zen.example"]
+    allowance = world.warming.of(A2, GMAIL)
+    assert allowance is not None
+    assert allowance.is_closed()
+    world.pass_(1)
+    assert world.roomy == []
+    world.faults = []
+    world.pass_(1)
+    assert world.roomy == [frozenset({GMAIL})]
+
+
 def test_who_is_unfit_is_paused_for_as_long_as_that(world: World) -> None:
     allowance = world.warming.of(A2, GMAIL)
     assert allowance is not None
