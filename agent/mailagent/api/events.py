@@ -1,5 +1,7 @@
-"""How far the application is behind: sinks of outcome events."""
+"""How far the application is behind: sinks of outcome events, and how what is posted to it is signed."""
 
+import hashlib
+import hmac
 from datetime import datetime
 from enum import StrEnum
 
@@ -36,3 +38,8 @@ class EventSinks(msgspec.Struct, frozen=True, kw_only=True):
     """All sinks of a host, in configuration order."""
 
     rows: tuple[EventSinkView, ...]
+
+
+def signature(secret: bytes, at: int, body: bytes) -> str:
+    """`X-Mailagent-Signature` of what is posted at `at`, in seconds: HMAC-SHA256 over time and body."""
+    return f"t={at},v1={hmac.new(secret, b'%d.%b' % (at, body), hashlib.sha256).hexdigest()}"

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from mailagent.config import AgentConfig, Origins
 from mailagent.config.errors import Problem
-from mailagent.delivery.smarthost import read_secret
+from mailagent.config.secret_files import read_key, read_secret
 from mailagent.delivery.tls import verifying_context
 from mailagent.intake.tls import load_contexts
-from mailagent.outcome.events.delivery import NotTaken, read_key
 
 Look = Callable[[], object]
 
@@ -21,7 +20,7 @@ def unusable_files(config: AgentConfig, origins: Origins) -> list[Problem]:
     for key, file, look in _named(config):
         try:
             look()
-        except (OSError, ValueError, NotTaken) as exc:
+        except (OSError, ValueError) as exc:
             text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
             where, _, line = origins.find(key).rpartition(":")
             problems.append(Problem(where, int(line), key, text if str(file.parent) in text else f"{file}: {text}"))

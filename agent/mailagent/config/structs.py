@@ -20,6 +20,7 @@ from mailagent.config.automation import Automation, Rule
 from mailagent.config.classification import Classification
 from mailagent.config.dkim import Dkim
 from mailagent.config.dsn import Dsn
+from mailagent.config.endpoint import Endpoint as Endpoint
 from mailagent.config.events import EventSink
 from mailagent.config.feedback import Bounces, Feedback
 from mailagent.config.intake import Certificate, ListenerAuth, ListenerKind, ListenerTls
@@ -41,16 +42,6 @@ Network = IPv4Network | IPv6Network
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all configuration values."""
-
-
-class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Host and port; in the file `127.0.0.1:2525`, `[::1]:2525`, `relay.example.com:25`."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Priority(StrEnum):

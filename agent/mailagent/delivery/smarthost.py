@@ -7,7 +7,6 @@ over it as over any other: pipelined, with the final dot, and the in-doubt mark 
 
 import asyncio
 import base64
-import os
 import socket
 import ssl
 from pathlib import Path
@@ -17,6 +16,7 @@ import aiosmtplib
 from aiosmtplib.response import SMTPResponse
 
 from mailagent.api.smtp import SmtpReply, Verb
+from mailagent.config.secret_files import read_secret
 from mailagent.config.structs import RouteAuth
 from mailagent.delivery.connection import Connection
 from mailagent.delivery.errors import ConnectFailed
@@ -25,7 +25,6 @@ from mailagent.delivery.tls import Step, TlsFailed, TlsResult, failure, tls_repl
 from mailagent.delivery.waits import Waits
 from mailagent.routing.rollup import Hop
 
-MAX_SECRET_BYTES = 16_384
 _BASE64_NOTHING = b"AQ=="  # what ends a refused OAUTHBEARER exchange (RFC 7628 section 3.2.3)
 
 
@@ -134,23 +133,6 @@ async def secret_of(auth: RouteAuth, hop: Hop) -> bytes:
         text = f"{hop}: credential not used: {file}: {why}"
         reply = SmtpReply(code=0, enhanced="4.3.5", text=text, verb=Verb.AUTH, local=True)
         raise LoginRefused(reply, hop) from exc
-
-
-def read_secret(file: Path) -> bytes:
-    """The one line of `file`.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it can be read by others than its owner and group, or is no line of text.
-    """
-    with file.open("rb") as opened:
-        mode = os.fstat(opened.fileno()).st_mode
-        if mode & 0o007:
-            raise ValueError(f"everybody on this host may read it (mode {mode & 0o777:03o}); chmod o-rwx")
-        secret = opened.read(MAX_SECRET_BYTES + 1).rstrip(b"\r\n")
-    if not secret or len(secret) > MAX_SECRET_BYTES or any(byte < 0x20 or byte == 0x7F for byte in secret):
-        raise ValueError("it does not hold one line of text")
-    return secret
 
 
 def _refused(hop: Hop, verb: Verb, exc: aiosmtplib.SMTPResponseException) -> ConnectFailed:

@@ -12,11 +12,12 @@ from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 from mailagent.api.outcome import Deferred
 from mailagent.api.smtp import Verb
+from mailagent.config.secret_files import read_secret
 from mailagent.config.structs import Dns, Endpoint, Route, RouteAuth
 from mailagent.config.tls import Tls, TlsMode
 from mailagent.delivery import ConnectFailed, Level, TlsFailed, TlsPolicies, TlsResult
 from mailagent.delivery.policy import Towards
-from mailagent.delivery.smarthost import LoginRefused, read_secret
+from mailagent.delivery.smarthost import LoginRefused
 from mailagent.dns import Resolver
 from mailagent.outcome.classification import outcome_of
 from mailagent.routing import Hop

@@ -1,5 +1,6 @@
 """What the `events` section means."""
 
+import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -30,7 +31,11 @@ def check_events(events: tuple[EventSink, ...], accounting: Accounting, report: 
         if bool(sink.url) == (sink.file is not None):
             report.follow_up(key, "wants either `url` or `file`")
         if sink.url:
-            _check_url(sink, key, report)
+            check_url(sink.url, (*key, "url"), report, shows="recipients")
+            if sink.secret_file is None:
+                report.follow_up(
+                    key, "has a url and no secret_file, so the application could not tell our events from others"
+                )
         for position, letter in enumerate(sink.types):
             if letter not in LETTERS:
                 message = f"`{letter}` is no type of record; there are {', '.join(LETTERS)}"
@@ -42,22 +47,24 @@ def check_events(events: tuple[EventSink, ...], accounting: Accounting, report: 
                 report.follow_up((*key, "streams", position), f"`{stream}` is no stream{known(streams)}")
 
 
-def _check_url(sink: EventSink, key: Key, report: Reader) -> None:
+def check_url(url: str, key: Key, report: Reader, *, shows: str) -> None:
+    """Report an address at `key` that nothing can be posted to, or that `shows` what it should not."""
     try:
-        parts = urlsplit(sink.url)
+        parts = urlsplit(url)
         parts.port  # noqa: B018 - raises ValueError for a bad one
     except ValueError as exc:
-        report.follow_up((*key, "url"), f"`{sink.url}` is no URL: {exc}")
+        report.follow_up(key, f"`{url}` is no URL: {exc}")
         return
     if parts.scheme not in ("https", "http") or not parts.hostname or parts.username is not None or parts.fragment:
-        report.follow_up((*key, "url"), "is no address to post to; write https://app.example.com/path")
-    elif parts.scheme == "http" and not _is_loopback(parts.hostname):
-        report.follow_up((*key, "url"), "would send recipients in clear; write https, or http on loopback")
-    if sink.secret_file is None:
-        report.follow_up(key, "has a url and no secret_file, so the application could not tell our events from others")
+        report.follow_up(key, "is no address to post to; write https://app.example.com/path")
+    elif not re.fullmatch(r"[!-~]+", url):
+        report.follow_up(key, "has a character that a URL does not have; write it as %XX")
+    elif parts.scheme == "http" and not is_loopback(parts.hostname):
+        report.follow_up(key, f"would send {shows} in clear; write https, or http on loopback")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 
+from mailagent.config.checks.words import MAILBOX
 from mailagent.config.reading import Reader
 from mailagent.config.scalars import is_host
 from mailagent.config.structs import Shared
@@ -11,7 +12,6 @@ MAX_DOMAIN = 200
 """Characters; with the local part a path has at most 256 (RFC 5321 section 4.5.3.1.3)."""
 LONGEST = timedelta(days=400)
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*/=?^_`{|}~.-]{1,64}")  # no `+`: what stands behind one is a tag
-_MAILBOX = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 
 
 def check_feedback(config: Shared, report: Reader) -> None:
@@ -41,7 +41,7 @@ def check_feedback(config: Shared, report: Reader) -> None:
             elif local.lower() in taken:
                 report.follow_up(key, f"`{local}` is for {taken[local.lower()]} already")
             taken.setdefault(local.lower(), f"feedback.{field}")
-    if feedback.postmaster and not _MAILBOX.fullmatch(feedback.postmaster):
+    if feedback.postmaster and not MAILBOX.fullmatch(feedback.postmaster):
         report.follow_up(("feedback", "postmaster"), f"`{feedback.postmaster}` is no mail address")
     elif feedback.postmaster.rpartition("@")[2].lower() in feedback_domains(config):
         report.follow_up(("feedback", "postmaster"), "lies in a domain that comes back here: mail would go in circles")

@@ -22,7 +22,7 @@ from mailagent.config.checks.suppression import check_suppression
 from mailagent.config.checks.thresholds import check_thresholds
 from mailagent.config.checks.tls import check_tls
 from mailagent.config.checks.warm_up import check_warm_up
-from mailagent.config.checks.words import bad_name, check_retry, is_name, known
+from mailagent.config.checks.words import MAILBOX, bad_name, check_retry, is_name, known
 from mailagent.config.intake import ListenerAuth, ListenerTls
 from mailagent.config.nodes import Key
 from mailagent.config.providers import shipped_providers
@@ -50,7 +50,6 @@ DEFAULT_PROVIDER = ProviderName("default")
 ROUTE_PROVIDER = ProviderName("route")
 """What the agent calls the provider of a fixed next hop; no section may."""
 _HEADER = re.compile(r"[!-9;-~]+")  # RFC 5322 section 3.6.8
-_MAILBOX = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 _Host: TypeAlias = FleetHost | AgentConfig
@@ -110,7 +109,7 @@ def _check_shared(config: Shared, report: Reader, hosts: list[tuple[Key, _Host]]
         elif config.dns.validating and not ip_address(server.host).is_loopback:
             message = f"`{server.host}` is not on this host: on the way, anybody could forge that an answer is secure"
             report.follow_up(("dns", "servers", n), message)
-    if config.postmaster and not _MAILBOX.fullmatch(config.postmaster):
+    if config.postmaster and not MAILBOX.fullmatch(config.postmaster):
         report.follow_up(("postmaster",), f"`{config.postmaster}` is no mail address")
     timeouts = config.delivery.timeouts
     for step in Timeouts.__struct_fields__:

@@ -10,6 +10,9 @@ from mailagent.config.structs import Retry
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
+MAILBOX = re.compile(r"[!-?A-~]+@[!-?A-~]+")
+
+
 def is_name(text: str) -> bool:
     """Whether `text` may name an object."""
     return _NAME.fullmatch(text) is not None

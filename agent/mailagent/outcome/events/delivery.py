@@ -1,7 +1,5 @@
 """Ways to the application: a signed POST, or a line in a file. Both block, for threads."""
 
-import hashlib
-import hmac
 import http.client
 import os
 import socket
@@ -14,12 +12,13 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from mailagent.api.events import signature
 from mailagent.config.events import EventSink
+from mailagent.config.secret_files import read_key
 from mailagent.outcome.events.cursor import Cursor
 from mailagent.version import __version__
 
 MAX_ANSWER_BYTES = 4096
-MIN_SECRET_BYTES = 16
 WHOLE_ANSWER = 3
 """Time for one request, in time-outs of the sink: each of those is for one read, and a peer may send octet by octet."""
 
@@ -65,7 +64,7 @@ class Webhook:
         self._server = parts.hostname or ""
         self._port = parts.port
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._secret = read_key(sink.secret_file)
+        self._secret = _key_of(sink.secret_file)
         self._context = None if parts.scheme == "http" else _context(sink.ca_file)
         self._connection: http.client.HTTPConnection | None = None
 
@@ -75,12 +74,11 @@ class Webhook:
         head = f'{{"sink":"{self._sink.name}","host":"{self._host}","batch":"{batch}","events":['.encode()
         body = head + b",".join(lines) + b"]}"
         at = int(time.time())
-        signature = hmac.new(self._secret, b"%d.%b" % (at, body), hashlib.sha256).hexdigest()
         headers = {
             "Content-Type": "application/json",
             "User-Agent": f"mailagent/{__version__}",
             "X-Mailagent-Batch": batch,
-            "X-Mailagent-Signature": f"t={at},v1={signature}",
+            "X-Mailagent-Signature": signature(self._secret, at, body),
         }
         fresh = self._connection is None
         try:
@@ -164,24 +162,15 @@ def _cut(connection: http.client.HTTPConnection) -> None:
             sock.shutdown(socket.SHUT_RDWR)
 
 
-def read_key(path: Path | None) -> bytes:
-    """The bytes that requests are signed with.
-
-    Raises:
-        NotTaken: the file cannot be read, is open to others, or holds too little.
-    """
+def _key_of(path: Path | None) -> bytes:
     if path is None:
         raise NotTaken("no secret_file")
     try:
-        mode = path.stat().st_mode
-        secret = path.read_bytes().strip()
+        return read_key(path)
     except OSError as exc:
         raise NotTaken(f"{path}: {exc.strerror}") from exc
-    if mode & 0o007:
-        raise NotTaken(f"{path} can be read by others; chmod 600")
-    if len(secret) < MIN_SECRET_BYTES:
-        raise NotTaken(f"{path} has {len(secret)} bytes; a secret has at least {MIN_SECRET_BYTES}")
-    return secret
+    except ValueError as exc:
+        raise NotTaken(str(exc)) from exc
 
 
 def _context(ca_file: Path | None) -> ssl.SSLContext:
