@@ -53,6 +53,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     critical: float | None
     detail: str = ""  # what the number does not say
     look: str = ""  # the command that shows more
+    about: str = ""  # the subject as a selection: `provider:gmail`; empty: the fleet
 
 
 class Unchecked(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +86,7 @@ class Measured:
     detail: str = ""
     look: str = ""
     least: Level = Level.OK  # whatever the limits say
+    about: str = ""  # the subject as a selection
 
 
 Missing = Mapping[HostName, str]
@@ -120,6 +122,7 @@ def judge(
                 critical=critical,
                 detail=one.detail,
                 look=one.look,
+                about=one.about,
             )
         )
     sign = 1 if unit is Unit.SPACE else -1
@@ -192,30 +195,33 @@ def _stopped(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
         stopped = [(host, view) for host, view in parts if view.state is not PoolState.ACTIVE]
         if parts:
             detail = ", ".join(f"{host}: {view.state} {view.reason}".rstrip() for host, view in stopped)
-            look = f"mailctl pools pool:{row.name}"
-            yield Measured(f"pool {row.name}", len(stopped) / len(parts), thresholds.stopped, detail, look)
+            about = f"pool:{row.name}"
+            look = f"mailctl pools {about}"
+            yield Measured(f"pool {row.name}", len(stopped) / len(parts), thresholds.stopped, detail, look, about=about)
 
 
 def _waiting(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
     for host in facts.fresh:
         if view := host.view:
-            look = f"mailctl deferred host:{host.name}"
-            yield Measured(f"host {host.name}", view.waiting, thresholds.waiting, look=look)
+            about = f"host:{host.name}"
+            look = f"mailctl deferred {about}"
+            yield Measured(f"host {host.name}", view.waiting, thresholds.waiting, look=look, about=about)
 
 
 def _window(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
     for host in facts.fresh:
         if (view := host.view) and view.window_limit:
             detail = f"{view.window:,} of {view.window_limit:,}"
-            look = f"mailctl destinations host:{host.name}"
-            yield Measured(f"host {host.name}", view.window / view.window_limit, thresholds.window, detail, look)
+            about = f"host:{host.name}"
+            look, value = f"mailctl destinations {about}", view.window / view.window_limit
+            yield Measured(f"host {host.name}", value, thresholds.window, detail, look, about=about)
 
 
 def _growth(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
     for name, one in summed(facts.sums, HistoryScope.POOL).items():
         detail = f"{one.received:,} came, {one.delivered + one.bounced:,} left"
-        value = one.received - one.delivered - one.bounced
-        yield Measured(f"pool {name}", value, thresholds.growth, detail, f"mailctl history pool:{name}")
+        value, about = one.received - one.delivered - one.bounced, f"pool:{name}"
+        yield Measured(f"pool {name}", value, thresholds.growth, detail, f"mailctl history {about}", about=about)
 
 
 def _oldest(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
@@ -227,9 +233,10 @@ def _oldest(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
     streams: Mapping[str, AgeLimits] = {str(name): one for name, one in thresholds.oldest.streams.items()}
     for (provider, stream), at in oldest.items():
         limits = streams.get(stream, thresholds.oldest)
-        words = [f"{kind}:{name}" for kind, name in (("provider", provider), ("stream", stream)) if name]
+        about = " ".join(f"{kind}:{name}" for kind, name in (("provider", provider), ("stream", stream)) if name)
         subject = f"{f'stream {stream}' if stream else 'mail'} to {provider or 'a provider not known yet'}"
-        yield Measured(subject, _age_s(at, facts.at), limits, look=f"mailctl messages {' '.join(words)}")
+        look = f"mailctl messages {about}".rstrip()
+        yield Measured(subject, _age_s(at, facts.at), limits, look=look, about=about)
 
 
 def _deferrals(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
@@ -237,8 +244,9 @@ def _deferrals(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
         events = one.deferred + one.delivered
         if events > thresholds.least:
             detail = f"{one.deferred:,} of {events:,} events"
-            look = f"mailctl deferred {scope}:{name}"
-            yield Measured(f"{scope} {name}", one.deferred / events, limits, detail, look)
+            about = f"{scope}:{name}"
+            look = f"mailctl deferred {about}"
+            yield Measured(f"{scope} {name}", one.deferred / events, limits, detail, look, about=about)
 
 
 def _bounces(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
@@ -246,7 +254,8 @@ def _bounces(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
         events = one.bounced + one.delivered
         if events > thresholds.least:
             detail = f"{one.bounced:,} of {events:,} recipients"
-            yield Measured(f"{scope} {name}", one.bounced / events, limits, detail, "mailctl report day")
+            look, about = "mailctl report day", f"{scope}:{name}"
+            yield Measured(f"{scope} {name}", one.bounced / events, limits, detail, look, about=about)
 
 
 def _rates(facts: Facts, limits: RateLimits) -> Iterator[tuple[HistoryScope, str, "Sum", Limits]]:
@@ -266,9 +275,10 @@ def _listed(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
         for view in host.snapshot.vmtas if host.snapshot is not None else ():
             detail = ", ".join(one.sentence for one in view.listings)
             least = Level.CRITICAL if matters(view.listings) else Level.OK
-            look = f"mailctl block-lists vmta:{view.name}"
+            about = f"vmta:{view.name}"
+            look = f"mailctl block-lists {about}"
             lists = len({one.zone for one in view.listings if one.weight is not Weight.INFO})
-            yield Measured(f"virtual MTA {view.name}", lists, thresholds.listed, detail, look, least)
+            yield Measured(f"virtual MTA {view.name}", lists, thresholds.listed, detail, look, least, about)
 
 
 def _unanswered(facts: Facts, count: Callable[[VmtaView], int], of: str, command: str) -> Missing:
@@ -296,13 +306,16 @@ def _identity(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
             continue
         for view in host.snapshot.vmtas:
             detail = view.faults.sentence
-            look = f"mailctl identity vmta:{view.name}"
-            yield Measured(f"virtual MTA {view.name}", view.faults.count, limits, detail, look)
+            about = f"vmta:{view.name}"
+            look = f"mailctl identity {about}"
+            yield Measured(f"virtual MTA {view.name}", view.faults.count, limits, detail, look, about=about)
         for pool in host.snapshot.pools:
             known = of_pools.setdefault(pool.name, pool.faults)  # hosts find the same, and one may not have looked yet
             of_pools[pool.name] = max(known, pool.faults, key=lambda one: one.count)
     for name, faults in of_pools.items():
-        yield Measured(f"pool {name}", faults.count, limits, faults.sentence, f"mailctl identity pool:{name}")
+        about = f"pool:{name}"
+        look = f"mailctl identity {about}"
+        yield Measured(f"pool {name}", faults.count, limits, faults.sentence, look, about=about)
 
 
 def _warm_up(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
@@ -311,8 +324,9 @@ def _warm_up(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
             paused = [one for one in view.warm_up if one.state is WarmUpState.PAUSED]
             detail = f"{paused[0].provider}: {paused[0].why}" if paused else ""
             if view.warm_up:
-                look = f"mailctl warm-up vmta:{view.name}"
-                yield Measured(f"virtual MTA {view.name}", len(paused), thresholds.warm_up, detail, look)
+                about = f"vmta:{view.name}"
+                look = f"mailctl warm-up {about}"
+                yield Measured(f"virtual MTA {view.name}", len(paused), thresholds.warm_up, detail, look, about=about)
 
 
 def _silent(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
@@ -320,14 +334,16 @@ def _silent(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
         for view in host.snapshot.vmtas if host.snapshot is not None else ():
             if view.state is MemberState.STANDBY and view.last_at is not None:
                 age_s, look = _age_s(view.last_at, facts.at), f"mailctl ips vmta:{view.name}"
-                yield Measured(f"standby {view.name}", age_s, thresholds.silent, look=look)
+                yield Measured(f"standby {view.name}", age_s, thresholds.silent, look=look, about=f"vmta:{view.name}")
 
 
 def _disk_free(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
     limits: SpaceLimits = thresholds.disk_free
     for host in facts.fresh:
         if view := host.view:
-            yield Measured(f"host {host.name}", view.disk_free_bytes, limits, look=f"mailctl hosts host:{host.name}")
+            about = f"host:{host.name}"
+            look = f"mailctl hosts {about}"
+            yield Measured(f"host {host.name}", view.disk_free_bytes, limits, look=look, about=about)
 
 
 def _orders(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
@@ -337,14 +353,16 @@ def _orders(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
         if order.kind in STANDING and not order.rule and fresh & set(row.hosts):
             subject = f"{order.kind} {order.target} by {order.author}"
             detail = f"on {', '.join(row.hosts)}{f': {order.reason}' if order.reason else ''}"
-            look = f"mailctl directives {' '.join(f'host:{host}' for host in row.hosts)}"
-            yield Measured(subject, _age_s(order.created_at, facts.at), thresholds.orders, detail, look)
+            hosts = " ".join(f"host:{host}" for host in row.hosts)
+            look, about = f"mailctl directives {hosts}", f"{order.target} {hosts}"
+            yield Measured(subject, _age_s(order.created_at, facts.at), thresholds.orders, detail, look, about=about)
 
 
 def _in_doubt(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
     for host, page in facts.in_doubt.got.items():
         found = [row for row in page.rows if row.resolution == "open" and facts.at - row.at < RECENT]
-        yield Measured(f"host {host}", len(found), thresholds.in_doubt, look=f"mailctl in-doubt host:{host}")
+        look, about = f"mailctl in-doubt host:{host}", f"host:{host}"
+        yield Measured(f"host {host}", len(found), thresholds.in_doubt, look=look, about=about)
 
 
 def _events(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
@@ -352,13 +370,13 @@ def _events(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
         for row in sinks.rows:
             age_s = _age_s(row.oldest_at, facts.at) if row.oldest_at else 0.0
             subject, look = f"sink {row.name} of host {host}", f"mailctl events host:{host}"
-            yield Measured(subject, age_s, thresholds.events, row.last_error, look)
+            yield Measured(subject, age_s, thresholds.events, row.last_error, look, about=f"host:{host}")
 
 
 def _undecided(facts: Facts, thresholds: Thresholds) -> Iterator[Measured]:
     for host, page in facts.suppressions.got.items():
-        look = f"mailctl suppression list --pending --host {host}"
-        yield Measured(f"host {host}", page.pending, thresholds.undecided, look=look)
+        look, about = f"mailctl suppression list --pending --host {host}", f"host:{host}"
+        yield Measured(f"host {host}", page.pending, thresholds.undecided, look=look, about=about)
 
 
 def _age_s(since: datetime, now: datetime) -> float:

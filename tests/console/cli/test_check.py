@@ -28,7 +28,7 @@ async def test_a_well_fleet_is_zero_and_a_crossed_threshold_five(agents: Agents,
     assert ran.code == 5
     (row,) = [row for row in ran.document["rows"] if row["level"] != "ok"]
     assert (row["name"], row["worst"]["subject"]) == ("deferrals", "pool marketing")
-    assert row["worst"]["detail"] == "1,504 of 4,474 events"
+    assert (row["worst"]["detail"], row["worst"]["about"]) == ("1,504 of 4,474 events", "pool:marketing")
     people = await mailctl("check")
     assert "critical: deferrals 34% of provider gmail (limit 15%): 1,504 of 4,474 events" in people.out
     assert "  mailctl deferred provider:gmail" in people.out
