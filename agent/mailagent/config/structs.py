@@ -16,6 +16,7 @@ from mailagent.api.ids import HostName, PoolName, ProviderName, StreamName, Vmta
 from mailagent.api.methods import DEFAULT_SOCKET
 from mailagent.api.requests import Role
 from mailagent.config.accounting import Accounting
+from mailagent.config.alerts import Alerts
 from mailagent.config.automation import Automation, Rule
 from mailagent.config.classification import Classification
 from mailagent.config.dkim import Dkim
@@ -345,6 +346,7 @@ class FleetConfig(Shared, frozen=True, kw_only=True, forbid_unknown_fields=True)
     environment: Environment | None = None
     hosts: dict[HostName, FleetHost]
     thresholds: Thresholds = Thresholds()  # the console's; hosts know nothing of them
+    alerts: Alerts = Alerts()  # the console's too
 
 
 class AgentConfig(Shared, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ import click
 
 from mailagent.version import __version__
 from mailctl.cli import (
+    alerts,
     automation,
     block_lists,
     check,
@@ -199,7 +200,15 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         ),
         _LOOK,
     ),
-    "From cron": (check.check, report.report, routine.routine, playbook.playbook, watch.watch, metrics.metrics),
+    "From cron": (
+        check.check,
+        report.report,
+        routine.routine,
+        alerts.alerts,
+        playbook.playbook,
+        watch.watch,
+        metrics.metrics,
+    ),
     "Act": (
         *verbs.COMMANDS,
         timeline.note,

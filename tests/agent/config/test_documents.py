@@ -11,6 +11,7 @@ import pytest
 from mailagent.api.ids import HostName, StreamName, VmtaName
 from mailagent.config import (
     accounting,
+    alerts,
     automation,
     classification,
     dsn,
@@ -85,6 +86,15 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`suppression.soft`": suppression.SoftBounces,
     "`suppression.incident`": suppression.Incident,
     "`thresholds`": thresholds.Thresholds,
+    "`alerts`": alerts.Alerts,
+    "`alerts.receivers.NAME`": alerts.Receiver,
+    "`alerts.receivers.NAME.webhook`": alerts.Webhook,
+    "`alerts.receivers.NAME.command`": alerts.AlertCommand,
+    "`alerts.receivers.NAME.mail`": alerts.AlertMail,
+    "`alerts.receivers.NAME.mail.account`": alerts.RelayAccount,
+    "`alerts.receivers.NAME.syslog`": alerts.Syslog,
+    "`alerts.routes`": alerts.AlertRoute,
+    "`alerts.routes.escalate`": alerts.Escalation,
     "Top level of `fleet.yaml`": structs.FleetConfig,
 }
 WITHOUT_TABLE = {"ByteRate", "Certificate", "Endpoint", "Rate"}  # written in one line

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from mailagent.api.ids import ProviderName
 from mailagent.config.checks.accounting import check_accounting
+from mailagent.config.checks.alerts import check_alerts
 from mailagent.config.checks.automation import check_automation
 from mailagent.config.checks.destinations import check_destinations
 from mailagent.config.checks.dkim import check_dkim
@@ -62,6 +63,7 @@ def check_fleet(config: FleetConfig, report: Reader) -> None:
     _check_names(report, "hosts")
     _check_shared(config, report, [(("hosts", name), host) for name, host in config.hosts.items()])
     check_thresholds(config, report)
+    check_alerts(config, report)
     check_machines(config, report)
 
 
