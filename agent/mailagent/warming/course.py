@@ -19,7 +19,7 @@ from mailagent.config.warm_up import WarmUpPlan
 from mailagent.words import many
 
 ENOUGH: Final = 0.5
-"""Part of the ceiling that makes a day count."""
+"""Part of the ceiling that makes a day count once it was delivered."""
 LEAST: Final = 3
 """Fewer replies or reports of a kind mean nothing, whatever share they are."""
 BLOCKED: Final = 0.05
@@ -29,7 +29,7 @@ THROTTLED_BACK: Final = 0.10
 THROTTLED_HOLD: Final = 0.05
 BOUNCED_HOLD: Final = 0.03
 COMPLAINTS_PAUSE: Final = 0.003
-"""Complaints of a day by what was delivered on it."""
+"""Complaints of a day by what was delivered on it, or on the last day with mail: they come hours later."""
 COMPLAINTS_BACK: Final = 0.001
 BACK: Final = 2
 """Days back."""
@@ -107,10 +107,11 @@ class Course(msgspec.Struct, kw_only=True):
 
     def look(self, plan: WarmUpPlan, now: float) -> str:
         """Go on with the time; what is to be told, empty: nothing happened."""
+        self.paused_until = min(self.paused_until, now + plan.day_s)  # the clock may have been set back
         told = self._alarmed(plan, now)
         today = now - now % plan.day_s
         if now < self.began + plan.day_s:
-            self.began = min(self.began, today)  # the clock may have been set back
+            self.began = min(self.began, today)  # likewise
             return told
         return self._next_day(plan, today) or told
 
@@ -118,8 +119,9 @@ class Course(msgspec.Struct, kw_only=True):
         """What cannot wait for the end of the day."""
         if now < self.paused_until:
             return ""
+        about = max(self.delivered, self.past[-1].delivered if self.past else 0)
         pause = self._too_many(self.blocked, self.attempts, BLOCKED, "refused as blocked")
-        pause = pause or self._too_many(self.complaints, self.delivered, COMPLAINTS_PAUSE, "complained about")
+        pause = pause or self._too_many(self.complaints, about, COMPLAINTS_PAUSE, "complained about")
         if pause:
             self.blocked = self.complaints = 0  # a pause of a day answers them
             self.paused_until = now + plan.day_s
@@ -128,7 +130,7 @@ class Course(msgspec.Struct, kw_only=True):
         if self.went_back or not (self.day and plan.days):
             return ""
         back = self._too_many(self.throttled, self.attempts, THROTTLED_BACK, "throttled")
-        back = back or self._too_many(self.complaints, self.delivered, COMPLAINTS_BACK, "complained about")
+        back = back or self._too_many(self.complaints, about, COMPLAINTS_BACK, "complained about")
         if not back:
             return ""
         self.went_back = True
@@ -177,8 +179,8 @@ class Course(msgspec.Struct, kw_only=True):
         ):
             if found := self._too_many(count, self.attempts, share, what):
                 return f"held: {found} on the day before"
-        if self.used < ENOUGH * ceiling:
-            return f"held: {self.used:,} of {ceiling:,} were sent on the day before, half of it counts"
+        if self.delivered < ENOUGH * ceiling:
+            return f"held: {self.delivered:,} of {ceiling:,} were delivered on the day before, half of it counts"
         return ""
 
     def _too_many(self, count: int, of: int, share: float, what: str) -> str:

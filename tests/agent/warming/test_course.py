@@ -47,8 +47,15 @@ def test_half_the_ceiling_makes_a_day_count_and_less_does_not() -> None:
     assert one.day == 1
     sent(one, 62)  # of 126
     assert over(one) == ""
-    assert (one.day, one.why) == (1, "held: 62 of 126 were sent on the day before, half of it counts")
+    assert (one.day, one.why) == (1, "held: 62 of 126 were delivered on the day before, half of it counts")
     assert one.state(PLAN, one.began) is WarmUpState.HELD
+
+
+def test_a_provider_that_takes_nothing_teaches_nothing() -> None:
+    one = course()
+    sent(one, 0, deferred=100)  # no connection, say
+    over(one)
+    assert (one.day, one.why) == (0, "held: 0 of 100 were delivered on the day before, half of it counts")
 
 
 def test_a_day_without_mail_changes_nothing_and_is_not_kept() -> None:
@@ -62,8 +69,8 @@ def test_a_day_without_mail_changes_nothing_and_is_not_kept() -> None:
     [
         (Category.RATE_LIMIT, False, 6, "held: 6 of 100 recipients throttled on the day before"),
         (Category.RATE_LIMIT, False, 5, ""),
-        (Category.GREYLIST, False, 60, ""),
-        (Category.MAILBOX_FULL, False, 60, ""),
+        (Category.GREYLIST, False, 50, ""),
+        (Category.MAILBOX_FULL, False, 50, ""),
     ],
 )
 def test_throttling_holds_and_greylisting_does_not(category: Category, permanent: bool, count: int, why: str) -> None:
@@ -134,6 +141,38 @@ def test_complaints_of_a_day_by_what_was_delivered(complaints: int, told: str) -
     sent(one, 2_000)
     one.complaints = complaints
     assert one.look(PLAN, 10.0) == told
+
+
+def test_complaints_that_come_before_the_mail_of_the_day_are_about_the_mail_before() -> None:
+    one = course(day=10)
+    sent(one, 2_000)
+    over(one)
+    one.complaints = 1
+    sent(one, 10)
+    assert one.look(PLAN, one.began + 10) == ""
+    one.complaints = 4
+    assert one.look(PLAN, one.began + 20) == "went back to day 10: 4 of 2,000 recipients complained about"
+    assert one.day == 9
+
+
+def test_complaints_that_come_during_a_pause_do_not_make_it_longer() -> None:
+    one = course(day=10)
+    sent(one, 2_000)
+    one.complaints = 7
+    assert one.look(PLAN, DAY / 2) == "paused for a day: 7 of 2,000 recipients complained about"
+    over(one)
+    one.complaints = 4
+    assert one.look(PLAN, 1.6 * DAY) == "went back to day 9: 4 of 2,000 recipients complained about"
+    assert one.state(PLAN, 1.6 * DAY) is WarmUpState.HELD
+
+
+def test_a_clock_that_was_ahead_makes_no_pause_longer() -> None:
+    one = course(day=3)
+    sent(one, 40, bounced=4)
+    one.refused(Category.IP_BLOCKLIST, permanent=True, count=4)
+    one.look(PLAN, 500 * DAY)
+    assert one.look(PLAN, 10 * DAY) == ""
+    assert one.state(PLAN, 11 * DAY) is not WarmUpState.PAUSED
 
 
 def test_the_last_day_done_well_ends_the_plan() -> None:
