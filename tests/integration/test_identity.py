@@ -27,6 +27,8 @@ async def test_a_standby_that_nobody_knows_stays_out_until_its_name_is_published
     async with rig(tmp_path, SECTIONS) as one:
         one.dns.add("m1.example", "A", "127.0.1.1")
         one.dns.add("m3.example", "A", "127.0.1.3")
+        for name in ("m1.example", "m3.example"):
+            one.dns.add(name, "TXT", '"v=spf1 a -all"')
         one.dns.add("1.1.0.127.in-addr.arpa", "PTR", "m1.example.")
         one.dns.add("news.example", "TXT", RECORD)
         one.dns.add("_dmarc.news.example", "TXT", '"v=DMARC1; p=reject"')

@@ -85,7 +85,10 @@ def _generic(name: str, address: Address) -> bool:
 
 
 async def greeting(dns: Asks, ehlo: str, address: Address) -> Finding:
-    """The name after EHLO is one of a host, and leads to the address that says it."""
+    """The name after EHLO is one of a host, leads to the address that says it, and its SPF lets that address send.
+
+    Mail without a sender (notifications) has no other domain for SPF (RFC 7208 section 2.4).
+    """
     if "." not in ehlo.strip("."):
         return weak(f"`{ehlo}` is no full host name")
     answer = await dns.addresses(ehlo, version=address.version)
@@ -95,7 +98,17 @@ async def greeting(dns: Asks, ehlo: str, address: Address) -> Finding:
         return weak(f"{ehlo} has no address record")
     if address not in answer.records:
         return weak(f"{ehlo} leads to {', '.join(map(str, answer.records[:3]))}, not to {address}")
-    return good(ehlo)
+    found = await spf.check_host(dns, address, ehlo, sender=f"postmaster@{ehlo}", helo=ehlo)
+    match found.result:
+        case Result.PASS:
+            return good(ehlo)
+        case Result.TEMPERROR:
+            return unknown(found.reason)
+        case Result.NONE:
+            return weak(f"{ehlo} has no SPF record, and mail without a sender has no other: publish `v=spf1 a -all`")
+        case Result.NEUTRAL:
+            return weak(f"SPF of {ehlo} says nothing of {address}: {found.reason}")
+    return bad(f"SPF of {ehlo}: {found.result} for {address}: {found.reason}; mail without a sender counts as forged")
 
 
 async def record(dns: Asks, domain: str) -> Finding:

@@ -12,11 +12,12 @@ SENDERS = ("receipts", "news", "outreach")
 
 
 def publish_names(zone: Zone, blueprint: Blueprint) -> None:
-    """PTR and address of each virtual MTA; SPF, DMARC and MX of what it sends for."""
+    """PTR, address and SPF of each virtual MTA; SPF, DMARC and MX of what it sends for."""
     for host in blueprint.hosts:
         for vmta, address in host.addresses.items():
             name = f"{vmta}.{ORGANIZATION}"
             zone.publish(name, RdataType.A, address)
+            zone.publish(name, RdataType.TXT, '"v=spf1 a -all"')
             zone.publish(ip_address(address).reverse_pointer, RdataType.PTR, f"{name}.")
     zone.publish(f"_dmarc.{ORGANIZATION}", RdataType.TXT, '"v=DMARC1; p=quarantine"')
     for sender in SENDERS:
