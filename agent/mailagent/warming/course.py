@@ -52,6 +52,8 @@ class Course(msgspec.Struct, kw_only=True):
     source: str  # the addresses: others begin anew
     began: float  # when its day began
     day: int = 0  # of the plan, from 0; the number of its days: done
+    plan_days: int = 0  # of that plan; 0: not looked at by one
+    earned: int = 0  # its ceiling by that plan
     used: int = 0  # recipients placed today
     delivered: int = 0  # of today's attempts
     deferred: int = 0
@@ -107,6 +109,24 @@ class Course(msgspec.Struct, kw_only=True):
 
     def look(self, plan: WarmUpPlan, now: float) -> str:
         """Go on with the time; what is to be told, empty: nothing happened."""
+        if plan.days:
+            self._find_day(plan)
+        told = self._look(plan, now)
+        if plan.days:
+            self.plan_days, self.earned = plan.days, self.ceiling(plan)
+        return told
+
+    def _find_day(self, plan: WarmUpPlan) -> None:
+        """In another plan it goes on with the day of the ceiling that it has earned."""
+        if not self.plan_days or (self.plan_days, self.earned) == (plan.days, self.ceiling(plan)):
+            return
+        if self.day >= self.plan_days:
+            self.day = plan.days
+        else:
+            days = range(1, plan.days)
+            self.day = max((day for day in days if plan.ceiling(self.provider, day) <= self.earned), default=0)
+
+    def _look(self, plan: WarmUpPlan, now: float) -> str:
         self.paused_until = min(self.paused_until, now + plan.day_s)  # the clock may have been set back
         told = self._alarmed(plan, now)
         today = now - now % plan.day_s

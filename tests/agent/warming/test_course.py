@@ -218,6 +218,36 @@ def test_a_clock_that_was_set_back_judges_nothing() -> None:
     assert (one.day, one.used, one.began) == (4, 100, 8 * DAY)
 
 
+@pytest.mark.parametrize(
+    ("other", "day", "state"),
+    [
+        (WarmUp(weeks=2, start=100, target=50_000), 9, WarmUpState.CLIMBING),  # the 21st day would be behind its end
+        (WarmUp(weeks=8, start=100, target=50_000), 40, WarmUpState.CLIMBING),
+        (WarmUp(weeks=4, start=100, target=500_000), 14, WarmUpState.CLIMBING),
+        (WarmUp(weeks=4, start=100, target=2_000), 27, WarmUpState.CLIMBING),
+        (WarmUp(weeks=4, start=20_000, target=50_000), 0, WarmUpState.CLIMBING),
+    ],
+)
+def test_in_another_plan_it_goes_on_with_what_it_has_earned(other: WarmUp, day: int, state: WarmUpState) -> None:
+    one = course(day=20)
+    one.look(PLAN, 10.0)
+    plan = WarmUpPlan(other)
+    for _ in range(3):
+        one.look(plan, 11.0)
+        assert (one.day, one.state(plan, 11.0)) == (day, state)
+    assert one.ceiling(plan) <= max(PLAN.ceiling(one.provider, 20), plan.start(one.provider))
+
+
+@pytest.mark.parametrize("weeks", [2, 8])
+def test_done_is_done_in_another_plan_too(weeks: int) -> None:
+    one = course(day=28)
+    one.look(PLAN, 10.0)
+    plan = WarmUpPlan(WarmUp(weeks=weeks, start=100, target=50_000))
+    one.look(plan, 11.0)
+    assert one.state(plan, 11.0) is WarmUpState.DONE
+    assert one.day == plan.days
+
+
 Event = st.tuples(st.integers(0, 4_000), st.integers(0, 300), st.integers(0, 100), st.sampled_from(Category))
 
 
