@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mailagent.api.ids import ProviderName
 from mailagent.config.automation import Rule
+from mailagent.config.checks.alerts import untold
 from mailagent.config.checks.metrics import exposed
 from mailagent.config.checks.streams import mixed_pools
 from mailagent.config.errors import Problem
@@ -64,6 +65,7 @@ def findings(config: Shared) -> Iterator[Finding]:
     if isinstance(config, FleetConfig):
         for host, entry in config.hosts.items():
             yield from exposed(entry.metrics, ("hosts", host))
+        yield from untold(config.alerts)
     elif isinstance(config, AgentConfig):
         yield from exposed(config.metrics, ())
 

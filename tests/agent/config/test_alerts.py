@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mailagent.config import ConfigError, dump_agent, host_part, load_fleet
+from mailagent.config import ConfigError, dump_agent, host_part, lint_fleet, load_fleet
 from mailagent.config.alerts import Severity
 from mailagent.config.structs import FleetConfig
 
@@ -83,6 +83,16 @@ def test_a_mistake_has_its_place(tmp_path: Path, text: str, message: str) -> Non
         load(tmp_path, f"alerts: {{{text}}}")
     assert "fleet.yaml:13: alerts" in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_a_receiver_that_no_route_leads_to_is_a_warning(tmp_path: Path) -> None:
+    receivers = "receivers: {a: {syslog: {}}, b: {syslog: {}}, c: {syslog: {}}}"
+    load(tmp_path, f"alerts: {{{receivers}, routes: [{{to: [a], escalate: {{to: [c]}}}}]}}")
+    assert [str(one).partition("yaml:")[2] for one in lint_fleet(tmp_path / "fleet.yaml")] == [
+        "13: alerts.receivers.b: is never told of anything: no route leads to it"
+    ]
+    load(tmp_path, f"alerts: {{{receivers}}}")
+    assert lint_fleet(tmp_path / "fleet.yaml") == []
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from mailagent.config.alerts import KINDS, AlertMail, AlertRoute, Receiver, Severity, Syslog
+from mailagent.config.alerts import KINDS, AlertMail, AlertRoute, Alerts, Receiver, Severity, Syslog
 from mailagent.config.checks.events import check_url, is_loopback
 from mailagent.config.checks.words import MAILBOX, bad_name, is_name, known
 from mailagent.config.endpoint import Endpoint
@@ -25,6 +25,14 @@ def check_alerts(config: FleetConfig, report: Reader) -> None:
             report.follow_up(key, bad_name(name))
         _check_receiver(receiver, key, config, report)
     _check_routes(config, report)
+
+
+def untold(alerts: Alerts) -> Iterator[tuple[Key, str]]:
+    """The warning about each receiver that no route leads to."""
+    told = {name for route in alerts.routes for name in (*route.to, *(route.escalate.to if route.escalate else ()))}
+    for name in alerts.receivers if alerts.routes else ():
+        if name not in told:
+            yield ("alerts", "receivers", name), "is never told of anything: no route leads to it"
 
 
 def _check_receiver(receiver: Receiver, key: Key, config: FleetConfig, report: Reader) -> None:
