@@ -172,6 +172,16 @@ def due(book: Book, settings: Alerts, now: datetime) -> tuple[Telling, ...]:
     return tuple(sorted(tellings, key=urgency))
 
 
+def later(book: Book, settings: Alerts) -> tuple[Telling, ...]:
+    """What will be told as new if it lasts."""
+    return tuple(
+        Telling(receiver=receiver, event=Event.NEW, alert=alert)
+        for alert in book.alerts
+        if alert.is_seen and alert.due_at is None
+        for receiver in route_of(alert.signal, settings).to
+    )
+
+
 def urgency(telling: Telling) -> tuple[int, int, datetime]:
     """Sorts tellings: what is over comes last, and before that what is critical first."""
     events = tuple(Event)

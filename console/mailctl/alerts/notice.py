@@ -3,7 +3,6 @@
 import socket
 from collections.abc import Sequence
 from datetime import datetime
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 
@@ -127,7 +126,7 @@ def body(notice: Notice) -> bytes:
 def mail(notice: Notice, *, sender: str, to: Sequence[str]) -> EmailMessage:
     """For people."""
     message = EmailMessage()
-    message["From"] = Address("mailctl", addr_spec=sender)
+    message["From"] = f"mailctl <{sender}>"
     message["To"] = ", ".join(to)
     message["Subject"] = notice.title[:200]
     message["Date"] = format_datetime(notice.at)

@@ -1,6 +1,7 @@
 """The way to each receiver: hands a notice over within its time, or says why it was not taken."""
 
 import asyncio
+import logging
 import os
 
 from mailagent.config.alerts import Receiver
@@ -10,6 +11,8 @@ from mailctl.output.human import printable
 
 SPARE_S = 5.0
 """Beyond the time-out of a mail, which aiosmtplib counts for each answer."""
+
+log = logging.getLogger(__name__)
 
 
 async def hand(receiver: Receiver, notice: Notice) -> str:
@@ -22,6 +25,9 @@ async def hand(receiver: Receiver, notice: Notice) -> str:
         if isinstance(exc, OSError) and exc.strerror and exc.filename:
             return f"{exc.filename}: {exc.strerror}"
         return printable(str(exc) or type(exc).__name__)
+    except Exception as exc:
+        log.exception("a receiver broke down")
+        return f"broke down: {type(exc).__name__}"
     return ""
 
 

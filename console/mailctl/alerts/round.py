@@ -2,16 +2,16 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
 from typing import NamedTuple
 
 from mailagent.api import codec
-from mailagent.config.alerts import Alerts
 from mailagent.config.structs import FleetConfig
 from mailctl.alerts import book as books
 from mailctl.alerts.book import Book, Telling
-from mailctl.alerts.notice import Notice, notice, rehearsal
+from mailctl.alerts.errors import StoreError
+from mailctl.alerts.notice import notice, rehearsal
 from mailctl.alerts.receivers import hand
 from mailctl.alerts.signals import Sight, sight_of
 from mailctl.alerts.store import Store
@@ -22,13 +22,22 @@ from mailctl.ops.checkup import Reading, Verdict, checkup
 from mailctl.ops.facts import gather_facts
 
 
+class Result(StrEnum):
+    """What became of a notice."""
+
+    SENT = "sent"
+    FAILED = "failed"
+    PLANNED = "planned"  # a dry run
+    LATER = "later"  # a dry run: when it has lasted
+
+
 class Sent(NamedTuple):
     """What one receiver was handed, or would be."""
 
     receiver: str
+    result: Result
     tellings: tuple[Telling, ...]
     error: str = ""  # why it did not take it
-    is_planned: bool = False
 
 
 async def look(fleet: Fleet, drift: Drift, *, deadline_s: float, say: Callable[[Verdict, Reading], str]) -> Sight:
@@ -59,39 +68,45 @@ async def tell(config: FleetConfig, store: Store, sight: Sight, *, dry_run: bool
         return books.see(book, sight, settings, now)
 
     book = seen(store.load()) if dry_run else store.update(seen)
-    by_receiver: dict[str, list[Telling]] = {}
-    for telling in books.due(book, settings, now):
-        by_receiver.setdefault(telling.receiver, []).append(telling)
+    due = _by_receiver(books.due(book, settings, now))
     if dry_run:
-        return tuple(Sent(name, tuple(some), is_planned=True) for name, some in by_receiver.items())
+        later = _by_receiver(books.later(book, settings))
+        planned = [Sent(name, Result.PLANNED, tellings) for name, tellings in due.items()]
+        return (*planned, *(Sent(name, Result.LATER, tellings) for name, tellings in later.items()))
     kept = Counter(host for alert in book.alerts if alert.told for host in alert.hidden_by)
 
-    async def one(name: str, tellings: Sequence[Telling]) -> Sent:
+    async def one(name: str, tellings: tuple[Telling, ...]) -> Sent:
         made = notice(tellings, name, environment=_environment(config), now=now, kept=kept)
-        error = await hand(settings.receivers[name], made)
-        if not error:
+        if error := await hand(settings.receivers[name], made):
+            return Sent(name, Result.FAILED, tellings, error)
+        try:
             store.update(lambda book: books.confirm(book, tellings, codec.now()))
-        return Sent(name, tuple(tellings), error)
+        except StoreError as exc:  # the others are told all the same
+            return Sent(name, Result.SENT, tellings, f"comes again, it could not be noted: {exc}")
+        return Sent(name, Result.SENT, tellings)
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(name, some), name=f"alerts:{name}") for name, some in by_receiver.items()]
+        tasks = [group.create_task(one(name, some), name=f"alerts:{name}") for name, some in due.items()]
     return tuple(task.result() for task in tasks)
+
+
+def _by_receiver(tellings: Iterable[Telling]) -> dict[str, tuple[Telling, ...]]:
+    found: dict[str, tuple[Telling, ...]] = {}
+    for telling in tellings:
+        found[telling.receiver] = (*found.get(telling.receiver, ()), telling)
+    return found
 
 
 async def rehearse(config: FleetConfig, names: Sequence[str]) -> dict[str, str]:
     """Send a marked test through each receiver: why it failed, empty where it did not."""
-    settings: Alerts = config.alerts
 
     async def one(name: str) -> str:
-        return await hand(settings.receivers[name], _test(config, name, codec.now()))
+        made = rehearsal(name, environment=_environment(config), now=codec.now())
+        return await hand(config.alerts.receivers[name], made)
 
     async with asyncio.TaskGroup() as group:
         tasks = {name: group.create_task(one(name), name=f"alerts:{name}") for name in names}
     return {name: task.result() for name, task in tasks.items()}
-
-
-def _test(config: FleetConfig, name: str, now: datetime) -> Notice:
-    return rehearsal(name, environment=_environment(config), now=now)
 
 
 def _environment(config: FleetConfig) -> str:

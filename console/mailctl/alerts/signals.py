@@ -21,6 +21,8 @@ from mailctl.ops.findings import Trouble
 
 GRAVE = (Trouble.FAILED, Trouble.SOURCE, Trouble.BOUNCING, Trouble.BLOCKED, Trouble.FAILING)
 """Alarms that are critical; the rest is a warning."""
+SEVERAL = 3
+"""Alarms about the same that are told in words."""
 _MEASURED = {Trouble.LOST: "unreachable", Trouble.REFUSING: "refusing"}
 """Alarms whose severity a threshold says."""
 _OF_FLEET = (Trouble.FAILING, Trouble.DNS)
@@ -112,33 +114,34 @@ def sight_of(
     """What is wrong, the worst words first. `silent`: hosts that gave no answer, and why; `say`: a reading in words."""
     sorter = Sorter(config)
     levels = {verdict.name: verdict.level for verdict in verdicts}
-    found: dict[tuple[str, str], Signal] = {}
+    found: dict[tuple[str, str], list[Signal]] = {}
     for signal in (
         *_of_silent(silent, alarms, levels),
         *_of_alarms(alarms, levels, sorter),
         *_of_verdicts(verdicts, sorter, say),
         *map(_of_drift, drifted),
     ):
-        key = (signal.kind, signal.subject)
-        found[key] = _joined(found[key], signal) if key in found else signal
+        found.setdefault((signal.kind, signal.subject), []).append(signal)
     unchecked = {
         verdict.name: tuple(one.host for one in verdict.unchecked)
         for verdict in verdicts
         if verdict.name in THRESHOLD_KINDS
     }
-    return Sight(tuple(found.values()), silent, unchecked)
+    return Sight(tuple(map(_joined, found.values())), silent, unchecked)
 
 
-def _joined(one: Signal, other: Signal) -> Signal:
-    """Two alarms about the same: one address of a provider, and another one."""
+def _joined(parts: Sequence[Signal]) -> Signal:
+    """Several alarms about the same: one address of a provider, and another one."""
+    texts = [part.text for part in parts[:SEVERAL]]
+    texts += [f"and {len(parts) - SEVERAL} more"] if len(parts) > SEVERAL else []
     return replace(
-        one,
-        text=f"{one.text}; {other.text}",
-        scope=_once((*one.scope, *other.scope)),
-        hosts=_once((*one.hosts, *other.hosts)),
-        pools=_once((*one.pools, *other.pools)),
-        streams=_once((*one.streams, *other.streams)),
-        providers=_once((*one.providers, *other.providers)),
+        parts[0],
+        text="; ".join(texts),
+        scope=_once(name for part in parts for name in part.scope),
+        hosts=_once(name for part in parts for name in part.hosts),
+        pools=_once(name for part in parts for name in part.pools),
+        streams=_once(name for part in parts for name in part.streams),
+        providers=_once(name for part in parts for name in part.providers),
     )
 
 

@@ -23,6 +23,7 @@ def alerts() -> None:
     """Tell people and programs of trouble.
 
     Of alarms, crossed thresholds and hosts that are silent, by the receivers and routes of `alerts` in the fleet file.
+    What is wrong now, `mailctl alarms` and `mailctl check` say.
     """
 
 
@@ -109,11 +110,10 @@ async def _round(
 
 
 def _told(one: "Sent") -> list[dict[str, Any]]:
-    result = "planned" if one.is_planned else "failed" if one.error else "sent"
     return [
         {
             "receiver": one.receiver,
-            "result": result,
+            "result": one.result,
             "event": telling.event,
             "id": telling.alert.id,
             "kind": telling.alert.signal.kind,

@@ -216,6 +216,10 @@ async def test_a_command_that_does_not_read_or_is_not_there() -> None:
     )
 
 
+async def test_a_receiver_that_breaks_down_is_one_that_failed() -> None:
+    assert await hand(Receiver(command=AlertCommand(run=())), told()) == "broke down: TypeError"
+
+
 # -- mail
 
 

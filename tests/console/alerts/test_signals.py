@@ -67,6 +67,8 @@ def test_alarms_about_addresses_of_one_provider_are_one_signal(config: FleetConf
     (signal,) = look(config, found=both).signals
     assert (signal.text, signal.scope, signal.hosts) == ("a; b", ("mkt-1", "mkt-3"), ("mx1", "mx2"))
     assert signal.severity is Severity.CRITICAL
+    many = tuple(alarm(Trouble.BLOCKED, f"gmail/mkt-{n}", text=str(n)) for n in range(9))
+    assert look(config, found=many).signals[0].text == "0; 1; 2; and 6 more"
     (common,) = look(config, found=(alarm(Trouble.BLOCKED, "gmail/mkt-1", "gmail/mkt-3"),)).signals
     assert (common.subject, common.scope) == (signal.subject, ("*",))
 

@@ -50,6 +50,10 @@ async def test_a_round_tells_what_is_new_and_then_what_is_over(
     ran = await mailctl("alerts", "run")
     assert (ran.code, ran.out, ran.err) == (0, "", "")
     agents["mx2"].sums = records.sums(deferred=1500)
+    early = await mailctl("alerts", "run", "--dry-run", "--json")
+    assert {(row["receiver"], row["result"], row["kind"]) for row in early.document["rows"]} == {
+        ("pager", "later", "deferrals")
+    }
     first = await mailctl("alerts", "run")  # it has just begun
     assert (first.code, first.out, notices(heard)) == (0, "", [])
     planned = await mailctl("alerts", "run", "--dry-run", "--json")
@@ -220,6 +224,23 @@ async def test_a_watch_makes_rounds_until_it_is_ended(agents: Agents, path: Path
     assert {(row["event"], row["result"]) for row in told} == {("new", "sent")}
     assert {(row["event"], row["result"]) for row in over} == {("resolved", "sent")}
     assert process.returncode == 130
+
+
+async def test_what_could_not_be_noted_comes_again(
+    agents: Agents, mailctl: Mailctl, path: Path, heard: Path, tmp_path: Path
+) -> None:
+    alerting(path, heard)
+    agents["mx2"].sums = records.sums(deferred=1500)
+    await mailctl("alerts", "run")
+    part = next((tmp_path / ".local/state/mailctl").glob("alerts-*.json")).with_suffix(".part")
+    edit(path, f"cat >> {heard}", f"mkdir {part}; cat >> {heard}")
+    ran = await mailctl("alerts", "run")
+    assert ran.code == 1
+    assert f"receiver pager: comes again, it could not be noted: {part}: Is a directory" in ran.err
+    part.rmdir()
+    edit(path, f"mkdir {part}; ", "")
+    assert (await mailctl("alerts", "run")).code == 0
+    assert [one["alerts"][0]["event"] for one in notices(heard)] == ["new", "new"]
 
 
 async def test_a_book_that_is_damaged_is_told(mailctl: Mailctl, path: Path, heard: Path, tmp_path: Path) -> None:
