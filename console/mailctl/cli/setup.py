@@ -57,7 +57,7 @@ class Setup:
         if named := os.environ.get("MAILCTL_FLEET"):
             return Path(named)
         for place in SEARCHED:
-            if (path := Path(place).expanduser()).is_file():
+            if (path := Path(os.path.expanduser(place))).is_file():  # noqa: PTH111 - not all accounts have a home
                 return path
         raise click.UsageError(f"no fleet file; looked for $MAILCTL_FLEET, {', '.join(SEARCHED)}. Name it with --fleet")
 
@@ -101,8 +101,21 @@ pass_setup = click.make_pass_decorator(Setup)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run the work of one command."""
-    return asyncio.run(work)
+    """Run the work of one command. Tasks that find no reader, or no room, for what they write end it as any line does.
+
+    Raises:
+        OSError: what stdout said, alone.
+    """
+    try:
+        return asyncio.run(work)
+    except ExceptionGroup as group:
+        matching, others = group.split(OSError)
+        if matching is None or others is not None:
+            raise
+        found: Exception = matching
+        while isinstance(found, ExceptionGroup):
+            found = found.exceptions[0]
+        raise found from None
 
 
 def narrate(text: str) -> None:

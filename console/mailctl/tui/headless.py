@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -113,8 +114,21 @@ async def draw(config: FleetConfig, path: Path, wanted: Wanted, *, role: str | N
         if saved is None or saved.screen != name:
             raise SelectorError(f"no saved view {wanted.view!r} of {wanted.screen}")
     pictures: list[Drawn] = []
+    driving: list[asyncio.Task[Any]] = []
+    is_interrupted = False
+
+    def interrupt() -> None:
+        """End both: textual takes the cancelling of its task, which asyncio makes of ctrl+c, for no reason to end."""
+        nonlocal is_interrupted
+        is_interrupted = True
+        for task in driving:
+            task.cancel()
+        app.exit()
 
     async def drive(pilot: Pilot[Any]) -> None:
+        if is_interrupted:
+            return
+        driving.extend(filter(None, [asyncio.current_task()]))
         settled = await fleet.settled(wanted.timeout_s)
         while app.state.tick < settled.tick:  # screens ask the hosts that they know to be there
             await pilot.pause(LOOK_S)
@@ -131,7 +145,17 @@ async def draw(config: FleetConfig, path: Path, wanted: Wanted, *, role: str | N
         pictures.append(Drawn(app.export_screenshot(title=app.title), fleet.state, fleet.unanswered))
         app.exit()
 
-    await app.run_async(headless=True, size=wanted.size, auto_pilot=drive)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, interrupt)
+    try:
+        await app.run_async(headless=True, size=wanted.size, auto_pilot=drive)
+    except asyncio.CancelledError:
+        if not is_interrupted:
+            raise
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+    if is_interrupted:
+        raise KeyboardInterrupt
     check_names(pictures[0].state, config, narrowed.selection)
     return pictures[0]
 

@@ -1,5 +1,8 @@
 """`mailctl export`: screens as files, without a terminal."""
 
+import asyncio
+import signal
+import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -23,6 +26,30 @@ async def test_a_screen_is_drawn_as_a_picture_and_as_text(
     assert again.code == 2
     assert "d.svg exists already" in again.err
     assert len(agents) == 3
+
+
+async def test_ctrl_c_ends_a_drawing(agents: dict[str, LoopbackAgent], path: Path, tmp_path: Path) -> None:
+    """Textual took the cancelling of its task for no reason to end: it hung."""
+    agents["mx1"].faults.mute.add("operations")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from mailctl.cli import main; main()",
+        "--fleet",
+        str(path),
+        *("--timeout", "60", "export", "operations", "--text", str(tmp_path / "o.txt")),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
+    )
+    async with asyncio.timeout(20):
+        while not agents["mx1"]._subscribers:  # noqa: ASYNC110 - the console is up then; a host has no event for it
+            await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert (process.returncode, out, err.strip()) == (130, b"", b"")
+    assert not (tmp_path / "o.txt").exists()
 
 
 @pytest.mark.parametrize("name", ["host:nope", "pool:nope"])

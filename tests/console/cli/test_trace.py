@@ -1,6 +1,9 @@
 """`mailctl trace`, against three agents."""
 
+import asyncio
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +67,33 @@ async def test_a_name_is_wrong_usage_only_when_every_host_was_asked(
 ) -> None:
     edit(path, str(agents["mx3"].socket), "/nowhere/rpc.sock")
     assert (await mailctl("trace", "provider:absent")).code == 4
+
+
+@pytest.mark.parametrize(
+    ("redirect", "code", "said"),
+    [
+        ("| head -1", 0, ""),
+        ("> /dev/full", 1, "mailctl: error: the result could not be written: No space left on device\n"),
+    ],
+)
+async def test_a_trace_whose_lines_nobody_takes_ends(
+    agents: Agents, path: Path, redirect: str, code: int, said: str
+) -> None:
+    """Its hosts are followed by a task each, whose group of errors was a traceback."""
+    command = f'set -o pipefail; "{sys.executable}" -c "from mailctl.cli import main; main()" trace provider:gmail'
+    process = await asyncio.create_subprocess_exec(
+        "/bin/bash",
+        "-c",
+        f"{command} {redirect}",
+        env={"PATH": os.defpath, "HOME": str(path.parent), "MAILCTL_FLEET": str(path), "PYTHONUNBUFFERED": "1"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        _, err = await process.communicate()
+    assert (process.returncode, "Traceback" in err.decode()) == (code, False), err.decode()
+    assert said in err.decode()
 
 
 async def test_parts_are_listed_and_one_is_printed_harmless(agents: Agents, mailctl: Mailctl) -> None:
