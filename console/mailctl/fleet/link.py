@@ -211,6 +211,10 @@ async def _options(
     Raises:
         SshMisconfigured: a file is missing or cannot be read.
     """
+    try:
+        Path.home()  # asyncssh wants to know it whatever the files are
+    except RuntimeError as exc:
+        raise SshMisconfigured(name, "ssh configuration: this account has no home directory; set HOME") from exc
     settings: dict[str, Any] = {"host": host, "ignore_encrypted": True}
     if port is not None:
         settings["port"] = port

@@ -14,9 +14,13 @@ READ_ONLY_REFUSAL = "read-only mode: nothing is changed from here (--read-write 
 
 
 def config_path() -> Path:
-    """`$XDG_CONFIG_HOME/mailctl/config.yaml`, or below `~/.config`."""
+    """`$XDG_CONFIG_HOME/mailctl/config.yaml`, or below `~/.config`; of an account without a home, nowhere."""
     home = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(home) if home else Path("~/.config").expanduser()) / "mailctl" / "config.yaml"
+    try:
+        place = Path(home) if home else Path("~/.config").expanduser()
+    except RuntimeError:
+        place = Path("/nonexistent")
+    return place / "mailctl" / "config.yaml"
 
 
 def read_own(path: Path, problems: list[Problem]) -> Node | None:
@@ -27,9 +31,11 @@ def read_own(path: Path, problems: list[Problem]) -> Node | None:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the home of many services is /dev/null
         return None
-    except (OSError, UnicodeDecodeError) as exc:
+    except OSError as exc:
+        raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {exc.strerror or exc}")]) from exc
+    except UnicodeDecodeError as exc:
         raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {exc}")]) from exc
     return compose(text, str(path), problems)
 

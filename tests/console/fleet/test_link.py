@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import os
+import pwd
 import re
 import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -215,6 +217,19 @@ async def test_a_missing_identity_is_said_before_anything_is_sent(server: Sshd, 
     error = await refusal(server.host(agent.socket, identity=Path("/nowhere/id")))
     assert isinstance(error, SshMisconfigured)
     assert "/nowhere/id" in error.reason
+
+
+async def test_an_account_without_a_home_is_told_to_set_one(
+    server: Sshd, agent: LoopbackAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(uid: int) -> NoReturn:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    why = await refusal(server.host(agent.socket))
+    assert isinstance(why, SshMisconfigured)
+    assert why.reason.endswith("set HOME")
 
 
 async def test_a_host_that_does_not_resolve_is_unreachable(server: Sshd, agent: LoopbackAgent) -> None:
