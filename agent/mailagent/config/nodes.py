@@ -4,7 +4,9 @@ Types come from the structs, not from YAML: version 1.1 reads `off` as false, `4
 Aliases work; merge keys (`<<`) and second documents do not.
 """
 
+import re
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TypeAlias
 
 import yaml
@@ -14,6 +16,11 @@ from mailagent.config.errors import Problem
 Key: TypeAlias = tuple[str | int, ...]
 """Way from the root of a file to a node: names of mappings and positions in lists."""
 
+MOST_LEVELS = 100
+MOST_REPEATED = 1_000_000
+"""Nodes that aliases may repeat: lists of aliases to lists of aliases grow without end."""
+_BRACKETS = re.compile(r"[][{}]")
+_INDENTS = re.compile(r"^[ ?-]+", re.MULTILINE)
 _PLAIN_TAGS = "tag:yaml.org,2002:"
 """What YAML gives words, lists and mappings by itself; `!include` and `!vault` belong to other programs."""
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where it was built in: ten times faster
@@ -63,6 +70,9 @@ def show(key: Key) -> str:
 
 def compose(text: str, file: str, problems: list[Problem]) -> Node | None:
     """The nodes of `text`, or None when it is no YAML; what is wrong is added to `problems`."""
+    if (line := _too_deep(text)) is not None:
+        problems.append(Problem(file, line, "", f"is nested deeper than {MOST_LEVELS} levels"))
+        return None
     try:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as exc:
@@ -79,7 +89,28 @@ def compose(text: str, file: str, problems: list[Problem]) -> Node | None:
         return None
     if root is None:
         return Mapping({}, {}, 1)
-    return _Composer(file, problems).node(root, ())
+    return _Composer(file, problems, len(text)).node(root, ())
+
+
+def _too_deep(text: str) -> int | None:
+    """The line at which a file nests deeper than any of ours: libyaml would run out of stack, and end the process."""
+    steps = (1 if one in "[{" else -1 for one in _BRACKETS.findall(text))
+    flow = max(accumulate(steps, lambda depth, step: max(0, depth + step), initial=0))
+    block = max(map(len, _INDENTS.findall(text)), default=0)
+    if flow + block <= MOST_LEVELS:  # the usual file is read once, whatever stands in its quotes
+        return None
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MOST_LEVELS:
+                    return int(event.start_mark.line) + 1 if event.start_mark else 0
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+    except yaml.YAMLError:  # who composes it says so
+        pass
+    return None
 
 
 def _is_tabbed(text: str, line: int) -> bool:
@@ -94,13 +125,19 @@ def _is_tabbed(text: str, line: int) -> bool:
 class _Composer:
     """From PyYAML's nodes to ours."""
 
-    def __init__(self, file: str, problems: list[Problem]) -> None:
+    def __init__(self, file: str, problems: list[Problem], size: int) -> None:
         self._file = file
         self._problems = problems
+        self._left = size + MOST_REPEATED  # nodes to come: none that is written takes less than a character
         self._open: set[int] = set()  # the nodes around the one being read: an alias to one of them has no end
 
     def node(self, source: yaml.Node, key: Key) -> Node:
         line = source.start_mark.line + 1
+        self._left -= 1
+        if self._left <= 0:
+            if self._left == 0:
+                self._add(line, key, f"aliases repeat more than {MOST_REPEATED:,} nodes up to here")
+            return Scalar("", line, True)
         if not source.tag.startswith(_PLAIN_TAGS) or ":python/" in source.tag:
             self._add(
                 line, key, f"the tag {source.tag.rpartition('2002:')[2]} does nothing here; write the value itself"

@@ -61,6 +61,36 @@ def test_no_text_makes_it_fail_otherwise(text: str) -> None:
     assert root is not None or problems
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 1\nb: " + "[" * 100_000 + "]" * 100_000,
+        "a: 1\n" + "{b: " * 900 + "1" + "}" * 900,
+        "a: 1\n" + "- " * 5000 + "1",
+        "\n" + "".join(f"{' ' * n}b:\n" for n in range(500)),
+        "a: 1\n'[[[': " + "[" * 101 + "]" * 101,
+        "a: '" + "]" * 500 + "'\nb: " + "[" * 300 + "]" * 300,
+    ],
+)
+def test_a_file_that_nests_beyond_reason_is_refused_and_ends_no_process(text: str) -> None:
+    """libyaml ran out of stack at 200,000 levels, and we at a thousand."""
+    root, (problem,) = composed(text)
+    assert (root, "nested deeper than 100 levels" in problem or "not valid YAML" in problem) == (None, True)
+
+
+def test_many_brackets_beside_each_other_or_in_quotes_are_well() -> None:
+    text = "a: [" + "[1], " * 500 + "]\nb: '" + "[" * 500 + "'\nc: " + "[" * 99 + "]" * 99
+    assert composed(text)[1] == []
+
+
+def test_aliases_that_grow_without_end_are_refused() -> None:
+    levels = [f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10) if n else '1'}]" for n in range(30)]
+    _, problems = composed("\n".join(levels))
+    assert [problem.rpartition(": ")[2] for problem in problems] == [
+        "aliases repeat more than 1,000,000 nodes up to here"
+    ]
+
+
 def test_keys_are_shown_as_people_write_them() -> None:
     assert show(("hosts", "mx1", "intake", "listeners", 0, "port")) == "hosts.mx1.intake.listeners[0].port"
 
