@@ -44,7 +44,7 @@ from mailagent.api.ids import (
     VmtaName,
 )
 from mailagent.api.jobs import JobDetail, JobPage, JobState, JobView
-from mailagent.api.methods import CHANGES, MAX_REQUEST_BYTES, METHODS, PROTOCOL_VERSION, TRACE
+from mailagent.api.methods import CHANGES, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, METHODS, PROTOCOL_VERSION, TRACE
 from mailagent.api.operations import Impact, MailPart, OperationRecord, OperationResult, Result
 from mailagent.api.reputation import IdentityCheck, IdentityChecks, IdentityState, ListCheck, ListChecks, ListState
 from mailagent.api.rollout import ConfigChange, ConfigPlan, FileState, How, unpack
@@ -368,7 +368,8 @@ class LoopbackAgent:
                 ]
                 return IdentityChecks(checks=tuple(found), asked=len(self.identity_checks))
             case "warm_up":
-                return WarmUps(courses=tuple(one for courses in self.warming.values() for one in courses))
+                asked = [courses for name, courses in self.warming.items() if params.vmta in ("", name)]
+                return WarmUps(courses=tuple(one for courses in asked for one in courses))
             case "automation":
                 live = tuple(one for one in self.live.values() if one.rule)
                 rule = RuleView(name="gmail.unusual-rate", act="backoff", mode="on", threshold="2/h", hits=2, live=1)
@@ -625,6 +626,8 @@ class LoopbackAgent:
                     self._subscribers.add(writer)
                 try:
                     result = self.hello(params) if request.method == "hello" else self.answer(request.method, params)
+                    if (size := len(codec.reply(request.id, result))) > MAX_REPLY_BYTES:
+                        raise Refused(f"the answer has {size} bytes")
                 except ApiError as exc:
                     writer.write(codec.failure(request.id, exc))
                     continue

@@ -56,14 +56,16 @@ def warm_up(setup: Setup, selection: Sequence[str], days: bool, as_json: bool) -
         ]
         failed = {}
         if days:
-            hosts = list(dict.fromkeys(host for host, _ in rows))
-            answers = await fleet.ask_all("warm_up", WarmUpRequest(), hosts=hosts, deadline_s=setup.timeout_s)
             past = {}
-            for host, answer in answers.items():
-                if isinstance(answer, WarmUps):
-                    past.update({(host, one.vmta, one.now.provider): one for one in answer.courses})
-                else:
-                    failed[host] = str(answer)
+            for vmta in dict.fromkeys(one.vmta for _, one in rows):  # an answer has no room for the days of all
+                hosts = {host for host, one in rows if one.vmta == vmta and host not in failed}
+                request = WarmUpRequest(vmta=vmta)
+                answers = await fleet.ask_all("warm_up", request, hosts=hosts, deadline_s=setup.timeout_s)
+                for host, answer in answers.items():
+                    if isinstance(answer, WarmUps):
+                        past.update({(host, one.vmta, one.now.provider): one for one in answer.courses})
+                    else:
+                        failed[host] = str(answer)
             rows = [(host, past.get((host, one.vmta, one.now.provider), one)) for host, one in rows]
         text = warm_up_tables.course_table(rows, width())
         if days:

@@ -198,6 +198,22 @@ async def test_how_far_a_warm_up_is(agents: Agents, mailctl: Mailctl) -> None:
     assert (await mailctl("warm-up", "queue:x/y")).code == 2
 
 
+async def test_the_days_of_many_courses_fit_into_answers(agents: Agents, mailctl: Mailctl) -> None:
+    first, second, *_ = agents["mx1"].vmta_names("marketing")
+    why = "held: 60 of 126 were delivered on the day before, half of it counts"
+    past = tuple(
+        WarmUpDay(began=day, day=day, ceiling=126, used=60, delivered=58, deferred=2, bounced=0, why=why)
+        for day in range(120)
+    )
+    agents["mx1"].warming = {
+        vmta: tuple(WarmUpCourse(vmta=vmta, now=warming(f"provider{n}"), past=past) for n in range(24))
+        for vmta in (first, second)
+    }
+    ran = await mailctl("warm-up", "--days", "--json")
+    assert ran.code == 0
+    assert [len(row["past"]) for row in ran.document["rows"]] == [120] * 48
+
+
 async def test_addresses_on_block_lists_are_told_and_those_that_nobody_can_tell(
     agents: Agents, mailctl: Mailctl
 ) -> None:
