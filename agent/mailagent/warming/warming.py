@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -343,5 +344,8 @@ def _source(vmta: VirtualMta) -> str:
 
 def _write(file: Path, content: bytes) -> None:
     part = file.with_suffix(".part")
-    part.write_bytes(content)
+    with part.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())  # else a loss of power may leave an empty file, and weeks begin anew
     part.replace(file)

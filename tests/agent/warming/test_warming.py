@@ -1,6 +1,7 @@
 """The courses of a host: what closes and opens them, and what outlives a restart."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import msgspec
@@ -208,6 +209,21 @@ async def test_a_restart_goes_on_and_another_address_begins_anew(world: World) -
     other = VirtualMta(public="192.0.2.99")
     world.config = msgspec.structs.replace(world.config, virtual_mtas={A1: VirtualMta(), A2: other})
     assert world.begin().views(A2) == ()
+
+
+async def test_a_file_is_on_disk_before_it_takes_the_place_of_the_last_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []  # sizes
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    world.send(60)
+    world.pass_(1)
+    await world.warming.save()
+    assert synced == [(world.config.state_dir / FILE_NAME).stat().st_size]
 
 
 async def test_courses_rest_while_a_member_is_active(world: World) -> None:
