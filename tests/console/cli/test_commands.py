@@ -206,12 +206,12 @@ async def test_the_days_of_many_courses_fit_into_answers(agents: Agents, mailctl
         for day in range(120)
     )
     agents["mx1"].warming = {
-        vmta: tuple(WarmUpCourse(vmta=vmta, now=warming(f"provider{n}"), past=past) for n in range(24))
+        vmta: tuple(WarmUpCourse(vmta=vmta, now=warming(f"provider{n}"), past=past) for n in range(32))
         for vmta in (first, second)
     }
     ran = await mailctl("warm-up", "--days", "--json")
     assert ran.code == 0
-    assert [len(row["past"]) for row in ran.document["rows"]] == [120] * 48
+    assert [len(row["past"]) for row in ran.document["rows"]] == [120] * 64
 
 
 async def test_addresses_on_block_lists_are_told_and_those_that_nobody_can_tell(
