@@ -64,9 +64,10 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     signal: Signal  # as last seen
+    worst: Severity = Severity.WARNING  # so far
     since: datetime
     seen_at: datetime
-    due_at: datetime | None = None  # from when on it is told
+    due_at: datetime | None = None  # from when on it is told, as bad as it was at worst
     hidden_by: tuple[str, ...] = ()  # silent hosts: whether it lasts is not known
     gone_at: datetime | None = None  # not seen any more since
     is_over: bool = False
@@ -118,12 +119,14 @@ def see(book: Book, sight: Sight, settings: Alerts, now: datetime) -> Book:
 
 def _new(signal: Signal, now: datetime) -> Alert:
     digest = hashlib.sha256(f"{signal.kind} {signal.subject} {now.isoformat()}".encode()).hexdigest()
-    return Alert(id=digest[:8], signal=signal, since=now, seen_at=now)
+    return Alert(id=digest[:8], signal=signal, worst=signal.severity, since=now, seen_at=now)
 
 
 def _again(alert: Alert, signal: Signal, now: datetime) -> Alert:
     if alert.is_over:  # who has not heard of the end goes on as if there had been none
         return replace(_new(signal, now), told=alert.told)
+    if _rank(signal.severity) > _rank(alert.worst):  # time to acknowledge that begins anew
+        alert = replace(alert, worst=signal.severity, due_at=None)
     return replace(alert, signal=signal, seen_at=now, gone_at=None, hidden_by=())
 
 

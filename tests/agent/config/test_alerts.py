@@ -75,6 +75,7 @@ def test_receivers_and_routes_are_read_and_are_no_business_of_hosts(tmp_path: Pa
         ("routes: [{to: [], providers: [gmial]}]", "`gmial` is none of the providers; there are"),
         ("routes: [{to: []}, {to: [], kinds: [lost]}]", "routes[1]: is never reached: routes[0] takes everything"),
         ("receivers: {a: {syslog: {}}}, routes: [{to: [a], escalate: {to: [a]}}]", "`a` is told from the beginning"),
+        ("receivers: {a: {syslog: {}}}, routes: [{to: [a, a]}]", "routes[0].to[1]: `a` stands there already"),
         ("routes: [{to: [], escalate: {to: []}}]", "escalate.to: names nobody"),
     ],
 )

@@ -117,6 +117,18 @@ def test_an_acknowledgement_holds_for_its_time_and_as_bad_as_it_was() -> None:
         acknowledge(diary.book, "zzz", by="eve", now=diary.now)
 
 
+def test_what_turns_critical_has_its_own_time_before_others_are_told() -> None:
+    route = replace(ROUTE, escalate=Escalation(to=("boss",), after=15 * MINUTE), severity=Severity.CRITICAL)
+    diary = Diary(replace(SETTINGS, routes=(route, ROUTE)))
+    for _ in range(3):
+        diary.round(SLOW)
+    worse = replace(SLOW, severity=Severity.CRITICAL)
+    assert diary.round(worse, minutes=50) == [("ops", Event.WORSE)]
+    assert diary.round(SLOW, minutes=7) == []
+    assert diary.round(worse, minutes=7) == []
+    assert diary.round(worse) == [("boss", Event.ESCALATED)]
+
+
 def test_one_more_address_is_worse_and_one_less_is_nothing() -> None:
     diary = Diary()
     for _ in range(3):

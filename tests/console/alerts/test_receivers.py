@@ -49,7 +49,7 @@ SIGNAL = Signal(
 
 
 def telling(event: Event = Event.NEW, **changed: Any) -> Telling:
-    alert = Alert(id="3fa9c1d2", signal=SIGNAL, since=NOW - timedelta(minutes=3), seen_at=NOW)
+    alert = Alert(id="3fa9c1d2", signal=SIGNAL, worst=SIGNAL.severity, since=NOW - timedelta(minutes=3), seen_at=NOW)
     return Telling(receiver="r", event=event, alert=Alert(**{**_fields(alert), **changed}))
 
 

@@ -141,6 +141,8 @@ def _check_receivers(names: tuple[str, ...], key: Key, receivers: Collection[str
     for n, name in enumerate(names):
         if name not in receivers:
             report.follow_up((*key, n), f"`{name}` is no receiver{known(receivers)}")
+        elif name in names[:n]:
+            report.follow_up((*key, n), f"`{name}` stands there already")
 
 
 def _check_escalation(route: AlertRoute, key: Key, receivers: Collection[str], report: Reader) -> None:
