@@ -175,6 +175,11 @@ def due(book: Book, settings: Alerts, now: datetime) -> tuple[Telling, ...]:
     return tuple(sorted(tellings, key=urgency))
 
 
+def by_urgency(book: Book) -> tuple[Alert, ...]:
+    """All alerts, what is over last, and before that what is critical first."""
+    return tuple(sorted(book.alerts, key=lambda one: (one.is_over, -_rank(one.signal.severity), one.since)))
+
+
 def later(book: Book, settings: Alerts) -> tuple[Telling, ...]:
     """What will be told as new if it lasts."""
     return tuple(

@@ -10,8 +10,7 @@ from mailctl.cli.options import Duration, Listed, Words, as_json
 from mailctl.cli.setup import Setup, complain, leave, narrate, pass_setup, run, width
 
 if TYPE_CHECKING:
-    from mailctl.alerts.book import Alert
-    from mailctl.alerts.round import Sent
+    from mailagent.config.structs import FleetConfig
     from mailctl.alerts.store import Store
     from mailctl.cli.exits import Exit
     from mailctl.fleet import Fleet
@@ -53,8 +52,7 @@ def run_rounds(setup: Setup, watch: bool, every_s: int, dry_run: bool, as_json: 
         raise click.UsageError("--dry-run is about one round, --watch about many")
 
     store = Store(setup.path())
-    if not setup.load().alerts.receivers:
-        raise click.UsageError("the fleet file has no alerts.receivers: nobody would be told")
+    _receivers(setup.load())
 
     async def work() -> Exit:
         from mailctl.alerts.errors import Busy
@@ -70,10 +68,8 @@ def run_rounds(setup: Setup, watch: bool, every_s: int, dry_run: bool, as_json: 
                     with store.alone():
                         code = await _round(setup, fleet, drift, store, dry_run=dry_run, as_json=as_json, watch=watch)
                 except Busy as exc:
-                    if not watch:
-                        complain(str(exc))
-                        return Exit.REFUSED
-                    narrate(str(exc))
+                    complain(str(exc))
+                    code = Exit.REFUSED
                 if not watch:
                     return code
                 await asyncio.sleep(max(0.0, begun + every_s - clock()))
@@ -87,13 +83,14 @@ async def _round(
     """One round, its result and the code that it ends with."""
     from mailagent.api import codec
     from mailctl.alerts.round import look, tell
+    from mailctl.cli.alerts_text import told_rows, told_table
     from mailctl.cli.checkup_text import sentence
     from mailctl.cli.exits import Exit
     from mailctl.output.document import document
 
     sight = await look(fleet, drift, deadline_s=setup.timeout_s, say=sentence)
     sent = await tell(fleet.config, store, sight, dry_run=dry_run)
-    rows = [row for one in sent for row in _told(one)]
+    rows = told_rows(sent)
     errors = [f"receiver {one.receiver}: {one.error}" for one in sent if one.error]
     if as_json and watch:
         for row in rows:
@@ -101,36 +98,12 @@ async def _round(
     elif as_json:
         click.echo(document("alerts-run", fleet.state, rows=rows, truncated=False, errors=errors))
     elif rows:
-        click.echo(_told_table(rows, width()))
+        click.echo(told_table(rows, width()))
     for error in errors:
         complain(error)
     if not fleet.state.coverage.fresh:
         return Exit.UNREACHABLE
     return Exit.INCOMPLETE if errors else Exit.DONE
-
-
-def _told(one: "Sent") -> list[dict[str, Any]]:
-    return [
-        {
-            "receiver": one.receiver,
-            "result": one.result,
-            "event": telling.event,
-            "id": telling.alert.id,
-            "kind": telling.alert.signal.kind,
-            "severity": telling.alert.signal.severity,
-            "text": telling.alert.signal.text,
-            "error": one.error,
-        }
-        for telling in one.tellings
-    ]
-
-
-def _told_table(rows: Sequence[dict[str, Any]], columns: int | None) -> str:
-    from mailctl.output.tables import Column, table
-
-    names = ("receiver", "result", "event", "severity", "text")
-    head = [Column(name.upper(), flex=name == "text") for name in names]
-    return table(head, [[str(row[name]) for name in names] for row in rows], width=columns)
 
 
 @alerts.command("test")
@@ -152,13 +125,11 @@ def send_test(setup: Setup, receivers: tuple[str, ...], as_json: bool) -> None:
     from mailctl.output.tables import Column, table
 
     config = setup.load()
-    there = config.alerts.receivers
+    there = _receivers(config)
     for name in receivers:
         if name not in there:
-            raise click.UsageError(f"no receiver {name}; there is {', '.join(there) or 'none'}")
-    if not there:
-        raise click.UsageError("the fleet file has no alerts.receivers: nobody would be told")
-    failed = run(rehearse(config, receivers or tuple(there)))
+            raise click.UsageError(f"no receiver {name}; there is {', '.join(there)}")
+    failed = run(rehearse(config, receivers or there))
     rows = [
         {"receiver": name, "result": "failed" if error else "sent", "error": error} for name, error in failed.items()
     ]
@@ -170,10 +141,17 @@ def send_test(setup: Setup, receivers: tuple[str, ...], as_json: bool) -> None:
     leave(Exit.INCOMPLETE if any(failed.values()) else Exit.DONE)
 
 
+def _receivers(config: "FleetConfig") -> tuple[str, ...]:
+    if not config.alerts.receivers:
+        raise click.UsageError("the fleet file has no alerts.receivers: nobody would be told")
+    return tuple(config.alerts.receivers)
+
+
 @alerts.command("list")
+@click.option("--within", "within_s", type=Duration(), help="Exit 1 when the last round is longer ago, such as 10m.")
 @as_json
 @pass_setup
-def list_open(setup: Setup, as_json: bool) -> None:
+def list_open(setup: Setup, within_s: int | None, as_json: bool) -> None:
     """List what is open, as the last round saw it.
 
     Run it where, and as whom, the rounds run: the book of alerts is a file there. No host is asked.
@@ -181,66 +159,27 @@ def list_open(setup: Setup, as_json: bool) -> None:
     \b
     Examples:
       mailctl alerts list
-      mailctl alerts list --json
+      mailctl alerts list --within 10m --json
     """
     from mailagent.api import codec
+    from mailctl.alerts.book import by_urgency
     from mailctl.alerts.store import Store
+    from mailctl.cli.alerts_text import open_rows, open_table
+    from mailctl.cli.exits import Exit
     from mailctl.output.human import ago
 
     now = codec.now()
     book = Store(setup.path()).load()
-    rows = [_row(alert) for alert in book.alerts]
+    found = by_urgency(book)
     if as_json:
-        _print_document("alerts-list", rows)
-    elif rows:
-        click.echo(_open_table(book.alerts))
+        _print_document("alerts-list", open_rows(found))
+    elif found:
+        click.echo(open_table(found, now, width()))
     elif book.looked_at is not None:
         click.echo("no alert is open")
     narrate(f"last round {ago(book.looked_at, now)} ago" if book.looked_at else "there was no round yet")
-
-
-def _row(alert: "Alert") -> dict[str, Any]:
-    import msgspec
-
-    row = msgspec.structs.asdict(alert.signal) | msgspec.structs.asdict(alert)
-    del row["signal"]
-    return row | {"state": _state(alert)}
-
-
-def _state(alert: "Alert") -> str:
-    if alert.is_over:
-        return "over"
-    if alert.hidden_by:
-        return "not known"
-    if alert.gone_at is not None:
-        return "away"
-    return "lasting" if alert.due_at is not None else "waiting"
-
-
-def _open_table(alerts: "Sequence[Alert]") -> str:
-    from mailagent.api import codec
-    from mailctl.output.human import NOTHING, ago
-    from mailctl.output.tables import Column, table
-
-    head = [Column(name) for name in ("ID", "SEVERITY", "SINCE", "STATE")]
-    head += [Column("TOLD TO", flex=True), Column("KNOWN TO"), Column("ALERT", flex=True)]
-    now = codec.now()
-    cells = []
-    for alert in alerts:
-        state = _state(alert)
-        ack = alert.acknowledged
-        cells.append(
-            [
-                alert.id,
-                alert.signal.severity,
-                ago(alert.since, now),
-                f"{state}: {', '.join(alert.hidden_by)} silent" if alert.hidden_by else state,
-                ", ".join(alert.told) or NOTHING,
-                ack.by if ack is not None and alert.is_acknowledged(now) else NOTHING,
-                alert.signal.text,
-            ]
-        )
-    return table(head, cells, width=width())
+    if within_s is not None and (book.looked_at is None or (now - book.looked_at).total_seconds() > within_s):
+        leave(Exit.INCOMPLETE)
 
 
 @alerts.command("ack")
@@ -264,6 +203,7 @@ def acknowledge(setup: Setup, ids: tuple[str, ...], reason: str, ttl_s: int | No
     from mailagent.api import codec
     from mailctl.alerts import book as books
     from mailctl.alerts.store import Store
+    from mailctl.cli.alerts_text import open_rows, open_table
 
     now = codec.now()
     until = now + timedelta(seconds=ttl_s) if ttl_s is not None else None
@@ -279,9 +219,9 @@ def acknowledge(setup: Setup, ids: tuple[str, ...], reason: str, ttl_s: int | No
         raise click.UsageError(str(exc)) from exc
     found = [alert for alert in book.alerts if alert.id.startswith(ids)]
     if as_json:
-        _print_document("alerts-ack", [_row(alert) for alert in found])
+        _print_document("alerts-ack", open_rows(found))
     else:
-        click.echo(_open_table(found))
+        click.echo(open_table(found, now, width()))
 
 
 def _who() -> str:

@@ -137,7 +137,10 @@ async def test_an_acknowledged_alert_is_not_repeated(agents: Agents, mailctl: Ma
     for _ in range(3):
         await mailctl("alerts", "run")
     assert [one["alerts"][0]["event"] for one in notices(heard)] == ["new", "reminder"]
-    listed = (await mailctl("alerts", "list", "--json")).document
+    ran = await mailctl("alerts", "list", "--within", "1h", "--json")
+    assert ran.code == 0
+    listed = ran.document
+    assert [row["severity"] for row in listed["rows"]] == sorted(row["severity"] for row in listed["rows"])
     assert listed["schema"] == "mailctl.alerts-list/1"
     ids = [row["id"] for row in listed["rows"]]
     ran = await mailctl("alerts", "ack", *ids, "--reason", "waiting for Gmail", "--for", "2h", "--json")
@@ -175,6 +178,7 @@ async def test_without_receivers_there_is_nothing_to_run(mailctl: Mailctl) -> No
         assert "has no alerts.receivers: nobody would be told" in ran.err
     ran = await mailctl("alerts", "list")
     assert (ran.code, ran.out, ran.err) == (0, "", "mailctl: there was no round yet\n")
+    assert (await mailctl("alerts", "list", "--within", "10m")).code == 1
 
 
 def _appears(path: Path) -> None:
@@ -243,10 +247,13 @@ async def test_what_could_not_be_noted_comes_again(
     assert [one["alerts"][0]["event"] for one in notices(heard)] == ["new", "new"]
 
 
-async def test_a_book_that_is_damaged_is_told(mailctl: Mailctl, path: Path, heard: Path, tmp_path: Path) -> None:
+async def test_a_book_that_is_old_or_damaged_is_told(mailctl: Mailctl, path: Path, heard: Path, tmp_path: Path) -> None:
     alerting(path, heard)
     assert (await mailctl("alerts", "run")).code == 0
     (book,) = (tmp_path / ".local/state/mailctl").glob("alerts-*.json")
+    assert (await mailctl("alerts", "list", "--within", "1h")).code == 0
+    book.write_text('{"looked_at": "2026-01-01T00:00:00Z"}')
+    assert (await mailctl("alerts", "list", "--within", "1h")).code == 1
     book.write_text("{")
     ran = await mailctl("alerts", "run")
     assert ran.code == 2
