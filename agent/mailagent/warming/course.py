@@ -145,6 +145,8 @@ class Course(msgspec.Struct, kw_only=True):
         if pause:
             self.blocked = self.complaints = 0  # a pause of a day answers them
             self.paused_until = now + plan.day_s
+            if self.is_done(plan):
+                self.day = plan.days - 1
             self.why = f"paused for a day: {pause}"
             return self.why
         if self.went_back or not (self.day and plan.days):

@@ -193,6 +193,15 @@ def test_done_goes_back_into_the_plan() -> None:
     assert one.state(PLAN, 10.0) is WarmUpState.HELD
 
 
+def test_done_and_blocked_goes_back_to_the_last_day() -> None:
+    one = course(day=28)
+    sent(one, 1_000, bounced=100)
+    one.refused(Category.IP_BLOCKLIST, permanent=True, count=100)
+    assert one.look(PLAN, 10.0) == "paused for a day: 100 of 1,100 recipients refused as blocked"
+    assert one.state(PLAN, 11.0 + DAY) is WarmUpState.HELD
+    assert one.ceiling(PLAN) == 50_000
+
+
 def test_a_month_of_silence_begins_anew() -> None:
     one = course(day=20)
     sent(one, 10_000, at=DAY - 1)
