@@ -6,6 +6,8 @@ import click
 
 from mailctl.cli.setup import Setup, complain, leave, narrate, pass_setup
 
+STDOUT = Path("-")
+
 
 @click.command()
 @click.argument("screen")
@@ -19,11 +21,12 @@ def export(setup: Setup, screen: str, svg: Path | None, text: Path | None, size:
     """Write a SCREEN of the console to a file: fleet, pools, destinations, deferred, operations, jobs …
 
     Waits for the hosts as every command does, and says which did not answer, or left what unanswered: exit 1. Files are
-    never written over.
+    never written over; `-` is standard output.
 
     \b
     Examples:
       mailctl export fleet --svg fleet.svg
+      mailctl export deferred --text - | mail -s "what waits" ops@example.com
       mailctl export destinations --filter provider:gmail --text gmail.txt --size 160x60
     """
     import asyncio
@@ -41,12 +44,14 @@ def export(setup: Setup, screen: str, svg: Path | None, text: Path | None, size:
     if not (columns.isdecimal() and lines.isdecimal() and 40 <= int(columns) <= 500 and 10 <= int(lines) <= 500):
         raise click.UsageError(f"--size {size}: write 120x36, at least 40x10 and at most 500x500")
     for path in filter(None, (svg, text)):
-        if problem := taken(str(path)):
+        if path != STDOUT and (problem := taken(str(path))):
             raise click.UsageError(problem)
     wanted = Wanted(screen.lower(), (int(columns), int(lines)), line, view, setup.timeout_s, setup.answer_s)
     drawn = asyncio.run(draw(setup.load(), setup.path(), wanted, role=setup.role))
     for file, made in ((svg, self_contained), (text, as_text)):
-        if file is not None:
+        if file == STDOUT:
+            click.echo(made(drawn.picture))
+        elif file is not None:
             try:
                 write_new(file, made(drawn.picture))
             except OSError as exc:

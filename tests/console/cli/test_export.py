@@ -28,6 +28,12 @@ async def test_a_screen_is_drawn_as_a_picture_and_as_text(
     assert len(agents) == 3
 
 
+async def test_a_dash_is_standard_output(agents: dict[str, LoopbackAgent], mailctl: Mailctl, tmp_path: Path) -> None:
+    ran = await mailctl("export", "destinations", "--text", "-")
+    assert (ran.code, ran.err, all(name in ran.out for name in agents)) == (0, "", True)
+    assert not (tmp_path / "-").exists()
+
+
 async def test_ctrl_c_ends_a_drawing(agents: dict[str, LoopbackAgent], path: Path, tmp_path: Path) -> None:
     """Textual took the cancelling of its task for no reason to end: it hung."""
     agents["mx1"].faults.mute.add("operations")
