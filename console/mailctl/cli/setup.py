@@ -52,12 +52,10 @@ class Setup:
         Raises:
             click.UsageError: there is none.
         """
-        if self.fleet_file is not None:
-            return self.fleet_file
-        if named := os.environ.get("MAILCTL_FLEET"):
-            return Path(named)
+        if named := self.fleet_file or os.environ.get("MAILCTL_FLEET"):
+            return _expanded(named)  # of `--fleet=~/x` the shell makes nothing else, nor does cron of its variables
         for place in SEARCHED:
-            if (path := Path(os.path.expanduser(place))).is_file():  # noqa: PTH111 - not all accounts have a home
+            if (path := _expanded(place)).is_file():
                 return path
         raise click.UsageError(f"no fleet file; looked for $MAILCTL_FLEET, {', '.join(SEARCHED)}. Name it with --fleet")
 
@@ -98,6 +96,11 @@ class Setup:
 
 
 pass_setup = click.make_pass_decorator(Setup)
+
+
+def _expanded(place: str | Path) -> Path:
+    """With the home for `~`, where the account has one."""
+    return Path(os.path.expanduser(place))  # noqa: PTH111 - pathlib's own raises where there is none
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -44,3 +44,7 @@ def test_an_account_without_a_home_has_no_file_and_is_asked_for_the_fleet(
     assert not is_read_only(config_path())
     with pytest.raises(click.UsageError, match="no fleet file"):
         Setup(fleet_file=None, role=None, timeout_s=1).path()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MAILCTL_FLEET", "~/a.yaml")
+    assert Setup(fleet_file=None, role=None, timeout_s=1).path() == tmp_path / "a.yaml"
+    assert Setup(fleet_file=Path("~/b.yaml"), role=None, timeout_s=1).path() == tmp_path / "b.yaml"
