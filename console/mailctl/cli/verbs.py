@@ -119,7 +119,7 @@ def undrain(setup: Setup, /, **given: Any) -> None:
 
 @click.command()
 @targets
-@_lasting("30m")
+@_lasting("30m; a job until it is resumed")
 @override
 @common
 @pass_setup

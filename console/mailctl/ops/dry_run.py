@@ -148,7 +148,10 @@ async def _preview(fleet: Fleet, verb: Verb, step: Step) -> Step:
         if verb in ACTS_ON or verb in (Verb.UNDO, Verb.CANCEL)
         else mail.frozen(step.request, answer),
         impact=answer.impact,
-        warnings=(*answer.warnings, *_emulated(fleet, verb, step.host)),
+        warnings=(
+            *answer.warnings,
+            *(() if answer.result is Result.NOTHING_TO_DO else _emulated(fleet, verb, step.host)),
+        ),
         undoable=answer.undoable,
         undo_note=answer.undo_note,
     )

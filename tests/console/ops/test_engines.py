@@ -19,7 +19,7 @@ async def fleet(agents: Agents) -> AsyncIterator[Fleet]:
     other = agents["mx3"]
     other.engine, other.unknown = "postfix 3.6.4", ("connections_in", "connections_out", "ready_queues")
     other.lacks = ("drain", "events")
-    other.emulated = {"suspend": "by a map of domains, which is never whole"}
+    other.emulated = {"suspend": "by a map of domains, which is never whole", "resume": "later"}
     async with Fleet(fleet_config(agents)) as fleet:
         await fleet.settled(5)
         yield fleet
@@ -71,6 +71,9 @@ async def test_an_emulated_verb_is_planned_with_what_is_different_about_it(fleet
     assert plan.is_possible
     assert any("emulated: by a map of domains" in warning for warning in plan.warnings)
     assert "mx3" in " ".join(plan.warnings)
+    idle = await ops.plan(fleet, Verb.RESUME, ops.parse("provider:gmail"), Options())
+    assert {step.state for step in idle.steps} == {StepState.NOTHING_TO_DO}
+    assert idle.warnings == ()  # of what is not done nothing is different
 
 
 async def test_a_read_that_a_host_has_not_says_which_engine_lacks_it(fleet: Fleet) -> None:
