@@ -21,26 +21,38 @@ async def hand_over(settings: AlertMail, message: EmailMessage) -> None:
     context: ssl.SSLContext | None = None
     if settings.tls is not ListenerTls.OFF:
         context = ssl.create_default_context(cafile=settings.ca_file)
-    account = settings.account
-    password = _password(account) if account is not None else None
+    password = _password(settings.account) if settings.account is not None else ""
+    client = aiosmtplib.SMTP(
+        hostname=settings.relay.host,
+        port=settings.relay.port,
+        use_tls=settings.tls is ListenerTls.IMPLICIT,
+        start_tls=settings.tls is ListenerTls.STARTTLS,
+        tls_context=context,
+        timeout=settings.timeout.total_seconds(),
+    )
     try:
-        refused, _ = await aiosmtplib.send(
-            message,
-            sender=settings.sender,
-            recipients=list(settings.to),
-            hostname=settings.relay.host,
-            port=settings.relay.port,
-            username=account.user if account is not None else None,
-            password=password,
-            use_tls=settings.tls is ListenerTls.IMPLICIT,
-            start_tls=settings.tls is ListenerTls.STARTTLS,
-            tls_context=context,
-            timeout=settings.timeout.total_seconds(),
-        )
+        async with client:
+            if settings.account is not None:
+                await _log_in(client, settings.account.user, password)
+            refused, _ = await client.send_message(message, sender=settings.sender, recipients=list(settings.to))
     except aiosmtplib.SMTPException as exc:
         raise NotTaken(f"{settings.relay}: {_said(exc)}") from exc
     if refused:
         raise NotTaken("; ".join(f"{settings.relay} refused {who}: {said.message}" for who, said in refused.items()))
+
+
+async def _log_in(client: aiosmtplib.SMTP, user: str, password: str) -> None:
+    """One try with the best mechanism that both know: a wrong password must not count three times each minute."""
+    await client.ehlo()
+    offered = client.server_auth_methods
+    if "plain" in offered:
+        await client.auth_plain(user, password)
+    elif "login" in offered:
+        await client.auth_login(user, password)
+    elif "cram-md5" in offered:
+        await client.auth_crammd5(user, password)
+    else:
+        raise NotTaken(f"none of PLAIN, LOGIN and CRAM-MD5 is offered, only: {' '.join(offered) or 'no AUTH'}")
 
 
 def _password(account: RelayAccount) -> str:

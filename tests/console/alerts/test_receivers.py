@@ -242,8 +242,13 @@ class Mailbox:
         return "250 ok"
 
 
-def _account(_: Any, __: Any, ___: Any, ____: str, given: Any) -> AuthResult:
+TRIED: list[str] = []
+"""Mechanisms that clients of the relay have tried."""
+
+
+def _account(_: Any, __: Any, ___: Any, mechanism: str, given: Any) -> AuthResult:
     assert isinstance(given, LoginPassword)
+    TRIED.append(mechanism)
     return AuthResult(success=given == LoginPassword(b"mailctl", PASSWORD.encode()), handled=False)
 
 
@@ -321,8 +326,10 @@ async def test_a_mail_that_the_relay_refuses_is_not_taken_and_the_password_not_t
 
         assert "5.1.1 unknown" in await hand(receiver("nobody@corp.example"), told())
         assert "certificate verify failed" in await hand(receiver(ca_file=None), told())
+        TRIED.clear()
         why = await hand(receiver(account=RelayAccount(user="eve", password_file=password)), told())
     assert "535" in why
+    assert TRIED == ["PLAIN"]  # a wrong password does not count twice where accounts are locked
     assert "horse" not in why
 
 
