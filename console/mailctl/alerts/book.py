@@ -68,7 +68,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime
     seen_at: datetime
     due_at: datetime | None = None  # from when on it is told, as bad as it was at worst
-    hidden_by: tuple[str, ...] = ()  # silent hosts: whether it lasts is not known
+    hidden_by: tuple[str, ...] = ()  # hosts without an answer to it: whether it lasts is not known
     gone_at: datetime | None = None  # not seen any more since
     is_over: bool = False
     told: dict[str, Told] = {}

@@ -111,7 +111,7 @@ def sight_of(
     drifted: Sequence[HostState] = (),
     say: Callable[[Verdict, Reading], str],
 ) -> Sight:
-    """What is wrong, the worst words first. `silent`: hosts that gave no answer, and why; `say`: a reading in words."""
+    """What is wrong. `silent`: hosts that gave no answer, and why; `say`: a reading in words."""
     sorter = Sorter(config)
     levels = {verdict.name: verdict.level for verdict in verdicts}
     found: dict[tuple[str, str], list[Signal]] = {}

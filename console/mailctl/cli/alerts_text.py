@@ -61,7 +61,7 @@ def _cells(alert: Alert, now: datetime) -> list[str]:
         alert.id,
         alert.signal.severity,
         ago(alert.since, now),
-        f"{_state(alert)}: {silent} silent" if silent else _state(alert),
+        f"{_state(alert)}: no answer of {silent}" if silent else _state(alert),
         ", ".join(alert.told) or NOTHING,
         ack.by if ack is not None and alert.is_acknowledged(now) else NOTHING,
         alert.signal.text,
