@@ -132,7 +132,8 @@ def mail(notice: Notice, *, sender: str, to: Sequence[str]) -> EmailMessage:
     message["Date"] = format_datetime(notice.at)
     message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office replies
-    message["X-Priority"] = "1" if any(one.severity is Severity.CRITICAL for one in notice.alerts) else "3"
+    urgent = any(one.severity is Severity.CRITICAL and one.event is not Event.RESOLVED for one in notice.alerts)
+    message["X-Priority"] = "1" if urgent else "3"
     message.set_content(text(notice))
     return message
 
@@ -168,20 +169,26 @@ def log_lines(notice: Notice, *, host: str = "", process: int) -> list[bytes]:
     """Lines of RFC 5424, one for each alert."""
     head = f"{notice.at:%Y-%m-%dT%H:%M:%S.%fZ} {host or socket.gethostname() or '-'} mailctl {process}"
     if notice.test:
-        return [_log_line(_INFORMATIONAL, head, "test", f'text="{notice.summary}"')]
+        return [_log_line(_INFORMATIONAL, head, "test", f"text={_quoted(notice.summary)}")]
     found = [
         _log_line(
             _NOTICE if one.event is Event.RESOLVED else _LEVELS[one.severity],
             head,
             one.event,
             f"id={one.id} kind={one.kind} severity={one.severity} environment={notice.environment or '-'}"
-            f' text="{one.text}" detail="{one.detail}"',
+            f" text={_quoted(one.text)} detail={_quoted(one.detail)}",
         )
         for one in notice.alerts
     ]
     if notice.more:
         found.append(_log_line(_LEVELS[Severity.CRITICAL], head, "more", f"alerts={notice.more}"))
     return found
+
+
+def _quoted(text: str) -> str:
+    """In quotes that what a far side says cannot end."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _log_line(level: int, head: str, event: str, words: str) -> bytes:

@@ -5,13 +5,15 @@ import hashlib
 import hmac
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
@@ -27,7 +29,7 @@ from mailagent.config.alerts import (
 from mailagent.config.endpoint import Endpoint
 from mailagent.config.intake import ListenerTls
 from mailctl.alerts.book import Alert, Event, Telling
-from mailctl.alerts.notice import MAX_LINE_BYTES, MOST, Notice, notice, rehearsal, text
+from mailctl.alerts.notice import MAX_LINE_BYTES, MOST, Notice, log_lines, mail, notice, rehearsal, text
 from mailctl.alerts.receivers import hand
 from mailctl.alerts.signals import Signal
 from tests.certificates import Authority
@@ -191,20 +193,33 @@ async def test_a_command_gets_the_json_and_no_shell(tmp_path: Path) -> None:
     assert json.loads(out.read_text())["receiver"] == "r"
 
 
-async def test_a_command_that_takes_too_long_is_killed_with_what_it_started(tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    program = f"mkfifo {fifo}; (read x < {fifo}) & echo $! > {tmp_path}/pid; wait"
-    command = AlertCommand(run=("/bin/sh", "-c", program), timeout=timedelta(milliseconds=300))
+async def test_a_command_that_takes_too_long_is_given_up() -> None:
+    command = AlertCommand(run=("/bin/sleep", "60"), timeout=timedelta(milliseconds=50))
     assert await hand(Receiver(command=command), told()) == "gave no answer in time"
-    child = int((tmp_path / "pid").read_text())
+
+
+async def test_a_command_that_is_given_up_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    fifo, note = tmp_path / "fifo", tmp_path / "note"
+    program = f"mkfifo {fifo}; (read x < {fifo}) & echo $! > {note}.part; mv {note}.part {note}; wait"
+    receiver = Receiver(command=AlertCommand(run=("/bin/sh", "-c", program)))
+    async with asyncio.TaskGroup() as group:
+        handing = group.create_task(hand(receiver, told()), name="handing")
+        child = await asyncio.to_thread(_noted, note)
+        handing.cancel()
     await asyncio.to_thread(_gone, child)
+
+
+def _noted(note: Path) -> int:
+    while not note.exists():
+        time.sleep(0.01)
+    return int(note.read_text())
 
 
 def _gone(process: int) -> None:
     """Wait until a process is no more, or is only waited for."""
-    stat = Path(f"/proc/{process}/stat")
-    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in ("Z", "X"):
-        pass
+    with suppress(OSError):
+        while Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X"):
+            time.sleep(0.01)
 
 
 async def test_a_command_that_does_not_read_or_is_not_there() -> None:
@@ -391,6 +406,20 @@ async def test_a_long_reply_makes_no_long_line(tmp_path: Path) -> None:
         line = listening.recv(8192)
     assert len(line) <= MAX_LINE_BYTES
     line.decode()
+
+
+def test_what_a_far_side_says_cannot_add_words_to_a_log() -> None:
+    forged = msgspec.structs.replace(SIGNAL, detail='550 no" severity="none\\')
+    (line,) = log_lines(told(telling(signal=forged)), process=1)
+    assert line.decode().endswith(' detail="550 no\\" severity=\\"none\\\\"')
+
+
+def test_only_what_lasts_and_is_critical_is_urgent() -> None:
+    def priority(*events: Event) -> str:
+        made = mail(told(*map(telling, events)), sender="a@corp.example", to=["b@corp.example"])
+        return str(made["X-Priority"])
+
+    assert (priority(Event.NEW, Event.RESOLVED), priority(Event.RESOLVED)) == ("1", "3")
 
 
 @pytest.mark.parametrize(
