@@ -359,7 +359,8 @@ class Scheduler:
     ) -> None:
         """An attempt ended with one reply per recipient; without a connection when none came about."""
         settlements = self._attempts.settlements
-        if connection is None:
+        if connection is None:  # the far side saw nothing of it
+            item.unplace()
             self._with_body(item, partial(settlements, queue, connection, item, replies, duration_s))
         else:
             settled = settlements(queue, connection, item, replies, duration_s)

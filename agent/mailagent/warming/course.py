@@ -128,6 +128,8 @@ class Course(msgspec.Struct, kw_only=True):
 
     def _look(self, plan: WarmUpPlan, now: float) -> str:
         self.paused_until = min(self.paused_until, now + plan.day_s)  # the clock may have been set back
+        if self.why.startswith("paused") and now >= self.paused_until:
+            self.why = f"was {self.why}"
         told = self._alarmed(plan, now)
         today = now - now % plan.day_s
         if now < self.began + plan.day_s:

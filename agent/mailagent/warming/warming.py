@@ -1,6 +1,7 @@
 """All courses of a host: what placing may do, what snapshots show, and the file that outlives a restart."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -321,7 +322,9 @@ class Warming:
         except FileNotFoundError:
             return []
         except (OSError, msgspec.MsgspecError) as exc:
-            log.error("warm-up begins anew, its file cannot be read file=%s: %s", self._file, exc)
+            log.error("warm-up begins anew, its file cannot be read and is put aside file=%s: %s", self._file, exc)
+            with contextlib.suppress(OSError):
+                self._file.rename(self._file.with_suffix(".unreadable"))
             return []
 
     async def save(self) -> None:

@@ -28,6 +28,7 @@ from tests.agent.control.fleet import directive
 from tests.agent.scheduling.host import A1, A2, B1, DEADLINE_S, LATER, NEVER, OK, Host, config, running
 
 DAY = 86_400.0
+REFUSED = SmtpReply(code=0, enhanced="4.4.1", text="connection refused", local=True)
 HELD = ["stream:normal", "pool:a", "vmta:a1", "vmta:a2", "queue:x.example:25/a1", "job:one"]
 
 
@@ -169,6 +170,24 @@ async def test_who_must_not_be_mailed_any_more_is_given_back(tmp_path: Path, mon
         assert len(at.host.delivered) == 3
         used = [at.warming.of(vmta, "route").used for vmta in (A1, A2)]  # type: ignore[union-attr]
         assert sorted(used) == [0, 3]
+
+
+async def test_what_no_connection_came_about_for_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = 0
+
+    async def connecting(queue: ReadyQueue) -> None:
+        nonlocal tries
+        tries += 1
+        queue.failed(REFUSED, bind=False)
+
+    async with world(tmp_path, warm(), monkeypatch) as at:
+        at.host.connecting = connecting
+        at.host.submit("r@d.x.example")
+        await at.host.until(lambda: tries > 1)
+        at.host.connecting = at.host.connect
+        await at.host.rest()
+        used = [at.warming.of(vmta, "route").used for vmta in (A1, A2)]  # type: ignore[union-attr]
+        assert sorted(used) == [0, 1]
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -272,3 +272,15 @@ def test_whatever_comes_a_course_stays_in_its_plan(events: list[tuple[int, int, 
         assert one.day - before <= 1
         assert 1 <= one.ceiling(PLAN) <= 50_000
         assert len(one.past) <= KEPT_DAYS
+
+
+def test_a_pause_that_is_over_is_told_as_such() -> None:
+    one = course(day=3)
+    sent(one, 40, bounced=4)
+    one.refused(Category.IP_BLOCKLIST, permanent=True, count=4)
+    one.look(PLAN, 1000.0)
+    one.look(PLAN, 1000.0 + DAY)
+    assert (one.state(PLAN, 1000.0 + DAY), one.why) == (
+        WarmUpState.HELD,
+        "was paused for a day: 4 of 44 recipients refused as blocked",
+    )

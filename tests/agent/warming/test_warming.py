@@ -244,6 +244,7 @@ async def test_courses_rest_while_a_member_is_active(world: World) -> None:
 async def test_a_file_that_cannot_be_read_begins_anew(world: World, tmp_path: Path) -> None:
     await asyncio.to_thread((tmp_path / FILE_NAME).write_text, "[{")
     assert world.begin().views(A2) == ()
+    assert (tmp_path / "warm-up.unreadable").read_text() == "[{"
 
 
 async def test_the_past_is_told(world: World) -> None:
