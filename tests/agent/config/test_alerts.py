@@ -1,12 +1,13 @@
 """The `alerts` section."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from mailagent.config import ConfigError, dump_agent, host_part, lint_fleet, load_fleet
-from mailagent.config.alerts import Severity
+from mailagent.config.alerts import KINDS, Severity
 from mailagent.config.structs import FleetConfig
 
 FLEET = """\
@@ -52,6 +53,16 @@ def test_receivers_and_routes_are_read_and_are_no_business_of_hosts(tmp_path: Pa
     assert pager is not None
     assert pager.secret_file == tmp_path / "key"
     assert "alerts" not in dump_agent(host_part(config, next(iter(config.hosts))))
+
+
+def test_the_page_has_an_example_that_loads_and_every_kind(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/alerts.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    assert list(load(tmp_path, example).alerts.receivers) == ["pager", "ops", "log"]
+    table = page.split("## Kinds")[1].split("\n## ")[0]
+    assert {
+        kind for kind in KINDS if f"`{kind}`" not in "".join(re.findall(r"^\|([^|]*)", table, re.MULTILINE))
+    } == set()
 
 
 @pytest.mark.parametrize(

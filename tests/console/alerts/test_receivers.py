@@ -29,7 +29,7 @@ from mailagent.config.alerts import (
 from mailagent.config.endpoint import Endpoint
 from mailagent.config.intake import ListenerTls
 from mailctl.alerts.book import Alert, Event, Telling
-from mailctl.alerts.notice import MAX_LINE_BYTES, MOST, Notice, log_lines, mail, notice, rehearsal, text
+from mailctl.alerts.notice import MAX_LINE_BYTES, MOST, Line, Notice, log_lines, mail, notice, rehearsal, text
 from mailctl.alerts.receivers import hand
 from mailctl.alerts.signals import Signal
 from tests.certificates import Authority
@@ -389,6 +389,12 @@ async def test_a_datagram_and_a_stream_carry_the_same(tmp_path: Path) -> None:
 
 
 # -- words
+
+
+def test_the_page_shows_every_field() -> None:
+    page = (Path(__file__).parents[3] / "docs/alerts.md").read_text(encoding="utf-8")
+    names = (*Notice.__struct_fields__, *Line.__struct_fields__)
+    assert [name for name in names if f'"{name}": ' not in page] == []
 
 
 def test_what_is_too_much_for_one_notice_is_counted() -> None:
