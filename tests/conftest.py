@@ -26,6 +26,7 @@ PACKAGES = {
     "smtp-source": "postfix",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
+    "systemd-analyze": "systemd",
     "tmux": "tmux",
     "unbound": "unbound",
     "unshare": "util-linux",
