@@ -71,9 +71,11 @@ class Sink:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
+        for listener in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        for _turn in range(3):  # asyncio drops what it accepts in the turn of `close` without closing it
+            await asyncio.sleep(0)
         self._server.close()
-        for _turn in range(3):
-            await asyncio.sleep(0)  # a connection that was just accepted comes two turns later
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -82,10 +84,6 @@ class Sink:
         await asyncio.sleep(0)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert self._server is not None
-        if not self._server.is_serving():  # accepted just before the end
-            writer.close()
-            return
         self._writers.add(writer)
         task = asyncio.create_task(self._serve(reader, writer), name="sink connection")
         self._tasks.add(task)

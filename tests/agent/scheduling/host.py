@@ -153,6 +153,16 @@ class Peer(Silent):
             self._queue.closed(self, reply, transaction, in_doubt)
 
 
+class Settling:
+    """The settler; a test may put a method of its own before one of its, which compiled code does not allow."""
+
+    def __init__(self, settler: Settler) -> None:
+        self._settler = settler
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._settler, name)
+
+
 class Host:
     """What the engine is for the scheduler."""
 
@@ -170,12 +180,13 @@ class Host:
         table = LimitTable(config)
         counters = Counters()
         self.settler = Settler(config, spool.tag, counters, lambda *_: None, Classifier(load_rules()))
+        self.settling: Any = Settling(self.settler)
         self.scheduler = Scheduler(
             config,
             spool=spool,
             router=Router(config, Resolver(config.dns)),
             policy=self.state,
-            attempts=self.settler,
+            attempts=self.settling,
             limits=table.limits,
             connect=lambda queue: self.connecting(queue),
             spawn=self.spawn,

@@ -54,7 +54,7 @@ class World:
         )
         host.scheduler.use_ceilings(self.warming)
         self._settlements = host.settler.settlements
-        host.settler.settlements = self._tried  # type: ignore[method-assign]
+        host.settling.settlements = self._tried
 
     async def _note(self, verb: str, words: str) -> None:
         raise AssertionError("nothing is noted without `run`")
