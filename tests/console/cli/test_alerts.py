@@ -217,6 +217,7 @@ async def test_a_watch_makes_rounds_until_it_is_ended(agents: Agents, path: Path
         stdout=asyncio.subprocess.PIPE,
         cwd=tmp_path,
         env={"PATH": os.defpath, "HOME": str(tmp_path), "MAILCTL_FLEET": str(path)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
     )
     assert process.stdout is not None
     async with asyncio.timeout(30):
