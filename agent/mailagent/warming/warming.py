@@ -172,8 +172,11 @@ class Warming:
 
     def observe(self, verdict: Verdict, reply: SmtpReply, queue: ReadyQueue, item: Item | None) -> None:
         """A failed reply; one to a recipient is about that one alone."""
-        live = self._live.get((queue.vmta, ProviderName(queue.site.provider))) if self._live else None
-        if live is not None and item is not None and not reply.local:
+        plan = self._plans.get(queue.vmta)
+        if plan is None or item is None or reply.local or not self._is_small(queue.vmta, plan):
+            return
+        live = self._live.get((queue.vmta, ProviderName(queue.site.provider)))
+        if live is not None:
             count = 1 if reply.verb is Verb.RCPT else len(item.recipients)
             live.course.refused(verdict.category, permanent=reply.is_permanent, count=count)
 
@@ -249,10 +252,13 @@ class Warming:
         totals = self._totals()
         roomy: set[ProviderName] = set()
         for (vmta, provider), live in self._live.items():
+            plan = self._plans[vmta]
             total, before = totals.get((vmta, provider), NOTHING), live.counted
-            live.course.count(total[0] - before[0], total[1] - before[1], total[2] - before[2], now)
             live.counted = total
-            words = self._look_at(live, self._plans[vmta])
+            if not self._is_small(vmta, plan):  # what it sends in the place of another one judges no trickle
+                continue
+            live.course.count(total[0] - before[0], total[1] - before[1], total[2] - before[2], now)
+            words = self._look_at(live, plan)
             if words:
                 told.append((vmta, provider, words))
             if live.allowance.was_full and (live.is_open or live.allowance.delay_s(self._clock()) == 0):

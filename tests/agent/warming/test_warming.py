@@ -291,3 +291,18 @@ def test_a_trickle_that_is_refused_pauses(tmp_path: Path) -> None:
     assert allowance is not None
     assert allowance.room(world.wall) == 0
     assert [one.state for one in world.warming.views(A2)] == [WarmUpState.PAUSED]
+
+
+def test_what_a_standby_sends_in_the_place_of_another_judges_no_trickle(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.configure(pools={PoolName("p"): Pool(active=(A1,), standby=(A2,), trickle=30)})
+    world.send(10)
+    world.pass_(1)
+    world.service = {A2: MemberState.ACTIVE}
+    world.counters.bounced("p", "s", A2, GMAIL, 500)
+    assert world.pass_(1) == []
+    world.service = {}
+    world.pass_(1)
+    assert [(one.delivered, one.bounced, one.state) for one in world.warming.views(A2)] == [
+        (10, 0, WarmUpState.TRICKLE)
+    ]
