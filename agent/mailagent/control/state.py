@@ -197,7 +197,7 @@ class HostState:
         self._small = {
             vmta
             for pool in config.pools.values()
-            if WarmUpPlan(config.warm_up, pool.warm_up).enabled
+            if self._has_ceilings and WarmUpPlan(config.warm_up, pool.warm_up).enabled
             for vmta in pool.warming
         }
         self._members: dict[VmtaName, MemberStatus] = {}

@@ -18,6 +18,7 @@ from mailagent.api.notes import NoteAdd
 from mailagent.api.operations import Impact, OperationResult, Result
 from mailagent.api.targets import MessageFilter
 from mailagent.api.views import MemberState, PoolState
+from mailagent.config.postfix import EngineKind
 from mailagent.config.structs import Domain, Endpoint, Pool, Provider, Rate, Route, VirtualMta
 from mailagent.config.warm_up import PoolWarmUp
 from mailagent.control.change import Change, Situation
@@ -144,6 +145,12 @@ async def test_members_that_are_warming_do_not_carry_a_pool() -> None:
     await bench.control.drain(drain("vmta:mkt-2", "op2"), ALICE)
     free = msgspec.structs.replace(warming, warm_up=PoolWarmUp(enabled=False))
     bench = Bench(msgspec.structs.replace(CONFIG, pools=CONFIG.pools | {MARKETING: free}))
+    await bench.control.drain(drain("vmta:mkt-1"), ALICE)
+
+
+async def test_on_a_postfix_nothing_keeps_warming_members_small() -> None:
+    pools = CONFIG.pools | {MARKETING: Pool(active=(MKT_1,), warming=(MKT_2,))}
+    bench = Bench(msgspec.structs.replace(CONFIG, pools=pools, engine=EngineKind.POSTFIX))
     await bench.control.drain(drain("vmta:mkt-1"), ALICE)
 
 
